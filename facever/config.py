@@ -1,0 +1,207 @@
+"""Typed configs: YAML files with ``key=value`` overrides.
+
+Only ``build`` and the stages import this; engines take objects. An unknown key is an
+error that lists the valid ones.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from facever.errors import ConfigError, FileError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Strict):
+    """Which crops to train on."""
+
+    crops: Path = Field(description="A crop store, as facever align writes it")
+    num_classes: int | None = Field(
+        None, ge=2, description="Checked against the store when given"
+    )
+    validation_identities: int = Field(
+        0,
+        ge=0,
+        description="Identities kept out of training, to validate on and to set the "
+        "threshold of the model file",
+    )
+    name: str = Field("unnamed", description="What the model file says it was fed")
+    licence: str = Field("unknown", description="Of the data, into the model file")
+
+
+class NetworkConfig(BaseModel):
+    """A network of ``models.NETWORKS``; further keys are its keyword arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = "resnet27"
+
+
+class HeadConfig(BaseModel):
+    """A head of ``heads.HEADS``; further keys are its keyword arguments."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+    weight: float = Field(1.0, ge=0)
+
+
+class AugmentationConfig(_Strict):
+    """Random changes of training crops; every strength 0 means off."""
+
+    mirror: bool = True
+    shift: float = Field(0.0, ge=0, le=16, description="Pixels, each way")
+    zoom: float = Field(0.0, ge=0, lt=0.5, description="Share of the size, each way")
+    rotation: float = Field(0.0, ge=0, le=45, description="Degrees, each way")
+    brightness: float = Field(0.0, ge=0, lt=1)
+    contrast: float = Field(0.0, ge=0, lt=1)
+    saturation: float = Field(0.0, ge=0, lt=1)
+    blur: float = Field(0.0, ge=0, le=1, description="Chance of a slight blur")
+    grey: float = Field(0.0, ge=0, le=1, description="Chance of losing the colour")
+    occlusion: float = Field(0.0, ge=0, le=1, description="Chance of a hidden patch")
+
+
+class OptimiserConfig(_Strict):
+    """SGD, as the papers train."""
+
+    learning_rate: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    nesterov: bool = False
+
+
+class ScheduleConfig(_Strict):
+    """How long to train and how the learning rate falls.
+
+    The default is the IE paper's: 28,000 steps, divided by 10 at 16,000 and 24,000.
+    ``factor`` scales all of them for shorter runs.
+    """
+
+    steps: int = Field(28_000, ge=1)
+    shape: Literal["drops", "cosine"] = "drops"
+    drops: tuple[int, ...] = (16_000, 24_000)
+    warmup: int = Field(0, ge=0, description="Steps of linear rise at the start")
+    factor: float = Field(1.0, gt=0, description="On steps, drops and warmup")
+
+
+class TrainConfig(_Strict):
+    """Everything that decides a training run."""
+
+    data: DataConfig
+    network: NetworkConfig = NetworkConfig()
+    heads: tuple[HeadConfig, ...] = (HeadConfig(name="softmax"),)
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    mean: Literal["constant", "image"] = Field(
+        "constant", description="127.5, or the mean image of the training crops"
+    )
+    mirror: Literal["sum", "concat", "none"] = "sum"
+    batch_size: int = Field(256, ge=2)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: str = "auto"
+    seed: int = Field(0, ge=0)
+    log_every: int = Field(20, ge=1, description="Steps a JSON line")
+    checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
+    out: Path = Path("runs/train")
+
+
+_Config = TypeVar("_Config", bound=BaseModel)
+
+
+def load_config(
+    kind: type[_Config], path: Path | None, overrides: list[str] | None = None
+) -> _Config:
+    """Read a YAML file and apply ``key=value`` overrides, dots for nested keys.
+
+    Args:
+        kind: The config class.
+        path: The YAML file; None starts from the defaults.
+        overrides: Such as ``network.width=0.5`` or ``heads.0.margin=0.3``; values are
+            YAML.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        FileError: If the file is missing.
+        ConfigError: If it is not YAML, has an unknown key or a value out of range.
+    """
+    content: Any = {}
+    if path is not None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise FileError(
+                f"cannot read config {path}: {error.strerror}; configs/ has examples"
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"config {path} is not YAML: {reason}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"config {path} must hold keys and values")
+    for override in overrides or []:
+        _apply(content, override)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(kind, error, path)) from None
+
+
+def _apply(content: Any, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"an override is key=value, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    *parents, last = key.split(".")
+    place = content
+    for step in parents:
+        place = _descend(place, step, override)
+    if isinstance(place, list):
+        _descend(place, last, override)
+        place[int(last)] = value
+    else:
+        place[last] = value
+
+
+def _descend(place: Any, step: str, override: str) -> Any:
+    if isinstance(place, list):
+        if not step.isdigit() or int(step) >= len(place):
+            raise ConfigError(
+                f"override {override!r}: {step!r} must be an index in [0, {len(place)})"
+            )
+        return place[int(step)]
+    inner = place.setdefault(step, {})
+    if not isinstance(inner, dict | list):
+        raise ConfigError(f"override {override!r}: {step!r} holds no further keys")
+    return inner
+
+
+def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:
+    """The first problem in one line."""
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    where = f"config {path}" if path else "config"
+    if first["type"] == "extra_forbidden":
+        valid = ", ".join(_keys_at(kind, first["loc"][:-1]))
+        return f"{where}: unknown key {place}; valid keys there: {valid}"
+    if first["type"] == "missing":
+        return f"{where}: {place} is missing"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {place}: {message}, got {first['input']!r}"
+
+
+def _keys_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    for step in place:
+        if isinstance(step, int):
+            continue
+        annotation = kind.model_fields[step].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kind = annotation
+    return list(kind.model_fields)

@@ -1,0 +1,101 @@
+"""Which photos to train on, and in which order: pure functions of a seed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from facever.errors import DataError, ParameterError
+
+
+class EpochSampler:
+    """Batches of a freshly shuffled order each epoch, without replacement.
+
+    An epoch's last photos that do not fill a batch are left out of it; the next epoch
+    has another order, so every photo gets its turn. Nothing is remembered between
+    calls: a run that resumes at step n sees the very batches of the one that never
+    stopped.
+
+    Args:
+        num_photos: Photos in the set.
+        batch_size: In [1, num_photos].
+        seed: Of the orders.
+
+    Raises:
+        ParameterError: If batch_size is out of range.
+    """
+
+    def __init__(self, num_photos: int, batch_size: int, seed: int) -> None:
+        if not 1 <= batch_size <= num_photos:
+            raise ParameterError(
+                f"batch_size must be in [1, {num_photos}], the number of training "
+                f"crops, got {batch_size}"
+            )
+        self.num_photos = num_photos
+        self.batch_size = batch_size
+        self.seed = seed
+        self.batches_an_epoch = num_photos // batch_size
+        self._epoch = -1
+        self._order = np.empty(0, np.int64)
+
+    def batch(self, step: int) -> Int64[np.ndarray, " batch"]:
+        """Indexes of the photos of a step, counted from 0."""
+        epoch, place = divmod(step, self.batches_an_epoch)
+        if epoch != self._epoch:
+            generator = np.random.default_rng((self.seed, epoch))
+            self._order = generator.permutation(self.num_photos)
+            self._epoch = epoch
+        start = place * self.batch_size
+        return self._order[start : start + self.batch_size]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which crops to train on, and whose crops are held out.
+
+    Attributes:
+        rows: Rows of the store to train on.
+        labels: Their class indexes, in [0, num_classes).
+        num_classes: Identities to train on.
+        held_out: Rows of the other identities.
+    """
+
+    rows: Int64[np.ndarray, " rows"]
+    labels: Int64[np.ndarray, " rows"]
+    num_classes: int
+    held_out: Int64[np.ndarray, " others"]
+
+
+def split_identities(
+    labels: Int64[np.ndarray, " crops"], num_held_out: int, seed: int
+) -> Split:
+    """Hold out whole identities, drawn by the seed.
+
+    Args:
+        labels: Identity of each crop of a store, in [0, identities).
+        num_held_out: Identities to hold out, at least 0.
+        seed: Of the draw.
+
+    Returns:
+        The split; class indexes number the identities left, in their order.
+
+    Raises:
+        DataError: If fewer than two identities would be left to train on.
+    """
+    num_identities = int(labels.max()) + 1 if len(labels) else 0
+    if num_identities - num_held_out < 2:
+        raise DataError(
+            f"training needs at least 2 identities, the crops show {num_identities} "
+            f"and {num_held_out} of them are to be held out"
+        )
+    drawn = np.random.default_rng((seed, 2)).permutation(num_identities)
+    is_held_out = np.zeros(num_identities, bool)
+    is_held_out[drawn[:num_held_out]] = True
+    class_of = np.cumsum(~is_held_out) - 1
+    rows = np.flatnonzero(~is_held_out[labels])
+    return Split(
+        rows=rows,
+        labels=class_of[labels[rows]],
+        num_classes=num_identities - num_held_out,
+        held_out=np.flatnonzero(is_held_out[labels]),
+    )

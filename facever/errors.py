@@ -1,0 +1,51 @@
+"""What can go wrong, as a tree.
+
+    FaceverError                 everything that facever raises for its user
+    ├── ParameterError           an argument or option is out of its range (ValueError)
+    │   └── ConfigError          a config file or key=value override is wrong
+    ├── FileError                a path is missing, empty or not of its kind (OSError)
+    │   ├── PhotoError           a photo cannot be read
+    │   └── ModelFileError       a model file or checkpoint is damaged or foreign
+    ├── DataError                readable data that contradicts itself (ValueError)
+    │   └── MismatchError        embeddings or crops of another model or template
+    └── GalleryError             a gallery refuses a change or a question (ValueError)
+
+Each message says what was wrong, where, and what to do. The console command prints that
+line alone and exits with 2; a traceback is for bugs.
+"""
+
+
+class FaceverError(Exception):
+    """Any error that facever raises for its user."""
+
+
+class ParameterError(FaceverError, ValueError):
+    """An argument or option is out of its range."""
+
+
+class ConfigError(ParameterError):
+    """A config file or an override is wrong."""
+
+
+class FileError(FaceverError, OSError):
+    """A path is missing, empty or not of its kind."""
+
+
+class PhotoError(FileError):
+    """A photo cannot be read; the message is the reason, fit for a ledger."""
+
+
+class ModelFileError(FileError):
+    """A model file or checkpoint is damaged or foreign."""
+
+
+class DataError(FaceverError, ValueError):
+    """Readable data that contradicts itself."""
+
+
+class MismatchError(DataError):
+    """Embeddings or crops that belong to another model or template."""
+
+
+class GalleryError(FaceverError, ValueError):
+    """A gallery refuses a change or a question."""

@@ -1,0 +1,160 @@
+"""From photos on the disk to crops, a batch at a time; what fails says why."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from facever.errors import DataError, PhotoError
+from facever.faces.alignment import align_faces
+from facever.faces.detection import Face, FaceRule, choose_faces, face_at
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.faces.photos import read_photo
+from facever.faces.sources import PhotoSource
+
+Detector = Literal["mtcnn", "crops"]
+DETECTORS: tuple[Detector, ...] = get_args(Detector)
+Detect = Callable[
+    [Sequence[UInt8[np.ndarray, "height width 3"]]], list[list[Face]]
+]
+NO_FACE = "no face found"
+NO_LANDMARKS = "no landmarks are listed"
+
+_HELD_PIXELS = 16_000_000
+
+
+@dataclass(frozen=True)
+class AlignedPhoto:
+    """What became of a photo.
+
+    Attributes:
+        source: The photo.
+        crops: One or more, or none when it failed.
+        landmarks: In the photo, pixels; NaN where unknown.
+        scores: The detector's; NaN where unknown.
+        reason: Why there is no crop; None when there is.
+    """
+
+    source: str
+    crops: UInt8[np.ndarray, "faces 112 96 3"]
+    landmarks: Float64[np.ndarray, "faces 5 2"]
+    scores: Float64[np.ndarray, " faces"]
+    reason: str | None
+
+
+class PhotoAligner:
+    """Turns photos into crops in one of three ways.
+
+    With a detector, by landmarks that are known already, or, with neither, by taking
+    photos that are crops of the template as they are.
+    """
+
+    def __init__(
+        self,
+        *,
+        detect: Detect | None = None,
+        landmarks: Mapping[str, Float64[np.ndarray, "5 2"]] | None = None,
+        face: FaceRule = "largest",
+        max_pixels: int,
+    ) -> None:
+        """Choose the way.
+
+        Args:
+            detect: Gives the faces of each photo, as ``MtcnnDetector.detect`` does.
+            landmarks: Of each photo, by its source.
+            face: Which face to take when a detector finds several.
+            max_pixels: See ``read_photo``.
+        """
+        self._detect = detect
+        self._landmarks = landmarks
+        self._face = face
+        self._max_pixels = max_pixels
+
+    def align(self, photos: Sequence[PhotoSource]) -> list[AlignedPhoto]:
+        """Align photos, in their order; none raises, none is left out.
+
+        Photos are held in memory up to a limit of pixels at a time.
+        """
+        aligned: dict[str, AlignedPhoto] = {}
+        held: list[tuple[str, UInt8[np.ndarray, "height width 3"]]] = []
+        num_pixels = 0
+        for photo in photos:
+            try:
+                image = read_photo(photo.path, self._max_pixels)
+            except PhotoError as error:
+                aligned[photo.source] = _failed(photo.source, str(error))
+                continue
+            held.append((photo.source, image))
+            num_pixels += image.shape[0] * image.shape[1]
+            if num_pixels >= _HELD_PIXELS:
+                aligned.update(self._align_held(held))
+                held.clear()
+                num_pixels = 0
+        aligned.update(self._align_held(held))
+        return [aligned[photo.source] for photo in photos]
+
+    def _align_held(
+        self, held: Sequence[tuple[str, UInt8[np.ndarray, "height width 3"]]]
+    ) -> dict[str, AlignedPhoto]:
+        if self._detect:
+            found = self._detect([image for _, image in held])
+            return {
+                source: self._cut(
+                    source,
+                    image,
+                    choose_faces(faces, image.shape[:2], self._face),
+                    NO_FACE,
+                )
+                for (source, image), faces in zip(held, found, strict=True)
+            }
+        if self._landmarks is None:
+            return {source: _take(source, image) for source, image in held}
+        return {
+            source: self._cut(
+                source,
+                image,
+                [face_at(self._landmarks[source])] if source in self._landmarks else [],
+                NO_LANDMARKS,
+            )
+            for source, image in held
+        }
+
+    def _cut(
+        self,
+        source: str,
+        image: UInt8[np.ndarray, "height width 3"],
+        faces: Sequence[Face],
+        reason: str,
+    ) -> AlignedPhoto:
+        if not faces:
+            return _failed(source, reason)
+        landmarks = np.stack([face.landmarks for face in faces])
+        scores = np.array([face.score for face in faces])
+        try:
+            crops = align_faces(image, landmarks)
+        except DataError as error:
+            return _failed(source, str(error))
+        return AlignedPhoto(source, crops, landmarks, scores, None)
+
+
+def _take(source: str, image: UInt8[np.ndarray, "height width 3"]) -> AlignedPhoto:
+    height, width, _ = image.shape
+    if (height, width) != (CROP_HEIGHT, CROP_WIDTH):
+        return _failed(
+            source,
+            f"not a {CROP_WIDTH}x{CROP_HEIGHT} crop: {width}x{height} (width x height)",
+        )
+    unknown = np.full((1, 5, 2), np.nan)
+    return AlignedPhoto(source, image[None], unknown, np.array([np.nan]), None)
+
+
+def _failed(source: str, reason: str) -> AlignedPhoto:
+    return AlignedPhoto(
+        source,
+        np.empty((0, CROP_HEIGHT, CROP_WIDTH, 3), dtype=np.uint8),
+        np.empty((0, 5, 2)),
+        np.empty(0),
+        reason,
+    )

@@ -1,0 +1,84 @@
+"""Where a face stands in its crop: the template and the least-squares similarity."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from facever.errors import DataError
+
+CROP_HEIGHT = 112
+CROP_WIDTH = 96
+
+TEMPLATE: Float64[np.ndarray, "5 2"] = np.array(
+    [
+        [30.2946, 51.6963],
+        [65.5318, 51.5014],
+        [48.0252, 71.7366],
+        [33.5493, 92.3655],
+        [62.7299, 92.2041],
+    ]
+)
+"""Left eye, right eye, nose, left and right mouth corner as seen in the picture.
+
+Pixels of the 112x96 crop, x then y; pixel centres are whole numbers from 0.
+"""
+TEMPLATE.flags.writeable = False
+
+_SMALLEST_SPREAD = 1e-6
+_SMALLEST_SCALE = 1e-9
+
+
+def similarity_transform(
+    landmarks: Float64[np.ndarray, "faces points 2"],
+    template: Float64[np.ndarray, "points 2"] = TEMPLATE,
+) -> Float64[np.ndarray, "faces 2 3"]:
+    """The rotation, scale and shift that bring landmarks nearest to the template.
+
+    In the plane a similarity without reflection is one complex product and sum,
+    ``a z + b``, so the least-squares problem is linear and its solution needs no
+    singular values: ``a`` is the correlation of the centred points with the centred
+    template over the squared spread of the points.
+
+    Args:
+        landmarks: Points in the photo, pixels, x then y.
+        template: The same points in the crop, pixels.
+
+    Returns:
+        For each face the matrix that maps a photo's ``(x, y, 1)`` to the crop's
+        ``(x, y)``.
+
+    Raises:
+        DataError: If a face's landmarks are not finite, fall on one point, or fit the
+            template only at a scale of zero (as a mirrored face may).
+
+    References:
+        Umeyama, Least-squares estimation of transformation parameters between two
+        point patterns, 1991, eq. 40-43; here for two dimensions.
+    """
+    _refuse(~np.isfinite(landmarks).all(axis=(1, 2)), landmarks, "are not finite")
+    points = landmarks[..., 0] + 1j * landmarks[..., 1]
+    goals = template[:, 0] + 1j * template[:, 1]
+    points_mean = points.mean(axis=1, keepdims=True)
+    goals_mean = goals.mean()
+    points_centred = points - points_mean
+    squared_spread = (np.abs(points_centred) ** 2).sum(axis=1)
+    _refuse(
+        squared_spread <= len(goals) * _SMALLEST_SPREAD**2,
+        landmarks,
+        "all fall on one point",
+    )
+    turn = (points_centred.conj() * (goals - goals_mean)).sum(axis=1) / squared_spread
+    _refuse(np.abs(turn) <= _SMALLEST_SCALE, landmarks, "do not fit at any scale")
+    shift = goals_mean - turn * points_mean[:, 0]
+    transforms = np.empty((len(landmarks), 2, 3))
+    transforms[:, 0] = np.stack([turn.real, -turn.imag, shift.real], axis=1)
+    transforms[:, 1] = np.stack([turn.imag, turn.real, shift.imag], axis=1)
+    return transforms
+
+
+def _refuse(
+    bad: np.ndarray, landmarks: Float64[np.ndarray, "faces points 2"], why: str
+) -> None:
+    if bad.any():
+        face = int(np.argmax(bad))
+        values = " ".join(f"{value:g}" for value in landmarks[face].ravel())
+        raise DataError(f"the landmarks of face {face} {why}: {values}")

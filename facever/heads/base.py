@@ -1,0 +1,104 @@
+"""What every head takes and gives back."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from facever.errors import DataError, ParameterError
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """The result of a head on one batch.
+
+    Attributes:
+        loss: What to minimise, a scalar.
+        logits: ``[batch, classes]`` where the head classifies, without the margin,
+            larger is likelier; None for heads that only measure distances.
+        parts: Scalars to log, by name, detached.
+    """
+
+    loss: Float[Tensor, ""]
+    logits: Float[Tensor, "batch classes"] | None = None
+    parts: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
+
+
+class Head(nn.Module):
+    """A loss over embeddings and labels, with parameters of its own.
+
+    A subclass takes ``embedding_size`` and ``num_classes`` first and its options as
+    keyword arguments with defaults; those keywords are the options of the config file.
+    """
+
+    def __init__(self, embedding_size: int, num_classes: int) -> None:
+        super().__init__()
+        if embedding_size < 1:
+            raise ParameterError(f"embedding_size must be >= 1, got {embedding_size}")
+        if num_classes < 1:
+            raise ParameterError(f"num_classes must be >= 1, got {num_classes}")
+        self.embedding_size = embedding_size
+        self.num_classes = num_classes
+
+    def forward(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """The loss of a batch; labels are class indexes in [0, num_classes)."""
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+
+class JointHead(nn.Module):
+    """Weighted heads on the same embeddings, such as softmax + 0.05 IE.
+
+    Args:
+        heads: Name, head and weight of each; the weight is at least 0.
+
+    Raises:
+        ParameterError: If there is no head, a weight is negative or a name comes twice.
+    """
+
+    def __init__(self, heads: list[tuple[str, Head, float]]) -> None:
+        super().__init__()
+        if not heads:
+            raise ParameterError("heads must name at least one head")
+        names = [name for name, _, _ in heads]
+        if len(set(names)) < len(names):
+            raise ParameterError(f"each head may stand once, got {', '.join(names)}")
+        for name, _, weight in heads:
+            if weight < 0:
+                raise ParameterError(f"weight of {name} must be >= 0, got {weight}")
+        self.heads = nn.ModuleDict({name: head for name, head, _ in heads})
+        self.weights = {name: weight for name, _, weight in heads}
+
+    def forward(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """The weighted sum; the parts are each head's own loss, before its weight."""
+        outputs = {name: head(embeddings, labels) for name, head in self.heads.items()}
+        loss = sum(
+            (self.weights[name] * output.loss for name, output in outputs.items()),
+            start=torch.zeros((), device=embeddings.device),
+        )
+        parts: dict[str, Tensor] = {}
+        for name, output in outputs.items():
+            parts[name] = output.loss.detach()
+            parts |= {f"{name}.{part}": value for part, value in output.parts.items()}
+        logits = [output.logits for output in outputs.values()]
+        first = next((each for each in logits if each is not None), None)
+        return HeadOutput(loss, first, parts)
+
+
+def check_labels(labels: Int[Tensor, " labels"], num_classes: int) -> None:
+    """Refuse labels outside [0, num_classes), before they reach a device.
+
+    Raises:
+        DataError: Naming the first label out of range.
+    """
+    wrong = (labels < 0) | (labels >= num_classes)
+    if bool(wrong.any()):
+        first = int(labels[wrong][0])
+        raise DataError(
+            f"labels must be in [0, {num_classes}), got {first}: "
+            "does the crop store have more identities than the head has classes?"
+        )

@@ -1,0 +1,155 @@
+"""Include-and-Exclude loss: near the own center, far from the nearest others."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from facever.errors import ParameterError
+from facever.heads.base import Head, HeadOutput
+
+Denominator = Literal["eq6", "appendix"]
+# Keeps a learned or measured sigma2 positive.
+_SMALLEST_SIGMA2 = 1e-4
+
+
+def ie_loss(
+    embeddings: Float[Tensor, "batch dim"],
+    labels: Int[Tensor, " batch"],
+    centers: Float[Tensor, "classes dim"],
+    sigma2: Float[Tensor, ""],
+    alpha: float,
+    nearest: int | float,
+    denominator: Denominator = "appendix",
+) -> Float[Tensor, ""]:
+    """``mean(max(p + q, 0))`` over the batch.
+
+    ``p = |f - mu_y|^2 / (2 sigma2) + alpha`` pulls to the own center and
+    ``q = log sum exp(-|f - mu_c|^2 / (2 sigma2 k))`` pushes from the Q nearest centers
+    c != y among the classes of the batch. Centers and sigma2 count as independent
+    variables. A batch of one class has no negatives: its loss is 0.
+
+    Args:
+        embeddings: The features f.
+        labels: Class index in [0, classes).
+        centers: One center mu a class.
+        sigma2: The variance, positive.
+        alpha: The margin, at least 0.
+        nearest: Q, the negatives kept: a count (int, at least 1) or a share of the
+            batch's other classes (float in (0, 1], rounded, at least one).
+        denominator: k = 1 as in eq. 6, or k = Q as in appendix A.1 and the gradients
+            (8) to (10), which are the ones that the paper ran.
+
+    Returns:
+        The loss, at least 0.
+
+    References:
+        Wu et al., Exponential discriminative metric embedding, 2018, eq. 6.
+    """
+    present, own = torch.unique(labels, return_inverse=True)
+    num_others = len(present) - 1
+    if num_others == 0:
+        return (embeddings.float() * 0).sum()
+    num_nearest = (
+        nearest if isinstance(nearest, int) else max(1, round(nearest * num_others))
+    )
+    num_nearest = min(num_nearest, num_others)
+
+    features, means = embeddings.float(), centers[present].float()
+    # Direct differences for the own center keep their digits where f is close to mu_y;
+    # the expanded product is good enough for the far ones, and one matrix product.
+    own_squares = (features - means[own]).square().sum(dim=1)
+    squares = (
+        features.square().sum(dim=1)[:, None]
+        - 2 * features @ means.T
+        + means.square().sum(dim=1)
+    ).clamp_min(0)
+    squares = squares.scatter(1, own[:, None], torch.inf)
+    negatives = squares.topk(num_nearest, dim=1, largest=False, sorted=False).values
+    k = num_nearest if denominator == "appendix" else 1
+    positive = own_squares / (2 * sigma2) + alpha
+    exclusion = torch.logsumexp(-negatives / (2 * sigma2 * k), dim=1)
+    return (positive + exclusion).clamp_min(0).mean()
+
+
+class IncludeExclude(Head):
+    """IE loss with centers and sigma2 moved by the gradient (Algorithm 1).
+
+    Meant beside softmax: ``softmax + weight * ie``, weight 0.05 on faces.
+
+    Args:
+        embedding_size: Dimensions of an embedding.
+        num_classes: One center each.
+        alpha: The margin, at least 0.
+        nearest: Q: a count >= 1 or a share in (0, 1] of the batch's other classes.
+            The paper takes 0.2 for faces and all (1.0) for objects.
+        sigma2: ``learned`` (its logarithm is the parameter, so it stays positive),
+            ``batch`` (the mean squared distance of the batch to its centers, below
+            eq. 5, without gradient), or a fixed positive number.
+        denominator: ``appendix`` or ``eq6``, see ``ie_loss``.
+
+    Raises:
+        ParameterError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int,
+        num_classes: int,
+        *,
+        alpha: float = 0.1,
+        nearest: int | float = 0.2,
+        sigma2: Literal["learned", "batch"] | float = "learned",
+        denominator: Denominator = "appendix",
+    ) -> None:
+        super().__init__(embedding_size, num_classes)
+        if not alpha >= 0:
+            raise ParameterError(f"alpha must be >= 0, got {alpha}")
+        if not (nearest >= 1 if isinstance(nearest, int) else 0 < nearest <= 1):
+            raise ParameterError(
+                "nearest must be a count >= 1 or a share in (0, 1] of the other "
+                f"classes, got {nearest}"
+            )
+        if not (
+            sigma2 in ("learned", "batch")
+            or (isinstance(sigma2, int | float) and sigma2 > 0)
+        ):
+            raise ParameterError(
+                f"sigma2 must be learned, batch or a positive number, got {sigma2!r}"
+            )
+        if denominator not in ("appendix", "eq6"):
+            raise ParameterError(
+                f"denominator must be appendix or eq6, got {denominator!r}"
+            )
+        self.alpha = alpha
+        self.nearest = nearest
+        self.sigma2 = sigma2
+        self.denominator: Denominator = denominator
+        self.centers = nn.Parameter(torch.zeros(num_classes, embedding_size))
+        self.log_sigma2 = nn.Parameter(torch.zeros(())) if sigma2 == "learned" else None
+
+    def forward(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """The IE loss of the batch; the part ``sigma2`` shows the variance used."""
+        variance = self._variance(embeddings, labels)
+        loss = ie_loss(
+            embeddings,
+            labels,
+            self.centers,
+            variance,
+            self.alpha,
+            self.nearest,
+            self.denominator,
+        )
+        return HeadOutput(loss, parts={"sigma2": variance.detach()})
+
+    def _variance(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if self.log_sigma2 is not None:
+            return self.log_sigma2.exp().clamp_min(_SMALLEST_SIGMA2)
+        if self.sigma2 == "batch":
+            offsets = embeddings.detach().float() - self.centers.detach()[labels]
+            squares = offsets.square().sum() / max(1, len(labels) - 1)
+            return squares.clamp_min(_SMALLEST_SIGMA2)
+        return torch.tensor(float(self.sigma2), device=embeddings.device)

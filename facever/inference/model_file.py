@@ -1,0 +1,215 @@
+"""Model files: one ``.safetensors`` that says all that is needed to use it rightly."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from facever.data.preprocessing import Preprocessing
+from facever.errors import FaceverError, ModelFileError, ParameterError
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, TEMPLATE
+from facever.models import build_network
+
+Mirror = Literal["sum", "concat", "none"]
+
+_KEY = "facever"
+_FORMAT = 1
+_MEAN_IMAGE = "mean_image"
+_NETWORK = "network."
+
+
+def _template() -> list[list[float]]:
+    return [[float(x), float(y)] for x, y in TEMPLATE]
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """What a model file says of itself.
+
+    Attributes:
+        network: Name in ``models.NETWORKS``.
+        network_options: Keyword arguments of the network.
+        embedding_size: Dimensions of the network's embedding.
+        mean: Subtracted from the pixels: a number, or ``image`` for the mean image that
+            the file carries.
+        scale: Divides the pixels after that.
+        mirror: How the features of a crop and of its mirror image are merged.
+        threshold: Cosine above which two faces count as the same person, or None.
+        threshold_far: The false accept rate that the threshold was set for, or None.
+        training_data: What the network was trained on.
+        licence: Of that data.
+        template: Five points ``(x, y)`` that the landmarks were brought to.
+        crop_height: Pixels.
+        crop_width: Pixels.
+        channel_order: ``RGB``.
+        facever_version: That wrote the file.
+    """
+
+    network: str
+    network_options: dict[str, Any]
+    embedding_size: int
+    mean: float | Literal["image"] = 127.5
+    scale: float = 128.0
+    mirror: Mirror = "sum"
+    threshold: float | None = None
+    threshold_far: float | None = None
+    training_data: str = "unknown"
+    licence: str = "unknown"
+    template: list[list[float]] = field(default_factory=_template)
+    crop_height: int = CROP_HEIGHT
+    crop_width: int = CROP_WIDTH
+    channel_order: str = "RGB"
+    facever_version: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model file in memory.
+
+    Attributes:
+        network: In evaluation mode, on the CPU.
+        header: What the file says of itself.
+        preprocessing: From crops to network input.
+        sha256: Of the file's bytes, by which galleries and reports know the model.
+    """
+
+    network: nn.Module
+    header: ModelHeader
+    preprocessing: Preprocessing
+    sha256: str
+
+    @property
+    def feature_size(self) -> int:
+        """Dimensions of what the embedder gives, after the mirror rule."""
+        copies = 2 if self.header.mirror == "concat" else 1
+        return copies * self.header.embedding_size
+
+    def with_mirror(self, mirror: Mirror | None) -> "LoadedModel":
+        """The same model under another mirror rule; None keeps the file's.
+
+        The threshold was set for the file's rule, so another rule has none. Neither has
+        it the file's hash: its embeddings must not meet those of the file's rule.
+
+        Raises:
+            ParameterError: If the rule is unknown.
+        """
+        if mirror is None or mirror == self.header.mirror:
+            return self
+        if mirror not in ("sum", "concat", "none"):
+            raise ParameterError(f"mirror must be sum, concat or none, got {mirror!r}")
+        header = replace(self.header, mirror=mirror, threshold=None, threshold_far=None)
+        return replace(self, header=header, sha256=f"{self.sha256}+mirror={mirror}")
+
+
+def save_model(
+    path: Path,
+    network: nn.Module,
+    header: ModelHeader,
+    mean_image: Float[Tensor, "height width 3"] | None = None,
+) -> None:
+    """Write a model file under a temporary name and rename it into place.
+
+    Args:
+        path: The final name, ending in ``.safetensors``.
+        network: Whose weights to write.
+        header: What the file shall say of itself.
+        mean_image: Given exactly when ``header.mean`` is ``image``.
+    """
+    assert (header.mean == "image") == (mean_image is not None)
+    tensors = {
+        _NETWORK + name: value.detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    if mean_image is not None:
+        tensors[_MEAN_IMAGE] = mean_image.cpu().contiguous()
+    text = json.dumps({"format": _FORMAT, **asdict(header)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file(tensors, temporary, {_KEY: text})
+    temporary.replace(path)
+
+
+def load_model(path: Path | str) -> LoadedModel:
+    """Read a model file.
+
+    Args:
+        path: A ``.safetensors`` of ``save_model``; no other format is ever opened, and
+            nothing in the file is executed.
+
+    Returns:
+        The network with its weights, ready to use.
+
+    Raises:
+        ModelFileError: If the file is missing, damaged, foreign, or made for another
+            crop or template than this version of facever cuts.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(
+            f"there is no model file {path}; facever train writes model.safetensors "
+            "into its out folder"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is not a whole .safetensors file ({error}); copy it again, or "
+            "take a file that facever train wrote"
+        ) from None
+    if text is None:
+        raise ModelFileError(
+            f"{path} holds weights but no facever header, so nothing says how to use "
+            "them; take a file that facever train wrote"
+        )
+    header = _read_header(path, text)
+    try:
+        network = build_network(header.network, header.network_options)
+        network.load_state_dict(
+            {
+                name.removeprefix(_NETWORK): value
+                for name, value in tensors.items()
+                if name.startswith(_NETWORK)
+            }
+        )
+        mean = tensors[_MEAN_IMAGE] if header.mean == "image" else header.mean
+    except (FaceverError, RuntimeError, KeyError) as error:
+        reason = str(error).split("\n")[0]
+        raise ModelFileError(
+            f"{path}: the weights do not fit the network that the header names "
+            f"({reason})"
+        ) from None
+    return LoadedModel(
+        network.eval(),
+        header,
+        Preprocessing(mean, header.scale),
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def _read_header(path: Path, text: str) -> ModelHeader:
+    try:
+        content = json.loads(text)
+        version = content.pop("format")
+        header = ModelHeader(**content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{path} has a damaged facever header ({error})") from None
+    if version != _FORMAT:
+        raise ModelFileError(
+            f"{path} has format {version}, this version of facever reads {_FORMAT}; "
+            "update facever"
+        )
+    crop = (header.crop_height, header.crop_width, header.channel_order)
+    if crop != (CROP_HEIGHT, CROP_WIDTH, "RGB") or header.template != _template():
+        raise ModelFileError(
+            f"{path} was trained on other crops ({crop[0]}x{crop[1]} {crop[2]}) than "
+            f"the {CROP_HEIGHT}x{CROP_WIDTH} RGB crops of facever's template"
+        )
+    return header

@@ -1,0 +1,118 @@
+"""Progress of long work: count, rate, time left, on a terminal or in a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
+
+_LOG_EVERY_SECONDS = 15.0
+_FIRST_LOG_SECONDS = 2.0
+
+
+class Advance(Protocol):
+    """Report that ``count`` more units are done, with an optional short note."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None: ...  # noqa: D102
+
+
+def ignore_progress(count: int = 1, note: str = "") -> None:
+    """An ``Advance`` that shows nothing, the default of library calls."""
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        unit = task.fields["unit"]
+        return Text(f"{speed:,.1f} {unit}/s" if speed else f"- {unit}/s")
+
+
+class _TimeLeft(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        seconds = task.time_remaining
+        if task.finished or seconds is None:
+            return Text("")
+        return Text(f"{format_seconds(seconds)} left")
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as ``42s``, ``3m05s`` or ``2h07m``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+@contextmanager
+def progress_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
+    """Show a bar on a terminal, or a line now and then in a log, both on stderr.
+
+    Args:
+        title: What is being done, a word or two.
+        total: Units of work in all.
+        unit: Plural name of a unit, such as ``photos``.
+
+    Yields:
+        A function to call with the number of units just done.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeElapsedColumn(),
+            _TimeLeft(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, speed_estimate_period=60) as bar:
+            task = bar.add_task(title, total=total, unit=unit, note="")
+
+            def advance(count: int = 1, note: str = "") -> None:
+                if note:
+                    bar.update(task, advance=count, note=note)
+                else:
+                    bar.update(task, advance=count)
+
+            yield advance
+        return
+
+    started = time.monotonic()
+    next_line = started + _FIRST_LOG_SECONDS
+    done = 0
+
+    def log(count: int = 1, note: str = "") -> None:
+        nonlocal done, next_line
+        done += count
+        now = time.monotonic()
+        if now < next_line:
+            return
+        next_line = now + _LOG_EVERY_SECONDS
+        rate = done / (now - started)
+        left = format_seconds((total - done) / rate) if rate else "?"
+        line = f"{title}: {done}/{total} {unit}, {rate:,.1f}/s, {left} left"
+        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
+
+    yield log
+    seconds = time.monotonic() - started
+    rate = done / seconds if seconds else 0.0
+    print(
+        f"{title}: {done} {unit} in {format_seconds(seconds)} ({rate:,.1f}/s)",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,284 @@
+"""The stage ``facever align``: photos in, a crop store out."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from facever.data.crop_writer import CropWriter, photo_of
+from facever.data.crops import FAILURES_FILE, CropStore
+from facever.errors import ParameterError
+from facever.faces.aligner import (
+    DETECTORS,
+    NO_FACE,
+    AlignedPhoto,
+    Detector,
+    PhotoAligner,
+)
+from facever.faces.detection import (
+    FACE_RULES,
+    FaceRule,
+    MtcnnDetector,
+    read_landmarks,
+)
+from facever.faces.geometry import TEMPLATE
+from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.sources import PhotoSource, describe_skipped, list_photos
+from facever.progress import format_seconds, progress_bar
+
+_BATCH_PHOTOS = 32
+_BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class AlignSummary:
+    """What a run of ``align`` left in the store.
+
+    Attributes:
+        num_photos: Photos of the source that are in the store or its ledger.
+        num_new: Of these, done by this run.
+        num_crops: Crops in the store.
+        num_without_face: Photos in the ledger because no face was found in them.
+        num_unreadable: Photos in the ledger for another reason.
+        skipped: Files of the source that have no photo's suffix, in words.
+        seconds: Wall time of this run.
+    """
+
+    num_photos: int
+    num_new: int
+    num_crops: int
+    num_without_face: int
+    num_unreadable: int
+    skipped: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """What a worker needs to make its ``PhotoAligner``."""
+
+    detector: Detector
+    face: FaceRule
+    landmarks: dict[str, Any] | None
+    max_pixels: int
+
+    def make_aligner(self) -> PhotoAligner:
+        detect = None
+        if self.landmarks is None and self.detector == "mtcnn":
+            detect = MtcnnDetector().detect
+        return PhotoAligner(
+            detect=detect,
+            landmarks=self.landmarks,
+            face=self.face,
+            max_pixels=self.max_pixels,
+        )
+
+
+def align(
+    source: Path,
+    out: Path,
+    *,
+    face: FaceRule = "largest",
+    detector: Detector = "mtcnn",
+    landmarks: Path | None = None,
+    workers: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    only: set[str] | None = None,
+) -> AlignSummary:
+    """Align the photos of a source into a crop store.
+
+    A run that was killed goes on where it was; a run over a finished store aligns only
+    photos that are new in the source. A photo is known by its path, so one that changed
+    is not aligned again: for that, write into a new folder.
+
+    Args:
+        source: Identity folders, a flat folder or a list file; see ``list_photos``.
+        out: Folder of the store.
+        face: Which face to take when a photo has several.
+        detector: ``mtcnn``, or ``crops`` for photos that are crops of the template
+            already: they are stored as they are, and other sizes go to the ledger.
+        landmarks: A landmark file to use in place of a detector; see
+            ``read_landmarks``.
+        workers: Processes; by default one for each CPU that this process may use.
+        max_pixels: Larger photos go to the ledger.
+        only: Sources that are wanted, others are left for a later run; by default all.
+
+    Raises:
+        ParameterError: If an option is out of its range.
+        FileError: If there are no photos, or ``out`` cannot be written.
+        DataError: If ``out`` holds crops of other photos or made in another way.
+    """
+    started = time.monotonic()
+    recipe = _make_recipe(face, detector, landmarks, max_pixels)
+    num_workers = _count_workers(workers)
+    listing = list_photos(source)
+    names = [(photo.source, photo.identity) for photo in listing.photos]
+    with CropWriter(out, _settings_of(recipe), names) as writer:
+        missing = set(writer.missing) if only is None else only & set(writer.missing)
+        batches = list(_split(listing.photos, missing))
+        if batches:
+            with progress_bar("align", len(missing), "photos") as advance:
+                for aligned in _run(recipe, batches, num_workers):
+                    _write(writer, aligned)
+                    advance(len(aligned))
+        store = writer.finish()
+    summary = _summarise(
+        store,
+        len(missing),
+        describe_skipped(listing.skipped),
+        time.monotonic() - started,
+    )
+    _print_totals(summary, out)
+    return summary
+
+
+def _make_recipe(
+    face: FaceRule, detector: Detector, landmarks: Path | None, max_pixels: int
+) -> _Recipe:
+    if face not in FACE_RULES:
+        rules = ", ".join(FACE_RULES)
+        raise ParameterError(f"face must be one of {rules}, got {face!r}")
+    if detector not in DETECTORS:
+        names = ", ".join(DETECTORS)
+        raise ParameterError(f"detector must be one of {names}, got {detector!r}")
+    if landmarks is not None and detector != "mtcnn":
+        raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
+    if max_pixels < 1:
+        raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
+    points = None if landmarks is None else read_landmarks(landmarks)
+    return _Recipe(detector, face, points, max_pixels)
+
+
+def _count_workers(workers: int | None) -> int:
+    if workers is None:
+        return len(os.sched_getaffinity(0))
+    if workers < 1:
+        raise ParameterError(f"workers must be at least 1, got {workers}")
+    return workers
+
+
+def _settings_of(recipe: _Recipe) -> dict[str, Any]:
+    detects = recipe.landmarks is None and recipe.detector == "mtcnn"
+    return {
+        "template": TEMPLATE.tolist(),
+        "detector": recipe.detector if recipe.landmarks is None else "landmarks",
+        "face": recipe.face if detects else None,
+        "max_pixels": recipe.max_pixels,
+    }
+
+
+def _split(
+    photos: Sequence[PhotoSource], missing: set[str]
+) -> Iterator[list[PhotoSource]]:
+    """Batches of what is missing, cut at the same photos in every run.
+
+    What a network gives for a photo may differ in the last bit with its batch; this way
+    a resumed run has the same batches as one that was never killed.
+    """
+    for start in range(0, len(photos), _BATCH_PHOTOS):
+        whole = photos[start : start + _BATCH_PHOTOS]
+        batch = [photo for photo in whole if photo.source in missing]
+        if batch:
+            yield batch
+
+
+def _run(
+    recipe: _Recipe, batches: Sequence[list[PhotoSource]], num_workers: int
+) -> Iterator[list[AlignedPhoto]]:
+    """Align batches, in their order."""
+    num_workers = min(num_workers, len(batches))
+    if num_workers == 1:
+        aligner = recipe.make_aligner()
+        for batch in batches:
+            yield aligner.align(batch)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, context, _start_worker, (recipe,)) as pool:
+        try:
+            ahead: deque[Future[list[AlignedPhoto]]] = deque()
+            for batch in batches:
+                ahead.append(pool.submit(_align_in_worker, batch))
+                if len(ahead) > num_workers * _BATCHES_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_aligner: PhotoAligner
+
+
+def _start_worker(recipe: _Recipe) -> None:
+    import cv2
+
+    global _aligner
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    if recipe.landmarks is None and recipe.detector == "mtcnn":
+        import torch
+
+        torch.set_num_threads(1)
+    _aligner = recipe.make_aligner()
+
+
+def _end_with_parent() -> None:
+    """End this worker when the run is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _align_in_worker(batch: list[PhotoSource]) -> list[AlignedPhoto]:
+    return _aligner.align(batch)
+
+
+def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
+    for photo in aligned:
+        if photo.reason is None:
+            writer.add(photo.source, photo.crops, photo.landmarks, photo.scores)
+        else:
+            writer.fail(photo.source, photo.reason)
+    writer.commit()
+
+
+def _summarise(
+    store: CropStore, num_new: int, skipped: str, seconds: float
+) -> AlignSummary:
+    num_failures = len(store.failures)
+    num_without_face = list(store.failures.values()).count(NO_FACE)
+    num_photos = num_failures + len({photo_of(source) for source in store.sources})
+    return AlignSummary(
+        num_photos=num_photos,
+        num_new=num_new,
+        num_crops=len(store),
+        num_without_face=num_without_face,
+        num_unreadable=num_failures - num_without_face,
+        skipped=skipped,
+        seconds=seconds,
+    )
+
+
+def _print_totals(summary: AlignSummary, out: Path) -> None:
+    print(
+        f"{out}: {summary.num_crops} crops of {summary.num_photos} photos, "
+        f"{summary.num_without_face} without a face, "
+        f"{summary.num_unreadable} unreadable"
+    )
+    if summary.num_without_face + summary.num_unreadable:
+        print(f"  photos without a crop, and why: {out / FAILURES_FILE}")
+    if summary.skipped:
+        print(f"  skipped {summary.skipped}")
+    print(
+        f"  {summary.num_new} photos aligned in {format_seconds(summary.seconds)}"
+        if summary.num_new
+        else "  nothing new to align"
+    )

@@ -1,0 +1,58 @@
+"""``facever embed``: a model file and a crop store become embeddings."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facever.data.crops import CropStore
+from facever.errors import ParameterError
+from facever.inference.embedder import Embedder
+from facever.inference.model_file import Mirror, load_model
+from facever.models.hardware import Precision
+from facever.progress import progress_bar
+
+
+def embed(
+    model: Path,
+    crops: Path,
+    out: Path,
+    *,
+    mirror: Mirror | None = None,
+    batch_size: int = 64,
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> None:
+    """Embed every crop of a store.
+
+    Writes an ``.npz`` with ``embeddings`` float32 ``[N, D]`` (not normalised), the crops'
+    sources as ``images``, in the store's order, and ``model_sha256``.
+
+    Args:
+        model: Model file.
+        crops: Crop store.
+        out: The ``.npz`` to write.
+        mirror: Overrides the model file's rule: ``sum``, ``concat`` or ``none``.
+        batch_size: Crops at a time, at least 1.
+        precision: ``auto``, ``bf16`` or ``fp32``.
+        device: ``auto``, ``cpu``, ``cuda``...
+
+    Raises:
+        FaceverError: If the model, the crops or an option does not fit.
+    """
+    if out.suffix != ".npz":
+        raise ParameterError(f"OUT must end in .npz, got {out}")
+    store = CropStore.open(crops)
+    embedder = Embedder(load_model(model).with_mirror(mirror), device, precision)
+    with progress_bar("embed", len(store), "crops") as advance:
+        embeddings = embedder.embed_crops(store.crops, batch_size, advance)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.partial")
+    with temporary.open("wb") as file:
+        np.savez(
+            file,
+            embeddings=embeddings,
+            images=np.array(store.sources),
+            model_sha256=np.array(embedder.model_sha256),
+        )
+    temporary.replace(out)
+    print(f"{out}: {len(store):,} embeddings of {embedder.embedding_size} dimensions")

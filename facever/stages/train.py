@@ -1,0 +1,195 @@
+"""``facever train``: a config and a crop store become a model file."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float32
+from torch import Tensor
+
+from facever import build
+from facever.config import TrainConfig
+from facever.data.crops import CropStore
+from facever.data.loading import BatchLoader
+from facever.data.preprocessing import Preprocessing
+from facever.data.sampling import Split, split_identities
+from facever.errors import DataError
+from facever.heads import check_labels
+from facever.inference.embedder import Embedder
+from facever.inference.model_file import LoadedModel, ModelHeader, save_model
+from facever.models.hardware import pick_device, uses_bf16
+from facever.progress import progress_bar
+from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from facever.training.fit import Intervals, fit
+from facever.verification.calibration import Calibration, calibrate
+from facever.version import __version__
+
+THRESHOLD_FAR = 1e-3
+"""The false accept rate that a model file's threshold is set for."""
+
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "log.jsonl"
+
+
+def train(config: TrainConfig) -> Path:
+    """Train a network, or go on where an earlier run of the same config stopped.
+
+    Args:
+        config: Everything that decides the run.
+
+    Returns:
+        The model file. Beside it in ``config.out`` lie ``config.yaml``, ``log.jsonl``
+        and the last checkpoint.
+
+    Raises:
+        FaceverError: If the crops, the config or an earlier checkpoint do not fit.
+    """
+    store = CropStore.open(config.data.crops)
+    split = split_identities(
+        store.labels, config.data.validation_identities, config.seed
+    )
+    _check_classes(config, split)
+    device = pick_device(config.device)
+    torch.manual_seed(config.seed)
+    network = build.make_network(config.network)
+    network.to(device).to(memory_format=torch.channels_last)
+    head = build.make_head(config.heads, network.embedding_size, split.num_classes)
+    head.to(device)
+    state = TrainingState(network, head, build.make_optimiser(config, network, head))
+    schedule = build.make_schedule(config)
+    mean = _mean_image(store, split) if config.mean == "image" else 127.5
+    preprocessing = Preprocessing(mean)
+    loader = BatchLoader(
+        store.crops,
+        split.rows,
+        split.labels,
+        batch_size=config.batch_size,
+        augmentation=build.make_augmentation(config),
+        mirror=config.augmentation.mirror,
+        seed=config.seed,
+    )
+
+    model_path = config.out / MODEL_FILE
+    checkpoint_path = config.out / CHECKPOINT_FILE
+    fingerprint = _fingerprint(config, store)
+    if checkpoint_path.exists():
+        load_checkpoint(checkpoint_path, state, fingerprint)
+        if state.step == schedule.steps and model_path.exists():
+            print(f"{model_path} is trained already: nothing to do")
+            return model_path
+        print(f"going on from step {state.step:,} of {schedule.steps:,}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    _write_config(config)
+    _cut_log(config.out / LOG_FILE, state.step)
+    num_weights = sum(weight.numel() for weight in network.parameters())
+    print(
+        f"{len(split.rows):,} crops of {split.num_classes:,} identities, "
+        f"{len(split.held_out):,} crops held out; {config.network.name} with "
+        f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
+        f"{schedule.steps:,} steps of {config.batch_size} on {device}"
+    )
+    with progress_bar("train", schedule.steps * config.batch_size, "crops") as advance:
+        advance(state.step * config.batch_size)
+        fit(
+            state,
+            loader,
+            preprocessing,
+            schedule,
+            device=device,
+            bf16=uses_bf16(config.precision, device),
+            intervals=Intervals(config.log_every, config.checkpoint_every),
+            log_file=config.out / LOG_FILE,
+            save=lambda: save_checkpoint(checkpoint_path, state, fingerprint),
+            advance=advance,
+        )
+
+    header = ModelHeader(
+        network=config.network.name,
+        network_options=build.network_options(config.network),
+        embedding_size=network.embedding_size,
+        mean="image" if isinstance(mean, Tensor) else mean,
+        mirror=config.mirror,
+        training_data=config.data.name,
+        licence=config.data.licence,
+        facever_version=__version__,
+    )
+    if len(split.held_out):
+        unsaved = LoadedModel(network.eval(), header, preprocessing, sha256="")
+        calibration = _calibrate(Embedder(unsaved, config.device), store, split)
+        header = dataclasses.replace(
+            header,
+            threshold=calibration.threshold,
+            threshold_far=None if calibration.threshold is None else THRESHOLD_FAR,
+        )
+    save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
+    print(f"model: {model_path}")
+    return model_path
+
+
+def _check_classes(config: TrainConfig, split: Split) -> None:
+    if config.data.num_classes not in (None, split.num_classes):
+        raise DataError(
+            f"data.num_classes is {config.data.num_classes}, but {config.data.crops} "
+            f"leaves {split.num_classes} identities to train on"
+        )
+    check_labels(torch.from_numpy(split.labels), split.num_classes)
+
+
+def _mean_image(store: CropStore, split: Split) -> Float32[Tensor, "height width 3"]:
+    """The mean of the training crops, read in slices that fit any memory."""
+    total = np.zeros(store.crops.shape[1:], np.float64)
+    for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
+        total += store.crops[rows].sum(axis=0, dtype=np.float64)
+    return torch.from_numpy((total / len(split.rows)).astype(np.float32))
+
+
+def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibration:
+    with progress_bar("validate", len(split.held_out), "crops") as advance:
+        embeddings = embedder.embed_crops(store.crops[split.held_out], advance=advance)
+    found = calibrate(embeddings, store.labels[split.held_out], THRESHOLD_FAR)
+    print(
+        f"held out: AUC {found.auc:.4f} over {found.num_genuine:,} genuine and "
+        f"{found.num_impostor:,} impostor pairs"
+    )
+    if found.threshold is None or found.tar is None:
+        print(f"the model file gets no threshold: {found.note}")
+    else:
+        print(
+            f"held out: TAR {found.tar:.2%} at FAR {THRESHOLD_FAR:g}, threshold "
+            f"{found.threshold:.4f}"
+        )
+    return found
+
+
+def _write_config(config: TrainConfig) -> None:
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    (config.out / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the lines of steps that a killed run logged after its last checkpoint."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def _fingerprint(config: TrainConfig, store: CropStore) -> str:
+    """What must be equal for a checkpoint to be gone on from."""
+    free = {"out", "log_every", "checkpoint_every", "device", "precision"}
+    content = config.model_dump(mode="json", exclude=free)
+    content["data"].pop("crops")
+    content["crops"] = [store.fingerprint, len(store)]
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

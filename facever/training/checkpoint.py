@@ -1,0 +1,119 @@
+"""Checkpoints: everything that a run needs to go on, in one file."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from facever.errors import ModelFileError
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """What changes while training.
+
+    Attributes:
+        network: The network.
+        head: Its heads.
+        optimiser: Over the parameters of both.
+        step: Steps done.
+    """
+
+    network: nn.Module
+    head: nn.Module
+    optimiser: torch.optim.Optimizer
+    step: int = 0
+
+
+def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
+    """Write a checkpoint under a temporary name and rename it into place.
+
+    Args:
+        path: The final name.
+        state: What to keep.
+        fingerprint: Of the config and the data, compared on resume.
+    """
+    content = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "step": state.step,
+        "network": state.network.state_dict(),
+        "head": state.head.state_dict(),
+        "optimiser": state.optimiser.state_dict(),
+        "torch_random": torch.get_rng_state(),
+    }
+    temporary = path.with_name(f".{path.name}.partial")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
+    """Put a checkpoint's content into a state, in place.
+
+    Args:
+        path: A file of ``save_checkpoint``.
+        state: Of the same network, head and optimiser; changed in place.
+        fingerprint: Must equal the one saved.
+
+    Raises:
+        ModelFileError: If the file is damaged, foreign or of another config or data.
+    """
+    content = read_checkpoint(path)
+    if content.get("fingerprint") != fingerprint:
+        raise ModelFileError(
+            f"{path} was made with another config or other crops; "
+            "set out=... to a new folder, or delete the old run to start over"
+        )
+    state.network.load_state_dict(content["network"])
+    state.head.load_state_dict(content["head"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["torch_random"])
+    state.step = content["step"]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint: tensors and plain values, never a pickle's code.
+
+    Raises:
+        ModelFileError: If the file is damaged or not a checkpoint of facever.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelFileError(
+            f"checkpoint {path} cannot be read ({reason}); "
+            "delete it to start this run over"
+        ) from None
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ModelFileError(f"{path} is not a checkpoint of this version of facever")
+    return content
+
+
+def parameter_groups(
+    network: nn.Module, head: nn.Module, weight_decay: float
+) -> list[dict[str, list[Tensor] | float]]:
+    """Parameters for the optimiser: weights decay; biases, norms and centers do not.
+
+    The centers of metric heads stand for means of embeddings, and sigma2 for a
+    variance: pulling them to 0 would bias them.
+    """
+    decaying: list[Tensor] = []
+    free: list[Tensor] = []
+    for module in (network, head):
+        for name, parameter in module.named_parameters():
+            is_weight = parameter.ndim >= 2 and not name.endswith("centers")
+            (decaying if is_weight else free).append(parameter)
+    return [
+        {"params": decaying, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]

@@ -1,0 +1,138 @@
+"""The training loop."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facever.data.loading import BatchLoader
+from facever.data.preprocessing import Preprocessing
+from facever.errors import FaceverError
+from facever.heads import HeadOutput
+from facever.progress import Advance, ignore_progress
+from facever.training.checkpoint import TrainingState
+from facever.training.schedule import Schedule
+
+
+class DivergedError(FaceverError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How often a run writes things down, in steps, each at least 1."""
+
+    log: int = 20
+    checkpoint: int = 500
+
+
+def fit(
+    state: TrainingState,
+    loader: BatchLoader,
+    preprocessing: Preprocessing,
+    schedule: Schedule,
+    *,
+    device: torch.device,
+    bf16: bool,
+    intervals: Intervals,
+    log_file: Path,
+    save: Callable[[], None],
+    advance: Advance = ignore_progress,
+) -> None:
+    """Train from ``state.step`` to the end of the schedule.
+
+    The network runs under bf16 autocast where asked; the heads always in float32, where
+    a sum over thousands of classes keeps its digits.
+
+    Args:
+        state: Network, head and optimiser on the device; changed in place.
+        loader: Gives the batch of any step.
+        preprocessing: From crops to network input.
+        schedule: The learning rate of every step.
+        device: Where to compute.
+        bf16: Whether the network computes in bfloat16.
+        intervals: How often to log and to save.
+        log_file: Gets one JSON line every ``intervals.log`` steps, the means over them.
+        save: Called every ``intervals.checkpoint`` steps and at the end.
+        advance: Progress, one unit a crop.
+
+    Raises:
+        DivergedError: If the loss turns NaN or infinite, with the step, the parts and
+            the learning rate; nothing is saved after that.
+    """
+    network, head, optimiser = state.network, state.head, state.optimiser
+    network.train()
+    head.train()
+    window = _Window()
+    for batch in loader.batches(state.step, schedule.steps):
+        rate = schedule.rate(state.step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+
+        labels = batch.labels.to(device, non_blocking=True)
+        crops = batch.crops.to(device, non_blocking=True)
+        images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            embeddings = network(images)
+        output: HeadOutput = head(embeddings.float(), labels)
+        optimiser.zero_grad(set_to_none=True)
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+        state.step += 1
+        window.add(output, labels)
+        last = state.step == schedule.steps
+        if state.step % intervals.log == 0 or last:
+            line = window.line(state.step, rate)
+            if not math.isfinite(line["loss"]):
+                raise DivergedError(
+                    f"the loss is {line['loss']} at step {state.step} "
+                    f"(learning rate {rate:.4g}, {line}); lower "
+                    "optimiser.learning_rate or raise schedule.warmup; the last "
+                    "checkpoint is kept"
+                )
+            with log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            window = _Window()
+            advance(0, f"loss {line['loss']:.3f}")
+        if state.step % intervals.checkpoint == 0 or last:
+            save()
+        advance(len(labels))
+
+
+class _Window:
+    """Sums over the steps of one log line, kept on the device until it is written."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.num_steps = 0
+        self.num_crops = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, output: HeadOutput, labels: Tensor) -> None:
+        values = {"loss": output.loss.detach(), **output.parts}
+        if output.logits is not None:
+            correct = output.logits.argmax(dim=1) == labels
+            values["accuracy"] = correct.float().mean()
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.num_steps += 1
+        self.num_crops += len(labels)
+
+    def line(self, step: int, rate: float) -> dict[str, float]:
+        means = {
+            name: round(float(value) / self.num_steps, 6)
+            for name, value in self.sums.items()
+        }
+        seconds = time.perf_counter() - self.started
+        return {
+            "step": step,
+            "learning_rate": rate,
+            **means,
+            "crops_per_second": round(self.num_crops / seconds, 1),
+        }

@@ -1,0 +1,56 @@
+"""Learning rates over a run."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from facever.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of every step, as a pure function of the step.
+
+    Attributes:
+        steps: Length of the run.
+        learning_rate: The highest rate.
+        shape: ``drops`` divides by 10 at each of ``drops``; ``cosine`` falls to 0.
+        drops: Steps, rising, each in (0, steps).
+        warmup: Steps of linear rise from 0, in [0, steps).
+    """
+
+    steps: int
+    learning_rate: float
+    shape: Literal["drops", "cosine"] = "drops"
+    drops: tuple[int, ...] = ()
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ParameterError(f"steps must be >= 1, got {self.steps}")
+        if not 0 <= self.warmup < self.steps:
+            raise ParameterError(
+                f"warmup must be in [0, {self.steps}), got {self.warmup}"
+            )
+        if list(self.drops) != sorted(set(self.drops)):
+            raise ParameterError(f"drops must rise, got {list(self.drops)}")
+
+    def scaled(self, factor: float) -> "Schedule":
+        """The same course in ``factor`` times the steps, at least one."""
+        return Schedule(
+            steps=max(1, round(self.steps * factor)),
+            learning_rate=self.learning_rate,
+            shape=self.shape,
+            drops=tuple(sorted({round(drop * factor) for drop in self.drops})),
+            warmup=round(self.warmup * factor),
+        )
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / self.warmup
+        if self.shape == "cosine":
+            share = (step - self.warmup) / (self.steps - self.warmup)
+            return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        passed = sum(step >= drop for drop in self.drops)
+        return float(self.learning_rate * 0.1**passed)

@@ -1,0 +1,90 @@
+"""Embeddings and the photos they belong to, read from an ``.npz``."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from facever.errors import DataError, FileError
+
+
+@dataclass(frozen=True)
+class EmbeddingsFile:
+    """What an embeddings file holds.
+
+    Attributes:
+        embeddings: One row a photo, as stored.
+        images: Source of each row's photo, such as ``"A_B/A_B_0001.jpg"``.
+        model_sha256: Of the model file that made them, None if the file does not say.
+    """
+
+    embeddings: Float[np.ndarray, "images dim"]
+    images: list[str]
+    model_sha256: str | None
+
+
+def read_embeddings(path: Path) -> EmbeddingsFile:
+    """Read an embeddings file.
+
+    It has the arrays ``embeddings`` ``[N, D]`` and ``images`` ``[N]``, and may have
+    ``model_sha256``. Pickled arrays are refused.
+
+    Args:
+        path: An ``.npz``.
+
+    Raises:
+        FileError: If the file is missing or no ``.npz``.
+        DataError: If an array is missing, of another kind or shape, or their lengths
+            differ.
+    """
+    expected = "expected an .npz with the arrays embeddings [N, D] and images [N]"
+    if not path.is_file():
+        raise FileError(f"no embeddings file at {path}; {expected}")
+    try:
+        opened = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        raise FileError(f"{path} is not an .npz file; {expected}") from None
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+        raise FileError(f"{path} holds a single array; {expected}")
+    with opened as arrays:
+        embeddings = _read_array(path, arrays, "embeddings", expected)
+        images = _read_array(path, arrays, "images", expected)
+        model = (
+            _read_array(path, arrays, "model_sha256", expected)
+            if "model_sha256" in arrays.files
+            else None
+        )
+    if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or 0 in embeddings.shape:
+        raise DataError(
+            f"{path}: embeddings must be floating point numbers of shape [N, D], got "
+            f"{embeddings.dtype} of shape {list(embeddings.shape)}"
+        )
+    if images.ndim != 1 or images.dtype.kind != "U":
+        raise DataError(
+            f"{path}: images must be text of shape [N], got {images.dtype} of shape "
+            f"{list(images.shape)}"
+        )
+    if len(embeddings) != len(images):
+        raise DataError(
+            f"{path}: embeddings and images must have one length, got "
+            f"{len(embeddings)} and {len(images)}"
+        )
+    return EmbeddingsFile(
+        embeddings, images.tolist(), None if model is None else str(model)
+    )
+
+
+def _read_array(
+    path: Path, arrays: np.lib.npyio.NpzFile, name: str, expected: str
+) -> np.ndarray[Any, np.dtype[Any]]:
+    if name not in arrays.files:
+        has = ", ".join(arrays.files) or "nothing"
+        raise DataError(f"{path} has no array {name!r}, it has {has}; {expected}")
+    try:
+        array: np.ndarray[Any, np.dtype[Any]] = arrays[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot read the array {name!r}: {error}") from None
+    return array

@@ -1,0 +1,254 @@
+"""Embeddings and a pair list to all numbers of a verification protocol.
+
+Stated rules:
+
+- A pair is accepted when its score is greater than the threshold.
+- A fold's threshold (and PCA) is chosen on the other folds alone.
+- A photo without an embedding is *missing*: its pairs keep their place in their fold,
+  score lowest (``-inf``), are rejected by every threshold, and are counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int64
+
+from facever.errors import DataError
+from facever.verification.folds import (
+    best_threshold,
+    fold_accuracies,
+    fold_thresholds,
+)
+from facever.verification.pca import fold_projections, home_folds
+from facever.verification.protocols import PairList, photo_key
+from facever.verification.roc import (
+    Roc,
+    TarAtFar,
+    area_under_curve,
+    equal_error_rate,
+    roc_curve,
+    tar_at_far,
+)
+
+TARGET_FARS = (1e-1, 1e-2, 1e-3)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that a pair list says about one model.
+
+    Attributes:
+        pairs: The pairs.
+        scores: Score of each pair, larger is more similar; where there is a PCA, in
+            the projection of the pair's own fold. ``-inf`` where a photo is missing.
+        thresholds: Threshold of each fold, chosen on the others.
+        accuracies: Share of each fold's pairs judged right, in [0, 1].
+        roc: The curve over all pairs' scores.
+        auc: Area under it.
+        eer: Equal error rate.
+        tar: TAR at each of ``TARGET_FARS``.
+        missing: Photos that the pairs name and that have no embedding.
+        pca_components: Dimensions kept by the PCA, None without PCA.
+    """
+
+    pairs: PairList
+    scores: Float64[np.ndarray, " pairs"]
+    thresholds: Float64[np.ndarray, " folds"]
+    accuracies: Float64[np.ndarray, " folds"]
+    roc: Roc
+    auc: float
+    eer: float
+    tar: list[TarAtFar]
+    missing: list[str]
+    pca_components: int | None
+
+    @property
+    def accuracy(self) -> float:
+        """Mean of the folds' accuracies."""
+        return float(self.accuracies.mean())
+
+    @property
+    def standard_deviation(self) -> float:
+        """Sample standard deviation of the folds' accuracies (divided by folds - 1)."""
+        return float(self.accuracies.std(ddof=1))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the accuracy: sample deviation / sqrt(folds)."""
+        return self.standard_deviation / float(np.sqrt(len(self.accuracies)))
+
+    @property
+    def accepted(self) -> Bool[np.ndarray, " pairs"]:
+        """True where a pair's score is greater than its fold's threshold."""
+        accepted: Bool[np.ndarray, " pairs"] = (
+            self.scores > self.thresholds[self.pairs.fold]
+        )
+        return accepted
+
+    @property
+    def num_missing_pairs(self) -> int:
+        """Number of pairs with a missing photo."""
+        return int(np.count_nonzero(np.isneginf(self.scores)))
+
+
+def evaluate_pairs(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    pairs: PairList,
+    pca_components: int | None = None,
+) -> Evaluation:
+    """Score pairs by cosine and judge them fold by fold.
+
+    Embeddings need not be of unit length. With PCA they are projected as they are: the
+    mean is subtracted, nothing is rescaled before or after.
+
+    Args:
+        embeddings: One row an image. Rows that no pair names are ignored.
+        images: Source of each row; its extension does not matter.
+        pairs: The pairs; see ``read_lfw_pairs``.
+        pca_components: Dimensions of a PCA fitted for each fold on the images of the
+            other folds (``default_num_components`` has a rule for it); None compares
+            the embeddings directly.
+
+    Returns:
+        All numbers.
+
+    Raises:
+        DataError: If ``images`` does not fit ``embeddings``, an image is listed twice,
+            a used embedding is not finite or all zero, or too few pairs have both
+            their images.
+        ParameterError: If ``pca_components`` is too large or below 1.
+    """
+    rows, missing = _find_rows(embeddings, images, pairs)
+    sources = [source for source in pairs.sources if source in rows]
+    place = {source: index for index, source in enumerate(sources)}
+    left = np.array([place.get(source, -1) for source in pairs.left], dtype=np.int64)
+    right = np.array([place.get(source, -1) for source in pairs.right], dtype=np.int64)
+    if not ((left >= 0) & (right >= 0)).any():
+        raise DataError(
+            f"no pair has embeddings of both its photos; pairs name photos such as "
+            f"{pairs.left[0]!r}, the embeddings have {images[0]!r}"
+        )
+    used = embeddings[[rows[source] for source in sources]].astype(np.float64)
+    _check_used(used, sources)
+    if pca_components is None:
+        return evaluate_scores(_pair_cosine(used, left, right), pairs, missing)
+
+    scores = np.empty(len(pairs))
+    thresholds = np.empty(pairs.num_folds)
+    home = home_folds(left, right, pairs.fold, len(sources))
+    projections = fold_projections(used, home, pairs.num_folds, pca_components)
+    for fold, projection in enumerate(projections):
+        tested = pairs.fold == fold
+        fold_scores = _pair_cosine(projection(used), left, right)
+        scores[tested] = fold_scores[tested]
+        thresholds[fold] = best_threshold(fold_scores[~tested], pairs.same[~tested])
+    return _evaluation(scores, thresholds, pairs, missing, pca_components)
+
+
+def evaluate_scores(
+    scores: Float64[np.ndarray, " pairs"],
+    pairs: PairList,
+    missing: Sequence[str] = (),
+) -> Evaluation:
+    """Judge ready scores fold by fold.
+
+    Args:
+        scores: Score of each pair, larger is more similar, the same measure in every
+            fold; ``-inf`` for a pair that could not be scored.
+        pairs: The pairs.
+        missing: Photos to name as missing.
+
+    Returns:
+        All numbers.
+
+    Raises:
+        DataError: If a score is NaN or ``+inf``, or too few pairs have a score.
+    """
+    thresholds = fold_thresholds(scores, pairs.same, pairs.fold)
+    return _evaluation(scores, thresholds, pairs, missing, pca_components=None)
+
+
+def _evaluation(
+    scores: Float64[np.ndarray, " pairs"],
+    thresholds: Float64[np.ndarray, " folds"],
+    pairs: PairList,
+    missing: Sequence[str],
+    pca_components: int | None,
+) -> Evaluation:
+    roc = roc_curve(scores, pairs.same)
+    return Evaluation(
+        pairs=pairs,
+        scores=scores,
+        thresholds=thresholds,
+        accuracies=fold_accuracies(scores, pairs.same, pairs.fold, thresholds),
+        roc=roc,
+        auc=area_under_curve(roc),
+        eer=equal_error_rate(roc),
+        tar=tar_at_far(roc, TARGET_FARS),
+        missing=list(missing),
+        pca_components=pca_components,
+    )
+
+
+def _find_rows(
+    embeddings: Float[np.ndarray, "images dim"], images: Sequence[str], pairs: PairList
+) -> tuple[dict[str, int], list[str]]:
+    """Row of each source that the pairs name, and the sources that have none."""
+    if len(embeddings) != len(images):
+        raise DataError(
+            "embeddings and images must have one length, got "
+            f"{len(embeddings)} embeddings and {len(images)} images"
+        )
+    row_of_key: dict[str, int] = {}
+    for row, image in enumerate(images):
+        earlier = row_of_key.setdefault(photo_key(image), row)
+        if earlier != row:
+            raise DataError(
+                "each photo must have one embedding (the extension does not count); "
+                f"rows {earlier} and {row} are {images[earlier]!r} and {image!r}"
+            )
+    rows: dict[str, int] = {}
+    missing: list[str] = []
+    for source in pairs.sources:
+        found = row_of_key.get(photo_key(source))
+        if found is None:
+            missing.append(source)
+        else:
+            rows[source] = found
+    return rows, missing
+
+
+def _check_used(
+    embeddings: Float64[np.ndarray, "images dim"], sources: Sequence[str]
+) -> None:
+    for wrong, what in (
+        (~np.isfinite(embeddings).all(axis=1), "NaN or infinity"),
+        (~embeddings.any(axis=1), "nothing but zeros"),
+    ):
+        if wrong.any():
+            raise DataError(
+                f"{np.count_nonzero(wrong)} embeddings hold {what}, the first is that "
+                f"of {sources[int(wrong.argmax())]!r}; leave out photos without an "
+                "embedding, their pairs are counted as missing"
+            )
+
+
+def _pair_cosine(
+    vectors: Float64[np.ndarray, "images dim"],
+    left: Int64[np.ndarray, " pairs"],
+    right: Int64[np.ndarray, " pairs"],
+) -> Float64[np.ndarray, " pairs"]:
+    """Cosine of each pair; -inf where an index is -1.
+
+    A zero vector (an embedding that equals the PCA's mean) has no direction: 0.
+    """
+    dots = np.einsum("ij,ij->i", vectors[left], vectors[right])
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    products = lengths[left] * lengths[right]
+    cosine: Float64[np.ndarray, " pairs"] = np.divide(
+        dots, products, out=np.zeros_like(dots), where=products > 0
+    )
+    cosine[(left < 0) | (right < 0)] = -np.inf
+    return cosine

@@ -1,0 +1,210 @@
+"""Figures of a report: inline SVG, styled by the page's CSS, and the ROC as PNG."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from facever.verification.evaluation import Evaluation
+from facever.verification.roc import Roc
+
+NUM_LINE_STYLES = 6
+_PNG_COLOURS = ("#5b3fd1", "#00805a", "#a3326f", "#7a6200", "#00708f", "#555555")
+_PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))
+
+_WIDTH, _HEIGHT = 480, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 466, 14, 280
+_NUM_BINS = 60
+
+Scale = Callable[[float], float]
+
+
+def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
+    """ROC curves of several models over a logarithmic FAR axis.
+
+    The axis begins at one false accept. Line ``i`` has the class ``model-i``, counted
+    modulo ``NUM_LINE_STYLES``. A dot marks each TAR at FAR.
+    """
+    curves = [log_curve(evaluation.roc) for evaluation in evaluations.values()]
+    lowest_far = min(float(far[0]) for far, _ in curves)
+    lowest_tar = min(float(tar[0]) for _, tar in curves)
+    bottom, step = _tar_axis(lowest_tar)
+    decades = -math.log10(lowest_far)
+
+    def x(far: float) -> float:
+        return _RIGHT + math.log10(far) / max(decades, 1e-9) * (_RIGHT - _LEFT)
+
+    y = _linear(bottom, 1.0, _BOTTOM, _TOP)
+    parts = [
+        _x_axis(
+            [(x(10.0**-d), format_rate(10.0**-d)) for d in range(int(decades) + 1)],
+            "False accept rate (log)",
+        ),
+        _y_axis(
+            [
+                (y(tar), format_rate(tar))
+                for tar in np.arange(bottom, 1 + step / 2, step)
+            ],
+            "True accept rate",
+        ),
+    ]
+    for index, (name, (far, tar)) in enumerate(zip(evaluations, curves, strict=True)):
+        style = f"model-{index % NUM_LINE_STYLES}"
+        points = [(x(f), y(t)) for f, t in zip(far, tar, strict=True)]
+        parts.append(f'<path class="curve {style}" d="{_path(points)}"/>')
+        for answer in evaluations[name].tar:
+            if answer.tar is not None and answer.tar >= bottom:
+                parts.append(
+                    f'<circle class="dot {style}" cx="{x(answer.target_far):.1f}" '
+                    f'cy="{y(answer.tar):.1f}" r="4.5"><title>{escape(name)}: '
+                    f"TAR {100 * answer.tar:.2f} % at FAR "
+                    f"{format_rate(answer.target_far)}</title></circle>"
+                )
+    return _svg("ROC curve", parts)
+
+
+def histogram_svg(evaluation: Evaluation) -> str:
+    """Scores of genuine and impostor pairs, with the mean of the folds' thresholds."""
+    scored = np.isfinite(evaluation.scores)
+    scores, same = evaluation.scores[scored], evaluation.pairs.same[scored]
+    edges = np.histogram_bin_edges(scores, bins=_NUM_BINS)
+    counts = {
+        "impostor": np.histogram(scores[~same], edges)[0],
+        "genuine": np.histogram(scores[same], edges)[0],
+    }
+    highest = max(int(count.max()) for count in counts.values())
+    x = _linear(float(edges[0]), float(edges[-1]), _LEFT, _RIGHT)
+    y = _linear(0, highest * 1.12, _BOTTOM, _TOP)
+    parts = [
+        _x_axis(
+            [(x(tick), f"{tick:g}") for tick in _nice_ticks(edges[0], edges[-1], 6)],
+            "Score (cosine)",
+        ),
+        _y_axis(
+            [(y(tick), f"{tick:,g}") for tick in _nice_ticks(0, highest * 1.12, 4)],
+            "Pairs",
+        ),
+    ]
+    for kind, count in counts.items():
+        outline = [(x(float(edges[0])), y(0))]
+        for i, number in enumerate(count.tolist()):
+            outline += [(x(float(edge)), y(number)) for edge in edges[i : i + 2]]
+        outline.append((x(float(edges[-1])), y(0)))
+        parts.append(f'<path class="hump {kind}" d="{_path(outline)}"/>')
+    threshold = float(evaluation.thresholds.mean())
+    at = min(max(x(threshold), _LEFT), _RIGHT)
+    anchor, shift = ("end", -6) if at > (_LEFT + _RIGHT) / 2 else ("start", 6)
+    parts.append(
+        f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" '
+        f'y2="{_BOTTOM}"/><text class="strong" x="{at + shift:.1f}" y="{_TOP + 11}" '
+        f'text-anchor="{anchor}">threshold {threshold:.3f}</text>'
+    )
+    return _svg("Histogram of scores", parts)
+
+
+def save_roc_png(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
+    """The curves of ``roc_svg`` as a picture for documents."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    bottom = 1.0
+    for index, (name, evaluation) in enumerate(evaluations.items()):
+        far, tar = log_curve(evaluation.roc)
+        style = index % NUM_LINE_STYLES
+        axes.plot(
+            far,
+            tar,
+            color=_PNG_COLOURS[style],
+            linestyle=_PNG_DASHES[style],
+            linewidth=1.8,
+            # A name is text: neither a formula nor, with its underscore, hidden.
+            label=f"{name.replace('$', chr(92) + '$')} ({evaluation.accuracy:.2%})",
+        )
+        bottom = min(bottom, _tar_axis(float(tar[0]))[0])
+    axes.set_xscale("log")
+    axes.set_xlim(None, 1)
+    axes.set_ylim(bottom, 1 + 0.01 * (1 - bottom))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: format_rate(rate)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: format_rate(rate)))
+    axes.set_xlabel("False accept rate")
+    axes.set_ylabel("True accept rate")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, format="png")
+
+
+def log_curve(
+    roc: Roc,
+) -> tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]:
+    """FAR and TAR of the curve's corners, from what one false accept allows on."""
+    corners = roc.corners()
+    beyond = corners.false_accepts > 1
+    start = corners.tar[~beyond].max()
+    far = np.append(1 / corners.num_impostor, corners.far[beyond])
+    return far, np.append(start, corners.tar[beyond])
+
+
+def format_rate(rate: float) -> str:
+    """A share as a percentage without needless zeros: ``0.1 %``."""
+    return f"{float(f'{100 * rate:.6g}'):g} %"
+
+
+def _tar_axis(lowest_tar: float) -> tuple[float, float]:
+    """Where a TAR axis that ends at 1 begins, and the step of its marks."""
+    for bottom, step in ((0.9, 0.02), (0.8, 0.05), (0.5, 0.1)):
+        if lowest_tar >= bottom:
+            return bottom, step
+    return 0.0, 0.2
+
+
+def _nice_ticks(low: float, high: float, at_most: int) -> list[float]:
+    """Round numbers in [low, high]."""
+    raw = (high - low) / at_most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+
+
+def _linear(low: float, high: float, at_low: float, at_high: float) -> Scale:
+    return lambda value: at_low + (value - low) / (high - low) * (at_high - at_low)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _x_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
+    marks = "".join(
+        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>'
+        f'<text x="{x:.1f}" y="{_BOTTOM + 18}" '
+        f'text-anchor="{"end" if x > _RIGHT - 8 else "middle"}">{text}</text>'
+        for x, text in ticks
+    )
+    middle = (_LEFT + _RIGHT) / 2
+    return (
+        f'{marks}<line class="axis" x1="{_LEFT}" x2="{_RIGHT}" y1="{_BOTTOM}" '
+        f'y2="{_BOTTOM}"/><text class="title" x="{middle}" y="{_BOTTOM + 40}" '
+        f'text-anchor="middle">{title}</text>'
+    )
+
+
+def _y_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
+    marks = "".join(
+        f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
+        for y, text in ticks
+    )
+    return f"<g><title>{title}</title>{marks}</g>"
+
+
+def _svg(label: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
+        f"{''.join(parts)}</svg>"
+    )

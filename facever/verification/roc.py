@@ -1,0 +1,189 @@
+"""ROC curve, AUC, EER and TAR at FAR, exact where scores are tied.
+
+The true accept rate (TAR) is the share of genuine pairs that are accepted, the false
+accept rate (FAR) the share of impostor pairs. A pair is accepted when its score is
+greater than the threshold; one of score ``-inf`` (a photo's embedding is missing) is
+accepted by no finite threshold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from facever.errors import DataError, ParameterError
+from facever.verification.folds import candidate_thresholds
+
+
+@dataclass(frozen=True)
+class Roc:
+    """What every threshold does, from the one that rejects all to accepting all.
+
+    Attributes:
+        thresholds: Descending, one for each way to part the scores. If pairs without
+            a score exist, one more end point accepts those too, at ``-inf``.
+        false_accepts: Impostor pairs above each threshold.
+        true_accepts: Genuine pairs above each threshold.
+    """
+
+    thresholds: Float64[np.ndarray, " points"]
+    false_accepts: Int64[np.ndarray, " points"]
+    true_accepts: Int64[np.ndarray, " points"]
+
+    @property
+    def num_impostor(self) -> int:
+        """Number of impostor pairs."""
+        return int(self.false_accepts[-1])
+
+    @property
+    def num_genuine(self) -> int:
+        """Number of genuine pairs."""
+        return int(self.true_accepts[-1])
+
+    @property
+    def far(self) -> Float64[np.ndarray, " points"]:
+        """False accept rate of each threshold."""
+        return self.false_accepts / self.num_impostor
+
+    @property
+    def tar(self) -> Float64[np.ndarray, " points"]:
+        """True accept rate of each threshold."""
+        return self.true_accepts / self.num_genuine
+
+    def corners(self) -> "Roc":
+        """The same curve without the points that lie on a straight line between two."""
+        steps = np.diff(self.false_accepts), np.diff(self.true_accepts)
+        turns = steps[0][1:] * steps[1][:-1] != steps[0][:-1] * steps[1][1:]
+        kept = np.concatenate([[True], turns, [True]])
+        return Roc(
+            self.thresholds[kept], self.false_accepts[kept], self.true_accepts[kept]
+        )
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """True accept rate at a false accept rate that is never above the target.
+
+    Attributes:
+        target_far: What was asked for.
+        far: What the threshold achieves on these pairs, at most ``target_far``.
+        tar: True accept rate there; None where the pairs cannot say.
+        threshold: Accept above it; None where the pairs cannot say.
+        note: Why there is no number; empty where there is one.
+    """
+
+    target_far: float
+    far: float | None
+    tar: float | None
+    threshold: float | None
+    note: str
+
+
+def roc_curve(
+    scores: Float64[np.ndarray, " pairs"], same: Bool[np.ndarray, " pairs"]
+) -> Roc:
+    """Every point of the ROC curve; tied scores are accepted together.
+
+    Args:
+        scores: Larger is more similar; ``-inf`` for a pair that could not be scored.
+        same: True for genuine pairs.
+
+    Returns:
+        The curve, from the threshold that rejects all pairs to accepting all.
+
+    Raises:
+        DataError: If a kind of pair is missing, no pair has a score, or a score is NaN
+            or ``+inf``.
+    """
+    num_genuine = int(np.count_nonzero(same))
+    num_impostor = same.size - num_genuine
+    if num_genuine == 0 or num_impostor == 0:
+        raise DataError(
+            "a ROC curve needs genuine and impostor pairs, got "
+            f"{num_genuine} genuine and {num_impostor} impostor pairs"
+        )
+    order = np.argsort(scores)[::-1]
+    scores, same = scores[order], same[order]
+    num_scored = int(np.count_nonzero(scores != -np.inf))
+    if num_scored == 0:
+        raise DataError("a ROC curve needs at least one pair with a score")
+    if not np.isfinite(scores[0]):
+        raise DataError(f"scores must be finite or -inf, got {scores[0]}")
+    last_of_value = np.append(scores[1:] != scores[:-1], True)
+    accepted = np.flatnonzero(last_of_value) + 1
+    genuine_accepted = np.cumsum(same)[last_of_value]
+    distinct = scores[last_of_value]
+    missing = distinct[np.isneginf(distinct)]
+    thresholds = candidate_thresholds(distinct[: distinct.size - missing.size][::-1])
+    return Roc(
+        thresholds=np.concatenate([thresholds[::-1], missing]),
+        false_accepts=np.concatenate([[0], accepted - genuine_accepted]),
+        true_accepts=np.concatenate([[0], genuine_accepted]),
+    )
+
+
+def area_under_curve(roc: Roc) -> float:
+    """Chance that a genuine pair scores above an impostor pair, a tie counting half.
+
+    It is the Mann-Whitney statistic over the number of such couples of pairs, counted
+    in whole numbers, and equals the area under the straight-lined ROC curve.
+    """
+    impostors = np.diff(roc.false_accepts)
+    genuine_sums = roc.true_accepts[1:] + roc.true_accepts[:-1]
+    twice_wins = int(np.dot(impostors, genuine_sums))
+    return twice_wins / (2 * roc.num_impostor * roc.num_genuine)
+
+
+def equal_error_rate(roc: Roc) -> float:
+    """The error rate where the ROC curve has FAR = 1 - TAR.
+
+    Between two thresholds the curve is the straight line that joins them, so the
+    rate is exact for tied scores too.
+    """
+    excess = (
+        roc.false_accepts * roc.num_genuine + roc.true_accepts * roc.num_impostor
+    ) - roc.num_genuine * roc.num_impostor
+    after = int(np.argmax(excess >= 0))
+    before = after - 1
+    share = excess[before] / (excess[before] - excess[after])
+    far = roc.far
+    return float(far[before] + share * (far[after] - far[before]))
+
+
+def tar_at_far(roc: Roc, targets: Sequence[float]) -> list[TarAtFar]:
+    """True accept rate at the loosest threshold whose FAR is not above each target.
+
+    Args:
+        roc: The curve.
+        targets: False accept rates in (0, 1].
+
+    Returns:
+        One answer a target. With fewer than ``1 / target`` impostor pairs a single
+        false accept is already too much, and any number would speak of no more than
+        the highest impostor score: ``tar`` is None then and ``note`` says so.
+
+    Raises:
+        ParameterError: If a target is outside (0, 1].
+    """
+    return [_tar_at_far(roc, target) for target in targets]
+
+
+def _tar_at_far(roc: Roc, target: float) -> TarAtFar:
+    if not 0 < target <= 1:
+        raise ParameterError(f"a false accept rate must be in (0, 1], got {target}")
+    if 1 / roc.num_impostor > target:
+        note = (
+            f"FAR {target:g} needs at least {int(np.ceil(1 / target)):,} impostor "
+            f"pairs, there are {roc.num_impostor:,}"
+        )
+        return TarAtFar(target, None, None, None, note)
+    finite = np.isfinite(roc.thresholds)
+    point = int(np.searchsorted(roc.far[finite], target, side="right")) - 1
+    return TarAtFar(
+        target_far=target,
+        far=float(roc.far[point]),
+        tar=float(roc.tar[point]),
+        threshold=float(roc.thresholds[point]),
+        note="",
+    )

@@ -1,0 +1,3 @@
+"""The version of facever, kept here alone."""
+
+__version__ = "0.1.0"

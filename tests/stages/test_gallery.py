@@ -1,0 +1,359 @@
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from facever.data.crop_writer import CropWriter
+from facever.errors import (
+    DataError,
+    FileError,
+    GalleryError,
+    MismatchError,
+    ParameterError,
+    PhotoError,
+)
+from facever.faces.aligner import PhotoAligner
+from facever.faces.detection import Face, FaceRule
+from facever.faces.geometry import TEMPLATE
+from facever.gallery.gallery import Gallery
+from facever.inference.model_file import ModelHeader, save_model
+from facever.models import build_network
+from facever.stages import gallery as stage
+
+
+def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
+    """Stands in for a detector: black photos have no face, wide ones a second, larger.
+
+    The larger face fills the columns from 96 on.
+    """
+    found = []
+    for photo in photos:
+        faces = []
+        if photo.any():
+            faces.append(Face(TEMPLATE.copy(), np.array([9.0, 9, 80, 80]), 0.9))
+        if photo.shape[1] > 96:
+            shifted = TEMPLATE + np.array([96.0, 0])
+            faces.append(Face(shifted, np.array([96.0, 0, 192, 112]), 0.8))
+        found.append(faces)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_aligner(face: FaceRule) -> PhotoAligner:
+        return PhotoAligner(detect=detect, face=face, max_pixels=10**6)
+
+    monkeypatch.setattr(stage, "_make_aligner", make_aligner)
+
+
+def write_model(path: Path, seed: int = 0, **header: object) -> Path:
+    torch.manual_seed(seed)
+    options = {"width": 0.0625, "embedding_size": 16}
+    network = build_network("resnet27", options)
+    save_model(path, network, ModelHeader("resnet27", options, 16, **header))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.safetensors")
+
+
+def picture(seed: int) -> np.ndarray:
+    """A coarse pattern of random colours, so that pictures differ a lot."""
+    coarse = np.random.default_rng(seed).integers(1, 256, (4, 3, 3), dtype=np.uint8)
+    return coarse.repeat(28, axis=0).repeat(32, axis=1)
+
+
+def write_photo(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    write_photo(folder / "Ann" / "1.png", picture(1))
+    write_photo(folder / "Ann" / "2.png", picture(2))
+    write_photo(folder / "Ann" / "dark.png", np.zeros((112, 96, 3), np.uint8))
+    write_photo(folder / "Bob" / "1.png", picture(3))
+    (folder / "Bob" / "broken.jpg").write_bytes(b"hello")
+    write_photo(folder / "Cy.png", picture(4))
+    return folder
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> dict:
+    content = json.loads(capsys.readouterr().out)
+    assert isinstance(content, dict)
+    return content
+
+
+def test_enrolls_folders_and_finds_each_photo(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+
+    done = stage.add(people, model, photos)
+
+    assert (done.num_added, done.num_known) == (4, 0)
+    assert done.left_out == {
+        str(photos / "Ann" / "dark.png"): "no face found",
+        str(photos / "Bob" / "broken.jpg"): "not an image that can be read",
+    }
+    printed = capsys.readouterr()
+    assert f"left out {photos}/Ann/dark.png: no face found" in printed.out
+    assert f"left out {photos}/Bob/broken.jpg: not an image" in printed.out
+    assert (
+        f"{people}: 4 enrolled, 0 were there already, 2 left out; now 4 faces of 3 "
+        "people\n" in printed.out
+    )
+    assert "enroll" in printed.err
+    assert stage.list_people(people) == {"Ann": 2, "Bob": 1, "Cy": 1}
+    capsys.readouterr()
+    for name, photo in [("Ann", "Ann/2.png"), ("Bob", "Bob/1.png"), ("Cy", "Cy.png")]:
+        matches = stage.search(people, model, photos / photo, k=9, as_json=True)
+        found = read_json(capsys)
+        assert [row["id"] for row in found["matches"]] == [m.id for m in matches]
+        assert len(matches) == 4
+        assert matches[0].name == name
+        assert matches[0].source == str(photos / photo)
+        assert matches[0].cosine == pytest.approx(1, abs=1e-3)
+        assert matches[1].cosine < matches[0].cosine - 1e-3
+
+
+def test_adding_again_does_no_harm_and_looks_at_nothing(
+    tmp_path: Path,
+    model: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    write_photo(photos / "Ann" / "3.png", picture(9))
+    seen = []
+
+    def watch(self: PhotoAligner, batch: list) -> list:
+        seen.extend(photo.source for photo in batch)
+        return align(self, batch)
+
+    align = PhotoAligner.align
+    monkeypatch.setattr(PhotoAligner, "align", watch)
+    monkeypatch.chdir(photos)
+    done = stage.add(people, model, Path("."))
+
+    assert (done.num_added, done.num_known, len(done.left_out)) == (1, 4, 2)
+    assert seen == ["Ann/3.png", "Ann/dark.png", "Bob/broken.jpg"]
+    assert stage.list_people(people) == {"Ann": 3, "Bob": 1, "Cy": 1}
+
+
+def test_a_single_photo_needs_a_name(tmp_path: Path, model: Path, photos: Path) -> None:
+    people = tmp_path / "people"
+    with pytest.raises(ParameterError, match=r"1\.png: whose photo .* --name NAME"):
+        stage.add(people, model, photos / "Bob" / "1.png")
+    with pytest.raises(ParameterError, match="name must not be empty, got ' '"):
+        stage.add(people, model, photos / "Bob" / "1.png", name=" ")
+    assert not people.exists()
+
+    stage.add(people, model, photos / "Bob" / "1.png", name="Robert")
+    stage.add(people, model, photos / "Ann", name="Anna")
+
+    assert stage.list_people(people) == {"Anna": 2, "Robert": 1}
+
+
+def test_photos_of_the_same_name_in_other_folders_are_others(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Ann" / "1.png", name="Ann")
+    done = stage.add(people, model, photos / "Bob" / "1.png", name="Ann")
+    assert (done.num_added, done.num_known) == (1, 0)
+
+
+def test_the_largest_face_is_enrolled_and_searched(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    left, right = picture(1), picture(2)
+    both = write_photo(tmp_path / "both.png", np.hstack([left, right]))
+    stage.add(people, model, write_photo(tmp_path / "left.png", left), name="Left")
+    stage.add(people, model, write_photo(tmp_path / "right.png", right), name="Right")
+    stage.add(people, model, both, name="Both")
+    capsys.readouterr()
+
+    matches = stage.search(people, model, tmp_path / "right.png", as_json=True)
+    assert read_json(capsys)["num_faces"] == 1
+    assert {match.name for match in matches[:2]} == {"Right", "Both"}
+    matches = stage.search(people, model, both)
+    assert f"{both}: the largest of 2 faces\n" in capsys.readouterr().out
+    assert {match.name for match in matches[:2]} == {"Right", "Both"}
+
+
+def test_enrolls_a_crop_store(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = [("Ann/1.png", "Ann"), ("Ann/2.png", "Ann"), ("M\udcfc/1.png", "M\udcfc")]
+    with CropWriter(tmp_path / "crops", {}, listing) as writer:
+        for seed, (source, _) in enumerate(listing):
+            if seed == 1:
+                writer.fail(source, "no face found")
+            else:
+                unknown = np.full((1, 5, 2), np.nan)
+                writer.add(source, picture(seed)[None], unknown, np.array([np.nan]))
+        writer.commit()
+        writer.finish()
+    people = tmp_path / "people"
+
+    done = stage.add(people, model, tmp_path / "crops")
+
+    assert (done.num_added, done.left_out) == (2, {})
+    printed = capsys.readouterr().out
+    assert "1 photos have no crop in this store" in printed
+    assert str(tmp_path / "crops" / "failures.csv") in printed
+    # The byte that is not UTF-8 is spelled out.
+    assert stage.list_people(people) == {"Ann": 1, "M\\xfc": 1}
+    photo = write_photo(tmp_path / "query.png", picture(2)[:, :, ::-1])
+    best = stage.search(people, model, photo)[0]
+    assert best.source == f"{tmp_path}/crops#M\\xfc/1.png"
+    assert stage.add(people, model, tmp_path / "crops").num_known == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_photo_names_that_are_not_text_are_spelled_out(
+    tmp_path: Path, model: Path
+) -> None:
+    photo = write_photo(tmp_path / "photo.png", picture(1))
+    folder = tmp_path / "photos" / "J\udcf6rg"
+    folder.mkdir(parents=True)
+    photo.rename(folder / "1.png")
+
+    stage.add(tmp_path / "people", model, tmp_path / "photos")
+
+    assert stage.list_people(tmp_path / "people") == {"J\\xf6rg": 1}
+
+
+def test_says_whether_a_match_is_above_the_threshold(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(
+        tmp_path / "strict.safetensors", threshold=0.9999, threshold_far=1e-3
+    )
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    capsys.readouterr()
+
+    stage.search(people, model, photos / "Cy.png", k=2, as_json=True)
+    found = read_json(capsys)
+    assert (found["threshold"], found["threshold_far"]) == (0.9999, 1e-3)
+    assert [row["same"] for row in found["matches"]] == [True, False]
+    stage.search(people, model, photos / "Cy.png", k=2)
+    printed = capsys.readouterr().out
+    assert "its only face" in printed
+    assert "same person" in printed
+    assert "cosine above 0.9999, set for a false accept rate of 0.001" in printed
+
+
+def test_says_that_there_is_no_threshold(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Cy.png", name="[bold]Cy[/x]")
+    capsys.readouterr()
+
+    stage.search(people, model, photos / "Cy.png", as_json=True)
+    found = read_json(capsys)
+    assert (found["threshold"], found["matches"][0]["same"]) == (None, None)
+    stage.search(people, model, photos / "Cy.png")
+    printed = capsys.readouterr().out
+    assert "[bold]Cy[/x]" in printed
+    assert "sets no threshold" in printed
+    assert "same person" not in printed
+
+
+def test_list_and_info_as_json(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    capsys.readouterr()
+    stage.list_people(people, as_json=True)
+    assert read_json(capsys) == {"Ann": 2, "Bob": 1, "Cy": 1}
+    stage.info(people, as_json=True)
+    facts = read_json(capsys)
+    assert facts["num_embeddings"] == 4
+    assert facts["num_people"] == 3
+    assert facts["model_details"]["mirror"] == "sum"
+    stage.info(people)
+    assert facts["model_sha256"][:20] in capsys.readouterr().out
+
+
+def test_a_gallery_of_another_model_is_refused(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(MismatchError, match="was made for model"):
+        stage.add(people, other, photos)
+    with pytest.raises(MismatchError, match="was made for model"):
+        stage.search(people, other, photos / "Cy.png")
+
+
+def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> None:
+    people, nothing = tmp_path / "people", tmp_path / "nothing"
+    for wrong in (
+        lambda: stage.add(people, model, nothing),
+        lambda: stage.add(people, model, tmp_path / "no.jpg", name="Ann"),
+        lambda: stage.add(people, nothing, photos),
+        lambda: stage.add(photos, model, photos),
+        lambda: stage.add(model, model, photos),
+        lambda: stage.search(nothing, model, photos / "Cy.png"),
+        lambda: stage.list_people(photos),
+        lambda: stage.info(nothing),
+    ):
+        with pytest.raises(FileError):
+            wrong()
+    assert not people.exists()
+    assert not nothing.exists()
+
+    with pytest.raises(GalleryError, match="no face could be enrolled"):
+        stage.add(people, model, photos / "Ann" / "dark.png", name="Ann")
+    with pytest.raises(GalleryError, match="nobody is enrolled yet"):
+        stage.search(people, model, photos / "Cy.png")
+    stage.add(people, model, photos)
+    with pytest.raises(PhotoError, match=r"no\.jpg: cannot be opened"):
+        stage.search(people, model, tmp_path / "no.jpg")
+    with pytest.raises(DataError, match=r"dark\.png: no face found"):
+        stage.search(people, model, photos / "Ann" / "dark.png")
+    with pytest.raises(ParameterError, match="k must be at least 1"):
+        stage.search(people, model, photos / "Cy.png", k=0)
+
+
+def test_what_was_enrolled_before_a_kill_is_not_done_again(
+    tmp_path: Path, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = tmp_path / "people"
+    monkeypatch.setattr("facever.gallery.enrollment._BATCH", 2)
+    add, num_batches = Gallery.add, 0
+
+    def interrupted(self: Gallery, *values: object) -> list[str]:
+        nonlocal num_batches
+        num_batches += 1
+        if num_batches == 2:
+            raise KeyboardInterrupt
+        return add(self, *values)
+
+    monkeypatch.setattr(Gallery, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stage.add(people, model, photos)
+    assert stage.list_people(people) == {"Ann": 2}
+
+    done = stage.add(people, model, photos)
+
+    assert (done.num_added, done.num_known) == (2, 2)
