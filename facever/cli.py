@@ -2,14 +2,29 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from facever.errors import FaceverError
 from facever.version import __version__
 
+
+class _Stopped(Exception):
+    """Ctrl-C; a KeyboardInterrupt would be swallowed by typer, without a word."""
+
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise _Stopped from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="facever",
     help="Face verification: photos to crops, embeddings, an LFW number, a gallery.",
     no_args_is_help=True,
@@ -232,8 +247,8 @@ def main() -> None:
     try:
         app()
     except FaceverError as error:
-        print(f"facever: {error}", file=sys.stderr)
+        print(f"facever: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except _Stopped:
         print("facever: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -164,23 +164,27 @@ def _apply(content: Any, override: str) -> None:
     for step in parents:
         place = _descend(place, step, override)
     if isinstance(place, list):
-        _descend(place, last, override)
-        place[int(last)] = value
+        place[_index(place, last, override)] = value
     else:
         place[last] = value
 
 
 def _descend(place: Any, step: str, override: str) -> Any:
     if isinstance(place, list):
-        if not step.isdigit() or int(step) >= len(place):
-            raise ConfigError(
-                f"override {override!r}: {step!r} must be an index in [0, {len(place)})"
-            )
-        return place[int(step)]
-    inner = place.setdefault(step, {})
+        inner = place[_index(place, step, override)]
+    else:
+        inner = place.setdefault(step, {})
     if not isinstance(inner, dict | list):
         raise ConfigError(f"override {override!r}: {step!r} holds no further keys")
     return inner
+
+
+def _index(items: list[Any], step: str, override: str) -> int:
+    if not step.isdecimal() or int(step) >= len(items):
+        raise ConfigError(
+            f"override {override!r}: {step!r} must be an index in [0, {len(items)})"
+        )
+    return int(step)
 
 
 def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:

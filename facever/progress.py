@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,7 @@ _LOG_EVERY_SECONDS = 15.0
 _FIRST_LOG_SECONDS = 2.0
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Report that ``count`` more units are done, with an optional short note."""
 
@@ -58,13 +59,14 @@ def format_seconds(seconds: float) -> str:
 
 
 @contextmanager
-def progress_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
+def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
     """Show a bar on a terminal, or a line now and then in a log, both on stderr.
 
     Args:
         title: What is being done, a word or two.
         total: Units of work in all.
         unit: Plural name of a unit, such as ``photos``.
+        done: Units that an earlier run did; the rate and the time left leave them out.
 
     Yields:
         A function to call with the number of units just done.
@@ -81,7 +83,7 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=console, speed_estimate_period=60) as bar:
-            task = bar.add_task(title, total=total, unit=unit, note="")
+            task = bar.add_task(title, total=total, completed=done, unit=unit, note="")
 
             def advance(count: int = 1, note: str = "") -> None:
                 if note:
@@ -94,7 +96,7 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
 
     started = time.monotonic()
     next_line = started + _FIRST_LOG_SECONDS
-    done = 0
+    earlier = done
 
     def log(count: int = 1, note: str = "") -> None:
         nonlocal done, next_line
@@ -103,16 +105,17 @@ def progress_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
         if now < next_line:
             return
         next_line = now + _LOG_EVERY_SECONDS
-        rate = done / (now - started)
+        rate = (done - earlier) / (now - started)
         left = format_seconds((total - done) / rate) if rate else "?"
         line = f"{title}: {done}/{total} {unit}, {rate:,.1f}/s, {left} left"
         print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
 
     yield log
     seconds = time.monotonic() - started
-    rate = done / seconds if seconds else 0.0
+    count = done - earlier
+    rate = count / seconds if seconds else 0.0
     print(
-        f"{title}: {done} {unit} in {format_seconds(seconds)} ({rate:,.1f}/s)",
+        f"{title}: {count} {unit} in {format_seconds(seconds)} ({rate:,.1f}/s)",
         file=sys.stderr,
         flush=True,
     )

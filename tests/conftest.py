@@ -1,7 +1,15 @@
 import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
+import numpy as np
 import pytest
+
+TINY = {"width": 1 / 16, "embedding_size": 16}
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +19,91 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("set FACEVER_DATA to the data folder to run this test")
     return Path(folder)
+
+
+@pytest.fixture
+def types_unchecked() -> Iterator[None]:
+    """Run the library as its users do: without the type checks that pytest adds."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def draw_crops(num_crops: Sequence[int], seed: int = 0) -> np.ndarray:
+    """Coarse patterns, one a person, each crop with its own grain."""
+    rng = np.random.default_rng(seed)
+    crops = []
+    for count in num_crops:
+        coarse = rng.integers(20, 230, (7, 6, 3)).repeat(16, axis=0).repeat(16, axis=1)
+        grain = rng.integers(-20, 21, (count, 112, 96, 3))
+        crops.append((coarse[None] + grain).astype(np.uint8))
+    return np.concatenate(crops)
+
+
+@pytest.fixture(scope="session")
+def make_store() -> Callable[..., Path]:
+    """Write a crop store with so many crops of each person."""
+    from facever.data.crop_writer import CropWriter
+    from facever.faces.geometry import TEMPLATE
+
+    def make(folder: Path, num_crops: Sequence[int] = (4, 4, 4), seed: int = 0) -> Path:
+        crops = draw_crops(num_crops, seed)
+        listing = [
+            (f"P{person}/{number}.png", f"P{person}")
+            for person, count in enumerate(num_crops)
+            for number in range(count)
+        ]
+        unknown = np.full((1, 5, 2), np.nan)
+        with CropWriter(folder, {"template": TEMPLATE.tolist()}, listing) as writer:
+            for (source, _), crop in zip(listing, crops, strict=True):
+                writer.add(source, crop[None], unknown, np.array([np.nan]))
+            writer.finish()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., Path]:
+    """Write a model file of a tiny random network; keywords go into its header."""
+    import torch
+
+    from facever.inference.model_file import ModelHeader, save_model
+    from facever.models import build_network
+
+    def make(path: Path, seed: int = 0, **header: Any) -> Path:
+        torch.manual_seed(seed)
+        network = build_network("resnet27", TINY)
+        save_model(path, network, ModelHeader("resnet27", TINY, 16, **header))
+        return path
+
+    return make
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int | str | None
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    types_unchecked: None,
+) -> Callable[..., Finished]:
+    """Run ``facever ...`` in this process."""
+    from facever import cli
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["facever", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return Finished(stop.value.code, out, err)
+
+    return run

@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -70,7 +70,7 @@ class CropStore:
         return len(self.sources)
 
     @classmethod
-    def open(cls, folder: Path | str) -> Self:
+    def open(cls, folder: Path | str) -> "CropStore":
         """Open the store in a folder.
 
         Args:
@@ -116,6 +116,17 @@ class CropStore:
             settings=about["settings"],
             fingerprint=about["fingerprint"],
         )
+
+
+def crop_source(photo: str, face: int) -> str:
+    """The source of a photo's crop: the photo itself, then ``photo#2`` and so on."""
+    return photo if face == 0 else f"{photo}#{face + 1}"
+
+
+def photo_of(source: str) -> str:
+    """The photo that a crop was cut from."""
+    photo, mark, number = source.rpartition("#")
+    return photo if mark and number.isascii() and number.isdigit() else source
 
 
 def label_identities(

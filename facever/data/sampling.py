@@ -80,8 +80,11 @@ def split_identities(
         The split; class indexes number the identities left, in their order.
 
     Raises:
+        ParameterError: If num_held_out is negative.
         DataError: If fewer than two identities would be left to train on.
     """
+    if num_held_out < 0:
+        raise ParameterError(f"num_held_out must be >= 0, got {num_held_out}")
     num_identities = int(labels.max()) + 1 if len(labels) else 0
     if num_identities - num_held_out < 2:
         raise DataError(

@@ -16,9 +16,7 @@ from facever.faces.sources import PhotoSource
 
 Detector = Literal["mtcnn", "crops"]
 DETECTORS: tuple[Detector, ...] = get_args(Detector)
-Detect = Callable[
-    [Sequence[UInt8[np.ndarray, "height width 3"]]], list[list[Face]]
-]
+Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
 NO_FACE = "no face found"
 NO_LANDMARKS = "no landmarks are listed"
 
@@ -78,7 +76,7 @@ class PhotoAligner:
         Photos are held in memory up to a limit of pixels at a time.
         """
         aligned: dict[str, AlignedPhoto] = {}
-        held: list[tuple[str, UInt8[np.ndarray, "height width 3"]]] = []
+        held: list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]] = []
         num_pixels = 0
         for photo in photos:
             try:
@@ -96,7 +94,7 @@ class PhotoAligner:
         return [aligned[photo.source] for photo in photos]
 
     def _align_held(
-        self, held: Sequence[tuple[str, UInt8[np.ndarray, "height width 3"]]]
+        self, held: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
     ) -> dict[str, AlignedPhoto]:
         if self._detect:
             found = self._detect([image for _, image in held])

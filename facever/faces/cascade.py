@@ -19,7 +19,7 @@ import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor, nn
-from torchvision.ops import nms
+from torchvision.ops import nms  # type: ignore[import-untyped]
 
 _CELL = 12  # Side of the proposal network's window, pixels.
 _STRIDE = 2
@@ -30,8 +30,9 @@ _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
 # Pieces whose activations stay in the caches: about twice as fast as whole batches.
 _PROPOSAL_PIXELS, _REFINE_PIECE, _OUTPUT_PIECE = 100_000, 128, 16
 
-Boxes = Float32[np.ndarray, "boxes 5"]
-Index = Int64[np.ndarray, " boxes"]
+# Their number changes within a function, so it has no name here.
+Boxes = Float32[np.ndarray, "_ 5"]
+Index = Int64[np.ndarray, " _"]
 
 
 class Cascade:
@@ -47,7 +48,6 @@ class Cascade:
         self, photos: Sequence[UInt8[np.ndarray, "height width 3"]]
     ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
         """Of each photo the faces: box and score in five columns, and landmarks."""
-        height, width, _ = photos[0].shape
         sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
         boxes, photo_index = self._propose(sums)
         boxes, photo_index = self._refine_boxes(sums, boxes, photo_index)
@@ -121,7 +121,7 @@ class Cascade:
         sums: Int32[np.ndarray, "photos rows columns 3"],
         boxes: Boxes,
         photo_index: Index,
-    ) -> tuple[Boxes, Index, Float32[np.ndarray, "boxes 5 2"]]:
+    ) -> tuple[Boxes, Index, Float32[np.ndarray, "_ 5 2"]]:
         """Stage 3: the faces and their landmarks."""
         boxes, photo_index, crops = _cut(sums, boxes, photo_index, 48)
         if not len(boxes):
@@ -143,7 +143,7 @@ class Cascade:
 
 
 def _prepare(network: nn.Module) -> nn.Module:
-    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval().to(memory_format=torch.channels_last)
 
 
 def _run(
@@ -151,7 +151,7 @@ def _run(
 ) -> list[np.ndarray]:
     """The network's outputs over all images, a piece at a time."""
     batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-    pieces = [network(part) for part in batch.split(piece)]
+    pieces = [network(part) for part in torch.split(batch, piece)]
     return [torch.cat(parts).numpy() for parts in zip(*pieces, strict=True)]
 
 
@@ -192,7 +192,8 @@ def _shrink(
     top, bottom = _windows(height, int(height * scale + 1))
     left, right = _windows(width, int(width * scale + 1))
     bands = sums[:, bottom] - sums[:, top]
-    total = bands[:, :, right] - bands[:, :, left]
+    # np.take: about three times as fast as indexing with arrays.
+    total = np.take(bands, right, axis=2) - np.take(bands, left, axis=2)
     return _normalise(total, (bottom - top)[:, None, None], (right - left)[:, None])
 
 
@@ -201,7 +202,7 @@ def _cut(
     boxes: Boxes,
     photo_index: Index,
     size: int,
-) -> tuple[Boxes, Index, Float32[np.ndarray, "kept size size 3"]]:
+) -> tuple[Boxes, Index, Float32[np.ndarray, "_ {size} {size} 3"]]:
     """The boxes that reach into their photo, and what they show, as network input."""
     _, rows, columns, _ = sums.shape
     # Box corners count from 1 and are inclusive.
@@ -219,23 +220,23 @@ def _cut(
     from_left = (left[:, None] + first_column)[:, None, :]
     from_right = (left[:, None] + last_column)[:, None, :]
     flat = sums.reshape(-1, 3)
-    total = flat[lower[..., None] + from_right]
-    total -= flat[lower[..., None] + from_left]
-    total -= flat[upper[..., None] + from_right]
-    total += flat[upper[..., None] + from_left]
+    total = np.take(flat, lower[..., None] + from_right, axis=0)
+    total -= np.take(flat, lower[..., None] + from_left, axis=0)
+    total -= np.take(flat, upper[..., None] + from_right, axis=0)
+    total += np.take(flat, upper[..., None] + from_left, axis=0)
     heights = (last_row - first_row)[:, :, None, None]
     widths = (last_column - first_column)[:, None, :, None]
     return boxes, photo_index, _normalise(total, heights, widths)
 
 
 def _rescore(
-    boxes: Boxes, scores: Float32[np.ndarray, " boxes"], limit: float
+    boxes: Boxes, scores: Float32[np.ndarray, " _"], limit: float
 ) -> tuple[Boxes, np.ndarray]:
     kept = scores > limit
     return np.concatenate([boxes[kept, :4], scores[kept, None]], axis=1), kept
 
 
-def _move(boxes: Boxes, moves: Float32[np.ndarray, "boxes 4"]) -> Boxes:
+def _move(boxes: Boxes, moves: Float32[np.ndarray, "_ 4"]) -> Boxes:
     sizes = boxes[:, [2, 3, 2, 3]] - boxes[:, [0, 1, 0, 1]] + 1
     return np.concatenate([boxes[:, :4] + moves * sizes, boxes[:, 4:]], axis=1)
 
@@ -247,9 +248,7 @@ def _make_square(boxes: Boxes) -> Boxes:
     return np.concatenate([corner, corner + side, boxes[:, 4:]], axis=1)
 
 
-def _split(
-    values: np.ndarray, photo_index: Index, num_photos: int
-) -> list[np.ndarray]:
+def _split(values: np.ndarray, photo_index: Index, num_photos: int) -> list[np.ndarray]:
     """The values of each photo; those of one photo stand together."""
     return np.split(values, np.searchsorted(photo_index, np.arange(1, num_photos)))
 

@@ -47,9 +47,7 @@ class MtcnnDetector:
 
         self._cascade = Cascade()
 
-    def detect(
-        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]
-    ) -> list[list[Face]]:
+    def detect(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[list[Face]]:
         """Find the faces in each photo, largest first.
 
         Args:
@@ -154,7 +152,8 @@ def _resize(
 ) -> UInt8[np.ndarray, "new_height new_width 3"]:
     if size == (photo.shape[1], photo.shape[0]):
         return photo
-    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    resized: np.ndarray = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return resized
 
 
 def _make_faces(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
+from facever.heads.base import Head, HeadOutput, at_least_float32
 
 Gradient = Literal["exact", "detached"]
 
@@ -25,7 +25,7 @@ def arcface_logits(
 
     scale * cos(theta_y + margin) for the target, scale * cos(theta_j) for the others.
     Past theta_y = pi - margin, where cos(theta_y + margin) would rise again, the target
-    goes on falling as cos(theta_y) - 1 - cos(margin), which meets the curve there, so
+    goes on falling as cos(theta_y) - 1 + cos(margin), which meets the curve there, so
     that it is continuous and falls with theta_y over all of [0, pi].
 
     The cosine of the sum is expanded, cos(theta + m) = cos(theta) cos(m) -
@@ -59,7 +59,7 @@ def arcface_logits(
     # 1 - cosine^2 as a product keeps its digits near +1 and -1.
     sine = ((1 - source) * (1 + source)).clamp_min(1e-7).sqrt()
     shifted = source * math.cos(margin) - sine * math.sin(margin)
-    beyond = source - 1 - math.cos(margin)
+    beyond = source - 1 + math.cos(margin)
     shifted = torch.where(source > -math.cos(margin), shifted, beyond)
     if gradient == "detached":
         shifted = target + (shifted - source)
@@ -111,7 +111,7 @@ class ArcFace(Head):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""
-        cosine = linear(normalize(embeddings), normalize(self.weight)).float()
-        cosine = cosine.clamp(-1, 1)
+        cosine = linear(normalize(embeddings), normalize(self.weight))
+        cosine = at_least_float32(cosine).clamp(-1, 1)
         logits = arcface_logits(cosine, labels, self.margin, self.scale, self.gradient)
         return HeadOutput(cross_entropy(logits, labels), self.scale * cosine.detach())

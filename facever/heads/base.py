@@ -66,7 +66,7 @@ class JointHead(nn.Module):
         if len(set(names)) < len(names):
             raise ParameterError(f"each head may stand once, got {', '.join(names)}")
         for name, _, weight in heads:
-            if weight < 0:
+            if not weight >= 0:
                 raise ParameterError(f"weight of {name} must be >= 0, got {weight}")
         self.heads = nn.ModuleDict({name: head for name, head, _ in heads})
         self.weights = {name: weight for name, _, weight in heads}
@@ -87,6 +87,11 @@ class JointHead(nn.Module):
         logits = [output.logits for output in outputs.values()]
         first = next((each for each in logits if each is not None), None)
         return HeadOutput(loss, first, parts)
+
+
+def at_least_float32(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Half types as float32, where sums keep their digits; float64 stays float64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def check_labels(labels: Int[Tensor, " labels"], num_classes: int) -> None:

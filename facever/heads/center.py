@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
+from facever.heads.base import Head, HeadOutput, at_least_float32
 
 
 def center_loss(
@@ -29,7 +29,7 @@ def center_loss(
         Wen et al., A discriminative feature learning approach, 2016, eq. 2, with the
         batch mean of Wu et al. 2018, eq. 4.
     """
-    offsets = embeddings.float() - centers[labels]
+    offsets = at_least_float32(embeddings) - centers[labels]
     return offsets.square().sum(dim=1).mean() / 2
 
 
@@ -55,7 +55,8 @@ def move_centers(
         Wen et al., 2016, eq. 4.
     """
     counts = torch.bincount(labels, minlength=len(centers))[labels]
-    steps = (embeddings.float() - centers[labels]) * (rate / (1 + counts))[:, None]
+    offsets = at_least_float32(embeddings) - centers[labels]
+    steps = rate * offsets / (1 + counts)[:, None]
     centers.index_add_(0, labels, steps)
 
 

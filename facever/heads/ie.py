@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
+from facever.heads.base import Head, HeadOutput, at_least_float32
 
 Denominator = Literal["eq6", "appendix"]
 # Keeps a learned or measured sigma2 positive.
@@ -28,7 +28,8 @@ def ie_loss(
     ``p = |f - mu_y|^2 / (2 sigma2) + alpha`` pulls to the own center and
     ``q = log sum exp(-|f - mu_c|^2 / (2 sigma2 k))`` pushes from the Q nearest centers
     c != y among the classes of the batch. Centers and sigma2 count as independent
-    variables. A batch of one class has no negatives: its loss is 0.
+    variables. A batch of one class has no negatives, and Q = 0 asks for none: the loss
+    is 0, which leaves softmax alone.
 
     Args:
         embeddings: The features f.
@@ -36,8 +37,8 @@ def ie_loss(
         centers: One center mu a class.
         sigma2: The variance, positive.
         alpha: The margin, at least 0.
-        nearest: Q, the negatives kept: a count (int, at least 1) or a share of the
-            batch's other classes (float in (0, 1], rounded, at least one).
+        nearest: Q, the negatives kept: a count (int) or a share of the batch's other
+            classes (float in [0, 1], rounded, at least one unless it is 0).
         denominator: k = 1 as in eq. 6, or k = Q as in appendix A.1 and the gradients
             (8) to (10), which are the ones that the paper ran.
 
@@ -49,14 +50,15 @@ def ie_loss(
     """
     present, own = torch.unique(labels, return_inverse=True)
     num_others = len(present) - 1
-    if num_others == 0:
-        return (embeddings.float() * 0).sum()
+    if num_others == 0 or nearest == 0:
+        return (at_least_float32(embeddings) * 0).sum()
     num_nearest = (
         nearest if isinstance(nearest, int) else max(1, round(nearest * num_others))
     )
     num_nearest = min(num_nearest, num_others)
 
-    features, means = embeddings.float(), centers[present].float()
+    features = at_least_float32(embeddings)
+    means = at_least_float32(centers[present])
     # Direct differences for the own center keep their digits where f is close to mu_y;
     # the expanded product is good enough for the far ones, and one matrix product.
     own_squares = (features - means[own]).square().sum(dim=1)
@@ -82,8 +84,9 @@ class IncludeExclude(Head):
         embedding_size: Dimensions of an embedding.
         num_classes: One center each.
         alpha: The margin, at least 0.
-        nearest: Q: a count >= 1 or a share in (0, 1] of the batch's other classes.
-            The paper takes 0.2 for faces and all (1.0) for objects.
+        nearest: Q: a count >= 0 (int) or a share in [0, 1] (float) of the batch's other
+            classes. The paper takes 0.2 for faces and all (1.0) for objects; with 0 the
+            loss is 0, softmax alone.
         sigma2: ``learned`` (its logarithm is the parameter, so it stays positive),
             ``batch`` (the mean squared distance of the batch to its centers, below
             eq. 5, without gradient), or a fixed positive number.
@@ -106,9 +109,9 @@ class IncludeExclude(Head):
         super().__init__(embedding_size, num_classes)
         if not alpha >= 0:
             raise ParameterError(f"alpha must be >= 0, got {alpha}")
-        if not (nearest >= 1 if isinstance(nearest, int) else 0 < nearest <= 1):
+        if not (nearest >= 0 if isinstance(nearest, int) else 0 <= nearest <= 1):
             raise ParameterError(
-                "nearest must be a count >= 1 or a share in (0, 1] of the other "
+                "nearest must be a count >= 0 or a share in [0, 1] of the other "
                 f"classes, got {nearest}"
             )
         if not (
@@ -149,7 +152,8 @@ class IncludeExclude(Head):
         if self.log_sigma2 is not None:
             return self.log_sigma2.exp().clamp_min(_SMALLEST_SIGMA2)
         if self.sigma2 == "batch":
-            offsets = embeddings.detach().float() - self.centers.detach()[labels]
+            features = at_least_float32(embeddings.detach())
+            offsets = features - self.centers.detach()[labels]
             squares = offsets.square().sum() / max(1, len(labels) - 1)
             return squares.clamp_min(_SMALLEST_SIGMA2)
-        return torch.tensor(float(self.sigma2), device=embeddings.device)
+        return self.centers.new_tensor(float(self.sigma2))

@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from facever.heads.base import Head, HeadOutput
+from facever.heads.base import Head, HeadOutput, at_least_float32
 
 
 class Softmax(Head):
@@ -32,5 +32,5 @@ class Softmax(Head):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch."""
-        logits = linear(embeddings, self.weight, self.bias).float()
+        logits = at_least_float32(linear(embeddings, self.weight, self.bias))
         return HeadOutput(cross_entropy(logits, labels), logits.detach())

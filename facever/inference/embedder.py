@@ -9,15 +9,16 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from facever.errors import DataError, ParameterError
+from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.alignment import align_faces
 from facever.faces.detection import MtcnnDetector, choose_faces
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.faces.photos import read_photo
 from facever.inference.model_file import LoadedModel, ModelHeader, load_model
 from facever.models.hardware import Precision, pick_device, uses_bf16
 from facever.progress import Advance, ignore_progress
 
-Photo = str | Path | UInt8[np.ndarray, "height width 3"]
+Photo = str | Path | UInt8[np.ndarray, "_ _ 3"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Embedder:
             raise ParameterError(f"batch_size must be >= 1, got {batch_size}")
         embeddings = np.empty((len(crops), self.embedding_size), np.float32)
         for start in range(0, len(crops), batch_size):
-            chunk = np.ascontiguousarray(crops[start : start + batch_size])
+            # A copy: torch warns of arrays that are read-only, as memory maps are.
+            chunk = np.array(crops[start : start + batch_size], order="C")
             features = self._features(torch.from_numpy(chunk).to(self._device))
             embeddings[start : start + len(chunk)] = features.float().cpu().numpy()
             advance(len(chunk))
@@ -120,10 +122,13 @@ class Embedder:
             Of unit length, so a dot product is the cosine.
 
         Raises:
-            PhotoError: If a photo cannot be read.
+            PhotoError: If a photo cannot be read; the message names it.
             DataError: If no face is found in a photo; the message names it.
+            ParameterError: If an array is no photo.
         """
-        crops = np.stack([self._crop(photo) for photo in photos])
+        crops = np.empty((len(photos), CROP_HEIGHT, CROP_WIDTH, 3), np.uint8)
+        for row, photo in enumerate(photos):
+            crops[row] = self._crop(photo)
         embeddings = self.embed_crops(crops)
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         units: Float32[np.ndarray, "photos dim"] = embeddings / lengths
@@ -151,9 +156,9 @@ class Embedder:
 
     def _crop(self, photo: Photo) -> UInt8[np.ndarray, "112 96 3"]:
         if isinstance(photo, np.ndarray):
-            name, pixels = "the array", photo
+            name, pixels = "the array", _check_pixels(photo)
         else:
-            name, pixels = str(photo), read_photo(Path(photo))
+            name, pixels = str(photo), _read(photo)
         if self._detector is None:
             self._detector = MtcnnDetector()
         found = self._detector.detect([pixels])[0]
@@ -166,6 +171,25 @@ class Embedder:
             pixels, faces[0].landmarks[None]
         )[0]
         return crop
+
+
+def _check_pixels(
+    pixels: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    is_photo = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size > 0
+    if pixels.dtype != np.uint8 or not is_photo:
+        raise ParameterError(
+            "an array must be an RGB photo, uint8 [height, width, 3], got "
+            f"{pixels.dtype} {list(pixels.shape)}"
+        )
+    return pixels
+
+
+def _read(path: str | Path) -> UInt8[np.ndarray, "height width 3"]:
+    try:
+        return read_photo(path)
+    except PhotoError as error:
+        raise PhotoError(f"cannot read {path}: {error}") from None
 
 
 def load(

@@ -4,17 +4,25 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Float
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facever.data.preprocessing import Preprocessing
-from facever.errors import FaceverError, ModelFileError, ParameterError
+from facever.errors import (
+    FaceverError,
+    MismatchError,
+    ModelFileError,
+    ParameterError,
+)
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, TEMPLATE
+from facever.files import whole_file
 from facever.models import build_network
+from facever.models.base import EmbeddingNetwork
 
 Mirror = Literal["sum", "concat", "none"]
 
@@ -51,6 +59,8 @@ class ModelHeader:
         facever_version: That wrote the file.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+
     network: str
     network_options: dict[str, Any]
     embedding_size: int
@@ -66,6 +76,9 @@ class ModelHeader:
     crop_width: int = CROP_WIDTH
     channel_order: str = "RGB"
     facever_version: str = ""
+
+
+_HEADERS = TypeAdapter(ModelHeader)
 
 
 @dataclass(frozen=True)
@@ -120,6 +133,9 @@ def save_model(
         network: Whose weights to write.
         header: What the file shall say of itself.
         mean_image: Given exactly when ``header.mean`` is ``image``.
+
+    Raises:
+        FileError: If the file cannot be written there.
     """
     assert (header.mean == "image") == (mean_image is not None)
     tensors = {
@@ -129,10 +145,8 @@ def save_model(
     if mean_image is not None:
         tensors[_MEAN_IMAGE] = mean_image.cpu().contiguous()
     text = json.dumps({"format": _FORMAT, **asdict(header)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    save_file(tensors, temporary, {_KEY: text})
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, {_KEY: text})
 
 
 def load_model(path: Path | str) -> LoadedModel:
@@ -179,28 +193,52 @@ def load_model(path: Path | str) -> LoadedModel:
                 if name.startswith(_NETWORK)
             }
         )
+        _check_sizes(header, network, tensors)
         mean = tensors[_MEAN_IMAGE] if header.mean == "image" else header.mean
-    except (FaceverError, RuntimeError, KeyError) as error:
-        reason = str(error).split("\n")[0]
+        preprocessing = Preprocessing(mean, header.scale)
+    except (FaceverError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise ModelFileError(
-            f"{path}: the weights do not fit the network that the header names "
-            f"({reason})"
+            f"{path}: the weights do not fit what the header says ({reason}); take a "
+            "file that facever train wrote"
         ) from None
     return LoadedModel(
         network.eval(),
         header,
-        Preprocessing(mean, header.scale),
+        preprocessing,
         hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def _check_sizes(
+    header: ModelHeader, network: EmbeddingNetwork, tensors: dict[str, Tensor]
+) -> None:
+    if network.embedding_size != header.embedding_size:
+        raise MismatchError(
+            f"embedding_size is {header.embedding_size} there, "
+            f"{network.embedding_size} in the network"
+        )
+    if header.mean == "image":
+        shape = list(tensors[_MEAN_IMAGE].shape) if _MEAN_IMAGE in tensors else None
+        if shape != [CROP_HEIGHT, CROP_WIDTH, 3]:
+            raise MismatchError(f"mean is an image, got one of shape {shape}")
 
 
 def _read_header(path: Path, text: str) -> ModelHeader:
     try:
         content = json.loads(text)
         version = content.pop("format")
-        header = ModelHeader(**content)
+        header = _HEADERS.validate_json(json.dumps(content))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{path} has a damaged facever header ({error})") from None
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            place = ".".join(str(step) for step in first["loc"])
+            reason = f"{place}: {first['msg']}, got {first['input']!r}"
+        raise ModelFileError(
+            f"{path} has a damaged facever header ({reason}); copy it again, or take a "
+            "file that facever train wrote"
+        ) from None
     if version != _FORMAT:
         raise ModelFileError(
             f"{path} has format {version}, this version of facever reads {_FORMAT}; "

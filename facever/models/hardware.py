@@ -26,7 +26,7 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, ImportError):
         raise ParameterError(
             f"device must be auto, cpu or one that this machine has, got {name!r}"
         ) from None

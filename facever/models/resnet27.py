@@ -55,8 +55,8 @@ class ResNet27(EmbeddingNetwork):
     cosines train faster.
 
     Args:
-        width: Factor on the depth of all convolutions, above 0. 1 is the paper's [N].
-            The paper's [P] is ``width=2`` with ``narrow_stem=True``.
+        width: Factor on the depth of all convolutions, in [1/16, 16]. 1 is the paper's
+            [N]. The paper's [P] is ``width=2`` with ``narrow_stem=True``.
         embedding_size: Dimensions of the embedding.
         narrow_stem: Keep Conv0 at its 32 channels whatever the width, as [P] does.
         normalised_embedding: Batch normalisation behind Fc5.

@@ -1,40 +1,34 @@
 """The stage ``facever align``: photos in, a crop store out."""
 
-import multiprocessing
 import os
-import threading
+import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from facever.data.crop_writer import CropWriter, photo_of
-from facever.data.crops import FAILURES_FILE, CropStore
+from facever.data.crop_writer import CropWriter
+from facever.data.crops import FAILURES_FILE, CropStore, photo_of
 from facever.errors import ParameterError
 from facever.faces.aligner import (
     DETECTORS,
     NO_FACE,
     AlignedPhoto,
     Detector,
-    PhotoAligner,
 )
 from facever.faces.detection import (
     FACE_RULES,
     FaceRule,
-    MtcnnDetector,
     read_landmarks,
 )
 from facever.faces.geometry import TEMPLATE
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.sources import PhotoSource, describe_skipped, list_photos
+from facever.faces.workers import AlignRecipe, align_batches
 from facever.progress import format_seconds, progress_bar
 
 _BATCH_PHOTOS = 32
-_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -58,27 +52,6 @@ class AlignSummary:
     num_unreadable: int
     skipped: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """What a worker needs to make its ``PhotoAligner``."""
-
-    detector: Detector
-    face: FaceRule
-    landmarks: dict[str, Any] | None
-    max_pixels: int
-
-    def make_aligner(self) -> PhotoAligner:
-        detect = None
-        if self.landmarks is None and self.detector == "mtcnn":
-            detect = MtcnnDetector().detect
-        return PhotoAligner(
-            detect=detect,
-            landmarks=self.landmarks,
-            face=self.face,
-            max_pixels=self.max_pixels,
-        )
 
 
 def align(
@@ -125,7 +98,7 @@ def align(
         batches = list(_split(listing.photos, missing))
         if batches:
             with progress_bar("align", len(missing), "photos") as advance:
-                for aligned in _run(recipe, batches, num_workers):
+                for aligned in align_batches(recipe, batches, num_workers):
                     _write(writer, aligned)
                     advance(len(aligned))
         store = writer.finish()
@@ -141,7 +114,7 @@ def align(
 
 def _make_recipe(
     face: FaceRule, detector: Detector, landmarks: Path | None, max_pixels: int
-) -> _Recipe:
+) -> AlignRecipe:
     if face not in FACE_RULES:
         rules = ", ".join(FACE_RULES)
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
@@ -153,23 +126,24 @@ def _make_recipe(
     if max_pixels < 1:
         raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
     points = None if landmarks is None else read_landmarks(landmarks)
-    return _Recipe(detector, face, points, max_pixels)
+    return AlignRecipe(detector, face, points, max_pixels)
 
 
 def _count_workers(workers: int | None) -> int:
-    if workers is None:
+    if workers is None and sys.platform == "linux":
         return len(os.sched_getaffinity(0))
+    if workers is None:
+        return os.cpu_count() or 1
     if workers < 1:
         raise ParameterError(f"workers must be at least 1, got {workers}")
     return workers
 
 
-def _settings_of(recipe: _Recipe) -> dict[str, Any]:
-    detects = recipe.landmarks is None and recipe.detector == "mtcnn"
+def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
     return {
         "template": TEMPLATE.tolist(),
         "detector": recipe.detector if recipe.landmarks is None else "landmarks",
-        "face": recipe.face if detects else None,
+        "face": recipe.face if recipe.uses_network else None,
         "max_pixels": recipe.max_pixels,
     }
 
@@ -187,58 +161,6 @@ def _split(
         batch = [photo for photo in whole if photo.source in missing]
         if batch:
             yield batch
-
-
-def _run(
-    recipe: _Recipe, batches: Sequence[list[PhotoSource]], num_workers: int
-) -> Iterator[list[AlignedPhoto]]:
-    """Align batches, in their order."""
-    num_workers = min(num_workers, len(batches))
-    if num_workers == 1:
-        aligner = recipe.make_aligner()
-        for batch in batches:
-            yield aligner.align(batch)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, _start_worker, (recipe,)) as pool:
-        try:
-            ahead: deque[Future[list[AlignedPhoto]]] = deque()
-            for batch in batches:
-                ahead.append(pool.submit(_align_in_worker, batch))
-                if len(ahead) > num_workers * _BATCHES_AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-_aligner: PhotoAligner
-
-
-def _start_worker(recipe: _Recipe) -> None:
-    import cv2
-
-    global _aligner
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    if recipe.landmarks is None and recipe.detector == "mtcnn":
-        import torch
-
-        torch.set_num_threads(1)
-    _aligner = recipe.make_aligner()
-
-
-def _end_with_parent() -> None:
-    """End this worker when the run is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _align_in_worker(batch: list[PhotoSource]) -> list[AlignedPhoto]:
-    return _aligner.align(batch)
 
 
 def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.data.crops import CropStore
-from facever.errors import ParameterError
+from facever.data.crops import FAILURES_FILE, CropStore
+from facever.errors import DataError, ParameterError
+from facever.files import whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import Mirror, load_model
 from facever.models.hardware import Precision
@@ -24,8 +25,8 @@ def embed(
 ) -> None:
     """Embed every crop of a store.
 
-    Writes an ``.npz`` with ``embeddings`` float32 ``[N, D]`` (not normalised), the crops'
-    sources as ``images``, in the store's order, and ``model_sha256``.
+    Writes an ``.npz`` with ``embeddings`` float32 ``[N, D]`` (not normalised), the
+    crops' sources as ``images``, in the store's order, and ``model_sha256``.
 
     Args:
         model: Model file.
@@ -42,17 +43,17 @@ def embed(
     if out.suffix != ".npz":
         raise ParameterError(f"OUT must end in .npz, got {out}")
     store = CropStore.open(crops)
+    if not len(store):
+        raise DataError(f"{crops} holds no crop; {crops / FAILURES_FILE} says why")
     embedder = Embedder(load_model(model).with_mirror(mirror), device, precision)
-    with progress_bar("embed", len(store), "crops") as advance:
-        embeddings = embedder.embed_crops(store.crops, batch_size, advance)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.partial")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            embeddings=embeddings,
-            images=np.array(store.sources),
-            model_sha256=np.array(embedder.model_sha256),
-        )
-    temporary.replace(out)
+    with whole_file(out) as temporary:
+        with progress_bar("embed", len(store), "crops") as advance:
+            embeddings = embedder.embed_crops(store.crops, batch_size, advance)
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                embeddings=embeddings,
+                images=np.array(store.sources, dtype=np.str_),
+                model_sha256=np.array(embedder.model_sha256),
+            )
     print(f"{out}: {len(store):,} embeddings of {embedder.embedding_size} dimensions")

@@ -171,7 +171,8 @@ def _align_named(photos: Path, out: Path, pairs: PairList) -> CropStore:
             f"{photos} has none of the photos that the pairs name, such as "
             f"{pairs.left[0]}"
         )
-    align(photos, out, only=found)
+    # LFW's photos are centred on the person that they are named after.
+    align(photos, out, face="center", only=found)
     return CropStore.open(out)
 
 

@@ -186,7 +186,7 @@ def _find_photos(photos: Path, name: str | None) -> list[PhotoSource]:
 
 
 def _make_aligner(face: FaceRule) -> PhotoAligner:
-    from facever.faces.mtcnn import MtcnnDetector
+    from facever.faces.detection import MtcnnDetector
 
     return PhotoAligner(
         detect=MtcnnDetector().detect, face=face, max_pixels=DEFAULT_MAX_PIXELS

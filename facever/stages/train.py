@@ -18,6 +18,7 @@ from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
 from facever.data.sampling import Split, split_identities
 from facever.errors import DataError
+from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
@@ -25,7 +26,7 @@ from facever.models.hardware import pick_device, uses_bf16
 from facever.progress import progress_bar
 from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from facever.training.fit import Intervals, fit
-from facever.verification.calibration import Calibration, calibrate
+from facever.verification.calibration import Calibration, calibrate, check_pairs
 from facever.version import __version__
 
 THRESHOLD_FAR = 1e-3
@@ -55,6 +56,8 @@ def train(config: TrainConfig) -> Path:
         store.labels, config.data.validation_identities, config.seed
     )
     _check_classes(config, split)
+    if len(split.held_out):
+        check_pairs(store.labels[split.held_out])
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     network = build.make_network(config.network)
@@ -84,7 +87,6 @@ def train(config: TrainConfig) -> Path:
             print(f"{model_path} is trained already: nothing to do")
             return model_path
         print(f"going on from step {state.step:,} of {schedule.steps:,}")
-    config.out.mkdir(parents=True, exist_ok=True)
     _write_config(config)
     _cut_log(config.out / LOG_FILE, state.step)
     num_weights = sum(weight.numel() for weight in network.parameters())
@@ -94,8 +96,8 @@ def train(config: TrainConfig) -> Path:
         f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
         f"{schedule.steps:,} steps of {config.batch_size} on {device}"
     )
-    with progress_bar("train", schedule.steps * config.batch_size, "crops") as advance:
-        advance(state.step * config.batch_size)
+    total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
+    with progress_bar("train", total, "crops", done) as advance:
         fit(
             state,
             loader,
@@ -121,7 +123,8 @@ def train(config: TrainConfig) -> Path:
     )
     if len(split.held_out):
         unsaved = LoadedModel(network.eval(), header, preprocessing, sha256="")
-        calibration = _calibrate(Embedder(unsaved, config.device), store, split)
+        embedder = Embedder(unsaved, config.device, config.precision)
+        calibration = _calibrate(embedder, store, split)
         header = dataclasses.replace(
             header,
             threshold=calibration.threshold,
@@ -169,7 +172,8 @@ def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibratio
 
 def _write_config(config: TrainConfig) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    (config.out / CONFIG_FILE).write_text(text, encoding="utf-8")
+    with whole_file(config.out / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _cut_log(path: Path, step: int) -> None:
@@ -182,7 +186,8 @@ def _cut_log(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             continue
-    path.write_text("".join(kept), encoding="utf-8")
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def _fingerprint(config: TrainConfig, store: CropStore) -> str:

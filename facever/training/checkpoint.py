@@ -1,7 +1,7 @@
 """Checkpoints: everything that a run needs to go on, in one file."""
 
 import os
-import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,17 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
             f"{path} was made with another config or other crops; "
             "set out=... to a new folder, or delete the old run to start over"
         )
-    state.network.load_state_dict(content["network"])
-    state.head.load_state_dict(content["head"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["torch_random"])
-    state.step = content["step"]
+    try:
+        state.network.load_state_dict(content["network"])
+        state.head.load_state_dict(content["head"])
+        state.optimiser.load_state_dict(content["optimiser"])
+        torch.set_rng_state(content["torch_random"])
+        state.step = content["step"]
+    except (KeyError, RuntimeError, ValueError):
+        raise ModelFileError(
+            f"{path} holds another network, head or optimiser than this run's; "
+            "set out=... to a new folder, or delete the old run to start over"
+        ) from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -87,16 +93,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ModelFileError: If the file is damaged or not a checkpoint of facever.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().split("\n")[0]
+        content = _load(path)
+    except OSError as error:
         raise ModelFileError(
-            f"checkpoint {path} cannot be read ({reason}); "
+            f"cannot read checkpoint {path}: {error.strerror}"
+        ) from None
+    # torch.load raises nearly any class on bytes that are not its own, and its messages
+    # advise to load them unsafely: they are not for our user.
+    except Exception:
+        raise ModelFileError(
+            f"checkpoint {path} is damaged or not a checkpoint; "
             "delete it to start this run over"
         ) from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ModelFileError(f"{path} is not a checkpoint of this version of facever")
     return content
+
+
+def _load(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        # torch.load does not compare the checksums that torch.save wrote.
+        if archive.testzip() is not None:
+            raise zipfile.BadZipFile
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def parameter_groups(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
@@ -17,6 +17,11 @@ from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
 from facever.training.checkpoint import TrainingState
 from facever.training.schedule import Schedule
+
+_REMEDY = (
+    "lower optimiser.learning_rate or raise schedule.warmup; "
+    "the last checkpoint is kept"
+)
 
 
 class DivergedError(FaceverError):
@@ -63,7 +68,7 @@ def fit(
 
     Raises:
         DivergedError: If the loss turns NaN or infinite, with the step, the parts and
-            the learning rate; nothing is saved after that.
+            the learning rate, or a weight does; nothing is saved after that.
     """
     network, head, optimiser = state.network, state.head, state.optimiser
     network.train()
@@ -92,17 +97,26 @@ def fit(
             if not math.isfinite(line["loss"]):
                 raise DivergedError(
                     f"the loss is {line['loss']} at step {state.step} "
-                    f"(learning rate {rate:.4g}, {line}); lower "
-                    "optimiser.learning_rate or raise schedule.warmup; the last "
-                    "checkpoint is kept"
+                    f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
                 )
             with log_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             window = _Window()
             advance(0, f"loss {line['loss']:.3f}")
         if state.step % intervals.checkpoint == 0 or last:
+            if not (_is_finite(network) and _is_finite(head)):
+                raise DivergedError(
+                    f"a weight is NaN or infinite after step {state.step} "
+                    f"(learning rate {rate:.4g}); {_REMEDY}"
+                )
             save()
         advance(len(labels))
+
+
+def _is_finite(module: nn.Module) -> bool:
+    return all(
+        bool(torch.isfinite(each).all()) for each in module.state_dict().values()
+    )
 
 
 class _Window:
@@ -124,7 +138,7 @@ class _Window:
         self.num_steps += 1
         self.num_crops += len(labels)
 
-    def line(self, step: int, rate: float) -> dict[str, float]:
+    def line(self, step: int, rate: float) -> dict[str, int | float]:
         means = {
             name: round(float(value) / self.num_steps, 6)
             for name, value in self.sums.items()

@@ -37,12 +37,13 @@ class Schedule:
 
     def scaled(self, factor: float) -> "Schedule":
         """The same course in ``factor`` times the steps, at least one."""
+        steps = max(1, round(self.steps * factor))
         return Schedule(
-            steps=max(1, round(self.steps * factor)),
+            steps=steps,
             learning_rate=self.learning_rate,
             shape=self.shape,
-            drops=tuple(sorted({round(drop * factor) for drop in self.drops})),
-            warmup=round(self.warmup * factor),
+            drops=tuple(sorted({max(1, round(drop * factor)) for drop in self.drops})),
+            warmup=min(round(self.warmup * factor), steps - 1),
         )
 
     def rate(self, step: int) -> float:

@@ -32,6 +32,20 @@ class Calibration:
     note: str
 
 
+def check_pairs(labels: Int64[np.ndarray, " crops"]) -> None:
+    """Refuse crops that calibration can say nothing about.
+
+    Raises:
+        DataError: If there is no pair of one identity, or none of two.
+    """
+    _, counts = np.unique(labels, return_counts=True)
+    if len(counts) < 2 or counts.max() < 2:
+        raise DataError(
+            "a threshold needs held-out crops of at least 2 identities, and 2 crops of "
+            f"one of them; got {len(labels)} crops of {len(counts)} identities"
+        )
+
+
 def calibrate(
     embeddings: Float32[np.ndarray, "crops dim"],
     labels: Int64[np.ndarray, " crops"],
@@ -50,15 +64,11 @@ def calibrate(
     Raises:
         DataError: If there is no pair of one identity, or none of two.
     """
+    check_pairs(labels)
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     first, second = np.triu_indices(len(units), k=1)
     cosine = (units @ units.T)[first, second].astype(np.float64)
     same = labels[first] == labels[second]
-    if same.all() or not same.any():
-        raise DataError(
-            "calibration needs pairs of one identity and pairs of two, got "
-            f"{int(same.sum())} and {int((~same).sum())}"
-        )
     roc = roc_curve(cosine, same)
     point = tar_at_far(roc, [target_far])[0]
     return Calibration(

@@ -84,7 +84,10 @@ def _read_array(
         has = ", ".join(arrays.files) or "nothing"
         raise DataError(f"{path} has no array {name!r}, it has {has}; {expected}")
     try:
-        array: np.ndarray[Any, np.dtype[Any]] = arrays[name]
+        array = arrays[name]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot read the array {name!r}: {error}") from None
+    # A member that is no array comes back as its bytes.
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: {name!r} is no array; {expected}")
     return array

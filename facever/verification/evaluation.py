@@ -121,14 +121,15 @@ def evaluate_pairs(
         ParameterError: If ``pca_components`` is too large or below 1.
     """
     rows, missing = _find_rows(embeddings, images, pairs)
-    sources = [source for source in pairs.sources if source in rows]
+    sources = list(rows)
     place = {source: index for index, source in enumerate(sources)}
     left = np.array([place.get(source, -1) for source in pairs.left], dtype=np.int64)
     right = np.array([place.get(source, -1) for source in pairs.right], dtype=np.int64)
     if not ((left >= 0) & (right >= 0)).any():
         raise DataError(
-            f"no pair has embeddings of both its photos; pairs name photos such as "
-            f"{pairs.left[0]!r}, the embeddings have {images[0]!r}"
+            "no pair has embeddings of both its photos; pairs name photos such as "
+            f"{pairs.left[0]!r}, the embeddings are of "
+            + (f"photos such as {images[0]!r}" if len(images) else "no photo at all")
         )
     used = embeddings[[rows[source] for source in sources]].astype(np.float64)
     _check_used(used, sources)

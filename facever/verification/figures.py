@@ -18,7 +18,7 @@ _PNG_COLOURS = ("#5b3fd1", "#00805a", "#a3326f", "#7a6200", "#00708f", "#555555"
 _PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))
 
 _WIDTH, _HEIGHT = 480, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 466, 14, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 466.0, 14.0, 280.0
 _NUM_BINS = 60
 
 Scale = Callable[[float], float]
@@ -48,7 +48,7 @@ def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
         _y_axis(
             [
                 (y(tar), format_rate(tar))
-                for tar in np.arange(bottom, 1 + step / 2, step)
+                for tar in np.arange(bottom, 1 + step / 2, step).tolist()
             ],
             "True accept rate",
         ),
@@ -79,14 +79,17 @@ def histogram_svg(evaluation: Evaluation) -> str:
     }
     highest = max(int(count.max()) for count in counts.values())
     x = _linear(float(edges[0]), float(edges[-1]), _LEFT, _RIGHT)
-    y = _linear(0, highest * 1.12, _BOTTOM, _TOP)
+    y = _linear(0.0, highest * 1.12, _BOTTOM, _TOP)
     parts = [
         _x_axis(
-            [(x(tick), f"{tick:g}") for tick in _nice_ticks(edges[0], edges[-1], 6)],
+            [
+                (x(tick), f"{tick:g}")
+                for tick in _nice_ticks(float(edges[0]), float(edges[-1]), 6)
+            ],
             "Score (cosine)",
         ),
         _y_axis(
-            [(y(tick), f"{tick:,g}") for tick in _nice_ticks(0, highest * 1.12, 4)],
+            [(y(tick), f"{tick:,g}") for tick in _nice_ticks(0.0, highest * 1.12, 4)],
             "Pairs",
         ),
     ]

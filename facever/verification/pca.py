@@ -109,7 +109,8 @@ def fold_projections(
         raise ParameterError(
             f"PCA to {num_components} components needs more than {num_components} "
             "training images in every fold; fold "
-            f"{num_training.argmin() + 1} has {num_training.min()}"
+            f"{num_training.argmin() + 1} has {num_training.min()}; keep fewer or "
+            "compare without PCA"
         )
     # Centred on the mean of all folds only to keep the subtraction below accurate.
     center = embeddings.mean(axis=0)

@@ -205,10 +205,13 @@ def overwrite(database: Path, start: int, count: int) -> None:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a text file": (lambda path: path.write_text("hello " * 99), "damaged"),
-    "its header is lost": (lambda path: overwrite(path, 0, 100), "damaged"),
-    "its pages are lost": (lambda path: overwrite(path, 16384, 80000), "damaged"),
-    "cut short": (lambda path: os.truncate(path, 40000), "damaged"),
+    "a text file": (lambda path: path.write_text("hello " * 99), r"is damaged \("),
+    "its header is lost": (lambda path: overwrite(path, 0, 100), r"is damaged \("),
+    "its pages are lost": (
+        lambda path: overwrite(path, 16384, 80000),
+        r"is damaged \(",
+    ),
+    "cut short": (lambda path: os.truncate(path, 40000), r"is damaged \("),
     "empty": (lambda path: os.truncate(path, 0), "not a gallery's database"),
     "a strange version": (
         lambda path: change(path, "UPDATE meta SET value='x' WHERE key='format'"),
@@ -226,7 +229,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "text that is not UTF-8": (
         lambda path: change(path, "UPDATE entries SET name=CAST(x'ff' AS TEXT)"),
-        "damaged",
+        r"is damaged \(",
     ),
 }
 

@@ -71,6 +71,18 @@ def test_a_source_is_enrolled_once_under_a_name(tmp_path: Path) -> None:
         }
 
 
+def test_finds_what_was_enrolled_since_the_last_search(tmp_path: Path) -> None:
+    with (
+        Gallery.create(tmp_path / "people", 2) as gallery,
+        Gallery(tmp_path / "people") as other,
+    ):
+        for count, name in enumerate(["Ann", "Bob", "Cy"], start=1):
+            gallery.add([name], rows([count, 1]), ["1"])
+            for each in (gallery, other):
+                [matches] = each.search(rows([count, 1]), k=9)
+                assert (matches[0].name, len(matches)) == (name, count)
+
+
 def test_an_empty_gallery_has_no_matches(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "people", 2) as gallery:
         assert gallery.search(rows([1, 0], [0, 1]), k=3) == [[], []]

@@ -1,8 +1,9 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -20,6 +21,8 @@ both_kinds = st.lists(
     max_size=24,
 ).filter(lambda pairs: len({same for _, same in pairs}) == 2)
 
+quickly = settings(max_examples=50, deadline=None)
+
 
 def split(pairs: list[tuple[float, bool]]) -> tuple[np.ndarray, np.ndarray]:
     scores, same = zip(*pairs, strict=True)
@@ -36,6 +39,7 @@ def far_and_tar(
     return Fraction(false, len(same) - genuine), Fraction(true, genuine)
 
 
+@quickly
 @given(both_kinds)
 def test_curve_and_area_are_those_of_scikit_learn(pairs) -> None:
     scores, same = split(pairs)
@@ -47,6 +51,7 @@ def test_curve_and_area_are_those_of_scikit_learn(pairs) -> None:
     assert area_under_curve(roc) == pytest.approx(area, abs=1e-12)
 
 
+@quickly
 @given(both_kinds)
 def test_each_threshold_does_what_the_curve_says(pairs) -> None:
     scores, same = split(pairs)
@@ -55,6 +60,7 @@ def test_each_threshold_does_what_the_curve_says(pairs) -> None:
         assert (far, tar) == tuple(map(float, far_and_tar(scores, same, threshold)))
 
 
+@quickly
 @given(both_kinds)
 def test_area_counts_wins_and_half_the_ties(pairs) -> None:
     genuine = [score for score, same in pairs if same]
@@ -68,6 +74,7 @@ def test_area_counts_wins_and_half_the_ties(pairs) -> None:
     assert area_under_curve(roc_curve(*split(pairs))) == pytest.approx(float(expected))
 
 
+@quickly
 @given(both_kinds)
 def test_equal_error_rate_is_where_the_straight_lines_cross(pairs) -> None:
     """Exact oracle: walk along the curve's straight pieces in fractions."""
@@ -76,7 +83,7 @@ def test_equal_error_rate_is_where_the_straight_lines_cross(pairs) -> None:
     points = [far_and_tar(scores, same, level) for level in levels]
     crossing = next(
         far0 + share * (far1 - far0)
-        for (far0, tar0), (far1, tar1) in zip(points, points[1:], strict=False)
+        for (far0, tar0), (far1, tar1) in pairwise(points)
         if far1 + tar1 >= 1
         # On the piece far + tar grows evenly from below 1 to at least 1.
         for share in [(1 - far0 - tar0) / (far1 + tar1 - far0 - tar0)]
@@ -85,6 +92,7 @@ def test_equal_error_rate_is_where_the_straight_lines_cross(pairs) -> None:
     assert rate == pytest.approx(float(crossing), abs=1e-12)
 
 
+@quickly
 @given(both_kinds, st.sampled_from([1e-2, 0.1, 0.25, 0.34, 0.5, 1.0]))
 def test_tar_at_far_is_the_best_of_brute_force(pairs, target: float) -> None:
     scores, same = split(pairs)
@@ -181,6 +189,7 @@ def test_no_score_at_all() -> None:
         roc_curve(np.full(2, -np.inf), np.array([True, False]))
 
 
+@quickly
 @given(both_kinds)
 def test_a_rising_transform_changes_nothing(pairs) -> None:
     scores, same = split(pairs)
@@ -194,6 +203,7 @@ def test_a_rising_transform_changes_nothing(pairs) -> None:
         assert (one.far, one.tar) == (other.far, other.tar)
 
 
+@quickly
 @given(both_kinds)
 def test_corners_keep_the_curve(pairs) -> None:
     roc = roc_curve(*split(pairs))

@@ -9,7 +9,7 @@ from jaxtyping import Int32, UInt8
 from facever.data.synthetic.identity import Colour
 
 Canvas = UInt8[np.ndarray, "height width 3"]
-Fixed = Int32[np.ndarray, "points 2"]
+Fixed = Int32[np.ndarray, "_ 2"]
 
 _SHIFT = 4
 
@@ -44,7 +44,9 @@ def dot(canvas: Canvas, center: Fixed, radius: float, colour: Colour) -> None:
     cv2.circle(canvas, place, size, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def window(canvas: Canvas, points: Fixed, margin: int) -> tuple[Canvas, Fixed] | None:
+def window(
+    canvas: Canvas, points: Fixed, margin: int
+) -> tuple[UInt8[np.ndarray, "low narrow 3"], Fixed] | None:
     """The part of the canvas around the points, and the points' offset in it.
 
     Returns:

@@ -54,7 +54,7 @@ class Conditions:
 
 
 def _cast(sampler: Sampler) -> Colour:
-    warm = sampler.around(0.0, 0.1)
+    warm = sampler.around(0.0, 0.13)
     green = sampler.around(0.0, 0.04)
     return (1.0 + warm, 1.0 + green, 1.0 - warm)
 
@@ -80,7 +80,7 @@ def sample_conditions(
     """
     sampler = Sampler(2, seed, number, picture)
     around, between, happens = sampler.around, sampler.between, sampler.happens
-    height, width = int(between(200, 261)), int(between(200, 261))
+    height, width = int(between(200.0, 261.0)), int(between(200.0, 261.0))
     glasses = "clear" if happens(identity.glasses_habit) else "none"
     if happens(0.035):
         glasses = "sun"
@@ -101,7 +101,7 @@ def sample_conditions(
         eyelids=between(0.1, 0.3) if happens(0.05) else between(0.68, 1.12),
         gaze_x=around(0.0, 0.02),
         gaze_y=around(0.0, 0.01),
-        light_x=around(0.0, 0.75),
+        light_x=around(0.0, 0.9),
         light_y=around(-0.45, 0.35),
         ambient=between(0.32, 0.8),
         light=_cast(sampler),
@@ -117,9 +117,9 @@ def sample_conditions(
         stubble=between(0.3, 1.0),
         make_up=max(0.0, between(-1.0, 1.0)),
         tousle=between(0.2, 1.0),
-        blur=max(0.0, between(-0.5, 1.3)),
+        blur=max(0.0, between(-0.5, 1.1)),
         small=between(0.4, 0.7) if happens(0.15) else 1.0,
-        noise=between(1.0, 9.0),
-        jpeg_quality=int(between(18, 60)) if happens(0.3) else 0,
+        noise=between(1.0, 7.0),
+        jpeg_quality=int(between(18.0, 60.0)) if happens(0.3) else 0,
         texture_seed=int(sampler.rng.integers(2**32)),
     )

@@ -10,15 +10,10 @@ from facever.data.synthetic import brush, features, hair
 from facever.data.synthetic.camera import backdrop, take_photo, throw_light
 from facever.data.synthetic.conditions import Conditions, sample_conditions
 from facever.data.synthetic.growth import growth_shapes
-from facever.data.synthetic.head import (
-    apply,
-    head_shapes,
-    landmark_points,
-    plane_to_photo,
-    to_plane,
-)
+from facever.data.synthetic.head import head_shapes, landmark_points
 from facever.data.synthetic.identity import Identity, sample_identity
 from facever.data.synthetic.light import GRID_MIDDLE, PLANE_TO_GRID, light_map
+from facever.data.synthetic.space import apply, plane_to_photo, to_plane
 from facever.errors import ParameterError
 
 SUPERSAMPLING = 2

@@ -1,10 +1,10 @@
 """Identity folders of drawn photos, their landmark list and an LFW-form pairs file."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -40,9 +40,6 @@ def write_photos(
     path relative to the folder, then x1 y1 ... x5 y5 in pixels, tab separated. It is
     written last, so a folder that has it is complete.
 
-    More than a few hundred photos are drawn by spawned processes, so a script that
-    calls this needs the usual ``if __name__ == "__main__":``.
-
     Args:
         folder: Where to; made if it is missing.
         seed: The population, in [0, 2**32).
@@ -54,50 +51,80 @@ def write_photos(
 
     Raises:
         ParameterError: If a number is out of its range.
-        FileError: If the folder cannot be made.
+        FileError: If the folder cannot be made or a photo cannot be written.
     """
     _check(seed, first_identity, num_identities, photos_each)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(
-            f"cannot make the folder {folder} for drawn photos: {error.strerror}"
-        ) from error
+    _make_folder(folder)
     (folder / "landmarks.txt").unlink(missing_ok=True)
-    lines: list[str] = []
-    draw = partial(_write_person, folder, seed, photos_each)
     people = range(first_identity, first_identity + num_identities)
     num_workers = num_identities * photos_each // _PHOTOS_PER_WORKER
-    for part in _spread(draw, people, min(num_workers, os.cpu_count() or 1)):
+    num_workers = min(num_workers, num_identities, os.cpu_count() or 1)
+    if num_workers > 1:
+        parts = _draw_in_processes(folder, seed, photos_each, people, num_workers)
+    else:
+        parts = (_write_person(folder, seed, photos_each, person) for person in people)
+    lines: list[str] = []
+    for part in parts:
         lines += part
         advance(len(part))
     _write(folder / "landmarks.txt", "".join(lines).encode())
 
 
-def _spread(
-    draw: "partial[list[str]]", people: range, workers: int
+def _draw_in_processes(
+    folder: Path, seed: int, photos_each: int, people: range, num_workers: int
 ) -> Iterator[list[str]]:
-    if workers <= 1:
-        yield from map(draw, people)
-        return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_use_one_thread
-    )
+    """The lines of one person after the other, drawn by several processes at once."""
+    # Not multiprocessing: its workers import the caller's script again, and with it all
+    # that the script imports. These import this module alone and need no main guard.
+    program = f"from {__name__} import draw_share; draw_share()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", program]
+    command += [str(folder), str(seed), str(photos_each)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(first), str(people.stop), str(num_workers)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for first in people[:num_workers]
+    ]
     try:
-        yield from pool.map(draw, people)
+        for index in range(len(people)):
+            # Worker k draws every num_workers-th person from the k-th on.
+            told = workers[index % num_workers].stdout
+            assert told is not None
+            lines = list(islice(told, photos_each))
+            if len(lines) < photos_each:
+                raise FileError(
+                    f"drawing into {folder} stopped before it was done: the reason is "
+                    "printed above"
+                )
+            yield lines
     finally:
-        pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
 
 
-def _use_one_thread() -> None:
+def draw_share() -> None:
+    """Draw a worker's share of the persons, as the arguments of its process say."""
+    folder, *numbers = sys.argv[1:]
+    seed, photos_each, first, stop, step = map(int, numbers)
     cv2.setNumThreads(1)
+    for identity in range(first, stop, step):
+        try:
+            lines = _write_person(Path(folder), seed, photos_each, identity)
+        except FileError as error:
+            sys.exit(str(error))
+        print("".join(lines), end="", flush=True)
 
 
 def _write_person(
     folder: Path, seed: int, photos_each: int, identity: int
 ) -> list[str]:
     name = identity_name(identity)
-    (folder / name).mkdir(exist_ok=True)
+    _make_folder(folder / name)
     lines = []
     for number in range(1, photos_each + 1):
         drawn = draw_face(seed, identity, number)
@@ -110,10 +137,20 @@ def _write_person(
     return lines
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
 def _write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_pairs(
@@ -144,6 +181,7 @@ def write_pairs(
 
     Raises:
         ParameterError: If a number is out of its range.
+        FileError: If the file cannot be written.
     """
     _check(seed, first_identity, num_identities, photos_each)
     if photos_each < 2:
@@ -170,6 +208,7 @@ def write_pairs(
     lines = [f"{num_folds}\t{pairs_per_fold}"]
     for fold in np.array_split(people, num_folds):
         lines += _draw_pairs(np.sort(fold), photos_each, pairs_per_fold, rng)
+    _make_folder(path.parent)
     _write(path, ("\n".join(lines) + "\n").encode())
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from facever.data.synthetic.conditions import Conditions
-from facever.data.synthetic.head import SIDES, Points3, curve, lift, mirrored, surface
 from facever.data.synthetic.identity import Identity
+from facever.data.synthetic.space import SIDES, Points3, curve, lift, mirrored, surface
 
 FRINGE_STYLES = ("fringe", "parted")
 LONG_STYLES = ("long", "wavy")
@@ -40,11 +40,11 @@ def _fringe(
     temple = 0.88 * identity.face_width
     uneven = 0.05 * conditions.tousle * rng.standard_normal(count)
     root_y = identity.hairline_y - 0.12 - 0.1 * np.cos(np.pi * across / 2.0)
-    root_x = 0.85 * temple * across
+    root_x = start_x = 0.95 * temple * across
     if identity.hair_style == "parted":
         away = np.abs(across - identity.parting)
         height = identity.hairline_y + 0.5 * (away / 1.2) ** 0.8 + 0.6 * uneven
-        root_x = root_x + 0.5 * (identity.parting - root_x)
+        start_x = root_x + 0.5 * (identity.parting - root_x)
         root_y = root_y - 0.12
     else:
         notch = 0.03 * (-1.0) ** np.arange(count)
@@ -52,8 +52,9 @@ def _fringe(
         height = height + notch + uneven
     low = lift(np.array([temple * across, height]).T, 0.05)
     root = lift(np.array([root_x, root_y]).T, 0.05)
-    middle = 0.5 * (low + root) + (0.0, -0.05, 0.05)
-    lines = np.stack([root, middle, low], axis=1)[rng.random(count) < 0.7]
+    start = lift(np.array([start_x, root_y]).T, 0.05)
+    middle = 0.5 * (low + start) + (0.0, -0.05, 0.05)
+    lines = np.stack([start, middle, low], axis=1)[rng.random(count) < 0.7]
     return {
         "fringe": np.vstack([root, low[::-1]]),
         "fringe_lines": lines.reshape(-1, 3),
@@ -64,18 +65,16 @@ def _locks(
     identity: Identity, conditions: Conditions, rng: np.random.Generator
 ) -> dict[str, Points3]:
     """Long hair that falls in front of the ears."""
-    y = np.linspace(-1.0, identity.hair_length, 8)
+    y = np.linspace(-0.75, identity.hair_length, 8)
     wave = 0.05 if identity.hair_style == "wavy" else 0.008
     swing = wave * np.sin(6.0 * y + rng.uniform(0.0, 6.0))
-    bell = np.clip((y + 1.0) / 0.9, 0.0, 1.0) ** 0.6
-    outer = (identity.face_width + 0.6 * identity.hair_volume) * (0.4 + 0.6 * bell)
-    inner = identity.face_width * (0.25 + 0.67 * bell)
+    bell = np.clip((y + 0.75) / 0.6, 0.0, 1.0) ** 0.6
+    outer = (identity.face_width + 0.6 * identity.hair_volume) * (0.75 + 0.25 * bell)
+    inner = identity.face_width * (0.62 + 0.3 * bell)
     inner = inner - 0.06 * conditions.tousle * rng.random()
-    tips = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.05, 0.25, 0.8])
-    inner, outer = (
-        inner + 0.6 * tips * (outer - inner),
-        outer - 0.1 * tips * outer,
-    )
+    tips = np.array([1.0, 0.0, 0.0, 0.0, 0.0, 0.05, 0.25, 0.8])
+    inner = inner + 0.6 * tips * (outer - inner)
+    outer = outer * (1.0 - 0.1 * tips)
     shapes = {}
     for name, side in SIDES:
         edges = [

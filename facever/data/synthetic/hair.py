@@ -116,8 +116,8 @@ def paint_occluder(
             [rng.uniform(-0.5, 0.5, 9), rng.uniform(1.0, 2.4, 9)]
         )
         bend = (start + end) / 2 + unit * rng.uniform(-0.25, 0.25, (9, 2))
-        lines = brush.fixed(np.stack([start, bend, end], axis=1))
-        brush.stroke(canvas, list(lines), shade(identity.hair, 0.9), 2)
+        lines = [brush.fixed(line) for line in np.stack([start, bend, end], axis=1)]
+        brush.stroke(canvas, lines, shade(identity.hair, 0.9), 2)
     elif kind == "hand":
         side = 1.0 if rng.random() < 0.5 else -1.0
         palm = middle + unit * np.array([side * rng.uniform(0.6, 1.1), 1.2])

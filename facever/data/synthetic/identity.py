@@ -169,7 +169,7 @@ def _skin(sampler: Sampler) -> Colour:
 
 def _marks(sampler: Sampler) -> tuple[np.ndarray, np.ndarray]:
     """Freckles and moles as x, y and radius; freckles are mirrored in part."""
-    count = int(sampler.between(14, 46)) if sampler.happens(0.25) else 0
+    count = int(sampler.between(14.0, 46.0)) if sampler.happens(0.25) else 0
     half = np.column_stack(
         [
             sampler.rng.uniform(0.08, 0.72, count),
@@ -207,45 +207,45 @@ def sample_identity(seed: int, number: int) -> Identity:
     iris = sampler.tint(_IRIS[sampler.pick((0.26, 0.24, 0.12, 0.12, 0.16, 0.1))], 8.0)
     freckles, moles = _marks(sampler)
     style = HAIR_STYLES[sampler.pick(_STYLE_SHARES)]
-    hairless = style in ("long", "wavy", "fringe")
-    beard = "none" if hairless else BEARDS[sampler.pick(_BEARD_SHARES)]
+    beardless = style in ("long", "wavy", "fringe")
+    beard = "none" if beardless else BEARDS[sampler.pick(_BEARD_SHARES)]
     return Identity(
         face_width=around(1.0, 0.07),
         forehead_width=around(0.86, 0.05),
         crown_y=around(-1.36, 0.07),
-        jaw_width=around(0.83, 0.075),
-        jaw_y=around(0.86, 0.08),
-        chin_width=around(0.36, 0.08),
-        chin_y=around(1.48, 0.09),
-        ear_size=around(0.27, 0.04),
+        jaw_width=around(0.83, 0.091),
+        jaw_y=around(0.86, 0.098),
+        chin_width=around(0.36, 0.098),
+        chin_y=around(1.48, 0.11),
+        ear_size=around(0.27, 0.049),
         ear_offset=around(0.07, 0.04),
-        eye_distance=around(0.44, 0.035),
-        eye_width=around(0.195, 0.02),
-        eye_opening=around(0.092, 0.02),
-        eye_tilt=around(0.05, 0.08),
-        eye_skew=around(0.0, 0.2),
-        crease=around(0.05, 0.02),
+        eye_distance=around(0.44, 0.043),
+        eye_width=around(0.195, 0.024),
+        eye_opening=around(0.092, 0.024),
+        eye_tilt=around(0.05, 0.098),
+        eye_skew=around(0.0, 0.244),
+        crease=around(0.05, 0.024),
         iris_radius=around(0.088, 0.007),
         iris=iris,
         bags=sampler.between(0.0, 1.0),
-        brow_y=around(-0.25, 0.04),
-        brow_gap=around(0.17, 0.035),
-        brow_length=around(0.5, 0.05),
-        brow_thickness=around(0.05, 0.018),
-        brow_arch=around(0.06, 0.03),
-        brow_tilt=around(0.02, 0.1),
+        brow_y=around(-0.25, 0.049),
+        brow_gap=around(0.17, 0.043),
+        brow_length=around(0.5, 0.061),
+        brow_thickness=around(0.05, 0.022),
+        brow_arch=around(0.06, 0.037),
+        brow_tilt=around(0.02, 0.122),
         brow=mix(shade(hair, 0.7), (50.0, 36.0, 28.0), sampler.between(0.1, 0.6)),
-        nose_y=around(0.5, 0.05),
-        nose_width=around(0.175, 0.032),
-        nose_height=around(0.3, 0.06),
-        bridge_width=around(0.095, 0.02),
+        nose_y=around(0.5, 0.061),
+        nose_width=around(0.175, 0.039),
+        nose_height=around(0.3, 0.073),
+        bridge_width=around(0.095, 0.024),
         nostril=around(0.042, 0.01),
-        mouth_y=around(0.93, 0.05),
-        mouth_width=around(0.345, 0.045),
-        upper_lip=around(0.068, 0.024),
-        lower_lip=around(0.092, 0.026),
+        mouth_y=around(0.93, 0.061),
+        mouth_width=around(0.345, 0.055),
+        upper_lip=around(0.068, 0.029),
+        lower_lip=around(0.092, 0.032),
         cupid=sampler.between(0.0, 0.45),
-        mouth_corner=around(0.0, 0.025),
+        mouth_corner=around(0.0, 0.03),
         lips=mix(shade(skin, 0.85), (170.0, 60.0, 64.0), sampler.between(0.15, 0.65)),
         skin=skin,
         wrinkles=max(0.0, sampler.between(-0.5, 1.0)),
@@ -254,8 +254,8 @@ def sample_identity(seed: int, number: int) -> Identity:
         hair_style=style,
         hair_volume=sampler.between(0.06, 0.24),
         hair_length=sampler.between(1.2, 2.3),
-        hairline_y=around(-0.8, 0.09),
-        hairline_recession=sampler.between(-0.1, 0.25),
+        hairline_y=around(-0.8, 0.11),
+        hairline_recession=sampler.between(-0.1, 0.0 if beardless else 0.25),
         parting=sampler.between(-0.5, 0.5),
         beard=beard,
         freckles=freckles,

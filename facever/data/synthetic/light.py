@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from facever.data.synthetic.conditions import Conditions
-from facever.data.synthetic.head import Points2
 from facever.data.synthetic.identity import Identity
+from facever.data.synthetic.space import Points2
 
 _REACH = 2.0
 _SIZE = 80

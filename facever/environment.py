@@ -1,0 +1,51 @@
+"""What a number was measured with: versions and machine, for reports and benchmarks."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from facever.version import __version__
+
+_PACKAGES = ("torch", "numpy", "opencv-python-headless", "facenet-pytorch")
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of facever, Python and the packages that decide the numbers."""
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"facever": __version__, "python": platform.python_version(), **packages}
+
+
+def describe_machine() -> dict[str, str | int]:
+    """The processor, the CPUs that this process may use, and the GPU if any."""
+    import torch
+
+    if hasattr(os, "sched_getaffinity"):
+        num_cpus = len(os.sched_getaffinity(0))
+    else:
+        num_cpus = os.cpu_count() or 1
+    machine: dict[str, str | int] = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "num_cpus": num_cpus,
+    }
+    if torch.cuda.is_available():
+        machine["gpu"] = torch.cuda.get_device_name()
+    return machine
+
+
+def _processor() -> str:
+    """The processor's name; Linux keeps it where platform does not look."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    fields = dict(line.partition(":")[::2] for line in lines if ":" in line)
+    trimmed = {name.strip(): value.strip() for name, value in fields.items()}
+    name = trimmed.get("model name", platform.processor())
+    units = [
+        unit
+        for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+        if unit in trimmed.get("flags", "").split()
+    ]
+    return f"{name} ({', '.join(units)})" if units else name

@@ -1,0 +1,42 @@
+"""Files that are there as a whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from facever.errors import FaceverError, FileError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside a file, renamed onto it when the block ends well.
+
+    The folder is made at the start, so a place that cannot be written is found before
+    long work in the block. If the block fails the temporary file is taken away.
+
+    Args:
+        path: The final name.
+
+    Yields:
+        The name to write to.
+
+    Raises:
+        FileError: If the file cannot be written there.
+    """
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder; choose another name")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except FaceverError:
+        raise
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}; make room there or "
+            "choose another place"
+        ) from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facever.data.sampling import EpochSampler, split_identities
+from facever.errors import DataError, ParameterError
+
+sizes = st.integers(1, 60).flatmap(
+    lambda photos: st.tuples(st.just(photos), st.integers(1, photos))
+)
+
+
+@given(sizes, st.integers(0, 2**40), st.integers(0, 3))
+def test_an_epoch_repeats_no_photo(
+    size: tuple[int, int], seed: int, epoch: int
+) -> None:
+    photos, batch_size = size
+    sampler = EpochSampler(photos, batch_size, seed)
+    first = epoch * sampler.batches_an_epoch
+    batches = [sampler.batch(first + i) for i in range(sampler.batches_an_epoch)]
+    assert all(len(batch) == batch_size for batch in batches)
+    seen = np.concatenate(batches)
+    assert len(set(seen.tolist())) == len(seen)
+    assert len(seen) > photos - batch_size, "only what fills no batch is left out"
+    assert set(seen.tolist()) <= set(range(photos))
+
+
+@given(sizes, st.integers(0, 99), st.lists(st.integers(0, 200), min_size=1))
+def test_a_batch_depends_on_the_step_alone(
+    size: tuple[int, int], seed: int, steps: list[int]
+) -> None:
+    used = EpochSampler(*size, seed)
+    for step in steps:
+        fresh = EpochSampler(*size, seed)
+        np.testing.assert_array_equal(used.batch(step), fresh.batch(step))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    one, other = EpochSampler(50, 50, 1), EpochSampler(50, 50, 2)
+    orders = [one.batch(0), one.batch(1), other.batch(0), np.arange(50)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
+
+
+def test_every_photo_gets_its_turn() -> None:
+    sampler = EpochSampler(10, 7, 0)
+    counts = np.bincount(np.concatenate([sampler.batch(i) for i in range(2000)]))
+    # Each is drawn with chance 0.7: mean 1400, deviation sqrt(2000 * 0.21) = 20.5.
+    assert len(counts) == 10
+    assert np.abs(counts - 1400).max() < 5 * 20.5
+
+
+@pytest.mark.parametrize("batch_size", [0, 6])
+def test_batch_size_is_within_the_set(batch_size: int) -> None:
+    with pytest.raises(ParameterError, match=rf"\[1, 5\].* got {batch_size}"):
+        EpochSampler(5, batch_size, 0)
+
+
+@st.composite
+def identities(draw: st.DrawFn) -> tuple[np.ndarray, int]:
+    """Labels in which every identity has a crop, and how many to hold out."""
+    count = draw(st.integers(2, 12))
+    more = draw(st.lists(st.integers(0, count - 1), max_size=30))
+    labels = draw(st.permutations([*range(count), *more]))
+    return np.array(labels, np.int64), draw(st.integers(0, count - 2))
+
+
+@given(identities(), st.integers(0, 99))
+def test_a_split_holds_out_whole_identities(
+    drawn: tuple[np.ndarray, int], seed: int
+) -> None:
+    labels, num_held_out = drawn
+    split = split_identities(labels, num_held_out, seed)
+    rows, others = split.rows.tolist(), split.held_out.tolist()
+    assert sorted(rows + others) == list(range(len(labels)))
+    hidden = {int(labels[row]) for row in others}
+    assert len(hidden) == num_held_out
+    assert hidden.isdisjoint(labels[split.rows].tolist())
+    # Class indexes number the rest without a gap, in their order.
+    rest = sorted(set(range(int(labels.max()) + 1)) - hidden)
+    assert split.num_classes == len(rest)
+    expected = [rest.index(labels[row]) for row in rows]
+    assert split.labels.tolist() == expected
+    again = split_identities(labels, num_held_out, seed)
+    assert again.held_out.tolist() == others
+
+
+def test_the_seed_draws_who_is_held_out() -> None:
+    labels = np.arange(100)
+    held = {tuple(split_identities(labels, 5, seed).held_out) for seed in range(10)}
+    assert len(held) == 10
+
+
+@pytest.mark.parametrize(("count", "held_out"), [(0, 0), (1, 0), (3, 2), (3, 9)])
+def test_two_identities_are_the_least_to_train_on(count: int, held_out: int) -> None:
+    with pytest.raises(DataError, match=f"at least 2 .* show {count} and {held_out} "):
+        split_identities(np.arange(count), held_out, 0)
+
+
+def test_fewer_than_none_cannot_be_held_out() -> None:
+    with pytest.raises(ParameterError, match="num_held_out must be >= 0, got -1"):
+        split_identities(np.arange(9), -1, 0)

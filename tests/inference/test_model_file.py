@@ -1,0 +1,388 @@
+import hashlib
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import facever
+from facever.errors import ModelFileError, ParameterError
+from facever.inference import model_file
+from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.models import build_network
+
+TINY = {"width": 1 / 16, "embedding_size": 16}
+
+
+def read_raw(path: Path) -> tuple[dict[str, Any], bytes]:
+    """The JSON head and the data of a .safetensors, by its published layout."""
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def write_raw(path: Path, head: dict[str, Any], data: bytes) -> Path:
+    text = json.dumps(head).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def change_header(path: Path, **changes: object) -> Path:
+    """Rewrite entries of the header of a model file; ``...`` takes one out."""
+    head, data = read_raw(path)
+    about = json.loads(head["__metadata__"]["facever"])
+    about |= changes
+    about = {key: value for key, value in about.items() if value is not ...}
+    head["__metadata__"]["facever"] = json.dumps(about)
+    return write_raw(path, head, data)
+
+
+@pytest.fixture
+def model(tmp_path: Path, make_model: Callable[..., Path]) -> Path:
+    return make_model(tmp_path / "model.safetensors")
+
+
+def message_of(path: Path) -> str:
+    """The one line that a file is refused with."""
+    with pytest.raises(ModelFileError) as refusal:
+        load_model(path)
+    message = str(refusal.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    network = build_network("resnet27", TINY)
+    # Running averages are part of a network as well: move them off their start.
+    network.train()(torch.randn(4, 3, 112, 96))
+    network.to(memory_format=torch.channels_last)
+    mean_image = torch.rand(112, 96, 3) * 255
+    header = ModelHeader(
+        network="resnet27",
+        network_options=TINY,
+        embedding_size=16,
+        mean="image",
+        scale=64.0,
+        mirror="concat",
+        threshold=0.375,
+        threshold_far=1e-3,
+        training_data="twelve drawings",
+        licence="CC0",
+        facever_version="9.9",
+    )
+    path = tmp_path / "deep" / "model.safetensors"
+    save_model(path, network, header, mean_image)
+
+    loaded = load_model(path)
+
+    assert loaded.header == header
+    assert not loaded.network.training
+    before, after = network.state_dict(), loaded.network.state_dict()
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert torch.equal(after[name], value), name
+        assert after[name].dtype == value.dtype
+    assert torch.equal(loaded.preprocessing.mean, mean_image)
+    assert loaded.preprocessing.scale == 64.0
+    assert loaded.feature_size == 32
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_saving_leaves_the_network_as_it_was(tmp_path: Path) -> None:
+    network = build_network("resnet27", TINY)
+    network.train()
+    save_model(tmp_path / "m.safetensors", network, ModelHeader("resnet27", TINY, 16))
+    assert network.training
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+def test_the_header_says_all_that_is_needed_to_use_the_weights(model: Path) -> None:
+    head, _ = read_raw(model)
+    about = json.loads(head["__metadata__"]["facever"])
+    assert about["format"] == 1
+    assert about["network"] == "resnet27"
+    assert about["network_options"] == TINY
+    assert about["embedding_size"] == 16
+    # 0-based pixel centres of a crop 96 wide and 112 high; left eye first.
+    assert about["template"] == [
+        [30.2946, 51.6963],
+        [65.5318, 51.5014],
+        [48.0252, 71.7366],
+        [33.5493, 92.3655],
+        [62.7299, 92.2041],
+    ]
+    assert (about["crop_height"], about["crop_width"]) == (112, 96)
+    assert about["channel_order"] == "RGB"
+    assert (about["mean"], about["scale"]) == (127.5, 128.0)
+    assert about["mirror"] == "sum"
+    assert about["threshold"] is None
+    assert about["threshold_far"] is None
+    assert about["training_data"] == "unknown"
+    assert about["licence"] == "unknown"
+    assert "facever_version" in about
+
+
+@pytest.mark.parametrize(
+    ("mirror", "size"), [("sum", 16), ("none", 16), ("concat", 32)]
+)
+def test_feature_size_follows_the_mirror_rule(
+    tmp_path: Path, make_model: Callable[..., Path], mirror: str, size: int
+) -> None:
+    path = make_model(tmp_path / "m.safetensors", mirror=mirror)
+    assert load_model(path).feature_size == size
+
+
+def test_two_models_have_two_hashes_and_one_model_has_one(
+    tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    first = load_model(make_model(tmp_path / "a.safetensors", seed=1)).sha256
+    again = load_model(make_model(tmp_path / "b.safetensors", seed=1)).sha256
+    other = load_model(make_model(tmp_path / "c.safetensors", seed=2)).sha256
+    relabelled = load_model(
+        make_model(tmp_path / "d.safetensors", seed=1, licence="CC0")
+    ).sha256
+    assert first == again
+    assert len({first, other, relabelled}) == 3
+
+
+def test_another_mirror_rule_has_no_threshold_and_another_hash(
+    tmp_path: Path, make_model: Callable[..., Path]
+) -> None:
+    path = make_model(
+        tmp_path / "m.safetensors", mirror="sum", threshold=0.5, threshold_far=1e-3
+    )
+    loaded = load_model(path)
+    assert loaded.with_mirror(None) is loaded
+    assert loaded.with_mirror("sum") is loaded
+    hashes = {loaded.sha256}
+    for mirror, size in (("none", 16), ("concat", 32)):
+        other = loaded.with_mirror(mirror)
+        assert other.header.mirror == mirror
+        assert other.header.threshold is None
+        assert other.header.threshold_far is None
+        assert other.feature_size == size
+        assert other.header.licence == loaded.header.licence
+        hashes.add(other.sha256)
+    assert len(hashes) == 3
+    assert loaded.header.threshold == 0.5
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_an_unknown_mirror_rule_is_refused(model: Path) -> None:
+    with pytest.raises(ParameterError, match="sum, concat or none, got 'twice'"):
+        load_model(model).with_mirror("twice")
+
+
+class TestAtomicWrite:
+    def test_a_failed_write_keeps_the_old_file(
+        self, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = model.read_bytes()
+
+        def fail(tensors: object, path: Path, metadata: object) -> None:
+            Path(path).write_bytes(b"half of a mo")
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(model_file, "save_file", fail)
+        network = build_network("resnet27", TINY)
+        with pytest.raises(OSError, match="No space left"):
+            save_model(model, network, ModelHeader("resnet27", TINY, 16))
+        assert model.read_bytes() == before
+        assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+    def test_nothing_but_the_file_is_left(self, model: Path) -> None:
+        assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+    @pytest.mark.parametrize("place", ["folder", "file/model.safetensors"])
+    def test_a_place_that_cannot_be_written_is_named(
+        self, tmp_path: Path, place: str
+    ) -> None:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "file").write_text("in the way")
+        network = build_network("resnet27", TINY)
+        with pytest.raises(facever.FaceverError) as refusal:
+            save_model(tmp_path / place, network, ModelHeader("resnet27", TINY, 16))
+        assert str(tmp_path / place) in str(refusal.value)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+class _Trap:
+    """Unpickling an instance writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (self.path, "run"))
+
+
+class TestFilesThatAreNoModels:
+    def test_missing(self, tmp_path: Path) -> None:
+        message = message_of(tmp_path / "nowhere.safetensors")
+        assert "no model file" in message
+        assert "facever train" in message
+
+    def test_folder(self, tmp_path: Path) -> None:
+        assert "facever train" in message_of(tmp_path)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"hello\n", b"\x00" * 64, b"\xff" * 64, b"PK\x03\x04rest"]
+    )
+    def test_foreign_bytes(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "foreign.safetensors"
+        path.write_bytes(content)
+        assert "not a whole .safetensors" in message_of(path)
+
+    @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+    def test_truncated(self, model: Path, share: float) -> None:
+        content = model.read_bytes()
+        model.write_bytes(content[: int(share * len(content))])
+        assert "copy it again" in message_of(model)
+
+    def test_a_pickle_is_never_run(self, tmp_path: Path) -> None:
+        for write in (
+            lambda path, trap: path.write_bytes(pickle.dumps(trap)),
+            lambda path, trap: torch.save({"state_dict": trap}, path),
+        ):
+            path, mark = tmp_path / "evil.safetensors", tmp_path / "mark"
+            write(path, _Trap(mark))
+            assert "not a whole .safetensors" in message_of(path)
+            assert not mark.exists()
+        # The trap does work where a pickle is loaded.
+        torch.load(path.rename(tmp_path / "evil.pt"), weights_only=False)
+        assert mark.exists()
+
+    def test_checkpoint_of_torch(self, tmp_path: Path) -> None:
+        path = tmp_path / "checkpoint.pt"
+        torch.save(build_network("resnet27", TINY).state_dict(), path)
+        assert "take a file that facever train wrote" in message_of(path)
+
+    def test_safetensors_of_somebody_else(self, tmp_path: Path) -> None:
+        path = tmp_path / "other.safetensors"
+        save_file({"weight": torch.zeros(3)}, path)
+        assert "no facever header" in message_of(path)
+        save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
+        assert "no facever header" in message_of(path)
+
+
+@pytest.mark.usefixtures("types_unchecked")
+class TestDamagedHeaders:
+    @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"resnet27"', "{}"])
+    def test_not_the_right_json(self, model: Path, text: str) -> None:
+        head, data = read_raw(model)
+        head["__metadata__"]["facever"] = text
+        assert "damaged facever header" in message_of(write_raw(model, head, data))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"network": ...},
+            {"embedding_size": ...},
+            {"surprise": 1},
+            {"network": 27},
+            {"network": ["resnet27"]},
+            {"network_options": "wide"},
+            {"embedding_size": "16"},
+            {"mean": "picture"},
+            {"mean": None},
+            {"mean": [1, 2, 3]},
+            {"scale": "128"},
+            {"mirror": "twice"},
+            {"threshold": "high"},
+            {"threshold": [0.5]},
+            {"template": 5},
+            {"licence": None},
+        ],
+        ids=str,
+    )
+    def test_an_entry_of_the_wrong_kind(
+        self, model: Path, changes: dict[str, object]
+    ) -> None:
+        assert "damaged facever header" in message_of(change_header(model, **changes))
+
+    def test_a_newer_format(self, model: Path) -> None:
+        message = message_of(change_header(model, format=2))
+        assert "format 2" in message
+        assert "update facever" in message
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"crop_height": 128},
+            {"crop_width": 112},
+            {"channel_order": "BGR"},
+            {"template": [[0.0, 0.0]] * 5},
+        ],
+        ids=str,
+    )
+    def test_other_crops(self, model: Path, changes: dict[str, object]) -> None:
+        message = message_of(change_header(model, **changes))
+        assert "other crops" in message
+        assert "112x96 RGB" in message
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"network": "resnet9000"},
+            {"network_options": {"width": 1 / 8, "embedding_size": 16}},
+            {"network_options": {"width": 1 / 16, "embedding_size": 8}},
+            {"network_options": {"depth": 3}},
+            {"network_options": {"width": -1}},
+            {"network_options": {"width": "a lot"}},
+            # The weights and the network agree, the header says another size.
+            {"embedding_size": 8},
+            {"mean": "image"},
+            {"scale": 0},
+        ],
+        ids=str,
+    )
+    def test_a_header_that_the_weights_do_not_fit(
+        self, model: Path, changes: dict[str, object]
+    ) -> None:
+        message = message_of(change_header(model, **changes))
+        assert "do not fit" in message
+        assert "facever train" in message
+
+    def test_a_missing_and_a_foreign_tensor(self, model: Path) -> None:
+        head, _ = read_raw(model)
+        weights = load_file(model)
+        fc5 = weights.pop("network.fc5.weight")
+        for wrong in (weights, {**weights, "network.fc6.weight": fc5}):
+            save_file(wrong, model, head["__metadata__"])
+            assert "do not fit" in message_of(model)
+
+    @pytest.mark.parametrize("shape", [(112, 96), (96, 112, 3), (3,)], ids=str)
+    def test_a_mean_image_of_another_shape(
+        self, model: Path, shape: tuple[int, ...]
+    ) -> None:
+        tensors = {**load_file(model), "mean_image": torch.zeros(shape)}
+        head, _ = read_raw(change_header(model, mean="image"))
+        save_file(tensors, model, head["__metadata__"])
+        assert "do not fit" in message_of(model)
+
+
+def test_a_changed_byte_in_the_head_is_refused_in_one_line_or_harmless(
+    model: Path,
+) -> None:
+    content = model.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    rng = np.random.default_rng(0)
+    messages = []
+    for place in rng.integers(0, 8 + length, 40):
+        damaged = bytearray(content)
+        damaged[place] ^= int(rng.integers(1, 256))
+        model.write_bytes(damaged)
+        # Any other exception than this fails the test.
+        try:
+            load_model(model)
+        except ModelFileError as error:
+            messages.append(str(error))
+    assert len(messages) > 15
+    assert not any("\n" in message for message in messages)

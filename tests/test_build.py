@@ -1,0 +1,155 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from facever import build
+from facever.config import HeadConfig, NetworkConfig, TrainConfig
+from facever.errors import ConfigError, ParameterError
+from facever.heads.ie import IncludeExclude
+from facever.models.resnet27 import ResNet27
+
+
+def config(**options: Any) -> TrainConfig:
+    return TrainConfig.model_validate({"data": {"crops": "crops"}} | options)
+
+
+def head(**options: Any) -> Any:
+    joint = build.make_head((HeadConfig(**options),), embedding_size=4, num_classes=3)
+    return joint.heads[options["name"]]
+
+
+def test_the_network_of_a_config() -> None:
+    network = build.make_network(NetworkConfig(width=1 / 16, embedding_size=9))
+    assert isinstance(network, ResNet27)
+    assert network.embedding_size == 9
+    assert network.fc5.weight.shape == (9, 20 * 32)
+
+
+def test_only_the_options_given_go_into_the_header() -> None:
+    assert build.network_options(NetworkConfig()) == {}
+    assert build.network_options(NetworkConfig(width=1)) == {"width": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "resnet28"}, "unknown network 'resnet28'; known are resnet27"),
+        (
+            {"depth": 3},
+            "network resnet27: unknown key depth; valid keys: width, embedding_size, "
+            "narrow_stem, normalised_embedding",
+        ),
+        ({"width": "wide"}, "network resnet27: width: .*got 'wide'"),
+        ({"embedding_size": 1.5}, r"network resnet27: embedding_size: .*got 1\.5"),
+        ({"narrow_stem": "perhaps"}, "network resnet27: narrow_stem: .*got 'perhaps'"),
+    ],
+)
+def test_a_wrong_network_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build.make_network(NetworkConfig(**options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"name": "archface"},
+            "unknown head 'archface'; known are arcface, center, ie, softmax",
+        ),
+        (
+            {"name": "arcface", "m": 0.5},
+            "head arcface: unknown key m; valid keys: margin, scale, gradient",
+        ),
+        ({"name": "arcface", "margin": "big"}, "head arcface: margin: .*got 'big'"),
+        ({"name": "arcface", "gradient": "no"}, "head arcface: gradient: .*got 'no'"),
+        ({"name": "softmax", "bias": 3}, "head softmax: bias: .*got 3"),
+        ({"name": "ie", "nearest": "all"}, "head ie: nearest: .*got 'all'"),
+        ({"name": "center", "rate": None}, "head center: rate: .*got None"),
+        ({"name": "center", "embedding_size": 3}, "unknown key embedding_size"),
+    ],
+)
+def test_a_wrong_head_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        head(**options)
+
+
+def test_a_value_out_of_range_is_refused_by_the_head() -> None:
+    with pytest.raises(ParameterError, match=r"margin must be in .* got 28\.6"):
+        head(name="arcface", margin=28.6)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    # A count stays whole and a share stays a float; YAML reads 2e-1 as text.
+    [(1, 1), (1.0, 1.0), (0, 0), (0.2, 0.2), ("2e-1", 0.2)],
+)
+def test_nearest_keeps_its_kind(given: Any, expected: float) -> None:
+    made = head(name="ie", nearest=given)
+    assert isinstance(made, IncludeExclude)
+    assert made.nearest == expected
+    assert type(made.nearest) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("learned", "learned"), ("batch", "batch"), (0.5, 0.5)]
+)
+def test_sigma2_is_a_word_or_a_number(given: Any, expected: Any) -> None:
+    assert head(name="ie", sigma2=given).sigma2 == expected
+
+
+def test_two_heads_join_with_their_weights() -> None:
+    configs = (HeadConfig(name="softmax"), HeadConfig(name="ie", weight=0.05))
+    joint = build.make_head(configs, embedding_size=4, num_classes=3)
+    assert joint.weights == {"softmax": 1.0, "ie": 0.05}
+    output = joint(torch.randn(6, 4), torch.arange(6) % 3)
+    parts = output.parts
+    assert {"softmax", "ie", "ie.sigma2"} == set(parts)
+    expected = parts["softmax"] + 0.05 * parts["ie"]
+    assert float(output.loss) == pytest.approx(float(expected))
+
+
+def test_heads_are_needed_and_stand_once() -> None:
+    with pytest.raises(ParameterError, match="at least one head"):
+        build.make_head((), 4, 3)
+    with pytest.raises(ParameterError, match="got ie, ie"):
+        build.make_head((HeadConfig(name="ie"),) * 2, 4, 3)
+
+
+def test_the_optimiser_has_every_parameter_and_the_config_s_numbers() -> None:
+    given = config(
+        network={"width": 1 / 16},
+        heads=[{"name": "softmax"}, {"name": "ie"}],
+        optimiser={
+            "learning_rate": 0.3,
+            "momentum": 0.8,
+            "weight_decay": 0.01,
+            "nesterov": True,
+        },
+    )
+    network = build.make_network(given.network)
+    joint = build.make_head(given.heads, network.embedding_size, 3)
+    optimiser = build.make_optimiser(given, network, joint)
+    assert isinstance(optimiser, torch.optim.SGD)
+    held = sum(len(group["params"]) for group in optimiser.param_groups)
+    assert held == len([*network.parameters(), *joint.parameters()])
+    for group in optimiser.param_groups:
+        assert (group["lr"], group["momentum"], group["nesterov"]) == (0.3, 0.8, True)
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.01, 0.0]
+
+
+def test_the_schedule_is_scaled_by_its_factor() -> None:
+    schedule = build.make_schedule(
+        config(schedule={"factor": 0.1, "warmup": 100}, optimiser={"learning_rate": 2})
+    )
+    assert (schedule.steps, schedule.drops, schedule.warmup) == (2800, (1600, 2400), 10)
+    assert schedule.learning_rate == 2.0
+
+
+def test_the_augmentation_takes_the_strengths() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 96, 3), np.uint8)
+    off = build.make_augmentation(config())
+    np.testing.assert_array_equal(off(crops, 0), crops)
+    grey = build.make_augmentation(config(augmentation={"grey": 1.0}))(crops, 0)
+    assert (grey == grey[..., :1]).all()

@@ -1,0 +1,595 @@
+import pickle
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import facever
+from facever.data.crops import CropStore
+
+Command = Callable[..., Any]
+
+
+class _Trap:
+    """Unpickling an instance writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (self.path, "run"))
+
+
+PAIRS = ["P0\t1\t2", "P0\t1\tP1\t1", "P1\t1\t2", "P0\t2\tP1\t2"]
+
+
+def write_pairs(path: Path, changes: dict[int, str] | None = None) -> Path:
+    """Two folds of a genuine and an impostor pair, as LFW's pairs.txt has them."""
+    lines = [(changes or {}).get(number, pair) for number, pair in enumerate(PAIRS)]
+    path.write_text("\n".join(["2\t1", *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_store: Callable[..., Path],
+    make_model: Callable[..., Path],
+) -> Path:
+    """A folder with one good and many bad inputs of each kind; nobody writes to it."""
+    folder = tmp_path_factory.mktemp("world")
+    make_store(folder / "crops", (3, 3))
+    make_store(folder / "one_person", (4,))
+    model = make_model(folder / "model.safetensors")
+    content = model.read_bytes()
+    (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    (folder / "pickle.safetensors").write_bytes(pickle.dumps(_Trap(folder / "mark")))
+    (folder / "empty").mkdir()
+    (folder / "texts").mkdir()
+    (folder / "texts" / "readme.txt").write_text("no photo")
+    (folder / "text.txt").write_text("no photo")
+    (folder / "bad.jpg").write_text("no photo")
+    cv2.imwrite(str(folder / "wall.png"), np.full((90, 90, 3), 180, np.uint8))
+    damaged = folder / "damaged"
+    shutil.copytree(folder / "crops", damaged)
+    (damaged / "crops.npy").write_bytes(b"\x93NUMPY" + b"\x00" * 20)
+    shutil.copytree(folder / "crops", folder / "short")
+    np.save(folder / "short" / "crops.npy", np.zeros((2, 112, 96, 3), np.uint8))
+
+    config = {
+        "data": {"crops": str(folder / "crops")},
+        "network": {"name": "resnet27", "width": 1 / 16, "embedding_size": 16},
+        "batch_size": 3,
+        "schedule": {"steps": 3},
+        "device": "cpu",
+    }
+    (folder / "train.yaml").write_text(yaml.safe_dump(config))
+    (folder / "list.yaml").write_text("- a\n- b\n")
+    (folder / "broken.yaml").write_text("data: {crops: [")
+    (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    (folder / "typo.yaml").write_text(yaml.safe_dump({**config, "epochs": 3}))
+    inner = {**config, "data": {**config["data"], "crop": "x"}}
+    (folder / "inner_typo.yaml").write_text(yaml.safe_dump(inner))
+    (folder / "no_data.yaml").write_text("batch_size: 3\n")
+
+    write_pairs(folder / "pairs.txt")
+    write_pairs(folder / "half_a_pair.txt", {0: "P0\t1"})
+    (folder / "empty.txt").write_text("")
+    images = np.array([f"P{p}/P{p}_000{n}.jpg" for p in (0, 1) for n in (1, 2)])
+    embeddings = np.eye(4, dtype=np.float32)
+    np.savez(folder / "good.npz", embeddings=embeddings, images=images)
+    np.savez(folder / "nameless.npz", embeddings=embeddings)
+    np.savez(folder / "others.npz", embeddings=embeddings, images=images[::-1] + "x")
+    np.savez(folder / "uneven.npz", embeddings=embeddings, images=images[:3])
+    boxed = np.array([_Trap(folder / "mark")], dtype=object)
+    np.savez(folder / "pickle.npz", embeddings=boxed, images=images[:1])
+    return folder
+
+
+# Arguments; {w} is the world, {o} a place for results. Then what the line must name.
+BAD_INPUT: dict[str, tuple[str, list[str]]] = {
+    "align: no such folder": ("align {w}/nowhere {o}", ["{w}/nowhere"]),
+    "align: empty folder": ("align {w}/empty {o}", ["no photos in {w}/empty"]),
+    "align: folder of texts": ("align {w}/texts {o}", ["no photos in", ".txt"]),
+    "align: a list of nonsense": ("align {w}/text.txt {o}", ["text.txt, line 1"]),
+    "align: a photo for a list": ("align {w}/wall.png {o}", ["wall.png"]),
+    "align: no landmark file": (
+        "align {w} {o} --landmarks {w}/nowhere.txt",
+        ["{w}/nowhere.txt"],
+    ),
+    "align: landmarks are text": (
+        "align {w} {o} --landmarks {w}/text.txt",
+        ["text.txt, line 1", "10 numbers"],
+    ),
+    "align: no workers": ("align {w} {o} --workers 0", ["workers", "got 0"]),
+    "align: no pixels": ("align {w} {o} --max-pixels 0", ["max_pixels", "got 0"]),
+    "align: into a file": ("align {w} {w}/text.txt", ["{w}/text.txt"]),
+    "align: into a full folder": ("align {w} {w}/texts", ["not a crop store"]),
+    "align: into another's store": ("align {w} {w}/crops", ["{w}/crops"]),
+    "train: no such config": ("train {w}/nowhere.yaml", ["{w}/nowhere.yaml"]),
+    "train: a folder for a config": ("train {w}/empty", ["{w}/empty"]),
+    "train: not YAML": ("train {w}/broken.yaml", ["{w}/broken.yaml", "not YAML"]),
+    "train: binary": ("train {w}/binary.yaml", ["{w}/binary.yaml", "not YAML"]),
+    "train: a list": ("train {w}/list.yaml", ["{w}/list.yaml", "keys and values"]),
+    "train: unknown key": (
+        "train {w}/typo.yaml out={o}",
+        ["{w}/typo.yaml", "unknown key epochs", "schedule", "batch_size"],
+    ),
+    "train: unknown inner key": (
+        "train {w}/inner_typo.yaml out={o}",
+        ["unknown key data.crop;", "num_classes"],
+    ),
+    "train: unknown key given": (
+        "train {w}/train.yaml out={o} schedule.epochs=2",
+        ["unknown key schedule.epochs", "steps"],
+    ),
+    "train: unknown network option": (
+        "train {w}/train.yaml out={o} network.depth=3",
+        ["unknown key depth", "width"],
+    ),
+    "train: no data": ("train {w}/no_data.yaml out={o}", ["data is missing"]),
+    "train: not key=value": ("train {w}/train.yaml out", ["key=value, got 'out'"]),
+    "train: value is not YAML": (
+        "train {w}/train.yaml out={o} seed=[",
+        ["'seed=['", "not YAML"],
+    ),
+    "train: value out of range": (
+        "train {w}/train.yaml out={o} batch_size=1",
+        ["batch_size", "2", "got 1"],
+    ),
+    "train: no such crops": (
+        "train {w}/train.yaml out={o} data.crops={w}/nowhere",
+        ["{w}/nowhere"],
+    ),
+    "train: empty folder": (
+        "train {w}/train.yaml out={o} data.crops={w}/empty",
+        ["{w}/empty", "facever align"],
+    ),
+    "train: damaged crops": (
+        "train {w}/train.yaml out={o} data.crops={w}/damaged",
+        ["{w}/damaged/crops.npy"],
+    ),
+    "train: fewer crops than records": (
+        "train {w}/train.yaml out={o} data.crops={w}/short",
+        ["{w}/short", "2 crops"],
+    ),
+    "train: wrong class count": (
+        "train {w}/train.yaml out={o} data.num_classes=3",
+        ["num_classes is 3", "2 identities"],
+    ),
+    "train: one identity": (
+        "train {w}/train.yaml out={o} data.crops={w}/one_person",
+        ["at least 2 identities"],
+    ),
+    "train: no such device": (
+        "train {w}/train.yaml out={o} device=cuda:99",
+        ["'cuda:99'"],
+    ),
+    "train: into a file": ("train {w}/train.yaml out={w}/text.txt", ["{w}/text.txt"]),
+    "embed: no such model": ("embed {w}/no.safetensors {w}/crops {o}.npz", ["{w}/no"]),
+    "embed: model is text": ("embed {w}/text.txt {w}/crops {o}.npz", ["{w}/text.txt"]),
+    "embed: model is cut": (
+        "embed {w}/cut.safetensors {w}/crops {o}.npz",
+        ["{w}/cut.safetensors", "copy it again"],
+    ),
+    "embed: model is a pickle": (
+        "embed {w}/pickle.safetensors {w}/crops {o}.npz",
+        ["{w}/pickle.safetensors"],
+    ),
+    "embed: no such crops": (
+        "embed {w}/model.safetensors {w}/nowhere {o}.npz",
+        ["{w}/nowhere"],
+    ),
+    "embed: photos for crops": (
+        "embed {w}/model.safetensors {w}/texts {o}.npz",
+        ["{w}/texts", "facever align"],
+    ),
+    "embed: another suffix": (
+        "embed {w}/model.safetensors {w}/crops {o}.csv",
+        [".npz", "{o}.csv"],
+    ),
+    "embed: into a file": (
+        "embed {w}/model.safetensors {w}/crops {w}/text.txt/e.npz",
+        ["{w}/text.txt/e.npz"],
+    ),
+    "embed: no crops at a time": (
+        "embed {w}/model.safetensors {w}/crops {o}.npz --batch-size 0",
+        ["batch_size", "got 0"],
+    ),
+    "evaluate: nothing to evaluate": (
+        "evaluate lfw --pairs {w}/pairs.txt --out {o}",
+        ["embeddings"],
+    ),
+    "evaluate: a model alone": (
+        "evaluate lfw {w}/model.safetensors --pairs {w}/pairs.txt --out {o}",
+        ["photos"],
+    ),
+    "evaluate: no pairs": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/nowhere --out {o}",
+        ["{w}/nowhere"],
+    ),
+    "evaluate: empty pairs": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/empty.txt --out {o}",
+        ["{w}/empty.txt"],
+    ),
+    "evaluate: pairs are a picture": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/wall.png --out {o}",
+        ["{w}/wall.png"],
+    ),
+    "evaluate: half a pair": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/half_a_pair.txt --out {o}",
+        ["{w}/half_a_pair.txt", "line 2"],
+    ),
+    "evaluate: no such embeddings": (
+        "evaluate lfw --embeddings {w}/no.npz --pairs {w}/pairs.txt --out {o}",
+        ["{w}/no.npz"],
+    ),
+    "evaluate: embeddings are text": (
+        "evaluate lfw --embeddings {w}/text.txt --pairs {w}/pairs.txt --out {o}",
+        ["{w}/text.txt"],
+    ),
+    "evaluate: embeddings are pickled": (
+        "evaluate lfw --embeddings {w}/pickle.npz --pairs {w}/pairs.txt --out {o}",
+        ["{w}/pickle.npz"],
+    ),
+    "evaluate: no names": (
+        "evaluate lfw --embeddings {w}/nameless.npz --pairs {w}/pairs.txt --out {o}",
+        ["{w}/nameless.npz", "images"],
+    ),
+    "evaluate: uneven": (
+        "evaluate lfw --embeddings {w}/uneven.npz --pairs {w}/pairs.txt --out {o}",
+        ["{w}/uneven.npz", "4 and 3"],
+    ),
+    "evaluate: every pair member missing": (
+        "evaluate lfw --embeddings {w}/others.npz --pairs {w}/pairs.txt --out {o}",
+        ["P0/P0_0001"],
+    ),
+    "evaluate: every photo missing": (
+        "evaluate lfw {w}/model.safetensors --photos {w} --pairs {w}/pairs.txt "
+        "--out {o}",
+        ["{w}", "P0/P0_0001"],
+    ),
+    "evaluate: model is cut": (
+        "evaluate lfw {w}/cut.safetensors --photos {w} --pairs {w}/pairs.txt --out {o}",
+        ["{w}/cut.safetensors"],
+    ),
+    "evaluate: no dimensions": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
+        "--pca-components 0",
+        ["pca_components", "got 0"],
+    ),
+    "gallery add: no such model": (
+        "gallery add {o} {w}/crops --model {w}/no.safetensors",
+        ["{w}/no.safetensors"],
+    ),
+    "gallery add: no such photos": (
+        "gallery add {o} {w}/nowhere --model {w}/model.safetensors",
+        ["{w}/nowhere"],
+    ),
+    "gallery add: whose photo": (
+        "gallery add {o} {w}/wall.png --model {w}/model.safetensors",
+        ["{w}/wall.png", "--name"],
+    ),
+    "gallery add: empty folder": (
+        "gallery add {o} {w}/empty --model {w}/model.safetensors",
+        ["{w}/empty"],
+    ),
+    "gallery add: into a file": (
+        "gallery add {w}/text.txt {w}/crops --model {w}/model.safetensors",
+        ["{w}/text.txt"],
+    ),
+    "gallery search: no gallery": (
+        "gallery search {o} {w}/wall.png --model {w}/model.safetensors",
+        ["{o}"],
+    ),
+    "gallery list: no gallery": ("gallery list {o}", ["{o}"]),
+    "gallery list: empty folder": ("gallery list {w}/empty", ["{w}/empty"]),
+    "gallery info: a file": ("gallery info {w}/text.txt", ["{w}/text.txt"]),
+}
+
+
+def listing(folder: Path) -> list[tuple[str, int]]:
+    """Everything below a folder, with its time: nothing may change."""
+    return sorted((str(p), p.stat().st_mtime_ns) for p in folder.rglob("*"))
+
+
+def check_one_line(err: str) -> str:
+    """The one line on stderr that a user's mistake gets."""
+    assert err.startswith("facever: "), err
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n")
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_code_two(
+    command: Command, world: Path, tmp_path: Path, case: str
+) -> None:
+    arguments, named = BAD_INPUT[case]
+    out = tmp_path / "out"
+    before = listing(world)
+    finished = command(*arguments.format(w=world, o=out).split())
+    line = check_one_line(finished.err)
+    assert finished.code == 2
+    for words in named:
+        assert words.format(w=world, o=out) in line
+    # Nothing under a final name: an empty folder at most.
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
+    assert listing(world) == before
+    assert not (world / "mark").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps(_Trap(Path("mark")))])
+def test_a_corrupt_checkpoint(
+    command: Command, world: Path, tmp_path: Path, content: bytes
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "checkpoint.pt").write_bytes(content)
+    finished = command("train", world / "train.yaml", f"out={out}")
+    assert finished.code == 2
+    assert f"{out}/checkpoint.pt" in check_one_line(finished.err)
+    assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]
+    assert (out / "checkpoint.pt").read_bytes() == content
+
+
+def test_a_wrong_image_goes_to_the_ledger(
+    command: Command, world: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "Ann").mkdir(parents=True)
+    shutil.copy(world / "bad.jpg", photos / "Ann")
+    cv2.imwrite(str(photos / "Ann" / "crop.png"), np.zeros((112, 96, 3), np.uint8))
+    finished = command("align", photos, tmp_path / "crops", "--detector", "crops")
+    assert finished.code == 0
+    assert "1 unreadable" in finished.out
+    store = CropStore.open(tmp_path / "crops")
+    assert store.sources == ["Ann/crop.png"]
+    assert store.failures == {"Ann/bad.jpg": "not an image that can be read"}
+
+
+def test_nothing_but_wrong_images(
+    command: Command, world: Path, tmp_path: Path
+) -> None:
+    photos, crops = tmp_path / "photos", tmp_path / "crops"
+    photos.mkdir()
+    shutil.copy(world / "bad.jpg", photos)
+    finished = command("align", photos, crops, "--detector", "crops")
+    assert finished.code == 0
+    assert "0 crops of 1 photos" in finished.out
+    for arguments in (
+        ("train", world / "train.yaml", f"data.crops={crops}", f"out={tmp_path}/run"),
+        ("embed", world / "model.safetensors", crops, tmp_path / "e.npz"),
+    ):
+        finished = command(*arguments)
+        assert finished.code == 2
+        check_one_line(finished.err)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "e.npz").exists()
+
+
+def test_a_missing_pair_member_is_counted_and_named(
+    command: Command, world: Path, tmp_path: Path
+) -> None:
+    pairs = write_pairs(tmp_path / "pairs.txt", {3: "P0\t1\tP9\t4"})
+    finished = command(
+        "evaluate",
+        "lfw",
+        "--embeddings",
+        world / "good.npz",
+        "--pairs",
+        pairs,
+        "--no-pca",
+        "--out",
+        tmp_path / "report",
+    )
+    assert finished.code == 0, finished.err
+    assert "1 pairs rejected, 1 photos missing" in finished.out
+    assert "P9" in (tmp_path / "report" / "report.json").read_text()
+
+
+class TestGallery:
+    @pytest.fixture
+    def gallery(self, command: Command, world: Path, tmp_path: Path) -> Path:
+        finished = command(
+            "gallery",
+            "add",
+            tmp_path / "gallery",
+            world / "crops",
+            "--model",
+            world / "model.safetensors",
+        )
+        assert finished.code == 0, finished.err
+        return tmp_path / "gallery"
+
+    @pytest.mark.parametrize(
+        ("photo", "said"),
+        [
+            ("nowhere.jpg", "nowhere.jpg"),
+            ("bad.jpg", "not an image"),
+            ("wall.png", "no face"),
+        ],
+    )
+    def test_a_photo_that_shows_nobody(
+        self, command: Command, world: Path, gallery: Path, photo: str, said: str
+    ) -> None:
+        finished = command(
+            "gallery",
+            "search",
+            gallery,
+            world / photo,
+            "--model",
+            world / "model.safetensors",
+        )
+        assert finished.code == 2
+        line = check_one_line(finished.err)
+        assert str(world / photo) in line
+        assert said in line
+
+    def test_another_model_is_refused(
+        self,
+        command: Command,
+        world: Path,
+        gallery: Path,
+        tmp_path: Path,
+        make_model: Callable[..., Path],
+    ) -> None:
+        other = make_model(tmp_path / "other.safetensors", seed=9)
+        finished = command("gallery", "add", gallery, world / "crops", "--model", other)
+        assert finished.code == 2
+        assert "model" in check_one_line(finished.err)
+
+    def test_list_and_info(self, command: Command, gallery: Path) -> None:
+        finished = command("gallery", "list", gallery, "--json")
+        assert finished.code == 0
+        assert yaml.safe_load(finished.out) == {"P0": 3, "P1": 3}
+        assert command("gallery", "info", gallery).code == 0
+
+
+def test_the_stages_chain(command: Command, world: Path, tmp_path: Path) -> None:
+    """Align, train, embed and evaluate, each by its command alone."""
+    photos = tmp_path / "photos"
+    store = CropStore.open(world / "crops")
+    for source, crop in zip(store.sources, store.crops, strict=True):
+        name, number = source.removesuffix(".png").split("/")
+        (photos / name).mkdir(parents=True, exist_ok=True)
+        path = photos / name / f"{name}_000{int(number) + 1}.png"
+        assert cv2.imwrite(str(path), crop[:, :, ::-1])
+    crops, run, out = tmp_path / "crops", tmp_path / "run", tmp_path / "e.npz"
+    assert command("align", photos, crops, "--detector", "crops").code == 0
+    training = ("train", world / "train.yaml", f"data.crops={crops}", f"out={run}")
+    finished = command(*training, "log_every=1", "data.name=drawn")
+    assert finished.code == 0
+    assert len((run / "log.jsonl").read_text().splitlines()) == 3
+    model = run / "model.safetensors"
+    assert str(model) in finished.out
+    assert command("embed", model, crops, out, "--mirror", "none").code == 0
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["images"][0] == "P0/P0_0001.png"
+        np.testing.assert_array_equal(
+            arrays["embeddings"].shape, (len(store), facever.load(model).embedding_size)
+        )
+    for source in (["--embeddings", out], [model, "--crops", crops]):
+        report = tmp_path / f"report{len(source)}{source[0] == model}"
+        finished = command(
+            "evaluate",
+            "lfw",
+            *source,
+            "--pairs",
+            world / "pairs.txt",
+            "--no-pca",
+            "--out",
+            report,
+        )
+        assert finished.code == 0, finished.err
+        assert (report / "report.html").exists()
+        assert "missing" not in finished.out
+
+
+class TestUsage:
+    def test_version(self, command: Command) -> None:
+        finished = command("--version")
+        assert (finished.code, finished.out) == (0, f"{facever.__version__}\n")
+
+    def test_help_names_every_stage(self, command: Command) -> None:
+        finished = command("--help")
+        assert finished.code == 0
+        for stage in ("align", "train", "embed", "evaluate", "gallery"):
+            assert stage in finished.out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "align",
+            "train",
+            "embed",
+            "evaluate lfw",
+            "gallery add",
+            "gallery search",
+            "gallery list",
+            "gallery info",
+        ],
+    )
+    def test_help_of_a_stage(self, command: Command, arguments: str) -> None:
+        finished = command(*arguments.split(), "--help")
+        assert finished.code == 0
+        assert "Usage" in finished.out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            "rain",
+            "embed",
+            "embed a b",
+            "embed a b c.npz d",
+            "embed a b c.npz --colour red",
+            "embed a b c.npz --mirror twice",
+            "embed a b c.npz --precision fp8",
+            "embed a b c.npz --batch-size many",
+            "align a b --face prettiest",
+            "evaluate ytf",
+            "evaluate lfw --out x",
+            "gallery search g p.jpg",
+        ],
+    )
+    def test_a_wrong_call_is_explained_with_exit_code_two(
+        self, command: Command, arguments: str
+    ) -> None:
+        finished = command(*arguments.split())
+        assert finished.code == 2
+        assert finished.out == ""
+        assert "Error" in finished.err
+        assert "Traceback" not in finished.err
+
+
+def test_a_message_of_many_lines_becomes_one(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facever.stages import embed as stage
+
+    def fail(*_: object, **__: object) -> None:
+        raise facever.FaceverError("first\n  second\nthird")
+
+    monkeypatch.setattr(stage, "embed", fail)
+    finished = command("embed", "a", "b", "c.npz")
+    assert finished.code == 2
+    assert check_one_line(finished.err) == "facever: first   second third\n"
+
+
+def test_a_bug_shows_its_traceback(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from facever.stages import embed as stage
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(stage, "embed", fail)
+    monkeypatch.setattr(sys, "argv", ["facever", "embed", "a", "b", "c.npz"])
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        facever.cli.main()
+
+
+@pytest.mark.parametrize("call", ["embed a b c.npz", "gallery list g"])
+def test_ctrl_c_says_what_comes_next(
+    command: Command, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    from facever.stages import embed, gallery
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embed, "embed", stop)
+    monkeypatch.setattr(gallery, "list_people", stop)
+    finished = command(*call.split())
+    assert finished.code == 130
+    line = check_one_line(finished.err)
+    assert "stopped" in line
+    assert "same command" in line

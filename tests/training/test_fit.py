@@ -1,0 +1,279 @@
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from facever.data.preprocessing import Preprocessing
+from facever.errors import FaceverError
+from facever.heads import Head, HeadOutput, JointHead
+from facever.training.checkpoint import TrainingState
+from facever.training.fit import DivergedError, Intervals, fit
+from facever.training.schedule import Schedule
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Stopped(Exception):
+    """Stands for Ctrl-C."""
+
+
+def flatten(state: TrainingState) -> dict[str, Any]:
+    found: dict[str, Any] = {"step": state.step}
+    found |= {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    found |= {f"head.{k}": v for k, v in state.head.state_dict().items()}
+    for number, values in state.optimiser.state_dict()["state"].items():
+        found |= {f"optimiser.{number}.{k}": v for k, v in values.items()}
+    return found
+
+
+def assert_same_bits(left: TrainingState, right: TrainingState) -> None:
+    one, other = flatten(left), flatten(right)
+    assert one.keys() == other.keys()
+    assert any(key.startswith("optimiser") for key in one)
+    for key, value in one.items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, other[key]), key
+        else:
+            assert value == other[key], key
+
+
+def log_lines(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").open()]
+    for line in lines:
+        assert line.pop("crops_per_second") > 0
+    return lines
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainingState, Path]:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    return tiny.train(folder), folder
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(
+    tiny: SimpleNamespace, uninterrupted: tuple[TrainingState, Path], tmp_path: Path
+) -> None:
+    def stop(step: int) -> None:
+        raise Stopped
+
+    # Twice stopped, in the warm-up's epoch and after the drop of the rate.
+    for every in (4, 7):
+        with pytest.raises(Stopped):
+            tiny.train(tmp_path, checkpoint_every=every, after_save=stop)
+    state = tiny.train(tmp_path, checkpoint_every=100, seed=999)
+    assert_same_bits(state, uninterrupted[0])
+    assert log_lines(tmp_path) == log_lines(uninterrupted[1])
+
+
+def test_a_killed_run_goes_on_bit_for_bit(
+    tiny: SimpleNamespace, uninterrupted: tuple[TrainingState, Path], tmp_path: Path
+) -> None:
+    """Killed at any moment, within a step or within the writing of a checkpoint."""
+    command = [sys.executable, str(tiny.path), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment) as child:
+        while not (tmp_path / "checkpoint.pt").exists() and child.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.random() / 5)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert_same_bits(tiny.train(tmp_path), uninterrupted[0])
+
+
+def test_the_log_tells_step_rate_loss_and_parts(
+    tiny: SimpleNamespace, uninterrupted: tuple[TrainingState, Path]
+) -> None:
+    lines = log_lines(uninterrupted[1])
+    assert [line["step"] for line in lines] == list(range(1, tiny.STEPS + 1))
+    expected = [0.025, 0.05, 0.05, 0.05, 0.05, 0.05, 0.005, 0.005, 0.005, 0.005]
+    assert [line["learning_rate"] for line in lines] == pytest.approx(expected)
+    for line in lines:
+        parts = line["softmax"] + 0.1 * line["ie"] + 0.01 * line["center"]
+        assert line["loss"] == pytest.approx(parts, abs=1e-5)
+        assert 0 <= line["accuracy"] <= 1
+        assert line["ie.sigma2"] > 0
+
+
+def run(
+    tiny: SimpleNamespace, folder: Path, state: TrainingState, **options: Any
+) -> list[int]:
+    """Train a state; the steps at which it was saved."""
+    saved: list[int] = []
+    settings: dict[str, Any] = {
+        "schedule": Schedule(4, 0.01),
+        "intervals": Intervals(log=2, checkpoint=100),
+        "bf16": False,
+        "save": lambda: saved.append(state.step),
+    }
+    fit(
+        state,
+        tiny.make_loader(),
+        Preprocessing(),
+        device=torch.device("cpu"),
+        log_file=folder / "log.jsonl",
+        **(settings | options),
+    )
+    return saved
+
+
+def test_log_lines_are_means_over_their_steps(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    (tmp_path / "single").mkdir()
+    run(tiny, tmp_path / "single", tiny.make_state(), intervals=Intervals(1, 100))
+    run(tiny, tmp_path, tiny.make_state(), intervals=Intervals(3, 100))
+    single, means = log_lines(tmp_path / "single"), log_lines(tmp_path)
+    assert [line["step"] for line in means] == [3, 4]
+    for key in ("loss", "softmax", "accuracy"):
+        mean = sum(line[key] for line in single[:3]) / 3
+        assert means[0][key] == pytest.approx(mean, abs=2e-6)
+        assert means[1][key] == pytest.approx(single[3][key], abs=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"), [(1, [1, 2, 3, 4]), (3, [3, 4]), (2, [2, 4]), (9, [4])]
+)
+def test_it_saves_now_and_then_and_at_the_end(
+    tiny: SimpleNamespace, tmp_path: Path, checkpoint: int, expected: list[int]
+) -> None:
+    intervals = Intervals(log=9, checkpoint=checkpoint)
+    saved = run(tiny, tmp_path, tiny.make_state(), intervals=intervals)
+    assert saved == expected
+
+
+def test_progress_counts_crops_and_shows_the_loss(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    counts, notes = [], []
+
+    def advance(count: int = 1, note: str = "") -> None:
+        counts.append(count)
+        notes.append(note)
+
+    run(tiny, tmp_path, tiny.make_state(), advance=advance)
+    assert sum(counts) == 4 * 4
+    losses = [f"loss {line['loss']:.3f}" for line in log_lines(tmp_path)]
+    assert [note for note in notes if note] == losses
+
+
+def test_a_finished_state_is_left_alone(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    state, fresh = tiny.make_state(), tiny.make_state()
+    state.step = 4
+    assert run(tiny, tmp_path, state) == []
+    fresh.step = 4
+    for left, right in zip(
+        state.network.parameters(), fresh.network.parameters(), strict=True
+    ):
+        assert torch.equal(left, right)
+
+
+class TurnsNaN(Head):
+    """A loss that is NaN from a step on, and a weight that follows it."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__(8, 4)
+        self.weight = nn.Parameter(torch.ones(1, 8))
+        self.steps = steps
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+        self.steps -= 1
+        loss = (embeddings * self.weight).square().mean()
+        return HeadOutput(loss * math.nan if self.steps < 0 else loss)
+
+
+def with_head(tiny: SimpleNamespace, head: Head) -> TrainingState:
+    network = tiny.make_state().network
+    joint = JointHead([("spy", head, 1.0)])
+    parameters = [*network.parameters(), *joint.parameters()]
+    return TrainingState(network, joint, torch.optim.SGD(parameters, lr=1.0))
+
+
+@pytest.mark.parametrize(
+    ("intervals", "healthy", "stops_at", "saved"),
+    [
+        ((1, 100), 0, 1, []),
+        ((1, 1), 2, 3, [1, 2]),
+        ((2, 100), 2, 4, []),
+        # A checkpoint falls due between the NaN and the next log line.
+        ((2, 1), 2, 3, [1, 2]),
+        ((100, 1), 1, 2, [1]),
+    ],
+)
+def test_a_loss_that_is_no_number_stops_the_run_and_is_never_saved(
+    tiny: SimpleNamespace,
+    tmp_path: Path,
+    intervals: tuple[int, int],
+    healthy: int,
+    stops_at: int,
+    saved: list[int],
+) -> None:
+    state = with_head(tiny, TurnsNaN(healthy))
+    steps: list[int] = []
+    with pytest.raises(DivergedError, match="learning_rate") as caught:
+        run(
+            tiny,
+            tmp_path,
+            state,
+            schedule=Schedule(8, 0.01),
+            intervals=Intervals(*intervals),
+            save=lambda: steps.append(state.step),
+        )
+    assert isinstance(caught.value, FaceverError)
+    assert "\n" not in str(caught.value)
+    assert state.step == stops_at
+    assert f"step {stops_at} " in str(caught.value)
+    assert steps == saved
+
+
+def test_weights_that_burst_after_a_good_loss_are_never_saved(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    steps: list[int] = []
+    with pytest.raises(DivergedError, match=r"NaN or infinite after step 1 .*inf"):
+        run(
+            tiny,
+            tmp_path,
+            tiny.make_state(),
+            schedule=Schedule(1, math.inf),
+            save=lambda: steps.append(1),
+        )
+    assert steps == []
+    assert math.isfinite(log_lines(tmp_path)[0]["loss"])
+
+
+class Spy(Head):
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 4)
+        self.seen: list[tuple[torch.dtype, bool]] = []
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+        autocast = torch.is_autocast_enabled("cpu")
+        self.seen.append((embeddings.dtype, autocast))
+        return HeadOutput(embeddings.square().mean())
+
+
+def test_under_bf16_the_network_is_cast_and_the_head_is_not(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    head = Spy()
+    state = with_head(tiny, head)
+    given: list[torch.dtype] = []
+    state.network.fc5.register_forward_hook(lambda *a: given.append(a[2].dtype))
+    run(tiny, tmp_path, state, bf16=True, schedule=Schedule(1, 0.01))
+    assert given == [torch.bfloat16]
+    assert head.seen == [(torch.float32, False)]

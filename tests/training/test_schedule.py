@@ -1,0 +1,83 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facever.errors import ParameterError
+from facever.training.schedule import Schedule
+
+PAPER = Schedule(28_000, 0.1, drops=(16_000, 24_000))
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.1),
+        (15_999, 0.1),
+        (16_000, 0.01),
+        (23_999, 0.01),
+        (24_000, 0.001),
+        (27_999, 0.001),
+    ],
+)
+def test_the_papers_rates(step: int, rate: float) -> None:
+    assert PAPER.rate(step) == pytest.approx(rate, rel=1e-12)
+
+
+def test_scaled_keeps_the_course() -> None:
+    short = Schedule(28_000, 0.1, drops=(16_000, 24_000), warmup=1000).scaled(0.01)
+    assert (short.steps, short.drops, short.warmup) == (280, (160, 240), 10)
+    assert short.rate(159) == pytest.approx(0.1)
+    assert short.rate(160) == pytest.approx(0.01)
+    assert short.rate(240) == pytest.approx(0.001)
+    assert PAPER.scaled(1.0) == PAPER
+
+
+@given(
+    st.integers(1, 30_000),
+    st.floats(1e-6, 2),
+    st.sets(st.integers(1, 30_000), max_size=3),
+    st.floats(0, 0.999),
+)
+def test_scaled_is_always_a_schedule_that_starts_high(
+    steps: int, factor: float, drops: set[int], share: float
+) -> None:
+    long = Schedule(steps, 0.1, drops=tuple(sorted(drops)), warmup=int(share * steps))
+    short = long.scaled(factor)
+    assert short.steps == max(1, round(steps * factor))
+    assert all(drop >= 1 for drop in short.drops)
+    if short.warmup == 0:
+        assert short.rate(0) == 0.1
+
+
+@pytest.mark.parametrize("shape", ["drops", "cosine"])
+def test_warmup_rises_in_a_straight_line_to_the_full_rate(shape: str) -> None:
+    schedule = Schedule(100, 0.8, shape, warmup=4)  # type: ignore[arg-type]
+    rates = [schedule.rate(step) for step in range(5)]
+    assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+
+
+def test_cosine_falls_from_the_full_rate_through_half_of_it_to_zero() -> None:
+    schedule = Schedule(110, 0.4, "cosine", warmup=10)
+    assert schedule.rate(10) == pytest.approx(0.4)
+    # cos(60 degrees) = 1/2: three quarters after a third; half after a half.
+    assert Schedule(99, 0.4, "cosine").rate(33) == pytest.approx(0.3)
+    assert schedule.rate(60) == pytest.approx(0.2)
+    assert 0 < schedule.rate(109) < 1.1e-4
+    assert schedule.rate(110) == pytest.approx(0, abs=1e-15)
+    rates = [schedule.rate(step) for step in range(10, 111)]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be >= 1, got 0"),
+        ({"steps": 10, "warmup": 10}, r"warmup must be in \[0, 10\), got 10"),
+        ({"steps": 10, "warmup": -1}, r"warmup must be in \[0, 10\), got -1"),
+        ({"steps": 10, "drops": (5, 3)}, r"drops must rise, got \[5, 3\]"),
+        ({"steps": 10, "drops": (5, 5)}, r"drops must rise, got \[5, 5\]"),
+    ],
+)
+def test_wrong_schedules_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        Schedule(learning_rate=0.1, **options)  # type: ignore[arg-type]
