@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from types import TracebackType
 
 import cv2
 import numpy as np
@@ -54,46 +55,72 @@ class AlignRecipe:
         )
 
 
-def align_batches(
-    recipe: AlignRecipe, batches: Sequence[list[PhotoSource]], num_workers: int
-) -> Iterator[list[AlignedPhoto]]:
-    """Align batches of photos, in their order.
+class AlignWorkers:
+    """Processes that align batches of photos.
 
-    With one worker in this process, otherwise in that many others with one thread each:
-    the steps of the cascade are too small to share.
+    One worker is this process; several are others with one thread each, since the steps
+    of the cascade are too small to share.
 
-    Args:
-        recipe: How.
-        batches: What.
-        num_workers: At least 1.
-
-    Raises:
-        FaceverError: If a worker is ended from outside, as the system does when memory
-            runs out.
+        with AlignWorkers(recipe, num_workers=2) as workers:
+            for aligned in workers.align(batches):
+                ...
     """
-    num_workers = min(num_workers, len(batches))
-    if num_workers == 1:
-        aligner = recipe.make_aligner()
-        for batch in batches:
-            yield aligner.align(batch)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, context, _start_worker, (recipe,)) as pool:
+
+    def __init__(self, recipe: AlignRecipe, num_workers: int) -> None:
+        """Get ready; processes start with the first batch.
+
+        Args:
+            recipe: How to align.
+            num_workers: At least 1.
+        """
+        self._num_workers = num_workers
+        self._recipe = recipe
+        self._aligner: PhotoAligner | None = None
+        self._pool: ProcessPoolExecutor | None = None
+        if num_workers > 1:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(
+                num_workers, context, _start_worker, (recipe,)
+            )
+
+    def __enter__(self) -> "AlignWorkers":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def align(
+        self, batches: Sequence[list[PhotoSource]]
+    ) -> Iterator[list[AlignedPhoto]]:
+        """Align batches, in their order.
+
+        Raises:
+            FaceverError: If a worker is ended from outside, as the system does when
+                memory runs out.
+        """
+        if self._pool is None:
+            self._aligner = self._aligner or self._recipe.make_aligner()
+            yield from map(self._aligner.align, batches)
+            return
+        ahead: deque[Future[list[AlignedPhoto]]] = deque()
         try:
-            ahead: deque[Future[list[AlignedPhoto]]] = deque()
             for batch in batches:
-                ahead.append(pool.submit(_align_in_worker, batch))
-                if len(ahead) > num_workers * _BATCHES_AHEAD:
+                ahead.append(self._pool.submit(_align_in_worker, batch))
+                if len(ahead) > self._num_workers * _BATCHES_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
         except BrokenProcessPool:
             raise FaceverError(
-                f"a worker ended early ({num_workers} were at work; is memory short?): "
-                "run the same command again, with fewer workers"
+                f"a worker ended early ({self._num_workers} were at work; is memory "
+                "short?): run the same command again, with fewer workers"
             ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 _aligner: PhotoAligner

@@ -25,7 +25,7 @@ from facever.faces.detection import (
 from facever.faces.geometry import TEMPLATE
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.sources import PhotoSource, describe_skipped, list_photos
-from facever.faces.workers import AlignRecipe, align_batches
+from facever.faces.workers import AlignRecipe, AlignWorkers
 from facever.progress import format_seconds, progress_bar
 
 _BATCH_PHOTOS = 32
@@ -97,8 +97,11 @@ def align(
         missing = set(writer.missing) if only is None else only & set(writer.missing)
         batches = list(_split(listing.photos, missing))
         if batches:
-            with progress_bar("align", len(missing), "photos") as advance:
-                for aligned in align_batches(recipe, batches, num_workers):
+            with (
+                AlignWorkers(recipe, min(num_workers, len(batches))) as crew,
+                progress_bar("align", len(missing), "photos") as advance,
+            ):
+                for aligned in crew.align(batches):
                     _write(writer, aligned)
                     advance(len(aligned))
         store = writer.finish()

@@ -16,7 +16,7 @@ def draw(seed: int = 0, size: int = 16) -> tuple[np.ndarray, np.ndarray, np.ndar
     # Classes 1 and 4 never appear: their centers must not matter.
     present = np.array([0, 2, 3, 5, 6, 7, 8])
     labels = np.concatenate([present, rng.choice(present, size - 7)])
-    centers = 2 * rng.normal(size=(CLASSES, DIM))
+    centers = 3 * rng.normal(size=(CLASSES, DIM))
     # From close to the own center, past the hinge, to far from it.
     offsets = np.linspace(0.1, 2.2, size)[:, None] * rng.normal(size=(size, DIM))
     return centers[labels] + offsets, labels, centers
@@ -89,6 +89,7 @@ def test_one_nearest_and_sigma2_a_half_is_equation_7(denominator: str) -> None:
         own = square(feature, centers[label])
         least = min(square(feature, centers[c]) for c in set(labels) - {label})
         total += max(own + 0.3 - least, 0.0)
+    assert total > 0
     options = {"alpha": 0.3, "sigma2": 0.5, "denominator": denominator}
     loss = measure(embeddings, labels, centers, nearest=1, **options)
     assert loss == pytest.approx(total / len(labels), rel=1e-9)

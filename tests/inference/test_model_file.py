@@ -246,17 +246,17 @@ class TestFilesThatAreNoModels:
         model.write_bytes(content[: int(share * len(content))])
         assert "copy it again" in message_of(model)
 
-    def test_a_pickle_is_never_run(self, tmp_path: Path) -> None:
-        for write in (
-            lambda path, trap: path.write_bytes(pickle.dumps(trap)),
-            lambda path, trap: torch.save({"state_dict": trap}, path),
-        ):
-            path, mark = tmp_path / "evil.safetensors", tmp_path / "mark"
-            write(path, _Trap(mark))
-            assert "not a whole .safetensors" in message_of(path)
-            assert not mark.exists()
+    # torch.load would take a .safetensors for what its name says.
+    @pytest.mark.parametrize("name", ["evil.safetensors", "evil.pt"])
+    def test_a_pickle_is_never_run(self, tmp_path: Path, name: str) -> None:
+        path, mark = tmp_path / name, tmp_path / "mark"
+        path.write_bytes(pickle.dumps(_Trap(mark)))
+        assert "not a whole .safetensors" in message_of(path)
+        torch.save({"state_dict": _Trap(mark)}, path)
+        assert "not a whole .safetensors" in message_of(path)
+        assert not mark.exists()
         # The trap does work where a pickle is loaded.
-        torch.load(path.rename(tmp_path / "evil.pt"), weights_only=False)
+        torch.load(path.rename(tmp_path / "sprung.pt"), weights_only=False)
         assert mark.exists()
 
     def test_checkpoint_of_torch(self, tmp_path: Path) -> None:

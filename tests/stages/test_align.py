@@ -1,6 +1,4 @@
 import os
-import random
-import signal
 import subprocess
 import sys
 import time
@@ -80,7 +78,7 @@ def test_a_second_run_does_no_work(tmp_path, capsys, monkeypatch):
     photos, landmarks = make_photos(tmp_path, 20)
     align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
     before = read_files(tmp_path / "crops")
-    monkeypatch.setattr("facever.stages.align.align_batches", None)
+    monkeypatch.setattr("facever.stages.align.AlignWorkers", None)
     summary = align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
     assert summary.num_new == 0
     assert summary.num_photos == 20
@@ -129,54 +127,87 @@ if __name__ == "__main__":
 """
 
 
-def is_running(marker):
-    """Whether a process with this text in its command line is alive."""
-    for entry in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{entry}/cmdline", "rb") as file:
-                if marker.encode() in file.read():
-                    return True
-        except OSError:
-            continue
-    return False
+# Imports once and forks for each run: a process that has no threads yet may do that.
+KILLER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from facever.stages.align import align
+photos, out, landmarks = map(Path, sys.argv[1:])
+journal, moments, num_kills = out / ".partial" / "journal.jsonl", random.Random(0), 0
+size_of = lambda: journal.stat().st_size if journal.exists() else 0
+for _ in range(12):
+    size, child = size_of(), os.fork()
+    if child == 0:
+        align(photos, out, landmarks=landmarks, workers=1)
+        os._exit(0)
+    ended = 0
+    while not ended and size_of() <= size:
+        time.sleep(0.0005)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        assert status == 0
+        break
+    time.sleep(moments.uniform(0, 0.04))
+    os.kill(child, signal.SIGKILL)
+    num_kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+print(num_kills)
+"""
+
+
+def children_of(parent):
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and is_running(name):
+            with open(f"/proc/{name}/stat") as file:
+                fields = file.read().rpartition(") ")[2].split()
+            if int(fields[1]) == parent:
+                found.append(name)
+    return found
+
+
+def is_running(process):
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 500)
+    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
+    out, script = tmp_path / "crops", tmp_path / "killer.py"
+    script.write_text(KILLER)
+    killer = subprocess.run(
+        [sys.executable, str(script), str(photos), str(out), str(landmarks)],
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert int(killer.stdout.split()[-1]) >= 3
+    align(photos, out, landmarks=landmarks, workers=1)
+    assert read_files(out) == read_files(tmp_path / "whole")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
-    photos, landmarks = make_photos(tmp_path, 900)
-    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
-    expected = read_files(tmp_path / "whole")
-    script = tmp_path / "child.py"
+def test_a_killed_run_takes_its_workers_along(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 300)
+    script, out = tmp_path / "child.py", tmp_path / "crops"
     script.write_text(CHILD)
-    out, moments, num_kills = tmp_path / "crops", random.Random(0), 0
-    journal = out / ".partial" / "journal.jsonl"
-    while num_kills < 8:
-        arguments = [str(photos), str(out), str(landmarks), str(1 + num_kills % 4 // 3)]
-        child = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        size = journal.stat().st_size if journal.exists() else 0
-        while child.poll() is None:
-            if journal.exists() and journal.stat().st_size > size:
-                time.sleep(moments.uniform(0, 0.03))
-                child.send_signal(signal.SIGKILL)
-                num_kills += child.wait() == -signal.SIGKILL
-                break
-            time.sleep(0.001)
-        else:
-            assert child.returncode == 0
-            break
-    assert num_kills >= 3
+    arguments = [str(photos), str(out), str(landmarks), "2"]
+    child = subprocess.Popen([sys.executable, str(script), *arguments])
+    while child.poll() is None and not (out / ".partial").exists():
+        time.sleep(0.005)
+    workers = children_of(child.pid)
+    child.kill()
+    child.wait()
+    assert len(workers) >= 2
+    give_up = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
     align(photos, out, landmarks=landmarks, workers=1)
-    assert read_files(out) == expected
-    # The workers of a killed run end with it.
-    for _ in range(100):
-        if not is_running(str(out)):
-            break
-        time.sleep(0.1)
-    assert not is_running(str(out))
+    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
+    assert read_files(out) == read_files(tmp_path / "whole")
 
 
 def test_other_settings_and_other_photos_are_refused(tmp_path):
@@ -185,7 +216,7 @@ def test_other_settings_and_other_photos_are_refused(tmp_path):
     with pytest.raises(MismatchError, match="detector 'landmarks' there, 'crops' now"):
         align(photos, tmp_path / "crops", detector="crops", workers=1)
     (photos / "P0" / "0000.png").unlink()
-    with pytest.raises(DataError, match="not in the source, such as P0/0000.png"):
+    with pytest.raises(DataError, match=r"not in the source, such as P0/0000.png"):
         align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
 
 

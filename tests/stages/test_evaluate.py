@@ -108,7 +108,10 @@ def test_with_fewer_components_and_without_pca(
 
 
 def test_model_and_crops_embed_only_what_the_pairs_name(
-    tmp_path: Path, pairs: Path, make_model: Callable[..., Path]
+    tmp_path: Path,
+    pairs: Path,
+    make_model: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = make_model(tmp_path / "model.safetensors")
     # Stored as .png, with photos that no pair names, and one without a face.
@@ -120,6 +123,8 @@ def test_model_and_crops_embed_only_what_the_pairs_name(
     )["cosine"]
     assert result.missing == ["Dee/Dee_0001.jpg"]
     assert result.num_missing_pairs == 2
+    # The pairs name ten photos; the store has 20 and no crop of one of the ten.
+    assert "embed: 9 crops" in capsys.readouterr().err
     crops = np.load(store / "crops.npy")
     # Rows 0 and 1 of the store are the first pair's.
     first, second = load(model, precision="fp32").embed_crops(crops[:2])
