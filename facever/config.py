@@ -138,7 +138,7 @@ def load_config(
             raise FileError(
                 f"cannot read config {path}: {error.strerror}; configs/ has examples"
             ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"config {path} is not YAML: {reason}") from None
         if not isinstance(content, dict):
@@ -157,7 +157,7 @@ def _apply(content: Any, override: str) -> None:
         raise ConfigError(f"an override is key=value, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
     *parents, last = key.split(".")
     place = content

@@ -163,6 +163,7 @@ def test_without_a_file_the_place_is_the_config(tmp_path: Path) -> None:
         ("=3", "an override is key=value, got '=3'"),
         ("", "an override is key=value, got ''"),
         ("seed=[1", "the value is not YAML"),
+        ("seed=2001-99-99", "the value is not YAML"),
         ("heads.2.margin=0.3", "'2' must be an index in [0, 2)"),
         ("heads.-1.margin=0.3", "'-1' must be an index in [0, 2)"),
         ("heads.first.margin=0.3", "'first' must be an index in [0, 2)"),
