@@ -25,6 +25,7 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
 from facever.models import build_network
 from facever.progress import format_seconds, progress_bar
+from facever.stages import gallery as gallery_stage
 from facever.stages.align import align
 from facever.stages.train import train
 from facever.verification.evaluation import Evaluation, evaluate_pairs
@@ -77,7 +78,7 @@ def main() -> None:
     report = write_demo_report(evaluations, store)
 
     step("6/6", "enroll everybody once, and ask who is on the other photos")
-    show_gallery(models["softmax + IE"], features["softmax + IE"], store)
+    show_gallery(joint, features["softmax + IE"], store)
     show_results(evaluations)
     last_screen(report, joint, time.monotonic() - started)
 
@@ -97,7 +98,7 @@ def draw(name: str, first: int, num_people: int, photos_each: int) -> None:
 
 
 def write_sheet(store: CropStore, path: Path) -> None:
-    """A picture of eight people, fourteen columns wide at most."""
+    """A picture of eight people, eight crops each."""
     rows = [np.flatnonzero(store.labels == label)[:8] for label in range(8)]
     sheet = np.vstack([np.hstack(list(store.crops[row])) for row in rows])
     cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
@@ -147,7 +148,8 @@ def write_demo_report(evaluations: dict[str, Evaluation], store: CropStore) -> P
     )
 
 
-def show_gallery(model: LoadedModel, embeddings: np.ndarray, store: CropStore) -> None:
+def show_gallery(model_path: Path, embeddings: np.ndarray, store: CropStore) -> None:
+    model = load_model(model_path)
     first = np.unique(store.labels, return_index=True)[1]
     others = np.setdiff1d(np.arange(len(store)), first)
     folder = OUT / "gallery"
@@ -168,10 +170,9 @@ def show_gallery(model: LoadedModel, embeddings: np.ndarray, store: CropStore) -
         f"right for {np.mean(hits):.1%} of {len(others):,} other photos (chance: "
         f"{1 / len(first):.1%})"
     )
-    row, matches = others[3], found[3]
-    print(f"who is on {store.sources[row]}?")
-    for match in matches:
-        print(f"  {match.name}  cosine {match.cosine:.3f}  ({match.source})")
+    # One search as facever gallery search does it: MTCNN finds the face in the photo.
+    photo = OUT / "test-photos" / store.sources[others[3]]
+    gallery_stage.search(folder, model_path, photo, k=3)
 
 
 def show_results(evaluations: dict[str, Evaluation]) -> None:

@@ -152,15 +152,15 @@ def test_model_and_photos_align_only_what_the_pairs_name(
     named = [s.replace(".jpg", ".png") for s in read_lfw_pairs(pairs).sources]
     asked = []
 
-    def align(source: Path, out: Path, *, only: set[str]) -> None:
-        asked.append((source, out, only))
+    def align(source: Path, out: Path, *, face: str, only: set[str]) -> None:
+        asked.append((source, out, face, only))
         write_store(out, sorted(only))
 
     monkeypatch.setattr(stage, "align", align)
     results = evaluate_lfw(
         tmp_path / "out", pairs, model=model, photos=photos, pca_components=2
     )
-    assert asked == [(photos, tmp_path / "out" / "crops", set(named))]
+    assert asked == [(photos, tmp_path / "out" / "crops", "center", set(named))]
     assert results["cosine"].missing == []
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("data:image/jpeg" in page) == ("score <b>" in page)
