@@ -39,7 +39,7 @@ def content_of(store: Path, out: Path, **changes: Any) -> dict[str, Any]:
         "data": {"crops": str(store), "name": "drawn patterns", "licence": "CC0"},
         "network": {"name": "resnet27", "width": 1 / 16, "embedding_size": 16},
         "augmentation": {"mirror": True, "shift": 2, "brightness": 0.1},
-        "optimiser": {"learning_rate": 0.05},
+        "optimiser": {"learning_rate": 0.005},
         "schedule": {"steps": 10, "shape": "cosine", "warmup": 2},
         "batch_size": 6,
         "precision": "fp32",
@@ -116,8 +116,8 @@ class TestWhatARunLeaves:
             assert math.isfinite(line["loss"])
             assert 0 <= line["accuracy"] <= 1
             assert line["crops_per_second"] > 0
-        # Step 10 is number 9 from 0: 7 of 8 steps down half a cosine from 0.05.
-        expected = 0.05 * (1 + math.cos(math.pi * 7 / 8)) / 2
+        # Step 10 is number 9 from 0: 7 of 8 steps down half a cosine from 0.005.
+        expected = 0.005 * (1 + math.cos(math.pi * 7 / 8)) / 2
         assert lines[-1]["learning_rate"] == pytest.approx(expected)
 
     def test_a_model_file_that_says_where_it_comes_from(self, trained: Path) -> None:
