@@ -1,19 +1,19 @@
 """The LFW rows of README: a trained model beside what no training gives.
 
-    facever align LFW_PHOTOS runs/lfw-crops
-    python eval/lfw.py --model runs/celeba-narrow/model.safetensors \
-        --crops runs/lfw-crops --pairs pairs.txt
+    facever evaluate lfw runs/small/model.safetensors --photos LFW --pairs pairs.txt \
+        --out runs/lfw
+    python eval/lfw.py --model runs/small/model.safetensors --crops runs/lfw/crops \
+        --pairs pairs.txt
 
 Runs the 6,000 pairs of View 2 with raw crops, with an untrained network of the model's
-kind (seed 0) and with the model, each by plain cosine and after the PCA that
-``facever evaluate lfw`` fits, and writes the table to a json.
+kind (seed 0) and with the model, by plain cosine and, for the networks, after the PCA
+that ``facever evaluate lfw`` fits, and writes the table to a json.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
@@ -24,12 +24,9 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
 from facever.models import build_network
 from facever.progress import progress_bar
-from facever.verification.evaluation import evaluate_pairs
+from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import photo_key, read_lfw_pairs
-
-# Raw crops are compared at half size: 56 x 48 x 3 numbers keep the PCA small.
-_RAW_SIZE = (48, 56)
 
 
 def main() -> None:
@@ -37,9 +34,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--crops", type=Path, required=True)
     parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument(
-        "--out", type=Path, default=Path("eval/reference/lfw-celeba-narrow.json")
-    )
+    parser.add_argument("--out", type=Path, default=Path("eval/reference/lfw.json"))
     options = parser.parse_args()
 
     pairs = read_lfw_pairs(options.pairs)
@@ -57,30 +52,21 @@ def main() -> None:
     network = build_network(header.network, header.network_options).eval()
     untrained = LoadedModel(network, header, Preprocessing(), sha256="")
     features = {
-        "raw crops": np.stack(
-            [
-                cv2.resize(crop, _RAW_SIZE, interpolation=cv2.INTER_AREA)
-                for crop in crops
-            ]
-        )
-        .reshape(len(crops), -1)
-        .astype(np.float32),
+        # Every second pixel: half the size each way, for a quarter of the memory.
+        "raw crops": crops[:, ::2, ::2].reshape(len(crops), -1).astype(np.float32),
         "untrained network": _embed("untrained", Embedder(untrained), crops),
         "trained": _embed("trained", Embedder(model), crops),
     }
     table = {}
     for name, embeddings in features.items():
-        components = min(256, default_num_components(embeddings.shape[1]))
         plain = evaluate_pairs(embeddings, images, pairs)
-        projected = evaluate_pairs(embeddings, images, pairs, components)
-        table[name] = {
-            "cosine": _percent(plain.accuracy, plain.standard_error),
-            f"PCA to {components}": _percent(
-                projected.accuracy, projected.standard_error
-            ),
-            "missing_photos": len(plain.missing),
-        }
-        print(name, table[name])
+        row = {"cosine": _percent(plain), "missing_photos": len(plain.missing)}
+        if name != "raw crops":
+            components = default_num_components(embeddings.shape[1])
+            projected = evaluate_pairs(embeddings, images, pairs, components)
+            row[f"PCA to {components}, cosine"] = _percent(projected)
+        table[name] = row
+        print(name, row)
     result = {
         "protocol": "LFW View 2, 6,000 pairs, 10 folds",
         "model_sha256": model.sha256,
@@ -99,8 +85,8 @@ def _embed(title: str, embedder: Embedder, crops: np.ndarray) -> np.ndarray:
         return embedder.embed_crops(crops, advance=advance)
 
 
-def _percent(accuracy: float, standard_error: float) -> str:
-    return f"{100 * accuracy:.2f} ± {100 * standard_error:.2f}"
+def _percent(evaluation: Evaluation) -> str:
+    return f"{100 * evaluation.accuracy:.2f} ± {100 * evaluation.standard_error:.2f}"
 
 
 if __name__ == "__main__":
