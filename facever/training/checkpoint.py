@@ -112,8 +112,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _load(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
-        # torch.load does not compare the checksums that torch.save wrote.
-        if archive.testzip() is not None:
+        # torch.load does not compare the checksums that torch.save wrote, and takes a
+        # record for a folder, without content, where an attribute says so.
+        if archive.testzip() or any(file.external_attr for file in archive.infolist()):
             raise zipfile.BadZipFile
     return torch.load(path, map_location="cpu", weights_only=True)
 

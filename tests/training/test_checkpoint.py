@@ -120,6 +120,17 @@ def test_a_flipped_bit_is_refused_or_does_no_harm(
     assert same(found, read_checkpoint(good))
 
 
+def test_a_record_that_turned_into_a_folder_is_refused(
+    good: Path, tmp_path: Path
+) -> None:
+    content = bytearray(good.read_bytes())
+    entry = content.find(b"PK\x01\x02")  # The first of the zip's directory.
+    content[entry + 38] ^= 0x10  # Its attributes: this bit says folder.
+    path = tmp_path / "folder.pt"
+    path.write_bytes(content)
+    assert_refused(path)
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200))
