@@ -50,8 +50,8 @@ def read_photo(
             f"too large: {image.width}x{image.height} is over {max_pixels} pixels"
         )
     try:
-        # OpenCV decodes a JPEG about twice as fast as Pillow, but returns a truncated
-        # one half grey, without a word.
+        # OpenCV decodes a JPEG faster than Pillow, but some of its releases return a
+        # truncated one half grey, without a word.
         if (
             image.format in ("JPEG", "MPO")
             and image.mode in ("RGB", "L")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from facever.errors import PhotoError
-from facever.faces.photos import read_photo
+from facever.faces.photos import _is_complete_jpeg, read_photo
 
 
 def draw(height=40, width=60, seed=0):
@@ -199,6 +199,19 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_refused(tmp_path):
     assert b"\xff\xd9" in path.read_bytes()
     with pytest.raises(PhotoError, match="truncated"):
         read_photo(path)
+
+
+def test_completeness_is_judged_behind_the_first_scan(tmp_path):
+    # Some OpenCV releases refuse a truncated JPEG themselves, others do not.
+    inner = save(tmp_path, draw(20, 20), "inner.jpg").read_bytes()
+    for options in ({}, {"progressive": True}):
+        path = save(tmp_path, draw(200, 300), "a.jpg", comment=inner, **options)
+        whole = path.read_bytes()
+        assert _is_complete_jpeg(whole)
+        assert _is_complete_jpeg(whole + b"trailer")
+        for part in (0.0, 0.02, 0.2, 0.5, 0.9):
+            assert not _is_complete_jpeg(whole[: int(len(whole) * part)])
+        assert not _is_complete_jpeg(whole[:-2])
 
 
 def test_a_whole_jpeg_with_trailing_bytes_is_read(tmp_path):
