@@ -219,6 +219,14 @@ def test_torn_ends_are_cut(tmp_path_factory, crop_bytes, journal_part, junk):
     journal = folder / ".partial" / "journal.jsonl"
     content = journal.read_bytes()
     journal.write_bytes(content[: int(len(content) * journal_part)] + junk)
+    with CropWriter(folder, SETTINGS, listing) as writer:
+        missing = writer.missing
+        if missing:
+            add(writer, missing[0])
+            writer.commit()
+    # What was added behind the cut is found again.
+    with CropWriter(folder, SETTINGS, listing) as writer:
+        assert writer.missing == missing[1:]
     store = write(folder, listing)
     assert store.sources == [source for source, _ in listing]
     check(store)
@@ -267,6 +275,8 @@ def test_a_kill_at_any_step_of_finishing_is_made_good(tmp_path, extend, num_step
         assert found is None or len(found) in (4, 8)
         if found:
             check(found)
+        with CropWriter(folder, SETTINGS, LISTING) as writer:
+            assert writer.missing == []
         write(folder, num_faces=2)
         assert read_files(folder) == expected
 
