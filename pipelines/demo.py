@@ -53,7 +53,7 @@ def main() -> None:
     step("2/6", "align their photos to 112x96 crops, by five landmarks")
     for name in ("train", "test"):
         photos = OUT / f"{name}-photos"
-        # One worker: with the landmarks at hand, more take longer to start than to work.
+        # One worker: with landmarks at hand, more take longer to start than to work.
         align(
             photos,
             OUT / f"{name}-crops",
