@@ -50,7 +50,7 @@ def main() -> None:
     torch.manual_seed(0)
     header = model.header
     network = build_network(header.network, header.network_options).eval()
-    untrained = LoadedModel(network, header, Preprocessing(), sha256="")
+    untrained = LoadedModel(network, header, Preprocessing(), fingerprint="")
     features = {
         # Every second pixel: half the size each way, for a quarter of the memory.
         "raw crops": crops[:, ::2, ::2].reshape(len(crops), -1).astype(np.float32),
@@ -69,7 +69,7 @@ def main() -> None:
         print(name, row)
     result = {
         "protocol": "LFW View 2, 6,000 pairs, 10 folds",
-        "model_sha256": model.sha256,
+        "model_fingerprint": model.fingerprint,
         "training_data": header.training_data,
         "network": {"name": header.network, **header.network_options},
         "mirror": header.mirror,

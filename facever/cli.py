@@ -250,5 +250,8 @@ def main() -> None:
         print(f"facever: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
     except _Stopped:
-        print("facever: stopped; the same command goes on from here", file=sys.stderr)
+        print(
+            "facever: stopped; the same command goes on or begins anew",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -8,6 +8,7 @@
     │   └── ModelFileError       a model file or checkpoint is damaged or foreign
     ├── DataError                readable data that contradicts itself (ValueError)
     │   └── MismatchError        embeddings or crops of another model or template
+    ├── DivergedError            NaN or infinity where training needs numbers
     └── GalleryError             a gallery refuses a change or a question (ValueError)
 
 Each message says what was wrong, where, and what to do. The console command prints that
@@ -45,6 +46,10 @@ class DataError(FaceverError, ValueError):
 
 class MismatchError(DataError):
     """Embeddings or crops that belong to another model or template."""
+
+
+class DivergedError(FaceverError):
+    """NaN or infinity where training needs numbers."""
 
 
 class GalleryError(FaceverError, ValueError):

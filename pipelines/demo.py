@@ -120,7 +120,7 @@ def write_sheet(store: CropStore, path: Path) -> None:
 def untrained(model: LoadedModel) -> LoadedModel:
     torch.manual_seed(SEED)
     network = build_network(model.header.network, model.header.network_options)
-    return LoadedModel(network.eval(), model.header, Preprocessing(), sha256="")
+    return LoadedModel(network.eval(), model.header, Preprocessing(), fingerprint="")
 
 
 def embed(name: str, model: LoadedModel, store: CropStore) -> np.ndarray:
@@ -155,9 +155,9 @@ def show_gallery(model_path: Path, embeddings: np.ndarray, store: CropStore) -> 
     others = np.setdiff1d(np.arange(len(store)), first)
     folder = OUT / "gallery"
     if not (folder / "gallery.sqlite").exists():
-        Gallery.create(folder, model.feature_size, model.sha256).close()
+        Gallery.create(folder, model.feature_size, model.fingerprint).close()
     names = [store.identities[label] for label in store.labels]
-    with Gallery(folder, model.sha256) as gallery:
+    with Gallery(folder, model.fingerprint) as gallery:
         gallery.add(
             [names[row] for row in first],
             embeddings[first],

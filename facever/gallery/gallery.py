@@ -42,7 +42,7 @@ class GalleryInfo:
         num_people: Different names.
         num_embeddings: Enrolled photos.
         embedding_size: Numbers in an embedding.
-        model_sha256: Hash of the model file that made the embeddings, None if unbound.
+        model_fingerprint: Of the model that made the embeddings, None if unbound.
         model_details: That model's network, mirror rule, preprocessing and the like.
     """
 
@@ -51,7 +51,7 @@ class GalleryInfo:
     num_people: int
     num_embeddings: int
     embedding_size: int
-    model_sha256: str | None
+    model_fingerprint: str | None
     model_details: dict[str, Any]
 
 
@@ -67,14 +67,14 @@ class Gallery:
             [matches] = gallery.search(query, k=5)
     """
 
-    def __init__(self, path: Path | str, model_sha256: str | None = None) -> None:
+    def __init__(self, path: Path | str, model_fingerprint: str | None = None) -> None:
         """Open a gallery.
 
         Args:
             path: The gallery's folder.
-            model_sha256: The model that makes the embeddings to add or to search with.
-                A gallery made for a model must be told; to look at names and info it
-                need not be.
+            model_fingerprint: Of the model that makes the embeddings to add or search
+                with. A gallery made for a model must be told; to look at names and info
+                it need not be.
 
         Raises:
             FileError: If there is no gallery at ``path``, or it is damaged.
@@ -83,10 +83,10 @@ class Gallery:
         """
         self.path = Path(path)
         self._store = GalleryStore(self.path)
-        self._model_sha256 = model_sha256
+        self._model_fingerprint = model_fingerprint
         self._index = ExactIndex(self._store.meta.embedding_size)
         self._numbers: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
-        if model_sha256 is not None:
+        if model_fingerprint is not None:
             try:
                 self._check_model()
             except MismatchError:
@@ -98,7 +98,7 @@ class Gallery:
         cls,
         path: Path | str,
         embedding_size: int,
-        model_sha256: str | None = None,
+        model_fingerprint: str | None = None,
         model_details: Mapping[str, Any] | None = None,
     ) -> "Gallery":
         """Make an empty gallery and open it.
@@ -106,7 +106,7 @@ class Gallery:
         Args:
             path: A folder that is not there yet, or is empty.
             embedding_size: Numbers in an embedding, at least 1.
-            model_sha256: Hash of the model file whose embeddings, and no others, it
+            model_fingerprint: Of the model whose embeddings, and no others, it
                 takes. None: it takes any of the right size.
             model_details: Kept for ``info``: what a person wants to know of the model.
 
@@ -120,9 +120,9 @@ class Gallery:
                 f"embedding_size must be at least 1, got {embedding_size}"
             )
         GalleryStore.create(
-            Path(path), embedding_size, model_sha256, model_details or {}
+            Path(path), embedding_size, model_fingerprint, model_details or {}
         ).close()
-        return cls(path, model_sha256)
+        return cls(path, model_fingerprint)
 
     def __enter__(self) -> "Gallery":
         return self
@@ -241,7 +241,7 @@ class Gallery:
             num_people=num_people,
             num_embeddings=num_embeddings,
             embedding_size=meta.embedding_size,
-            model_sha256=meta.model_sha256,
+            model_fingerprint=meta.model_fingerprint,
             model_details=meta.model_details,
         )
 
@@ -257,15 +257,17 @@ class Gallery:
             self._numbers = np.concatenate(blocks)
 
     def _check_model(self) -> None:
-        made_for = self._store.meta.model_sha256
-        if made_for == self._model_sha256:
+        made_for = self._store.meta.model_fingerprint
+        if made_for == self._model_fingerprint:
             return
         raise MismatchError(
             f"{self.path}: this gallery was made {_for_model(made_for)} and was opened "
-            f"{_for_model(self._model_sha256)}; open it with the model it was made "
-            "for, or enroll the photos into a new gallery"
+            f"{_for_model(self._model_fingerprint)}; open it with the model it was "
+            "made for, or enroll the photos into a new gallery"
         )
 
 
-def _for_model(sha256: str | None) -> str:
-    return f"for model {sha256[:12]}" if sha256 else "for no model in particular"
+def _for_model(fingerprint: str | None) -> str:
+    if fingerprint is None:
+        return "for no model in particular"
+    return f"for model {fingerprint[:12]}"

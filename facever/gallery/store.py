@@ -39,7 +39,7 @@ class StoreMeta:
     Attributes:
         format: Version of the database's layout.
         embedding_size: Numbers in an embedding.
-        model_sha256: Hash of the model file that made the embeddings, None if unbound.
+        model_fingerprint: Of the model that made the embeddings, None if unbound.
         model_details: What is worth knowing of that model: network, mirror rule,
             preprocessing. For people; the hash is what is compared.
         created: UTC, ISO 8601.
@@ -47,7 +47,7 @@ class StoreMeta:
 
     format: int
     embedding_size: int
-    model_sha256: str | None
+    model_fingerprint: str | None
     model_details: dict[str, Any]
     created: str
 
@@ -87,7 +87,7 @@ class GalleryStore:
         cls,
         folder: Path,
         embedding_size: int,
-        model_sha256: str | None,
+        model_fingerprint: str | None,
         model_details: Mapping[str, Any],
     ) -> "GalleryStore":
         """Make an empty gallery in a folder that is not there yet, or is empty.
@@ -99,7 +99,7 @@ class GalleryStore:
         meta = {
             "format": FORMAT,
             "embedding_size": embedding_size,
-            "model_sha256": model_sha256,
+            "model_fingerprint": model_fingerprint,
             "model_details": dict(model_details),
             "created": _now(),
         }

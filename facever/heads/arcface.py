@@ -107,7 +107,7 @@ class ArcFace(Head):
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
         nn.init.xavier_normal_(self.weight)
 
-    def forward(
+    def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""

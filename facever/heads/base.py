@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from facever.errors import DataError, ParameterError
+from facever.errors import DataError, DivergedError, ParameterError
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,29 @@ class Head(nn.Module):
     def forward(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
-        """The loss of a batch; labels are class indexes in [0, num_classes)."""
-        raise TypeError(f"{type(self).__name__} has no forward")
+        """The loss of a batch, computed in float32 even under autocast.
+
+        Args:
+            embeddings: As the network gives them; half types are promoted.
+            labels: Class index in [0, num_classes).
+
+        Returns:
+            The loss, and the logits of a head that classifies.
+
+        Raises:
+            DataError: If the batch is empty, of another size or has a label out of
+                range.
+            DivergedError: If an embedding is NaN or infinite.
+        """
+        check_batch(embeddings, labels, self.embedding_size, self.num_classes)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.compute(at_least_float32(embeddings), labels)
+
+    def compute(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """What a subclass defines: the loss of a checked batch in float32 or float64."""
+        raise NotImplementedError
 
 
 class JointHead(nn.Module):
@@ -75,7 +96,9 @@ class JointHead(nn.Module):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """The weighted sum; the parts are each head's own loss, before its weight."""
-        outputs = {name: head(embeddings, labels) for name, head in self.heads.items()}
+        outputs: dict[str, HeadOutput] = {
+            name: head(embeddings, labels) for name, head in self.heads.items()
+        }
         loss = sum(
             (self.weights[name] * output.loss for name, output in outputs.items()),
             start=torch.zeros((), device=embeddings.device),
@@ -92,6 +115,39 @@ class JointHead(nn.Module):
 def at_least_float32(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Half types as float32, where sums keep their digits; float64 stays float64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def check_batch(
+    embeddings: Tensor, labels: Tensor, embedding_size: int, num_classes: int
+) -> None:
+    """Refuse a batch that no head can use, before it reaches a device's assert.
+
+    Raises:
+        DataError: If it is empty, of another size or has a label out of range.
+        DivergedError: If an embedding is NaN or infinite.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != embedding_size:
+        raise DataError(
+            f"embeddings must be [batch, {embedding_size}], "
+            f"got {list(embeddings.shape)}"
+        )
+    if labels.shape != embeddings.shape[:1]:
+        raise DataError(
+            f"labels must be [{len(embeddings)}], one for each embedding, "
+            f"got {list(labels.shape)}"
+        )
+    if not len(labels):
+        raise DataError("a batch must hold at least one embedding")
+    # The values cost one wait for the device; a compiled graph cannot ask for them.
+    if torch.compiler.is_compiling():
+        return
+    finite = embeddings.isfinite().all()
+    known = (labels.min() >= 0) & (labels.max() < num_classes)
+    if bool(finite & known):
+        return
+    check_labels(labels, num_classes)
+    row = int((~embeddings.isfinite().all(dim=1)).int().argmax())
+    raise DivergedError(f"embeddings hold NaN or infinity, first in row {row}")
 
 
 def check_labels(labels: Int[Tensor, " labels"], num_classes: int) -> None:

@@ -96,7 +96,7 @@ class Center(Head):
         else:
             self.register_buffer("centers", centers)
 
-    def forward(
+    def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """The center loss; in training, Wen's rule then moves the centers."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput, at_least_float32
+from facever.heads.center import move_centers
 
 Denominator = Literal["eq6", "appendix"]
 # Keeps a learned or measured sigma2 positive.
@@ -48,31 +49,38 @@ def ie_loss(
     References:
         Wu et al., Exponential discriminative metric embedding, 2018, eq. 6.
     """
-    present, own = torch.unique(labels, return_inverse=True)
-    num_others = len(present) - 1
-    if num_others == 0 or nearest == 0:
+    if nearest == 0:
         return (at_least_float32(embeddings) * 0).sum()
-    num_nearest = (
-        nearest if isinstance(nearest, int) else max(1, round(nearest * num_others))
-    )
-    num_nearest = min(num_nearest, num_others)
-
     features = at_least_float32(embeddings)
-    means = at_least_float32(centers[present])
+    means = at_least_float32(centers)[labels]
     # Direct differences for the own center keep their digits where f is close to mu_y;
     # the expanded product is good enough for the far ones, and one matrix product.
-    own_squares = (features - means[own]).square().sum(dim=1)
+    own_squares = (features - means).square().sum(dim=1)
     squares = (
         features.square().sum(dim=1)[:, None]
         - 2 * features @ means.T
         + means.square().sum(dim=1)
     ).clamp_min(0)
-    squares = squares.scatter(1, own[:, None], torch.inf)
-    negatives = squares.topk(num_nearest, dim=1, largest=False, sorted=False).values
-    k = num_nearest if denominator == "appendix" else 1
+    # One column for each class: where it first appears. No shape hangs on the values,
+    # so nothing waits for a device and torch.compile sees one graph.
+    same = labels[:, None] == labels
+    first = ~same.tril(diagonal=-1).any(dim=1)
+    squares = squares.masked_fill(same | ~first, torch.inf).sort(dim=1).values
+    num_others = first.sum() - 1
+    if isinstance(nearest, float):
+        num_nearest = (nearest * num_others.double()).round().clamp_min(1).long()
+    else:
+        num_nearest = torch.full_like(num_others, nearest)
+    num_nearest = num_nearest.minimum(num_others)
+    kept = torch.arange(len(labels), device=labels.device) < num_nearest
+    k = num_nearest.clamp_min(1) if denominator == "appendix" else 1
     positive = own_squares / (2 * sigma2) + alpha
-    exclusion = torch.logsumexp(-negatives / (2 * sigma2 * k), dim=1)
-    return (positive + exclusion).clamp_min(0).mean()
+    # Infinity goes in after sigma2, whose gradient it would turn into NaN, and not at
+    # all in a batch of one class, which is multiplied by 0.
+    exponents = -squares.where(kept, 0.0) / (2 * sigma2 * k)
+    exponents = exponents.masked_fill(~kept & (num_others > 0), -torch.inf)
+    exclusion = torch.logsumexp(exponents, dim=1)
+    return (positive + exclusion).clamp_min(0).mean() * (num_others > 0)
 
 
 class IncludeExclude(Head):
@@ -91,6 +99,10 @@ class IncludeExclude(Head):
             ``batch`` (the mean squared distance of the batch to its centers, below
             eq. 5, without gradient), or a fixed positive number.
         denominator: ``appendix`` or ``eq6``, see ``ie_loss``.
+        update: ``gradient`` makes the centers parameters of the optimiser, as in the
+            paper, where they need thousands of steps to leave the origin; ``wen`` moves
+            them by center loss's rule after each batch in training, for short runs.
+        rate: Of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.
@@ -105,6 +117,8 @@ class IncludeExclude(Head):
         nearest: int | float = 0.2,
         sigma2: Literal["learned", "batch"] | float = "learned",
         denominator: Denominator = "appendix",
+        update: Literal["gradient", "wen"] = "gradient",
+        rate: float = 0.5,
     ) -> None:
         super().__init__(embedding_size, num_classes)
         if not alpha >= 0:
@@ -125,14 +139,25 @@ class IncludeExclude(Head):
             raise ParameterError(
                 f"denominator must be appendix or eq6, got {denominator!r}"
             )
+        if update not in ("gradient", "wen"):
+            raise ParameterError(f"update must be gradient or wen, got {update!r}")
+        if not 0 < rate <= 1:
+            raise ParameterError(f"rate must be in (0, 1], got {rate}")
         self.alpha = alpha
         self.nearest = nearest
         self.sigma2 = sigma2
         self.denominator: Denominator = denominator
-        self.centers = nn.Parameter(torch.zeros(num_classes, embedding_size))
+        self.update = update
+        self.rate = rate
+        self.centers: Tensor
+        centers = torch.zeros(num_classes, embedding_size)
+        if update == "gradient":
+            self.centers = nn.Parameter(centers)
+        else:
+            self.register_buffer("centers", centers)
         self.log_sigma2 = nn.Parameter(torch.zeros(())) if sigma2 == "learned" else None
 
-    def forward(
+    def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """The IE loss of the batch; the part ``sigma2`` shows the variance used."""
@@ -146,6 +171,8 @@ class IncludeExclude(Head):
             self.nearest,
             self.denominator,
         )
+        if self.training and self.update == "wen":
+            move_centers(embeddings, labels, self.centers, self.rate)
         return HeadOutput(loss, parts={"sigma2": variance.detach()})
 
     def _variance(self, embeddings: Tensor, labels: Tensor) -> Tensor:

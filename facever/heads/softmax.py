@@ -28,7 +28,7 @@ class Softmax(Head):
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
         nn.init.xavier_normal_(self.weight)
 
-    def forward(
+    def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch."""

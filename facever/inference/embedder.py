@@ -57,7 +57,7 @@ class Embedder:
                 f"precision must be auto, bf16 or fp32, got {precision!r}"
             )
         self.header: ModelHeader = model.header
-        self.model_sha256 = model.sha256
+        self.model_fingerprint = model.fingerprint
         self.embedding_size = model.feature_size
         self._device = pick_device(device)
         self._bf16 = uses_bf16(precision, self._device)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -30,6 +31,17 @@ _KEY = "facever"
 _FORMAT = 1
 _MEAN_IMAGE = "mean_image"
 _NETWORK = "network."
+_DECIDES_EMBEDDINGS = (
+    "network",
+    "network_options",
+    "mean",
+    "scale",
+    "mirror",
+    "template",
+    "crop_height",
+    "crop_width",
+    "channel_order",
+)
 
 
 def _template() -> list[list[float]]:
@@ -89,13 +101,14 @@ class LoadedModel:
         network: In evaluation mode, on the CPU.
         header: What the file says of itself.
         preprocessing: From crops to network input.
-        sha256: Of the file's bytes, by which galleries and reports know the model.
+        fingerprint: SHA-256 of everything that decides the embeddings, by which
+            galleries and reports know the model; a new threshold leaves it as it is.
     """
 
     network: nn.Module
     header: ModelHeader
     preprocessing: Preprocessing
-    sha256: str
+    fingerprint: str
 
     @property
     def feature_size(self) -> int:
@@ -106,8 +119,8 @@ class LoadedModel:
     def with_mirror(self, mirror: Mirror | None) -> "LoadedModel":
         """The same model under another mirror rule; None keeps the file's.
 
-        The threshold was set for the file's rule, so another rule has none. Neither has
-        it the file's hash: its embeddings must not meet those of the file's rule.
+        The threshold was set for the file's rule, so another rule has none. Its
+        fingerprint is another too: its embeddings must not meet those of the file's.
 
         Raises:
             ParameterError: If the rule is unknown.
@@ -117,7 +130,8 @@ class LoadedModel:
         if mirror not in ("sum", "concat", "none"):
             raise ParameterError(f"mirror must be sum, concat or none, got {mirror!r}")
         header = replace(self.header, mirror=mirror, threshold=None, threshold_far=None)
-        return replace(self, header=header, sha256=f"{self.sha256}+mirror={mirror}")
+        fingerprint = f"{self.fingerprint}+mirror={mirror}"
+        return replace(self, header=header, fingerprint=fingerprint)
 
 
 def save_model(
@@ -206,8 +220,18 @@ def load_model(path: Path | str) -> LoadedModel:
         network.eval(),
         header,
         preprocessing,
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        _fingerprint(header, tensors),
     )
+
+
+def _fingerprint(header: ModelHeader, tensors: dict[str, Tensor]) -> str:
+    facts = {key: getattr(header, key) for key in _DECIDES_EMBEDDINGS}
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _check_sizes(

@@ -25,7 +25,7 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # "meta" computes nothing
     except (RuntimeError, AssertionError, ImportError):
         raise ParameterError(
             f"device must be auto, cpu or one that this machine has, got {name!r}"

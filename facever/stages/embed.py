@@ -26,7 +26,7 @@ def embed(
     """Embed every crop of a store.
 
     Writes an ``.npz`` with ``embeddings`` float32 ``[N, D]`` (not normalised), the
-    crops' sources as ``images``, in the store's order, and ``model_sha256``.
+    crops' sources as ``images``, in the store's order, and ``model_fingerprint``.
 
     Args:
         model: Model file.
@@ -54,6 +54,6 @@ def embed(
                 file,
                 embeddings=embeddings,
                 images=np.array(store.sources, dtype=np.str_),
-                model_sha256=np.array(embedder.model_sha256),
+                model_fingerprint=np.array(embedder.model_fingerprint),
             )
     print(f"{out}: {len(store):,} embeddings of {embedder.embedding_size} dimensions")

@@ -154,8 +154,8 @@ def _read_features(path: Path) -> _Features:
         "embeddings": str(path),
         "embeddings_sha256": _sha256(path),
     }
-    if file.model_sha256:
-        settings["model_sha256"] = file.model_sha256
+    if file.model_fingerprint:
+        settings["model_fingerprint"] = file.model_fingerprint
     return _Features(file.embeddings, file.images, settings, {})
 
 
@@ -198,7 +198,7 @@ def _embed_named(
     header = embedder.header
     settings: dict[str, Setting] = {
         "model": str(model),
-        "model_sha256": embedder.model_sha256,
+        "model_fingerprint": embedder.model_fingerprint,
         "network": header.network,
         "mirror": header.mirror,
         "training_data": header.training_data,

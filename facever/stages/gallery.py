@@ -94,7 +94,7 @@ def search(
         ParameterError: If ``k`` is below 1.
     """
     embedder = load(model)
-    with Gallery(gallery, embedder.model_sha256) as people:
+    with Gallery(gallery, embedder.model_fingerprint) as people:
         if not len(people):
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
@@ -151,7 +151,7 @@ def info(gallery: Path, as_json: bool = False) -> GalleryInfo:
         _print_json(facts)
         return found
     details = facts.pop("model_details")
-    facts["model_sha256"] = found.model_sha256 or "none: takes any embeddings"
+    facts["model_fingerprint"] = found.model_fingerprint or "none: takes any embeddings"
     facts |= {f"model's {key}": value for key, value in details.items()}
     _print_table(["", ""], [[key, str(value)] for key, value in facts.items()])
     return found
@@ -195,7 +195,7 @@ def _make_aligner(face: FaceRule) -> PhotoAligner:
 
 def _open_or_create(gallery: Path, embedder: Embedder) -> Gallery:
     if gallery.is_file() or (gallery.is_dir() and any(gallery.iterdir())):
-        return Gallery(gallery, embedder.model_sha256)
+        return Gallery(gallery, embedder.model_fingerprint)
     header = embedder.header
     details = {
         "network": header.network,
@@ -206,7 +206,7 @@ def _open_or_create(gallery: Path, embedder: Embedder) -> Gallery:
         "licence": header.licence,
     }
     return Gallery.create(
-        gallery, embedder.embedding_size, embedder.model_sha256, details
+        gallery, embedder.embedding_size, embedder.model_fingerprint, details
     )
 
 

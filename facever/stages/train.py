@@ -122,7 +122,7 @@ def train(config: TrainConfig) -> Path:
         facever_version=__version__,
     )
     if len(split.held_out):
-        unsaved = LoadedModel(network.eval(), header, preprocessing, sha256="")
+        unsaved = LoadedModel(network.eval(), header, preprocessing, fingerprint="")
         embedder = Embedder(unsaved, config.device, config.precision)
         calibration = _calibrate(embedder, store, split)
         header = dataclasses.replace(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
-from facever.errors import FaceverError
+from facever.errors import DivergedError
 from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
 from facever.training.checkpoint import TrainingState
@@ -22,10 +22,6 @@ _REMEDY = (
     "lower optimiser.learning_rate or raise schedule.warmup; "
     "the last checkpoint is kept"
 )
-
-
-class DivergedError(FaceverError):
-    """The loss is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,8 @@ def fit(
         advance: Progress, one unit a crop.
 
     Raises:
-        DivergedError: If the loss turns NaN or infinite, with the step, the parts and
-            the learning rate, or a weight does; nothing is saved after that.
+        DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
+            the step and the learning rate; nothing is saved after that.
     """
     network, head, optimiser = state.network, state.head, state.optimiser
     network.train()
@@ -84,7 +80,13 @@ def fit(
         images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             embeddings = network(images)
-        output: HeadOutput = head(embeddings.float(), labels)
+        try:
+            output: HeadOutput = head(embeddings, labels)
+        except DivergedError as error:
+            raise DivergedError(
+                f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
+                f"{_REMEDY}"
+            ) from None
         optimiser.zero_grad(set_to_none=True)
         output.loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

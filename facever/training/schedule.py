@@ -34,15 +34,22 @@ class Schedule:
             )
         if list(self.drops) != sorted(set(self.drops)):
             raise ParameterError(f"drops must rise, got {list(self.drops)}")
+        late = [drop for drop in self.drops if not 0 < drop < self.steps]
+        if self.shape == "drops" and late:
+            raise ParameterError(
+                f"drops must be in (0, {self.steps}), the run's steps, got {late[0]}; "
+                "factor shortens a run with its drops, or name other drops"
+            )
 
     def scaled(self, factor: float) -> "Schedule":
         """The same course in ``factor`` times the steps, at least one."""
         steps = max(1, round(self.steps * factor))
+        drops = {round(drop * factor) for drop in self.drops}
         return Schedule(
             steps=steps,
             learning_rate=self.learning_rate,
             shape=self.shape,
-            drops=tuple(sorted({max(1, round(drop * factor)) for drop in self.drops})),
+            drops=tuple(sorted(drop for drop in drops if 0 < drop < steps)),
             warmup=min(round(self.warmup * factor), steps - 1),
         )
 

@@ -18,19 +18,19 @@ class EmbeddingsFile:
     Attributes:
         embeddings: One row a photo, as stored.
         images: Source of each row's photo, such as ``"A_B/A_B_0001.jpg"``.
-        model_sha256: Of the model file that made them, None if the file does not say.
+        model_fingerprint: Of the model that made them, None if the file does not say.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
     images: list[str]
-    model_sha256: str | None
+    model_fingerprint: str | None
 
 
 def read_embeddings(path: Path) -> EmbeddingsFile:
     """Read an embeddings file.
 
     It has the arrays ``embeddings`` ``[N, D]`` and ``images`` ``[N]``, and may have
-    ``model_sha256``. Pickled arrays are refused.
+    ``model_fingerprint``. Pickled arrays are refused.
 
     Args:
         path: An ``.npz``.
@@ -53,8 +53,8 @@ def read_embeddings(path: Path) -> EmbeddingsFile:
         embeddings = _read_array(path, arrays, "embeddings", expected)
         images = _read_array(path, arrays, "images", expected)
         model = (
-            _read_array(path, arrays, "model_sha256", expected)
-            if "model_sha256" in arrays.files
+            _read_array(path, arrays, "model_fingerprint", expected)
+            if "model_fingerprint" in arrays.files
             else None
         )
     if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or 0 in embeddings.shape:

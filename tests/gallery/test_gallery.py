@@ -46,7 +46,7 @@ def test_everything_is_there_after_opening_again(tmp_path: Path) -> None:
         assert (best.name, best.id) == ("Zoë", ids[0])
         info = gallery.info()
     assert (info.num_people, info.num_embeddings, info.embedding_size) == (2, 3, 2)
-    assert (info.model_sha256, info.model_details) == (MODEL, details)
+    assert (info.model_fingerprint, info.model_details) == (MODEL, details)
 
 
 def test_a_source_is_enrolled_once_under_a_name(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_refuses_another_model_and_an_untold_one(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match=r"model aaaaaaaaaaaa and .* bbbbbbbbbbbb;"):
         Gallery(tmp_path / "bound", OTHER_MODEL)
     with Gallery(tmp_path / "bound") as gallery:
-        assert gallery.info().model_sha256 == MODEL
+        assert gallery.info().model_fingerprint == MODEL
         with pytest.raises(MismatchError, match="for no model in particular"):
             gallery.add(["Ann"], rows([1, 0]), ["1"])
         with pytest.raises(MismatchError, match="for no model in particular"):

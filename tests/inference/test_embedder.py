@@ -221,7 +221,7 @@ class TestWhatAnEmbedderIs:
     ) -> None:
         embedder = make(models[rule])
         assert embedder.embedding_size == size
-        assert embedder.model_sha256 == load_model(models[rule]).sha256
+        assert embedder.model_fingerprint == load_model(models[rule]).fingerprint
         assert embedder.header == load_model(models[rule]).header
 
     @pytest.mark.usefixtures("types_unchecked")

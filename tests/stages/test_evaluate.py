@@ -133,7 +133,7 @@ def test_model_and_crops_embed_only_what_the_pairs_name(
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "Dee/Dee_0001.jpg (no face found)" in page
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
-    assert settings["model_sha256"] == load(model).model_sha256
+    assert settings["model_fingerprint"] == load(model).model_fingerprint
     assert settings["mirror"] == "sum"
     assert settings["embedding_size"] == 16
 

@@ -290,7 +290,7 @@ def test_list_and_info_as_json(
     assert facts["num_people"] == 3
     assert facts["model_details"]["mirror"] == "sum"
     stage.info(people)
-    assert facts["model_sha256"][:20] in capsys.readouterr().out
+    assert facts["model_fingerprint"][:20] in capsys.readouterr().out
 
 
 def test_a_gallery_of_another_model_is_refused(

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from facever.data.preprocessing import Preprocessing
-from facever.errors import FaceverError
+from facever.errors import DivergedError, FaceverError
 from facever.heads import Head, HeadOutput, JointHead
 from facever.training.checkpoint import TrainingState
-from facever.training.fit import DivergedError, Intervals, fit
+from facever.training.fit import Intervals, fit
 from facever.training.schedule import Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -35,16 +35,17 @@ def test_scaled_keeps_the_course() -> None:
 @given(
     st.integers(1, 30_000),
     st.floats(1e-6, 2),
-    st.sets(st.integers(1, 30_000), max_size=3),
+    st.sets(st.floats(0.01, 0.99), max_size=3),
     st.floats(0, 0.999),
 )
 def test_scaled_is_always_a_schedule_that_starts_high(
-    steps: int, factor: float, drops: set[int], share: float
+    steps: int, factor: float, places: set[float], share: float
 ) -> None:
-    long = Schedule(steps, 0.1, drops=tuple(sorted(drops)), warmup=int(share * steps))
+    drops = tuple(sorted({int(place * steps) for place in places} - {0}))
+    long = Schedule(steps, 0.1, drops=drops, warmup=int(share * steps))
     short = long.scaled(factor)
     assert short.steps == max(1, round(steps * factor))
-    assert all(drop >= 1 for drop in short.drops)
+    assert all(0 < drop < short.steps for drop in short.drops)
     if short.warmup == 0:
         assert short.rate(0) == 0.1
 
@@ -76,6 +77,8 @@ def test_cosine_falls_from_the_full_rate_through_half_of_it_to_zero() -> None:
         ({"steps": 10, "warmup": -1}, r"warmup must be in \[0, 10\), got -1"),
         ({"steps": 10, "drops": (5, 3)}, r"drops must rise, got \[5, 3\]"),
         ({"steps": 10, "drops": (5, 5)}, r"drops must rise, got \[5, 5\]"),
+        ({"steps": 10, "drops": (5, 10)}, r"in \(0, 10\).* got 10; factor shortens"),
+        ({"steps": 10, "drops": (0, 5)}, r"drops must be in \(0, 10\).* got 0"),
     ],
 )
 def test_wrong_schedules_are_refused(options: dict[str, object], message: str) -> None:

@@ -21,9 +21,9 @@ def test_reads_what_was_stored(tmp_path: Path) -> None:
     np.testing.assert_array_equal(file.embeddings, GOOD["embeddings"])
     assert file.embeddings.dtype == np.float16
     assert file.images == ["A/A_0001.jpg", "B/B_0001.jpg"]
-    assert file.model_sha256 is None
-    np.savez_compressed(path, **GOOD, model_sha256="abc")
-    assert read_embeddings(path).model_sha256 == "abc"
+    assert file.model_fingerprint is None
+    np.savez_compressed(path, **GOOD, model_fingerprint="abc")
+    assert read_embeddings(path).model_fingerprint == "abc"
 
 
 class Hostile:

@@ -1,0 +1,53 @@
+"""A constant that falls while a head trains, such as lambda of L-Softmax."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from facever.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """``max(floor, start * (1 + gamma * step) ** -power)``.
+
+    The default reaches its floor after 1,658 of the 28,000 steps of a full run; raise
+    ``gamma`` as a run gets shorter.
+
+    Attributes:
+        start: At step 0, at least ``floor``.
+        floor: Never below, at least 0.
+        gamma: At least 0.
+        power: At least 0.
+
+    Raises:
+        ParameterError: If one of them is out of range.
+
+    References:
+        Liu et al., Large-margin softmax loss, 2016, section 4.2, and the training files
+        that its authors published.
+    """
+
+    start: float = 1000.0
+    floor: float = 5.0
+    gamma: float = 0.12
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("floor", "gamma", "power"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ParameterError(
+                    f"{name} must be >= 0, got {getattr(self, name)}"
+                )
+        if not self.floor <= self.start < math.inf:
+            raise ParameterError(
+                f"start must be >= floor, {self.floor}, got {self.start}"
+            )
+
+    def at(self, step: int | Int[Tensor, ""]) -> Float[Tensor, ""]:
+        """The constant after ``step`` batches, counted from 0."""
+        fallen = torch.as_tensor(1 + self.gamma * step, dtype=torch.float32)
+        return (self.start * fallen**-self.power).clamp_min(self.floor)
