@@ -1,6 +1,7 @@
 """Config to objects; the only module that knows both sides."""
 
 import inspect
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -118,7 +119,10 @@ def _checked_options(
         checked = model.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        # Within an option, the place names a field, or a member of a union: skip that.
+        is_nested = is_dataclass(keywords[str(first["loc"][0])].annotation)
+        place = ".".join(map(str, first["loc"][: 2 if is_nested else 1]))
         raise ConfigError(
-            f"{where}: {first['loc'][0]}: {first['msg']}, got {first['input']!r}"
+            f"{where}: {place}: {first['msg']}, got {first['input']!r}"
         ) from None
     return {key: getattr(checked, key) for key in given}

@@ -39,9 +39,7 @@ class Annealing:
     def __post_init__(self) -> None:
         for name in ("floor", "gamma", "power"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ParameterError(
-                    f"{name} must be >= 0, got {getattr(self, name)}"
-                )
+                raise ParameterError(f"{name} must be >= 0, got {getattr(self, name)}")
         if not self.floor <= self.start < math.inf:
             raise ParameterError(
                 f"start must be >= floor, {self.floor}, got {self.start}"
@@ -49,5 +47,9 @@ class Annealing:
 
     def at(self, step: int | Int[Tensor, ""]) -> Float[Tensor, ""]:
         """The constant after ``step`` batches, counted from 0."""
-        fallen = torch.as_tensor(1 + self.gamma * step, dtype=torch.float32)
-        return (self.start * fallen**-self.power).clamp_min(self.floor)
+        grown = 1 + self.gamma * torch.as_tensor(step, dtype=torch.float64)
+        return (self.start * grown**-self.power).clamp_min(self.floor)
+
+
+PUBLISHED = Annealing()
+"""lambda as the authors of L-Softmax and SphereFace let it fall."""

@@ -6,10 +6,14 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, normalize
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput, at_least_float32
+from facever.heads.base import Head, HeadOutput
+from facever.heads.classifier import (
+    cross_entropy_with_target,
+    unit,
+    unit_weight_logits,
+)
 
 Gradient = Literal["exact", "detached"]
 
@@ -24,22 +28,13 @@ def arcface_logits(
     """Logits with an additive angular margin on the target class.
 
     scale * cos(theta_y + margin) for the target, scale * cos(theta_j) for the others.
-    Past theta_y = pi - margin, where cos(theta_y + margin) would rise again, the target
-    goes on falling as cos(theta_y) - 1 + cos(margin), which meets the curve there, so
-    that it is continuous and falls with theta_y over all of [0, pi].
-
-    The cosine of the sum is expanded, cos(theta + m) = cos(theta) cos(m) -
-    sin(theta) sin(m), so no arccos is taken; sin(theta) is kept away from 0, where its
-    slope is infinite, which bounds the gradient at cosine +1 and -1.
 
     Args:
         cosine: Cosine of embedding and class weight, in [-1, 1].
         labels: Class index in [0, classes).
         margin: Radians, in [0, pi/2).
         scale: Positive.
-        gradient: ``exact``, or ``detached``: the gradient of a widely used
-            implementation that takes arccos and cos without recording them, which is
-            the true target gradient times sin(theta) / sin(theta + margin).
+        gradient: ``exact`` or ``detached``, see ``add_angle``.
 
     Returns:
         Logits for cross-entropy.
@@ -50,20 +45,41 @@ def arcface_logits(
     References:
         Deng et al., ArcFace, 2019, eq. 3.
     """
-    if not 0 <= margin < math.pi / 2:
-        raise ParameterError(f"margin must be in [0, pi/2) radians, got {margin}")
-    if not scale > 0:
-        raise ParameterError(f"scale must be positive, got {scale}")
-    target = cosine.gather(1, labels[:, None])
+    _check(margin, scale, gradient)
+    own = labels[:, None]
+    target = add_angle(cosine.gather(1, own), margin, gradient)
+    return scale * cosine.scatter(1, own, target)
+
+
+def add_angle(
+    target: Float[Tensor, "*shape"], margin: float, gradient: Gradient
+) -> Float[Tensor, "*shape"]:
+    """``cos(theta + margin)`` of ``cos(theta)``, made to fall over all of [0, pi].
+
+    Past theta = pi - margin, where it would rise again, it goes on falling as
+    cos(theta) - 1 + cos(margin), which meets the curve there.
+
+    The cosine of the sum is expanded, cos(theta) cos(m) - sin(theta) sin(m), so no
+    arccos is taken; sin(theta) is kept away from 0, where its slope is infinite, which
+    bounds the gradient at cosine +1 and -1.
+
+    Args:
+        target: Cosine of an embedding and its own class, in [-1, 1].
+        margin: Radians, in [0, pi/2).
+        gradient: ``exact``, or ``detached``: the gradient of a widely used
+            implementation that takes arccos and cos without recording them, which is
+            the true one times sin(theta) / sin(theta + margin).
+
+    Returns:
+        In [-2, 1].
+    """
     source = target.detach() if gradient == "detached" else target
     # 1 - cosine^2 as a product keeps its digits near +1 and -1.
     sine = ((1 - source) * (1 + source)).clamp_min(1e-7).sqrt()
     shifted = source * math.cos(margin) - sine * math.sin(margin)
     beyond = source - 1 + math.cos(margin)
     shifted = torch.where(source > -math.cos(margin), shifted, beyond)
-    if gradient == "detached":
-        shifted = target + (shifted - source)
-    return scale * cosine.scatter(1, labels[:, None], shifted)
+    return target + (shifted - source) if gradient == "detached" else shifted
 
 
 class ArcFace(Head):
@@ -93,14 +109,7 @@ class ArcFace(Head):
         gradient: Gradient = "exact",
     ) -> None:
         super().__init__(embedding_size, num_classes)
-        if not 0 <= margin < math.pi / 2:
-            raise ParameterError(f"margin must be in [0, pi/2) radians, got {margin}")
-        if not scale > 0:
-            raise ParameterError(f"scale must be positive, got {scale}")
-        if gradient not in ("exact", "detached"):
-            raise ParameterError(
-                f"gradient must be exact or detached, got {gradient!r}"
-            )
+        _check(margin, scale, gradient)
         self.margin = margin
         self.scale = scale
         self.gradient: Gradient = gradient
@@ -111,7 +120,18 @@ class ArcFace(Head):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""
-        cosine = linear(normalize(embeddings), normalize(self.weight))
-        cosine = at_least_float32(cosine).clamp(-1, 1)
-        logits = arcface_logits(cosine, labels, self.margin, self.scale, self.gradient)
-        return HeadOutput(cross_entropy(logits, labels), self.scale * cosine.detach())
+        scaled = self.scale * unit(embeddings)
+        logits, target = unit_weight_logits(scaled, self.weight, labels)
+        cosine = (target / self.scale).clamp(-1, 1)
+        target = self.scale * add_angle(cosine, self.margin, self.gradient)
+        loss = cross_entropy_with_target(logits, labels, target)
+        return HeadOutput(loss, logits.detach())
+
+
+def _check(margin: float, scale: float, gradient: Gradient) -> None:
+    if not 0 <= margin < math.pi / 2:
+        raise ParameterError(f"margin must be in [0, pi/2) radians, got {margin}")
+    if not scale > 0:
+        raise ParameterError(f"scale must be positive, got {scale}")
+    if gradient not in ("exact", "detached"):
+        raise ParameterError(f"gradient must be exact or detached, got {gradient!r}")

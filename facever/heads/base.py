@@ -65,7 +65,7 @@ class Head(nn.Module):
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
-        """What a subclass defines: the loss of a checked batch in float32 or float64."""
+        """What a subclass defines: the loss of a checked batch, float32 or float64."""
         raise NotImplementedError
 
 

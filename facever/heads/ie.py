@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput, at_least_float32
-from facever.heads.center import move_centers
 
 Denominator = Literal["eq6", "appendix"]
 # Keeps a learned or measured sigma2 positive.
@@ -95,14 +94,13 @@ class IncludeExclude(Head):
         nearest: Q: a count >= 0 (int) or a share in [0, 1] (float) of the batch's other
             classes. The paper takes 0.2 for faces and all (1.0) for objects; with 0 the
             loss is 0, softmax alone.
-        sigma2: ``learned`` (its logarithm is the parameter, so it stays positive),
+        sigma2: ``learned`` (its logarithm is the parameter, so it stays positive; it
+            starts at ``embedding_size``, which is |f|^2 behind a batch normalisation:
+            from a start far below, IE outweighs softmax at first and pulls everything
+            to the origin, where the centers start),
             ``batch`` (the mean squared distance of the batch to its centers, below
             eq. 5, without gradient), or a fixed positive number.
         denominator: ``appendix`` or ``eq6``, see ``ie_loss``.
-        update: ``gradient`` makes the centers parameters of the optimiser, as in the
-            paper, where they need thousands of steps to leave the origin; ``wen`` moves
-            them by center loss's rule after each batch in training, for short runs.
-        rate: Of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.
@@ -117,8 +115,6 @@ class IncludeExclude(Head):
         nearest: int | float = 0.2,
         sigma2: Literal["learned", "batch"] | float = "learned",
         denominator: Denominator = "appendix",
-        update: Literal["gradient", "wen"] = "gradient",
-        rate: float = 0.5,
     ) -> None:
         super().__init__(embedding_size, num_classes)
         if not alpha >= 0:
@@ -139,23 +135,16 @@ class IncludeExclude(Head):
             raise ParameterError(
                 f"denominator must be appendix or eq6, got {denominator!r}"
             )
-        if update not in ("gradient", "wen"):
-            raise ParameterError(f"update must be gradient or wen, got {update!r}")
-        if not 0 < rate <= 1:
-            raise ParameterError(f"rate must be in (0, 1], got {rate}")
         self.alpha = alpha
         self.nearest = nearest
         self.sigma2 = sigma2
         self.denominator: Denominator = denominator
-        self.update = update
-        self.rate = rate
-        self.centers: Tensor
-        centers = torch.zeros(num_classes, embedding_size)
-        if update == "gradient":
-            self.centers = nn.Parameter(centers)
-        else:
-            self.register_buffer("centers", centers)
-        self.log_sigma2 = nn.Parameter(torch.zeros(())) if sigma2 == "learned" else None
+        self.centers = nn.Parameter(torch.zeros(num_classes, embedding_size))
+        self.log_sigma2 = (
+            nn.Parameter(torch.tensor(float(embedding_size)).log())
+            if sigma2 == "learned"
+            else None
+        )
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
@@ -171,8 +160,6 @@ class IncludeExclude(Head):
             self.nearest,
             self.denominator,
         )
-        if self.training and self.update == "wen":
-            move_centers(embeddings, labels, self.centers, self.rate)
         return HeadOutput(loss, parts={"sigma2": variance.detach()})
 
     def _variance(self, embeddings: Tensor, labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from facever.errors import ParameterError
+from facever.heads.classifier import inverse
 
 
 def psi(cosine: Float[Tensor, "*shape"], margin: int) -> Float[Tensor, "*shape"]:
@@ -43,6 +44,27 @@ def psi(cosine: Float[Tensor, "*shape"], margin: int) -> Float[Tensor, "*shape"]
         for i in range(1, margin)
     )
     return (1 - 2 * (passed % 2)) * multiple - 2 * passed
+
+
+def blend(
+    target: Float[Tensor, " batch"],
+    lengths: Float[Tensor, " batch"],
+    margin: int,
+    constant: Float[Tensor, ""],
+) -> Float[Tensor, " batch"]:
+    """``lengths * (lambda cos(theta) + psi(theta)) / (1 + lambda)``.
+
+    Args:
+        target: The own class's logit, ``lengths * cos(theta)``.
+        lengths: ``|W_y| |f|``; where one is 0 the logit stays 0, without gradient.
+        margin: m, 1, 2, 3 or 4.
+        constant: lambda, at least 0; without bound it gives softmax.
+
+    Returns:
+        The target's logit with the margin.
+    """
+    cosine = (target * inverse(lengths)).clamp(-1, 1)
+    return (constant * target + lengths * psi(cosine, margin)) / (1 + constant)
 
 
 def check_multiple(margin: int) -> None:

@@ -1,0 +1,95 @@
+"""Angular loss: the classifier's output is the angle itself."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from facever.errors import ParameterError
+from facever.heads.base import Head, HeadOutput
+from facever.heads.classifier import unit, unit_weight_logits
+
+# Bounds the slope 1 / sin(theta) of the angle near 0 and pi.
+_SMALLEST_SINE = 1e-3
+
+
+def angular_logits(
+    cosine: Float[Tensor, "batch classes"], scale: float
+) -> Float[Tensor, "batch classes"]:
+    """``-scale * theta``, theta the angle of a cosine.
+
+    The slope of arccos, -1 / sin(theta), is infinite at cosine +1 and -1: there
+    sin(theta) counts as 0.001. As a function of the angle the gradient is constant.
+
+    Args:
+        cosine: Cosine of embedding and class weight; what rounding puts outside of
+            [-1, 1] counts as the end.
+        scale: The paper's constant k, above 3.
+
+    Returns:
+        Logits for cross-entropy, in [-scale pi, 0].
+
+    Raises:
+        ParameterError: If the scale is out of range.
+
+    References:
+        Angular loss, arXiv 1912.07819, eq. 7 and 11.
+    """
+    _check(scale)
+    return _ScaledAngle.apply(cosine, scale)  # type: ignore[no-any-return]
+
+
+class Angular(Head):
+    """Cross-entropy of ``angular_logits`` over class weights.
+
+    Args:
+        embedding_size: Dimensions of an embedding.
+        num_classes: Classes, one row of ``weight`` each.
+        scale: The paper's constant k, above 3: larger is more compact.
+
+    Raises:
+        ParameterError: If the scale is out of range.
+
+    References:
+        Angular loss, arXiv 1912.07819, eq. 7 and 11.
+    """
+
+    def __init__(
+        self, embedding_size: int, num_classes: int, *, scale: float = 10.0
+    ) -> None:
+        super().__init__(embedding_size, num_classes)
+        _check(scale)
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
+        nn.init.xavier_normal_(self.weight)
+
+    def compute(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """Mean cross-entropy over the batch."""
+        cosine, _ = unit_weight_logits(unit(embeddings), self.weight, labels)
+        logits = angular_logits(cosine, self.scale)
+        return HeadOutput(cross_entropy(logits, labels), logits.detach())
+
+
+class _ScaledAngle(torch.autograd.Function):
+    """``-scale * arccos`` with a bounded slope, in one matrix each way."""
+
+    @staticmethod
+    def forward(ctx: Any, cosine: Tensor, scale: float) -> Tensor:
+        logits = cosine.clamp(-1, 1).acos_().mul_(-scale)
+        ctx.save_for_backward(logits)
+        ctx.scale = scale
+        return logits
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        sine = (ctx.saved_tensors[0] / -ctx.scale).sin_().clamp_min_(_SMALLEST_SINE)
+        return sine.reciprocal_().mul_(gradients[0]).mul_(ctx.scale), None
+
+
+def _check(scale: float) -> None:
+    if not scale > 3:
+        raise ParameterError(f"scale must be > 3, got {scale}")

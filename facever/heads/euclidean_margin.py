@@ -1,0 +1,47 @@
+"""EucMargin: a margin on the Euclidean distance to the class weight."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from facever.errors import ParameterError
+from facever.heads.base import Head, HeadOutput
+from facever.heads.classifier import cross_entropy_with_target
+from facever.heads.distance import distance_logits
+
+
+class EuclideanMargin(Head):
+    """Cross-entropy of ``-d_j``, with ``-(d_y + margin)`` for the target.
+
+    ``d_j = |f - W_j|``, not squared.
+
+    Args:
+        embedding_size: Dimensions of an embedding.
+        num_classes: Classes, one row of ``weight`` each.
+        margin: m, at least 0.
+
+    Raises:
+        ParameterError: If the margin is negative.
+
+    References:
+        Euclidean distance margin for feature learning in convolutional neural networks,
+        section 3.
+    """
+
+    def __init__(
+        self, embedding_size: int, num_classes: int, *, margin: float = 1.0
+    ) -> None:
+        super().__init__(embedding_size, num_classes)
+        if not margin >= 0:
+            raise ParameterError(f"margin must be >= 0, got {margin}")
+        self.margin = margin
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
+        nn.init.xavier_normal_(self.weight)
+
+    def compute(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """Mean cross-entropy over the batch; the logits shown carry no margin."""
+        logits, target = distance_logits(embeddings, self.weight, labels)
+        loss = cross_entropy_with_target(logits, labels, target - self.margin)
+        return HeadOutput(loss, logits.detach())
