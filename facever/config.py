@@ -30,6 +30,12 @@ class DataConfig(_Strict):
         description="Identities kept out of training, to validate on and to set the "
         "threshold of the model file",
     )
+    photos_per_identity: int | None = Field(
+        None,
+        ge=2,
+        description="Crops of an identity that a batch holds together, for heads that "
+        "compare classmates (contrastive, triplet)",
+    )
     name: str = Field("unnamed", description="What the model file says it was fed")
     licence: str = Field("unknown", description="Of the data, into the model file")
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from facever.data.augmentation import Augmentation
-from facever.data.sampling import EpochSampler
+from facever.data.sampling import ClassmateSampler, EpochSampler
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class BatchLoader:
         augmentation: Changes crops; None leaves them.
         mirror: Whether half of the crops, at random, are to be flipped.
         seed: Of the order, the changes and the mirror.
+        photos_per_identity: Crops of an identity that a batch holds together; None
+            draws crops whoever is on them.
     """
 
     def __init__(
@@ -51,8 +53,15 @@ class BatchLoader:
         augmentation: Augmentation | None,
         mirror: bool,
         seed: int,
+        photos_per_identity: int | None = None,
     ) -> None:
-        self.sampler = EpochSampler(len(rows), batch_size, seed)
+        self.sampler: EpochSampler | ClassmateSampler
+        if photos_per_identity is None:
+            self.sampler = EpochSampler(len(rows), batch_size, seed)
+        else:
+            self.sampler = ClassmateSampler(
+                labels, batch_size, photos_per_identity, seed
+            )
         self._crops = crops
         self._rows = rows
         self._labels = labels

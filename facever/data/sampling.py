@@ -49,6 +49,72 @@ class EpochSampler:
         return self._order[start : start + self.batch_size]
 
 
+class ClassmateSampler:
+    """Batches of P identities with K photos each, for heads that compare classmates.
+
+    Each epoch cuts every identity's photos, freshly shuffled, into groups of K and
+    shuffles the groups; the last group of an identity is filled up from its first
+    photos, so every photo is seen. Like ``EpochSampler`` it remembers nothing.
+
+    Args:
+        labels: Class index of each photo.
+        batch_size: P x K, at most the number of photos.
+        photos_per_identity: K, at least 2, a divisor of batch_size.
+        seed: Of the orders.
+
+    Raises:
+        ParameterError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        labels: Int64[np.ndarray, " photos"],
+        batch_size: int,
+        photos_per_identity: int,
+        seed: int,
+    ) -> None:
+        if photos_per_identity < 2 or batch_size % photos_per_identity:
+            raise ParameterError(
+                "photos_per_identity must be at least 2 and divide batch_size, "
+                f"{batch_size}, got {photos_per_identity}"
+            )
+        self.photos_per_identity = photos_per_identity
+        self.groups_a_batch = batch_size // photos_per_identity
+        self.seed = seed
+        self._labels = labels
+        counts = np.bincount(labels)
+        num_groups = int(np.ceil(counts / photos_per_identity).sum())
+        self.batches_an_epoch = num_groups // self.groups_a_batch
+        if not self.batches_an_epoch:
+            raise ParameterError(
+                f"batch_size must be at most {num_groups * photos_per_identity}, the "
+                f"training crops in groups of {photos_per_identity}, got {batch_size}"
+            )
+        self._epoch = -1
+        self._groups = np.empty((0, photos_per_identity), np.int64)
+
+    def batch(self, step: int) -> Int64[np.ndarray, " batch"]:
+        """Indexes of the photos of a step, counted from 0, classmates side by side."""
+        epoch, place = divmod(step, self.batches_an_epoch)
+        if epoch != self._epoch:
+            self._groups = self._shuffled_groups(epoch)
+            self._epoch = epoch
+        start = place * self.groups_a_batch
+        return self._groups[start : start + self.groups_a_batch].reshape(-1)
+
+    def _shuffled_groups(self, epoch: int) -> Int64[np.ndarray, "groups members"]:
+        generator = np.random.default_rng((self.seed, epoch, 3))
+        order = generator.permutation(len(self._labels))
+        order = order[np.argsort(self._labels[order], kind="stable")]
+        groups = []
+        for photos in np.split(order, np.cumsum(np.bincount(self._labels))[:-1]):
+            short = -len(photos) % self.photos_per_identity
+            if len(photos):
+                filled = np.concatenate([photos, np.resize(photos, short)])
+                groups.append(filled.reshape(-1, self.photos_per_identity))
+        return generator.permutation(np.concatenate(groups))
+
+
 @dataclass(frozen=True)
 class Split:
     """Which crops to train on, and whose crops are held out.

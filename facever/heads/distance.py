@@ -8,8 +8,8 @@ from torch import Tensor
 
 from facever.heads.classifier import inverse
 
-# Bounds the slope between an embedding and another class's row in the same place.
-_SMALLEST_SQUARE = 1e-12
+# Rounding of |f|^2 + |W|^2 - 2 f.W, as a multiple of the type's precision.
+_NOISE = 8
 
 
 def distance_logits(
@@ -21,7 +21,8 @@ def distance_logits(
 
     |f|^2 + |W|^2 - 2 f.W loses the digits of a distance much smaller than |f|, so the
     own row's, which training makes small, is taken from the differences; at distance 0
-    its gradient is 0.
+    its gradient is 0. Another row's is at least what rounding leaves of it (0.001 of
+    |f| in float32), which keeps its slope near 1 or below.
 
     Args:
         embeddings: The features f.
@@ -41,8 +42,10 @@ class _Distances(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         bias = torch.einsum("cd,cd->c", rows, rows)
         logits = torch.addmm(bias, embeddings, rows.T, alpha=-2)
-        logits += embeddings.square().sum(dim=1, keepdim=True)
-        logits.clamp_min_(_SMALLEST_SQUARE).sqrt_().neg_()
+        lengths = embeddings.square().sum(dim=1, keepdim=True)
+        precision = torch.finfo(rows.dtype)
+        lost = _NOISE * precision.eps * (lengths + bias.max()) + precision.tiny
+        logits.add_(lengths).clamp_min_(lost).sqrt_().neg_()
         own = -torch.linalg.vector_norm(embeddings - rows[labels], dim=1)
         logits.scatter_(1, labels[:, None], own[:, None])
         ctx.save_for_backward(embeddings, rows, labels, logits, own)

@@ -76,6 +76,7 @@ def train(config: TrainConfig) -> Path:
         augmentation=build.make_augmentation(config),
         mirror=config.augmentation.mirror,
         seed=config.seed,
+        photos_per_identity=config.data.photos_per_identity,
     )
 
     model_path = config.out / MODEL_FILE

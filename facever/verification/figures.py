@@ -122,7 +122,9 @@ def save_roc_png(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
             far,
             tar,
             color=_PNG_COLOURS[style],
-            linestyle=_PNG_DASHES[style],
+            linestyle=_PNG_DASHES[
+                (style + index // NUM_LINE_STYLES) % len(_PNG_DASHES)
+            ],
             linewidth=1.8,
             # A name is text: neither a formula nor, with its underscore, hidden.
             label=f"{name.replace('$', chr(92) + '$')} ({evaluation.accuracy:.2%})",
@@ -137,7 +139,10 @@ def save_roc_png(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
     axes.set_ylabel("True accept rate")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    crowded = len(evaluations) > NUM_LINE_STYLES
+    axes.legend(
+        frameon=False, loc="lower right", fontsize="x-small" if crowded else "medium"
+    )
     figure.savefig(path, format="png")
 
 

@@ -12,7 +12,7 @@ from facever.heads.base import at_least_float32
 class Squares(Head):
     """The mean square of the embeddings, shown as a part too."""
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+    def compute(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         loss = embeddings.square().mean()
         return HeadOutput(loss, parts={"root": loss.detach().sqrt()})
 
@@ -20,12 +20,12 @@ class Squares(Head):
 class Sums(Head):
     """The sum of the embeddings, with them as logits."""
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+    def compute(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         return HeadOutput(embeddings.sum(), embeddings.detach())
 
 
 class Halves(Head):
-    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+    def compute(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         return HeadOutput(embeddings.sum() / 2, embeddings.detach() / 2)
 
 

@@ -209,8 +209,9 @@ def test_sigma2_of_the_batch_is_the_definition_under_equation_5() -> None:
 def test_learned_sigma2_follows_its_gradient_and_stays_positive() -> None:
     batch = draw(2)
     head, features, labels = head_with(batch, "learned")
+    assert float(head(features, labels).parts["sigma2"]) == pytest.approx(DIM)
+    head.log_sigma2.data.zero_()
     output = head(features, labels)
-    assert float(output.parts["sigma2"]) == 1
     output.loss.backward()
     # d exp(s) / ds = exp(s) = 1 at s = 0, so eq. 10 comes through unchanged.
     *_, expected = printed_gradients(*batch, 1.0, 0.1, 1)
