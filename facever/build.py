@@ -122,6 +122,8 @@ def _checked_options(
         # Within an option, the place names a field, or a member of a union: skip that.
         is_nested = is_dataclass(keywords[str(first["loc"][0])].annotation)
         place = ".".join(map(str, first["loc"][: 2 if is_nested else 1]))
+        if first["type"] == "value_error":  # Our own words, which name the value.
+            raise ConfigError(f"{where}: {place}: {first['ctx']['error']}") from None
         raise ConfigError(
             f"{where}: {place}: {first['msg']}, got {first['input']!r}"
         ) from None

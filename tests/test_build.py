@@ -7,7 +7,9 @@ import torch
 from facever import build
 from facever.config import HeadConfig, NetworkConfig, TrainConfig
 from facever.errors import ConfigError, ParameterError
+from facever.heads.annealing import Annealing
 from facever.heads.ie import IncludeExclude
+from facever.heads.lsoftmax import LSoftmax
 from facever.models.resnet27 import ResNet27
 
 
@@ -56,7 +58,7 @@ def test_a_wrong_network_is_named(options: dict[str, Any], message: str) -> None
     [
         (
             {"name": "archface"},
-            "unknown head 'archface'; known are arcface, center, ie, softmax",
+            "unknown head 'archface'; known are anchor_ncm, angular, arcface, center, ",
         ),
         (
             {"name": "arcface", "m": 0.5},
@@ -68,6 +70,14 @@ def test_a_wrong_network_is_named(options: dict[str, Any], message: str) -> None
         ({"name": "ie", "nearest": "all"}, "head ie: nearest: .*got 'all'"),
         ({"name": "center", "rate": None}, "head center: rate: .*got None"),
         ({"name": "center", "embedding_size": 3}, "unknown key embedding_size"),
+        (
+            {"name": "lsoftmax", "annealing": {"start": "high"}},
+            r"head lsoftmax: annealing\.start: .*got 'high'",
+        ),
+        (
+            {"name": "lsoftmax", "annealing": {"start": 1, "floor": 2}},
+            r"head lsoftmax: annealing: start must be >= floor, 2\.0, got 1\.0$",
+        ),
     ],
 )
 def test_a_wrong_head_is_named(options: dict[str, Any], message: str) -> None:
@@ -97,6 +107,12 @@ def test_nearest_keeps_its_kind(given: Any, expected: float) -> None:
 )
 def test_sigma2_is_a_word_or_a_number(given: Any, expected: Any) -> None:
     assert head(name="ie", sigma2=given).sigma2 == expected
+
+
+def test_annealing_is_a_table_of_the_config() -> None:
+    made = head(name="lsoftmax", margin=2, annealing={"gamma": 3.5})
+    assert isinstance(made, LSoftmax)
+    assert made.annealing == Annealing(gamma=3.5)
 
 
 def test_two_heads_join_with_their_weights() -> None:

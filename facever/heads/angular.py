@@ -1,5 +1,6 @@
 """Angular loss: the classifier's output is the angle itself."""
 
+import math
 from typing import Any
 
 import torch
@@ -91,5 +92,5 @@ class _ScaledAngle(torch.autograd.Function):
 
 
 def _check(scale: float) -> None:
-    if not scale > 3:
+    if not 3 < scale < math.inf:
         raise ParameterError(f"scale must be > 3, got {scale}")

@@ -131,7 +131,7 @@ class ArcFace(Head):
 def _check(margin: float, scale: float, gradient: Gradient) -> None:
     if not 0 <= margin < math.pi / 2:
         raise ParameterError(f"margin must be in [0, pi/2) radians, got {margin}")
-    if not scale > 0:
+    if not 0 < scale < math.inf:
         raise ParameterError(f"scale must be positive, got {scale}")
     if gradient not in ("exact", "detached"):
         raise ParameterError(f"gradient must be exact or detached, got {gradient!r}")

@@ -1,5 +1,7 @@
 """Contrastive loss over all pairs of a batch."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -83,5 +85,5 @@ class Contrastive(Head):
 
 
 def _check(margin: float) -> None:
-    if not margin > 0:
+    if not 0 < margin < math.inf:
         raise ParameterError(f"margin must be positive, got {margin}")

@@ -1,5 +1,7 @@
 """CosFace: an additive cosine margin on the target class."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -88,5 +90,5 @@ class CosFace(Head):
 def _check(margin: float, scale: float) -> None:
     if not 0 <= margin <= 2:
         raise ParameterError(f"margin must be in [0, 2], got {margin}")
-    if not scale > 0:
+    if not 0 < scale < math.inf:
         raise ParameterError(f"scale must be positive, got {scale}")

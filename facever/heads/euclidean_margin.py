@@ -1,5 +1,7 @@
 """EucMargin: a margin on the Euclidean distance to the class weight."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class EuclideanMargin(Head):
         self, embedding_size: int, num_classes: int, *, margin: float = 1.0
     ) -> None:
         super().__init__(embedding_size, num_classes)
-        if not margin >= 0:
+        if not 0 <= margin < math.inf:
             raise ParameterError(f"margin must be >= 0, got {margin}")
         self.margin = margin
         self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))

@@ -1,5 +1,7 @@
 """Hinge: the multi-class support vector machine of Crammer and Singer."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -73,5 +75,5 @@ class Hinge(Head):
 
 
 def _check(margin: float) -> None:
-    if not margin > 0:
+    if not 0 < margin < math.inf:
         raise ParameterError(f"margin must be positive, got {margin}")

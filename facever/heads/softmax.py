@@ -1,5 +1,7 @@
 """Softmax: a linear classifier with cross-entropy."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -38,7 +40,7 @@ class Softmax(Head):
         scale: float = 30.0,
     ) -> None:
         super().__init__(embedding_size, num_classes)
-        if not scale > 0:
+        if not 0 < scale < math.inf:
             raise ParameterError(f"scale must be positive, got {scale}")
         self.normalised = normalised
         self.scale = scale

@@ -1,5 +1,6 @@
 """Triplet loss with the triplets mined within the batch."""
 
+import math
 from typing import Literal
 
 import torch
@@ -125,7 +126,7 @@ def _pairwise_squares(embeddings: Tensor) -> Tensor:
 
 
 def _check(margin: float, mining: Mining) -> None:
-    if not margin > 0:
+    if not 0 < margin < math.inf:
         raise ParameterError(f"margin must be positive, got {margin}")
     if mining not in ("all", "hard", "semi-hard"):
         raise ParameterError(f"mining must be all, hard or semi-hard, got {mining!r}")

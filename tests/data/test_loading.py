@@ -124,3 +124,11 @@ def test_it_never_reads_more_than_one_batch_ahead() -> None:
     for number, _ in enumerate(make(augmentation=counting).batches(0, 8), start=1):
         assert counting.calls <= number + 1
     assert counting.calls == 8
+
+
+def test_batches_hold_classmates_where_asked() -> None:
+    loader = make(batch_size=4, photos_per_identity=2)
+    for step in range(6):
+        labels = loader.batch(step).labels.tolist()
+        assert labels[0] == labels[1]
+        assert labels[2] == labels[3]

@@ -3,7 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facever.data.sampling import EpochSampler, split_identities
+from facever.data.sampling import (
+    ClassmateSampler,
+    EpochSampler,
+    split_identities,
+)
 from facever.errors import DataError, ParameterError
 
 sizes = st.integers(1, 60).flatmap(
@@ -54,6 +58,59 @@ def test_every_photo_gets_its_turn() -> None:
 def test_batch_size_is_within_the_set(batch_size: int) -> None:
     with pytest.raises(ParameterError, match=rf"\[1, 5\].* got {batch_size}"):
         EpochSampler(5, batch_size, 0)
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=12, max_size=80),
+    st.integers(2, 4),
+    st.integers(0, 99),
+    st.integers(0, 2),
+)
+def test_batches_hold_groups_of_classmates_and_an_epoch_everybody(
+    drawn: list[int], group: int, seed: int, epoch: int
+) -> None:
+    labels = np.array(drawn)
+    sampler = ClassmateSampler(labels, group, group, seed)
+    first = epoch * sampler.batches_an_epoch
+    batches = [sampler.batch(first + i) for i in range(sampler.batches_an_epoch)]
+    seen = np.concatenate(batches)
+    assert set(seen.tolist()) == set(range(len(labels)))
+    for batch in batches:
+        assert len(batch) == group
+        assert len(set(labels[batch].tolist())) == 1
+    # A photo comes twice only to fill up the last group of its identity.
+    for label in set(drawn):
+        own = int((labels == label).sum())
+        assert (labels[seen] == label).sum() == -(-own // group) * group
+    full = [batch for batch in batches if (labels == labels[batch[0]]).sum() >= group]
+    assert all(len(set(batch.tolist())) == group for batch in full)
+
+
+def test_classmates_depend_on_the_step_alone_and_are_mixed_anew() -> None:
+    labels = np.arange(40) % 5
+    used = ClassmateSampler(labels, 8, 4, 1)
+    for step in (7, 0, 3, 0, 12):
+        fresh = ClassmateSampler(labels, 8, 4, 1)
+        np.testing.assert_array_equal(used.batch(step), fresh.batch(step))
+    other = ClassmateSampler(labels, 8, 4, 2)
+    orders = [used.batch(0), used.batch(used.batches_an_epoch), other.batch(0)]
+    assert len({tuple(order.tolist()) for order in orders}) == 3
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "group", "message"),
+    [
+        (8, 3, "divide batch_size, 8, got 3"),
+        (8, 1, "at least 2 .* got 1"),
+        (12, 2, "at most 10, .* groups of 2, got 12"),
+    ],
+)
+def test_classmates_must_fit_the_batch(
+    batch_size: int, group: int, message: str
+) -> None:
+    # Five identities with one photo each: five groups of two.
+    with pytest.raises(ParameterError, match=message):
+        ClassmateSampler(np.arange(5), batch_size, group, 0)
 
 
 @st.composite
