@@ -32,6 +32,12 @@ class ResidualUnit(nn.Module):
         )
         self.relu = nn.ReLU(inplace=True)
 
+    def start_as_identity(self) -> None:
+        """Zero the residual's last scale, so that the unit passes its input on."""
+        norm = self.residual[-1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.zeros_(norm.weight)
+
     def forward(
         self, maps: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
@@ -48,8 +54,10 @@ class ResNet27(EmbeddingNetwork):
     has batch normalisation and ReLU and no bias. Fc5 is linear, without bias, so the
     weights count exactly as in Table 5.
 
-    The paper prints neither the initialisation nor what follows Fc5: convolutions start
-    from He et al.'s normal distribution, and nothing follows Fc5 unless
+    The paper prints neither the initialisation nor what follows Fc5. Convolutions start
+    from He et al.'s normal distribution and residual units as the identity (Goyal et
+    al., Accurate, large minibatch SGD, 2017, section 5.1), without which the first
+    hundred steps may learn nothing; nothing follows Fc5 unless
     ``normalised_embedding`` asks for batch normalisation there (the last layer of
     "option E" of Deng et al., ArcFace, 2019, section 3.2), with which margin heads on
     cosines train faster.
@@ -101,6 +109,8 @@ class ResNet27(EmbeddingNetwork):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if isinstance(module, ResidualUnit):
+                module.start_as_identity()
 
     def forward(
         self, images: Float[Tensor, "batch 3 112 96"]

@@ -231,3 +231,12 @@ def test_a_wrong_option_is_named(options: dict[str, object], message: str) -> No
 def test_an_unknown_network_lists_the_known() -> None:
     with pytest.raises(ParameterError, match="'resnet28'; known are resnet27"):
         build_network("resnet28", {})
+
+
+def test_residual_units_begin_as_the_identity() -> None:
+    network = ResNet27(width=1 / 16, embedding_size=8)
+    units = [unit for unit in network.modules() if isinstance(unit, ResidualUnit)]
+    assert len(units) == 1 + 2 + 5 + 3
+    for unit in units:
+        maps = torch.rand(2, unit.residual[0].in_channels, 5, 4)
+        assert torch.equal(unit(maps), maps)
