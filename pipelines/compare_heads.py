@@ -33,7 +33,7 @@ from facever.training.checkpoint import read_checkpoint
 from facever.verification.class_angles import class_angles
 from facever.verification.embeddings_file import read_embeddings
 from facever.verification.evaluation import Evaluation, evaluate_pairs
-from facever.verification.figures import save_roc_png
+from facever.verification.figures import save_roc
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
 
@@ -182,7 +182,7 @@ def _write(
     with whole_file(out / "results.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     with whole_file(out / "roc.png") as temporary:
-        save_roc_png(temporary, curves)
+        save_roc(temporary, curves, "png")
 
 
 def _spread(values: list[float], digits: int, unit: str = "") -> str:

@@ -1,250 +1,231 @@
 """The stage ``facever evaluate``: a model or embeddings in, a report out."""
 
-import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from facever.data.crops import CropStore
-from facever.errors import DataError, ParameterError
-from facever.faces.sources import find_photos
+from facever.errors import ParameterError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
-from facever.models.hardware import Precision
 from facever.progress import progress_bar
-from facever.stages.align import align
-from facever.verification.embeddings_file import read_embeddings
-from facever.verification.evaluation import Evaluation, evaluate_pairs
+from facever.stages.features import (
+    Features,
+    Inputs,
+    find_features,
+    model_settings,
+    sha256,
+)
+from facever.stages.judging import EXACT, Judging
+from facever.verification.error_bars import folder_bootstrap
+from facever.verification.evaluation import Evaluation
 from facever.verification.page import Setting
-from facever.verification.pca import default_num_components
-from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
+from facever.verification.protocols import (
+    DEV_TEST_FOLD,
+    PairList,
+    read_bin,
+    read_lfw_pairs,
+    read_lfw_view_1,
+    read_pair_csv,
+)
 from facever.verification.report import write_report
-from facever.verification.worst_errors import CropOf
+from facever.verification.rule_judging import RuleResult
 
-CROPS_FOLDER = "crops"
-_CHUNK_CROPS = 1024
-
-
-@dataclass(frozen=True)
-class _Features:
-    """Embeddings of photos, and how they came about."""
-
-    embeddings: Float[np.ndarray, "images dim"]
-    images: list[str]
-    settings: dict[str, Setting]
-    reasons: dict[str, str]
+_BIN_CHUNK = 512
 
 
 def evaluate_lfw(
     out: Path,
     pairs: Path,
-    *,
-    model: Path | None = None,
-    photos: Path | None = None,
-    crops: Path | None = None,
-    embeddings: Path | None = None,
-    pca: bool = True,
-    pca_components: int | None = None,
-    device: str = "auto",
-    precision: Precision = "auto",
+    inputs: Inputs,
+    judging: Judging = EXACT,
 ) -> dict[str, Evaluation]:
     """Run LFW's View 2 and write its report.
-
-    Give a model with photos (they are aligned into ``out/crops``; a run that was killed
-    goes on there), a model with crops, or ready embeddings. Only what the pairs name is
-    aligned and embedded. Crops given beside embeddings serve as pictures of the report.
 
     Args:
         out: Folder of the report.
         pairs: The official ``pairs.txt``.
-        model: A model file.
-        photos: Folder with ``<Name>/<Name>_0001.jpg``; another extension is fine.
-        crops: A crop store of those photos.
-        embeddings: An ``.npz`` with the arrays ``embeddings`` and ``images``.
-        pca: Whether to compare after a PCA too. It is fitted for each fold on the other
-            nine, and its number is the headline then.
-        pca_components: Dimensions to keep, by default half of the embedding size.
-        device: ``auto``, ``cpu``, ``cuda``...
-        precision: ``auto``, ``bf16`` or ``fp32``.
+        inputs: Photos are ``<Name>/<Name>_0001.jpg``.
+        judging: How to compare and judge.
 
     Returns:
-        Evaluations by name, as in the report; the first is the headline, and the plain
-        comparison is named ``cosine``.
+        Evaluations by name, as in the report; the first is the headline.
 
     Raises:
-        ParameterError: If the inputs are not one of the three combinations, or an
-            option is out of its range.
+        ParameterError: If the inputs are no valid combination, or an option is out of
+            its range.
         FaceverError: If an input is missing, damaged or does not fit the others.
     """
-    _check_inputs(model, photos, crops, embeddings)
-    if pca_components is not None and (not pca or pca_components < 1):
-        raise ParameterError(
-            "pca_components must be at least 1, and not given without PCA, got "
-            f"{pca_components}"
-        )
+    inputs.check()
+    judging.check()
     pair_list = read_lfw_pairs(pairs)
-    store = CropStore.open(crops) if crops else None
-    if embeddings:
-        features = _read_features(embeddings)
-    else:
-        assert model
-        # A model file that cannot be used is found before the long alignment.
-        embedder = Embedder(load_model(model), device, precision)
-        if photos:
-            store = _align_named(photos, out / CROPS_FOLDER, pair_list)
-        assert store
-        features = _embed_named(embedder, model, store, pair_list)
-    size = features.embeddings.shape[1]
-    kept = pca_components or default_num_components(size) if pca else None
-    evaluations = _evaluate(features, pair_list, kept)
+    # LFW's photos are centred on the person that they are named after.
+    features = find_features(inputs, pair_list.sources, out, face="center")
+    title = f"LFW, {len(pair_list):,} pairs in {pair_list.num_folds} folds"
+    return report_pairs(out, title, pairs, pair_list, features, judging)
+
+
+def evaluate_list(
+    out: Path,
+    pairs: Path,
+    inputs: Inputs,
+    judging: Judging = EXACT,
+) -> dict[str, Evaluation]:
+    """Judge the pairs of a CSV file: left, right, same and, optionally, fold.
+
+    Args:
+        out: Folder of the report.
+        pairs: The file; see ``read_pair_csv``.
+        inputs: Photos are named as in the file.
+        judging: How to compare and judge.
+
+    Returns:
+        Evaluations by name, the headline first.
+
+    Raises:
+        FaceverError: As ``evaluate_lfw``.
+    """
+    inputs.check()
+    judging.check()
+    pair_list = read_pair_csv(pairs)
+    features = find_features(inputs, pair_list.sources, out, face="largest")
+    title = f"{pairs.stem}, {len(pair_list):,} pairs in {pair_list.num_folds} folds"
+    return report_pairs(out, title, pairs, pair_list, features, judging)
+
+
+def evaluate_lfw_view_1(
+    out: Path, pairs: Sequence[Path], inputs: Inputs, judging: Judging = EXACT
+) -> dict[str, float]:
+    """LFW's View 1, for development: choose on DevTrain, test on DevTest.
+
+    Args:
+        out: Folder for the crops of photos.
+        pairs: ``pairsDevTrain.txt`` and ``pairsDevTest.txt``.
+        inputs: Photos are ``<Name>/<Name>_0001.jpg``.
+        judging: How to compare and judge.
+
+    Returns:
+        Accuracy on DevTest in [0, 1], by the name of the comparison.
+
+    Raises:
+        FaceverError: As ``evaluate_lfw``.
+    """
+    inputs.check()
+    judging.check()
+    if len(pairs) != 2:
+        raise ParameterError(
+            "give pairs.txt, or for View 1 pairsDevTrain.txt and pairsDevTest.txt; got "
+            f"{len(pairs)} pairs files"
+        )
+    pair_list = read_lfw_view_1(*pairs)
+    features = find_features(inputs, pair_list.sources, out, face="center")
+    found = {}
+    num_pairs = int(np.count_nonzero(pair_list.fold == DEV_TEST_FOLD))
+    for name, evaluation in judging.evaluate(features, pair_list).items():
+        found[name] = float(evaluation.accuracies[DEV_TEST_FOLD])
+        threshold = evaluation.thresholds[DEV_TEST_FOLD]
+        print(
+            f"{name}: {found[name]:.2%} of {num_pairs:,} DevTest pairs, threshold "
+            f"{threshold:.4f} chosen on {len(pair_list) - num_pairs:,} DevTrain pairs"
+        )
+    return found
+
+
+def evaluate_bin(
+    out: Path,
+    bin_file: Path,
+    inputs: Inputs,
+    judging: Judging = EXACT,
+) -> dict[str, Evaluation]:
+    """Judge a pair set in InsightFace's ``.bin`` form; its photos are in the file.
+
+    Args:
+        out: Folder of the report.
+        bin_file: Such as ``agedb_30.bin``.
+        inputs: A model alone.
+        judging: How to compare and judge.
+
+    Returns:
+        Evaluations by name, the headline first.
+
+    Raises:
+        FaceverError: As ``evaluate_lfw``.
+    """
+    if not inputs.model or inputs.photos or inputs.crops or inputs.embeddings:
+        raise ParameterError("a .bin file holds its photos: give a model and no others")
+    judging.check()
+    embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
+    pair_bin = read_bin(bin_file)
+    parts: list[Float[np.ndarray, "part dim"]] = []
+    images: list[str] = []
+    broken: dict[str, str] = {}
+    with progress_bar("embed", len(pair_bin.photos), "photos") as advance:
+        for start in range(0, len(pair_bin.photos), _BIN_CHUNK):
+            decoded = pair_bin.decode(start, start + _BIN_CHUNK)
+            parts.append(embedder.embed_crops(decoded.crops))
+            images += decoded.sources
+            broken |= decoded.broken
+            advance(len(decoded.sources) + len(decoded.broken))
+    settings = model_settings(embedder, inputs.model)
+    place_of = {source: place for place, source in enumerate(pair_bin.pairs.sources)}
+
+    def crop_of(source: str) -> np.ndarray | None:
+        place = place_of[source]
+        crops = pair_bin.decode(place, place + 1).crops
+        return crops[0] if len(crops) else None
+
+    features = Features(np.concatenate(parts), images, settings, broken, crop_of)
+    pairs = pair_bin.pairs
+    title = f"{bin_file.stem}, {len(pairs):,} pairs in {pairs.num_folds} folds"
+    return report_pairs(out, title, bin_file, pairs, features, judging)
+
+
+def report_pairs(
+    out: Path,
+    title: str,
+    pairs_file: Path,
+    pairs: PairList,
+    features: Features,
+    judging: Judging,
+    evaluations: dict[str, Evaluation] | None = None,
+) -> dict[str, Evaluation]:
+    """Judge pairs, unless they are judged already, write the report, print totals."""
+    evaluations = evaluations or judging.evaluate(features, pairs)
+    rules = judging.other_rules(features, pairs)
+    bootstraps = {
+        name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
+    }
     settings: dict[str, Setting] = {
-        "pairs": str(pairs),
-        "pairs_sha256": _sha256(pairs),
+        "pairs": str(pairs_file),
+        "pairs_sha256": sha256(pairs_file),
         **features.settings,
-        "embedding_size": size,
-        "similarity": "cosine",
-        "pca": f"to {kept} of {size} dimensions, fitted for each fold on the photos of "
-        "the others"
-        if kept
-        else None,
-        "thresholds": "all midpoints between neighbouring scores of the other folds, "
-        "the mean of the best ones",
-        "missing_photos": "their pairs score lowest and are rejected",
+        **judging.settings(features.embeddings.shape[1]),
     }
     page = write_report(
         out,
         evaluations,
-        f"LFW, {len(pair_list):,} pairs in {pair_list.num_folds} folds",
+        title,
         settings,
         features.reasons,
-        _pictures(store) if store else None,
+        features.crop_of,
+        bootstraps=bootstraps,
+        rules=rules,
     )
-    _print_totals(evaluations, page)
+    _print_totals(evaluations, rules, page)
     return evaluations
 
 
-def _check_inputs(
-    model: Path | None, photos: Path | None, crops: Path | None, embeddings: Path | None
+def _print_totals(
+    evaluations: Mapping[str, Evaluation], rules: Mapping[str, RuleResult], page: Path
 ) -> None:
-    choices = "a model with photos, a model with crops, or embeddings"
-    given = {
-        "model": model,
-        "photos": photos,
-        "crops": crops,
-        "embeddings": embeddings,
-    }
-    names = {name for name, path in given.items() if path}
-    allowed = (
-        {"model", "photos"},
-        {"model", "crops"},
-        {"embeddings"},
-        {"embeddings", "crops"},
-    )
-    if names not in allowed:
-        got = " and ".join(name for name in given if name in names) or "none of them"
-        raise ParameterError(f"give {choices}; got {got}")
-
-
-def _read_features(path: Path) -> _Features:
-    file = read_embeddings(path)
-    settings: dict[str, Setting] = {
-        "embeddings": str(path),
-        "embeddings_sha256": _sha256(path),
-    }
-    if file.model_fingerprint:
-        settings["model_fingerprint"] = file.model_fingerprint
-    return _Features(file.embeddings, file.images, settings, {})
-
-
-def _align_named(photos: Path, out: Path, pairs: PairList) -> CropStore:
-    wanted = {photo_key(source) for source in pairs.sources}
-    found = {
-        photo.source
-        for photo in find_photos(photos)
-        if photo_key(photo.source) in wanted
-    }
-    if not found:
-        raise DataError(
-            f"{photos} has none of the photos that the pairs name, such as "
-            f"{pairs.left[0]}"
-        )
-    # LFW's photos are centred on the person that they are named after.
-    align(photos, out, face="center", only=found)
-    return CropStore.open(out)
-
-
-def _embed_named(
-    embedder: Embedder, model: Path, store: CropStore, pairs: PairList
-) -> _Features:
-    wanted = {photo_key(source) for source in pairs.sources}
-    rows = np.array(
-        [
-            row
-            for row, source in enumerate(store.sources)
-            if photo_key(source) in wanted
-        ],
-        dtype=np.int64,
-    )
-    embeddings = np.empty((len(rows), embedder.embedding_size), np.float32)
-    with progress_bar("embed", len(rows), "crops") as advance:
-        for start in range(0, len(rows), _CHUNK_CROPS):
-            chunk = slice(start, start + _CHUNK_CROPS)
-            embeddings[chunk] = embedder.embed_crops(
-                store.crops[rows[chunk]], advance=advance
-            )
-    header = embedder.header
-    settings: dict[str, Setting] = {
-        "model": str(model),
-        "model_fingerprint": embedder.model_fingerprint,
-        "network": header.network,
-        "mirror": header.mirror,
-        "training_data": header.training_data,
-        "crops": str(store.folder),
-    }
-    # The ledger is by the photo's own name, the report by the pairs' name.
-    source_of_key = {photo_key(source): source for source in pairs.sources}
-    reasons = {
-        source_of_key[photo_key(source)]: reason
-        for source, reason in store.failures.items()
-        if photo_key(source) in wanted
-    }
-    images = [store.sources[row] for row in rows.tolist()]
-    return _Features(embeddings, images, settings, reasons)
-
-
-def _evaluate(
-    features: _Features, pairs: PairList, pca_components: int | None
-) -> dict[str, Evaluation]:
-    choices: dict[str, int | None] = {"cosine": None}
-    if pca_components is not None:
-        choices = {f"PCA to {pca_components}, cosine": pca_components, **choices}
-    return {
-        name: evaluate_pairs(features.embeddings, features.images, pairs, components)
-        for name, components in choices.items()
-    }
-
-
-def _pictures(store: CropStore) -> CropOf:
-    row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
-
-    def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
-        row = row_of_key.get(photo_key(source))
-        return None if row is None else np.asarray(store.crops[row])
-
-    return crop_of
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _print_totals(evaluations: Mapping[str, Evaluation], page: Path) -> None:
     for name, evaluation in evaluations.items():
         print(f"{name}: {summary_line(evaluation)}")
+    for name, result in rules.items():
+        spread = "" if result.spread is None else f" ± {100 * result.spread:.2f}"
+        kind = f" ({result.rule.spread_kind})" if result.spread is not None else ""
+        biased = ", biased: chosen on the pairs it tests" if result.rule.biased else ""
+        print(f"rule {name}: {100 * result.accuracy:.3f}{spread} %{kind}{biased}")
     print(f"report: {page}")
 
 
@@ -263,7 +244,7 @@ def summary_line(evaluation: Evaluation) -> str:
     ]
     if evaluation.num_missing_pairs:
         parts.append(
-            f"{evaluation.num_missing_pairs} pairs rejected, "
-            f"{len(evaluation.missing)} photos missing"
+            f"{evaluation.num_missing_pairs} pairs without a photo "
+            f"({evaluation.missing_rule}), {len(evaluation.missing)} photos missing"
         )
     return ", ".join(parts)

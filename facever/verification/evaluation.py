@@ -4,17 +4,20 @@ Stated rules:
 
 - A pair is accepted when its score is greater than the threshold.
 - A fold's threshold (and PCA) is chosen on the other folds alone.
-- A photo without an embedding is *missing*: its pairs keep their place in their fold,
-  score lowest (``-inf``), are rejected by every threshold, and are counted.
+- A photo without an embedding is *missing*: its pairs keep their place in their fold
+  and are counted. By the rule ``reject`` they score ``-inf`` and are rejected by every
+  threshold; by ``lowest`` they score as the least similar pair does; by ``error`` there
+  is no evaluation.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from facever.errors import DataError
+from facever.errors import DataError, ParameterError
 from facever.verification.folds import (
     best_threshold,
     fold_accuracies,
@@ -32,6 +35,8 @@ from facever.verification.roc import (
 )
 
 TARGET_FARS = (1e-1, 1e-2, 1e-3)
+Measure = Literal["cosine", "euclidean"]
+MissingRule = Literal["reject", "lowest", "error"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class Evaluation:
     Attributes:
         pairs: The pairs.
         scores: Score of each pair, larger is more similar; where there is a PCA, in
-            the projection of the pair's own fold. ``-inf`` where a photo is missing.
+            the projection of the pair's own fold. ``-inf`` where a photo is missing,
+            unless ``missing_rule`` says otherwise.
         thresholds: Threshold of each fold, chosen on the others.
         accuracies: Share of each fold's pairs judged right, in [0, 1].
         roc: The curve over all pairs' scores.
@@ -49,6 +55,8 @@ class Evaluation:
         eer: Equal error rate.
         tar: TAR at each of ``TARGET_FARS``.
         missing: Photos that the pairs name and that have no embedding.
+        num_missing_pairs: Pairs with a missing photo.
+        missing_rule: What became of them.
         pca_components: Dimensions kept by the PCA, None without PCA.
     """
 
@@ -61,6 +69,8 @@ class Evaluation:
     eer: float
     tar: list[TarAtFar]
     missing: list[str]
+    num_missing_pairs: int
+    missing_rule: MissingRule
     pca_components: int | None
 
     @property
@@ -86,19 +96,19 @@ class Evaluation:
         )
         return accepted
 
-    @property
-    def num_missing_pairs(self) -> int:
-        """Number of pairs with a missing photo."""
-        return int(np.count_nonzero(np.isneginf(self.scores)))
-
 
 def evaluate_pairs(
     embeddings: Float[np.ndarray, "images dim"],
     images: Sequence[str],
     pairs: PairList,
     pca_components: int | None = None,
+    *,
+    measure: Measure = "cosine",
+    whiten: bool = False,
+    subtract_mean: bool = False,
+    missing_rule: MissingRule = "reject",
 ) -> Evaluation:
-    """Score pairs by cosine and judge them fold by fold.
+    """Score pairs and judge them fold by fold.
 
     Embeddings need not be of unit length. With PCA they are projected as they are: the
     mean is subtracted, nothing is rescaled before or after.
@@ -110,6 +120,11 @@ def evaluate_pairs(
         pca_components: Dimensions of a PCA fitted for each fold on the images of the
             other folds (``default_num_components`` has a rule for it); None compares
             the embeddings directly.
+        measure: ``cosine``, or ``euclidean``: the distance, negated.
+        whiten: Scale the PCA's components to variance 1.
+        subtract_mean: Without a PCA, subtract the mean of the other folds' images. A
+            PCA always does.
+        missing_rule: What becomes of pairs with a missing photo, see above.
 
     Returns:
         All numbers.
@@ -118,8 +133,11 @@ def evaluate_pairs(
         DataError: If ``images`` does not fit ``embeddings``, an image is listed twice,
             a used embedding is not finite or all zero, or too few pairs have both
             their images.
-        ParameterError: If ``pca_components`` is too large or below 1.
+        ParameterError: If ``pca_components`` is too large or below 1, or whitening is
+            asked for without a PCA.
     """
+    if whiten and pca_components is None:
+        raise ParameterError("whiten needs a PCA; give pca_components")
     rows, missing = _find_rows(embeddings, images, pairs)
     sources = list(rows)
     place = {source: index for index, source in enumerate(sources)}
@@ -133,25 +151,37 @@ def evaluate_pairs(
         )
     used = embeddings[[rows[source] for source in sources]].astype(np.float64)
     _check_used(used, sources)
-    if pca_components is None:
-        return evaluate_scores(_pair_cosine(used, left, right), pairs, missing)
+    if missing and missing_rule == "error":
+        raise DataError(
+            f"{len(missing)} photos of the pairs have no embedding, such as "
+            f"{missing[0]!r}, and missing is error"
+        )
+    score = _MEASURES[measure]
+    if pca_components is None and not subtract_mean:
+        scores = score(used, left, right)
+        return evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
 
     scores = np.empty(len(pairs))
     thresholds = np.empty(pairs.num_folds)
     home = home_folds(left, right, pairs.fold, len(sources))
-    projections = fold_projections(used, home, pairs.num_folds, pca_components)
+    projections = fold_projections(used, home, pairs.num_folds, pca_components, whiten)
     for fold, projection in enumerate(projections):
         tested = pairs.fold == fold
-        fold_scores = _pair_cosine(projection(used), left, right)
+        fold_scores = _fill(score(projection(used), left, right), missing_rule)
         scores[tested] = fold_scores[tested]
         thresholds[fold] = best_threshold(fold_scores[~tested], pairs.same[~tested])
-    return _evaluation(scores, thresholds, pairs, missing, pca_components)
+    num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
+    return judged_scores(
+        scores, thresholds, pairs, missing, num_missing, missing_rule, pca_components
+    )
 
 
 def evaluate_scores(
     scores: Float64[np.ndarray, " pairs"],
     pairs: PairList,
     missing: Sequence[str] = (),
+    *,
+    missing_rule: MissingRule = "reject",
 ) -> Evaluation:
     """Judge ready scores fold by fold.
 
@@ -160,6 +190,7 @@ def evaluate_scores(
             fold; ``-inf`` for a pair that could not be scored.
         pairs: The pairs.
         missing: Photos to name as missing.
+        missing_rule: What becomes of pairs without a score.
 
     Returns:
         All numbers.
@@ -167,17 +198,26 @@ def evaluate_scores(
     Raises:
         DataError: If a score is NaN or ``+inf``, or too few pairs have a score.
     """
-    thresholds = fold_thresholds(scores, pairs.same, pairs.fold)
-    return _evaluation(scores, thresholds, pairs, missing, pca_components=None)
+    num_missing = int(np.count_nonzero(np.isneginf(scores)))
+    if num_missing and missing_rule == "error":
+        raise DataError(f"{num_missing} pairs have no score, and missing is error")
+    filled = _fill(scores, missing_rule)
+    thresholds = fold_thresholds(filled, pairs.same, pairs.fold)
+    return judged_scores(
+        filled, thresholds, pairs, missing, num_missing, missing_rule, None
+    )
 
 
-def _evaluation(
+def judged_scores(
     scores: Float64[np.ndarray, " pairs"],
     thresholds: Float64[np.ndarray, " folds"],
     pairs: PairList,
     missing: Sequence[str],
+    num_missing_pairs: int,
+    missing_rule: MissingRule,
     pca_components: int | None,
 ) -> Evaluation:
+    """All numbers of scores whose thresholds are chosen already; see ``Evaluation``."""
     roc = roc_curve(scores, pairs.same)
     return Evaluation(
         pairs=pairs,
@@ -189,8 +229,20 @@ def _evaluation(
         eer=equal_error_rate(roc),
         tar=tar_at_far(roc, TARGET_FARS),
         missing=list(missing),
+        num_missing_pairs=num_missing_pairs,
+        missing_rule=missing_rule,
         pca_components=pca_components,
     )
+
+
+def _fill(
+    scores: Float64[np.ndarray, " pairs"], missing_rule: MissingRule
+) -> Float64[np.ndarray, " pairs"]:
+    """The scores with what the rule makes of pairs that have none."""
+    scored = ~np.isneginf(scores)
+    if missing_rule != "lowest" or scored.all() or not scored.any():
+        return scores
+    return np.where(scored, scores, scores[scored].min())
 
 
 def _find_rows(
@@ -253,3 +305,18 @@ def _pair_cosine(
     )
     cosine[(left < 0) | (right < 0)] = -np.inf
     return cosine
+
+
+def _pair_euclidean(
+    vectors: Float64[np.ndarray, "images dim"],
+    left: Int64[np.ndarray, " pairs"],
+    right: Int64[np.ndarray, " pairs"],
+) -> Float64[np.ndarray, " pairs"]:
+    """Minus the distance of each pair; -inf where an index is -1."""
+    distances = np.linalg.norm(vectors[left] - vectors[right], axis=1)
+    scores: Float64[np.ndarray, " pairs"] = -distances
+    scores[(left < 0) | (right < 0)] = -np.inf
+    return scores
+
+
+_MEASURES = {"cosine": _pair_cosine, "euclidean": _pair_euclidean}

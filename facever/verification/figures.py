@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -110,8 +112,10 @@ def histogram_svg(evaluation: Evaluation) -> str:
     return _svg("Histogram of scores", parts)
 
 
-def save_roc_png(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
-    """The curves of ``roc_svg`` as a picture for documents."""
+def save_roc(
+    path: Path, evaluations: Mapping[str, Evaluation], kind: Literal["png", "svg"]
+) -> None:
+    """The curves of ``roc_svg`` as a picture, or a drawing, for documents."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     bottom = 1.0
@@ -143,6 +147,25 @@ def save_roc_png(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
     axes.legend(
         frameon=False, loc="lower right", fontsize="x-small" if crowded else "medium"
     )
+    # Without a date, and with names that are not drawn at random, the same numbers give
+    # the same file.
+    metadata = {"Date": None} if kind == "svg" else {}
+    with rc_context({"svg.hashsalt": "facever"}):
+        figure.savefig(path, format=kind, metadata=metadata)
+
+
+def save_cmc(path: Path, cmc: Float64[np.ndarray, " ranks"]) -> None:
+    """The share of mated probes found up to each rank, as a PNG."""
+    figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.step(np.arange(1, len(cmc) + 1), cmc, where="post", color=_PNG_COLOURS[0])
+    axes.set_xscale("log")
+    axes.set_ylim(max(0.0, float(cmc[0]) - 0.05), 1.005)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: format_rate(rate)))
+    axes.set_xlabel("Rank")
+    axes.set_ylabel("Mated probes found")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, format="png")
 
 

@@ -14,8 +14,11 @@ from facever.verification.figures import (
     histogram_svg,
     roc_svg,
 )
+from facever.verification.intervals import BootstrapIntervals
 from facever.verification.markup import legend, swatch, table
+from facever.verification.page_tables import error_bars, other_rules
 from facever.verification.roc import TarAtFar
+from facever.verification.rule_judging import RuleResult
 from facever.verification.worst_errors import CropOf, worst_errors
 from facever.version import __version__
 
@@ -28,6 +31,8 @@ def render_page(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str],
     crop_of: CropOf | None,
+    bootstraps: Mapping[str, BootstrapIntervals | None],
+    rules: Mapping[str, RuleResult],
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
@@ -36,6 +41,11 @@ def render_page(
         parts.append(_comparison(evaluations))
     parts += [
         _charts(evaluations),
+        *(
+            error_bars(which, evaluation, bootstraps.get(which), len(evaluations) == 1)
+            for which, evaluation in evaluations.items()
+        ),
+        *([other_rules(rules)] if rules else []),
         _folds(evaluations),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
         _missing(evaluations, reasons),

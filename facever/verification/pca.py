@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float64, Int64
+from threadpoolctl import ThreadpoolController
 
 from facever.errors import ParameterError
+
+# Directions without variance are rounding alone: whitening leaves them small.
+_NO_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -15,19 +20,23 @@ class Projection:
 
     Attributes:
         mean: Mean of the training photos' embeddings.
-        components: Orthonormal directions, one a column, of falling variance.
+        components: Orthogonal directions, one a column, of falling variance: of length
+            1, or, whitened, of 1 / standard deviation. None keeps all dimensions as
+            they are.
     """
 
     mean: Float64[np.ndarray, " dim"]
-    components: Float64[np.ndarray, "dim components"]
+    components: Float64[np.ndarray, "dim components"] | None
 
     def __call__(
         self, embeddings: Float64[np.ndarray, "images dim"]
     ) -> Float64[np.ndarray, "images components"]:
         """Coordinates of the embeddings along the components."""
-        coordinates: Float64[np.ndarray, "images components"] = (
-            embeddings @ self.components - self.mean @ self.components
-        )
+        coordinates: Float64[np.ndarray, "images components"]
+        if self.components is None:
+            coordinates = embeddings - self.mean
+        else:
+            coordinates = embeddings @ self.components - self.mean @ self.components
         return coordinates
 
 
@@ -77,7 +86,8 @@ def fold_projections(
     embeddings: Float64[np.ndarray, "images dim"],
     home: Int64[np.ndarray, " images"],
     num_folds: int,
-    num_components: int,
+    num_components: int | None,
+    whiten: bool = False,
 ) -> Iterator[Projection]:
     """One PCA a fold, fitted on the images that other folds' pairs name.
 
@@ -89,7 +99,8 @@ def fold_projections(
         embeddings: One row an image.
         home: From ``home_folds``.
         num_folds: Number of folds.
-        num_components: Dimensions to keep.
+        num_components: Dimensions to keep; None only subtracts the mean.
+        whiten: Scale the components to variance 1.
 
     Yields:
         The projection to test fold 0, then 1, and so on.
@@ -98,13 +109,46 @@ def fold_projections(
         ParameterError: If ``num_components`` is not in ``1 .. dim``, or is not below
             the number of a fold's training images.
     """
-    dim = embeddings.shape[1]
+    num_training = len(home) - np.bincount(home[home >= 0], minlength=num_folds)
+    # Centred on the mean of all folds only to keep the subtraction below accurate.
+    center = embeddings.mean(axis=0)
+    centered = embeddings - center
+    of_home = [centered[home == fold] for fold in range(-1, num_folds)]
+    sums = np.stack([images.sum(axis=0) for images in of_home])
+    means = (sums.sum(axis=0) - sums[1:]) / num_training[:, None]
+    if num_components is None:
+        for mean in means:
+            yield Projection(center + mean, None)
+        return
+    _check_components(num_components, embeddings.shape[1], num_training)
+    products = np.stack([images.T @ images for images in of_home])
+    product_of_all = products.sum(axis=0)
+    for fold, (mean, count) in enumerate(zip(means, num_training, strict=True)):
+        scatter = product_of_all - products[1 + fold] - count * np.outer(mean, mean)
+        # A matrix this small is done before a second thread has woken up.
+        with _thread_pools().limit(limits=1, user_api="blas"):
+            values, directions = np.linalg.eigh(scatter)
+        components = directions[:, : -num_components - 1 : -1]
+        if whiten:
+            variances = values[: -num_components - 1 : -1] / (count - 1)
+            components = components / np.sqrt(np.maximum(variances, _NO_VARIANCE))
+        yield Projection(center + mean, components)
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Finding the libraries takes longer than a fold's PCA."""
+    return ThreadpoolController()
+
+
+def _check_components(
+    num_components: int, dim: int, num_training: Int64[np.ndarray, " folds"]
+) -> None:
     if not 1 <= num_components <= dim:
         raise ParameterError(
             f"PCA components must be between 1 and {dim} (the embedding size), got "
             f"{num_components}"
         )
-    num_training = len(home) - np.bincount(home[home >= 0], minlength=num_folds)
     if num_components >= num_training.min():
         raise ParameterError(
             f"PCA to {num_components} components needs more than {num_components} "
@@ -112,16 +156,3 @@ def fold_projections(
             f"{num_training.argmin() + 1} has {num_training.min()}; keep fewer or "
             "compare without PCA"
         )
-    # Centred on the mean of all folds only to keep the subtraction below accurate.
-    center = embeddings.mean(axis=0)
-    centered = embeddings - center
-    of_home = [centered[home == fold] for fold in range(-1, num_folds)]
-    sums = np.stack([images.sum(axis=0) for images in of_home])
-    products = np.stack([images.T @ images for images in of_home])
-    sum_of_all, product_of_all = sums.sum(axis=0), products.sum(axis=0)
-    for fold in range(num_folds):
-        count = num_training[fold]
-        mean = (sum_of_all - sums[1 + fold]) / count
-        scatter = product_of_all - products[1 + fold] - count * np.outer(mean, mean)
-        directions = np.linalg.eigh(scatter)[1]
-        yield Projection(center + mean, directions[:, : -num_components - 1 : -1])

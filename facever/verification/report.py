@@ -1,4 +1,4 @@
-"""Write a report: report.html, report.json, scores.csv and roc.png."""
+"""Write a report: report.html, report.json, scores.csv, roc.png and roc.svg."""
 
 import csv
 import json
@@ -12,9 +12,12 @@ import cv2
 import numpy as np
 
 from facever.errors import DataError, FileError
+from facever.verification.error_bars import accuracy_interval
 from facever.verification.evaluation import Evaluation
-from facever.verification.figures import save_roc_png
+from facever.verification.figures import save_roc
+from facever.verification.intervals import BootstrapIntervals
 from facever.verification.page import Setting, render_page
+from facever.verification.rule_judging import RuleResult
 from facever.verification.worst_errors import CropOf
 from facever.version import __version__
 
@@ -22,6 +25,7 @@ PAGE_FILE = "report.html"
 JSON_FILE = "report.json"
 SCORES_FILE = "scores.csv"
 PICTURE_FILE = "roc.png"
+DRAWING_FILE = "roc.svg"
 SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
 
 
@@ -32,6 +36,9 @@ def write_report(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str] | None = None,
     crop_of: CropOf | None = None,
+    *,
+    bootstraps: Mapping[str, BootstrapIntervals | None] | None = None,
+    rules: Mapping[str, RuleResult] | None = None,
 ) -> Path:
     """Write all files of a report into a folder.
 
@@ -48,6 +55,8 @@ def write_report(
         reasons: Why a photo is missing, by its source, where that is known.
         crop_of: Gives the picture of a source, or None where there is none. Asked for
             the worst errors only. Without it the errors are listed by name.
+        bootstraps: Intervals over draws of people, by the name of the model.
+        rules: The headline's embeddings under other projects' rules, by name.
 
     Returns:
         The page, ``out / "report.html"``.
@@ -57,9 +66,12 @@ def write_report(
         FileError: If the folder cannot be written.
     """
     _check_same_pairs(evaluations)
-    page = render_page(evaluations, title, settings, reasons or {}, crop_of)
-    numbers = report_numbers(evaluations, title, settings)
-    names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, PAGE_FILE)
+    bootstraps, rules = bootstraps or {}, rules or {}
+    page = render_page(
+        evaluations, title, settings, reasons or {}, crop_of, bootstraps, rules
+    )
+    numbers = report_numbers(evaluations, title, settings, bootstraps, rules)
+    names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
     written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -67,7 +79,8 @@ def write_report(
         text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False)
         written[JSON_FILE].write_text(text + "\n", encoding="utf-8")
         _write_scores(written[SCORES_FILE], evaluations)
-        save_roc_png(written[PICTURE_FILE], evaluations)
+        save_roc(written[PICTURE_FILE], evaluations, "png")
+        save_roc(written[DRAWING_FILE], evaluations, "svg")
         for name, path in written.items():
             os.replace(path, out / name)
     except OSError as error:
@@ -85,6 +98,8 @@ def report_numbers(
     evaluations: Mapping[str, Evaluation],
     title: str,
     settings: Mapping[str, Setting],
+    bootstraps: Mapping[str, BootstrapIntervals | None],
+    rules: Mapping[str, RuleResult],
 ) -> dict[str, Any]:
     """What ``report.json`` holds: every number, in plain Python types."""
     pairs = next(iter(evaluations.values())).pairs
@@ -101,9 +116,10 @@ def report_numbers(
             "num_folds": pairs.num_folds,
         },
         "models": [
-            {"name": name, **_numbers(evaluation)}
+            {"name": name, **_numbers(evaluation, bootstraps.get(name))}
             for name, evaluation in evaluations.items()
         ],
+        "rules": [_rule(result) for result in rules.values()],
         "versions": {
             "facever": __version__,
             "python": platform.python_version(),
@@ -113,12 +129,47 @@ def report_numbers(
     }
 
 
-def _numbers(evaluation: Evaluation) -> dict[str, Any]:
+def _rule(result: RuleResult) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "accuracy": result.accuracy,
+        "spread": result.spread,
+        "spread_kind": result.rule.spread_kind,
+        "biased": result.rule.biased,
+        "thresholds": result.thresholds.tolist(),
+        "accuracies": result.accuracies.tolist(),
+        "description": result.rule.description,
+        "source": result.rule.source,
+    }
+
+
+def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
+    if intervals is None:
+        return None
+    return {
+        "level": intervals.accuracy.level,
+        "num_draws": intervals.num_draws,
+        "num_identities": intervals.num_identities,
+        "seed": intervals.seed,
+        "accuracy": [intervals.accuracy.low, intervals.accuracy.high],
+        "auc": [intervals.auc.low, intervals.auc.high],
+        "tar": [
+            None if each is None else [each.low, each.high] for each in intervals.tar
+        ],
+    }
+
+
+def _numbers(
+    evaluation: Evaluation, bootstrap: BootstrapIntervals | None
+) -> dict[str, Any]:
+    wilson = accuracy_interval(evaluation)
     corners = evaluation.roc.corners()
     return {
         "accuracy": evaluation.accuracy,
         "standard_error": evaluation.standard_error,
         "standard_deviation": evaluation.standard_deviation,
+        "wilson": {"level": wilson.level, "accuracy": [wilson.low, wilson.high]},
+        "bootstrap": _bootstrap(bootstrap),
         "auc": evaluation.auc,
         "eer": evaluation.eer,
         "tar_at_far": [
@@ -143,7 +194,7 @@ def _numbers(evaluation: Evaluation) -> dict[str, Any]:
             )
         ],
         "missing": {
-            "rule": "lowest",
+            "rule": evaluation.missing_rule,
             "num_photos": len(evaluation.missing),
             "num_pairs": evaluation.num_missing_pairs,
             "photos": evaluation.missing,

@@ -1,7 +1,9 @@
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,12 +13,15 @@ from facever.data.crop_writer import CropWriter
 from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
-from facever.stages import evaluate as stage
+from facever.stages import features
 from facever.stages.evaluate import evaluate_lfw
-from facever.verification.evaluation import evaluate_pairs
+from facever.stages.features import Inputs
+from facever.stages.judging import Judging
+from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.protocols import read_lfw_pairs
 
-FILES = ["report.html", "report.json", "roc.png", "scores.csv"]
+FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
+INPUTS = {field.name for field in dataclasses.fields(Inputs)}
 PEOPLE = ("Ann_Lee", "Bob", "Cy", "Dee")
 
 
@@ -68,11 +73,17 @@ def write_store(folder: Path, sources: list[str], failed: tuple[str, ...] = ()) 
     return folder
 
 
+def run(out: Path, pairs: Path, **options: Any) -> dict[str, Evaluation]:
+    """Each option goes where it belongs."""
+    of_inputs = {key: options.pop(key) for key in [*options] if key in INPUTS}
+    return evaluate_lfw(out, pairs, Inputs(**of_inputs), Judging(**options))
+
+
 def test_ready_embeddings(
     tmp_path: Path, pairs: Path, embeddings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    results = evaluate_lfw(out, pairs, embeddings=embeddings)
+    results = run(out, pairs, embeddings=embeddings)
     assert list(results) == ["PCA to 3, cosine", "cosine"]
     assert sorted(path.name for path in out.iterdir()) == FILES
     with np.load(embeddings) as file:
@@ -99,11 +110,9 @@ def test_ready_embeddings(
 def test_with_fewer_components_and_without_pca(
     tmp_path: Path, pairs: Path, embeddings: Path
 ) -> None:
-    results = evaluate_lfw(
-        tmp_path / "a", pairs, embeddings=embeddings, pca_components=2
-    )
+    results = run(tmp_path / "a", pairs, embeddings=embeddings, pca_components=2)
     assert list(results) == ["PCA to 2, cosine", "cosine"]
-    results = evaluate_lfw(tmp_path / "b", pairs, embeddings=embeddings, pca=False)
+    results = run(tmp_path / "b", pairs, embeddings=embeddings, pca=False)
     assert list(results) == ["cosine"]
 
 
@@ -118,7 +127,7 @@ def test_model_and_crops_embed_only_what_the_pairs_name(
     store = write_store(
         tmp_path / "crops", names("png", more=2), failed=("Dee/Dee_0001.png",)
     )
-    result = evaluate_lfw(
+    result = run(
         tmp_path / "out", pairs, model=model, crops=store, pca=False, precision="fp32"
     )["cosine"]
     assert result.missing == ["Dee/Dee_0001.jpg"]
@@ -156,10 +165,8 @@ def test_model_and_photos_align_only_what_the_pairs_name(
         asked.append((source, out, face, only))
         write_store(out, sorted(only))
 
-    monkeypatch.setattr(stage, "align", align)
-    results = evaluate_lfw(
-        tmp_path / "out", pairs, model=model, photos=photos, pca_components=2
-    )
+    monkeypatch.setattr(features, "align", align)
+    results = run(tmp_path / "out", pairs, model=model, photos=photos, pca_components=2)
     assert asked == [(photos, tmp_path / "out" / "crops", "center", set(named))]
     assert results["cosine"].missing == []
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -173,7 +180,7 @@ def test_crops_beside_embeddings_are_pictures(
     with np.load(embeddings) as file:
         shuffled = np.random.default_rng(0).permutation(file["embeddings"])
     np.savez(embeddings, embeddings=shuffled, images=np.array(names()))
-    evaluate_lfw(tmp_path / "out", pairs, embeddings=embeddings, crops=store)
+    run(tmp_path / "out", pairs, embeddings=embeddings, crops=store)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "data:image/jpeg" in page
     assert "no picture" not in page
@@ -195,18 +202,18 @@ def test_crops_beside_embeddings_are_pictures(
 def test_wrong_combinations(tmp_path: Path, pairs: Path, given: tuple[str]) -> None:
     paths = {name: tmp_path / name for name in given}
     with pytest.raises(ParameterError, match="give a model with photos") as caught:
-        evaluate_lfw(tmp_path / "out", pairs, **paths)
+        run(tmp_path / "out", pairs, **paths)
     assert str(caught.value).endswith("got " + (" and ".join(given) or "none of them"))
 
 
 def test_a_model_file_is_checked_before_photos_are_aligned(
     tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "align", lambda *_, **__: pytest.fail("aligned"))
+    monkeypatch.setattr(features, "align", lambda *_, **__: pytest.fail("aligned"))
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"no model")
     with pytest.raises(FileError):
-        evaluate_lfw(tmp_path / "out", pairs, model=model, photos=tmp_path)
+        run(tmp_path / "out", pairs, model=model, photos=tmp_path)
 
 
 def test_photos_of_other_people(
@@ -217,7 +224,7 @@ def test_photos_of_other_people(
     photos.mkdir()
     assert cv2.imwrite(str(photos / "x.png"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(DataError, match=r"such as Ann_Lee/Ann_Lee_0001\.jpg"):
-        evaluate_lfw(tmp_path / "out", pairs, model=model, photos=photos)
+        run(tmp_path / "out", pairs, model=model, photos=photos)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +236,7 @@ def test_wrong_components(
     tmp_path: Path, pairs: Path, embeddings: Path, options: dict[str, int]
 ) -> None:
     with pytest.raises(ParameterError, match=r"components"):
-        evaluate_lfw(tmp_path / "out", pairs, embeddings=embeddings, **options)
+        run(tmp_path / "out", pairs, embeddings=embeddings, **options)
 
 
 def test_nothing_is_written_when_the_input_is_wrong(
@@ -249,7 +256,7 @@ def test_nothing_is_written_when_the_input_is_wrong(
         {"embeddings": embeddings, "pairs": tmp_path / "none.txt"},
     ):
         with pytest.raises(FaceverError) as caught:
-            evaluate_lfw(**{"out": out, "pairs": pairs, **options})
+            run(**{"out": out, "pairs": pairs, **options})
         assert "\n" not in str(caught.value)
         assert not out.exists()
 
@@ -290,9 +297,9 @@ def test_real_photos(
     for person in people:
         shutil.copytree(data_folder / "lfw-deepfunneled" / person, photos / person)
     inputs = {"model": model, "photos": photos, "pca": False}
-    first = evaluate_lfw(tmp_path / "out", pairs, **inputs)["cosine"]
+    first = run(tmp_path / "out", pairs, **inputs)["cosine"]
     assert first.missing == ["Amber_Tamblyn/Amber_Tamblyn_0003.jpg"]
     written = (tmp_path / "out" / "crops" / "crops.npy").stat().st_mtime_ns
-    again = evaluate_lfw(tmp_path / "out", pairs, **inputs)["cosine"]
+    again = run(tmp_path / "out", pairs, **inputs)["cosine"]
     assert (tmp_path / "out" / "crops" / "crops.npy").stat().st_mtime_ns == written
     np.testing.assert_array_equal(first.scores, again.scores)

@@ -15,7 +15,7 @@ from facever.verification import report
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.report import write_report
 
-FILES = ["report.html", "report.json", "roc.png", "scores.csv"]
+FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
 NASTY = """<script>alert(1)</script>"&'$x_1$ ü"""
 
 
@@ -249,7 +249,7 @@ def test_a_failure_leaves_the_earlier_report(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report, "save_roc_png", full_disk)
+    monkeypatch.setattr(report, "save_roc", full_disk)
     with pytest.raises(FileError, match="No space left"):
         write_report(tmp_path, one, "the later one", {})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

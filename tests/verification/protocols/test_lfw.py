@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError, FileError
-from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
+from facever.verification.protocols import (
+    DEV_TEST_FOLD,
+    DEV_TRAIN_FOLD,
+    read_lfw_pairs,
+    read_lfw_view_1,
+)
 
 SMALL = (
     "2\t2\n"
@@ -63,14 +68,46 @@ def test_names_with_spaces_in_a_file_with_tabs(tmp_path: Path) -> None:
     assert pairs.left[0] == "Ann Lee/Ann Lee_0001.jpg"
 
 
+@pytest.mark.parametrize("blank", ["", "\n", "\ufeff"])
+def test_a_file_without_header_says_the_same(tmp_path: Path, blank: str) -> None:
+    expected = read_lfw_pairs(write(tmp_path, SMALL))
+    found = read_lfw_pairs(write(tmp_path, blank + SMALL.partition("\n")[2]))
+    assert (found.left, found.right) == (expected.left, expected.right)
+    np.testing.assert_array_equal(found.same, expected.same)
+    np.testing.assert_array_equal(found.fold, expected.fold)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("2\t2\n", "", 1, "header of View 2"),
-        ("2\t2\n", "2\t2\t2\n", 1, "header of View 2"),
+        ("Ann_Lee\t1\t4\nBob\t10\t2\n", "", 1, "as a file without a header begins"),
+        ("Dee\t2\tEve\t1\n", "", 7, "ends after 7 pairs; expected 8 pairs (2 folds"),
+        ("Cy\t1\tBob\t12\n", "", 4, "expected a pair of two people"),
+        ("Eve\t1\t2\n", "", 6, "expected a pair of one person"),
+        ("Dee\t2\tEve\t1\n", "Dee\t2\tEve\t1\nCy\t1\t2\n", 9, "ends after 9 pairs"),
+    ],
+)
+def test_malformed_line_without_header(
+    tmp_path: Path, old: str, new: str, line: int, says: str
+) -> None:
+    text = SMALL.partition("\n")[2]
+    assert old in text
+    path = write(tmp_path, text.replace(old, new))
+    with pytest.raises(DataError) as caught:
+        read_lfw_pairs(path)
+    assert f"{path} line {line}:" in str(caught.value)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ("2\t2\n", "2\t2\t2\n", 1, "two photos, got one twice"),
+        ("2\t2\n", "2\n", 1, "header of View 2"),
         ("2\t2\n", "2\tmany\n", 1, "header of View 2"),
         ("2\t2\n", "0\t2\n", 1, "header of View 2"),
         ("2\t2\n", "1\t4\n", 1, "at least 2 folds, got 1"),
+        ("2\t2\n", "9999999999\t2\n", 1, "header of View 2"),
         ("Bob\t10\t2\n", "Bob\t10\n", 3, "name, number, number; got 2 fields"),
         ("Bob\t10\t2\n", "Bob\t10\tCy\t2\n", 3, "one person"),
         ("Bob\t10\t2\n", "", 3, "one person"),
@@ -113,48 +150,75 @@ def test_unreadable_files(tmp_path: Path) -> None:
         read_lfw_pairs(binary)
 
 
-def make_list(same: list[bool], fold: list[int], extra: int = 0) -> PairList:
-    names = [f"a{i}" for i in range(len(same))]
-    return PairList(
-        names, names + ["more"] * extra, np.array(same), np.array(fold, dtype=np.int64)
-    )
+DEV_TRAIN = "2\nAnn\t1\t2\nBob\t1\t2\nAnn\t1\tBob\t1\nAnn\t2\tBob\t2\n"
+DEV_TEST = "1\nCy\t1\t2\nCy\t1\tDee\t1\n\n"
+
+
+def write_view_1(folder: Path, train: str, test: str) -> tuple[Path, Path]:
+    paths = folder / "train.txt", folder / "test.txt"
+    for path, text in zip(paths, (train, test), strict=True):
+        path.write_text(text, encoding="utf-8")
+    return paths
+
+
+def test_view_1(tmp_path: Path) -> None:
+    pairs = read_lfw_view_1(*write_view_1(tmp_path, DEV_TRAIN, DEV_TEST))
+    assert pairs.same.tolist() == [True, True, False, False, True, False]
+    assert pairs.fold.tolist() == [DEV_TRAIN_FOLD] * 4 + [DEV_TEST_FOLD] * 2
+    assert pairs.left[-1] == "Cy/Cy_0001.jpg"
+    assert pairs.right[-1] == "Dee/Dee_0001.jpg"
 
 
 @pytest.mark.parametrize(
-    ("same", "fold", "extra", "says"),
+    ("train", "test", "says"),
     [
-        ([True, False], [0, 0], 1, r"one length, got \(2, 3, 2, 2\)"),
-        ([True, False], [0, 0], 0, "at least 2 folds"),
-        ([True, False] * 2, [0, 0, -1, -1], 0, "count from 0, got fold -1"),
-        ([True, False, True], [0, 0, 1], 0, "fold 2 of 2 has 1 genuine and 0 impostor"),
-        ([True, False] * 2, [0, 0, 2, 2], 0, "fold 2 of 3 has 0 genuine and 0"),
+        (SMALL, DEV_TEST, "train.txt line 1: expected the header of View 1"),
+        (DEV_TRAIN, DEV_TEST[2:], "test.txt line 1: expected the header of View 1"),
+        (DEV_TRAIN, "1\n", "test.txt: the file ends after 0 pairs; expected 2 pairs"),
+        (DEV_TRAIN, "1\nCy\t1\t2\n", "test.txt line 2: the file ends after 1 pairs"),
+        ("1" + DEV_TRAIN[1:], DEV_TEST, "train.txt line 3: expected a pair of two"),
+        (DEV_TRAIN, DEV_TEST + "Cy\t1\t3", "test.txt line 5: expected the end"),
+        (DEV_TRAIN, DEV_TRAIN, "the pair of line 2 of "),
     ],
 )
-def test_impossible_lists(
-    same: list[bool], fold: list[int], extra: int, says: str
-) -> None:
-    with pytest.raises(DataError, match=says):
-        make_list(same, fold, extra)
+def test_malformed_view_1(tmp_path: Path, train: str, test: str, says: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_lfw_view_1(*write_view_1(tmp_path, train, test))
+    assert says in str(caught.value)
 
 
-def test_empty_list() -> None:
-    with pytest.raises(DataError, match="at least one pair"):
-        PairList([], [], np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64))
+@pytest.mark.realdata
+def test_official_view_1(data_folder: Path) -> None:
+    folder = data_folder / "lfw-protocol"
+    pairs = read_lfw_view_1(folder / "pairsDevTrain.txt", folder / "pairsDevTest.txt")
+    sizes = [
+        np.count_nonzero((pairs.fold == fold) & (pairs.same == same))
+        for fold in (DEV_TRAIN_FOLD, DEV_TEST_FOLD)
+        for same in (True, False)
+    ]
+    assert sizes == [1100, 1100, 500, 500]
+    people = [
+        {
+            source.partition("/")[0]
+            for source in np.array([pairs.left, pairs.right])[
+                :, pairs.fold == fold
+            ].flat
+        }
+        for fold in (DEV_TRAIN_FOLD, DEV_TEST_FOLD)
+    ]
+    assert not people[0] & people[1]
+    assert pairs.left[0] == "Aaron_Peirsol/Aaron_Peirsol_0001.jpg"
+    assert pairs.right[-1] == "Vicente_Fernandez/Vicente_Fernandez_0003.jpg"
 
 
-@pytest.mark.parametrize(
-    ("source", "key"),
-    [
-        ("A/A_0001.jpg", "A/A_0001"),
-        ("A/A_0001.PNG", "A/A_0001"),
-        ("A/A_0001", "A/A_0001"),
-        ("A/Mr._X_0001", "A/Mr._X_0001"),
-        ("A/Mr._X_0001.jpeg", "A/Mr._X_0001"),
-        ("A.jpg/A_0001.webp", "A.jpg/A_0001"),
-    ],
-)
-def test_photo_key(source: str, key: str) -> None:
-    assert photo_key(source) == key
+@pytest.mark.realdata
+def test_official_view_2_without_its_header(data_folder: Path, tmp_path: Path) -> None:
+    path = data_folder / "lfw-protocol" / "pairs.txt"
+    headless = write(tmp_path, path.read_text(encoding="utf-8").partition("\n")[2])
+    expected, found = read_lfw_pairs(path), read_lfw_pairs(headless)
+    assert (found.left, found.right) == (expected.left, expected.right)
+    np.testing.assert_array_equal(found.same, expected.same)
+    np.testing.assert_array_equal(found.fold, expected.fold)
 
 
 @pytest.mark.realdata

@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from facever.cli.evaluate import evaluate_app
+from facever.cli.gallery import gallery_app
+from facever.cli.options import Detector, Device, FaceRule, Mirror, PrecisionOption
 from facever.errors import FaceverError
 from facever.version import __version__
 
@@ -31,25 +34,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-evaluate_app = typer.Typer(
-    help="Run a verification protocol and write its report.", no_args_is_help=True
-)
-gallery_app = typer.Typer(
-    help="Enroll people, and ask who is on a photo.", no_args_is_help=True
-)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
-
-FaceRule = Literal["largest", "center", "best", "all"]
-Detector = Literal["mtcnn", "crops"]
-Mirror = Literal["sum", "concat", "none"]
-Precision = Literal["auto", "bf16", "fp32"]
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-PrecisionOption = Annotated[
-    Precision, typer.Option(help="auto: bf16 where the device has units for it")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -147,99 +133,20 @@ def embed(
     )
 
 
-@evaluate_app.command("lfw")
-def evaluate_lfw(
-    pairs: Annotated[Path, typer.Option(help="The official pairs.txt")],
-    out: Annotated[Path, typer.Option(help="Folder of the report")],
-    model: Annotated[
-        Path | None, typer.Argument(help="model.safetensors, unless --embeddings")
-    ] = None,
-    photos: Annotated[
-        Path | None, typer.Option(help="Folder with <Name>/<Name>_0001.jpg")
-    ] = None,
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="model.safetensors; rewritten")],
     crops: Annotated[
-        Path | None, typer.Option(help="A crop store of those photos")
-    ] = None,
-    embeddings: Annotated[
-        Path | None, typer.Option(help="An .npz with embeddings and images")
-    ] = None,
-    pca: Annotated[
-        bool, typer.Option(help="Compare after a PCA fitted on the other folds too")
-    ] = True,
-    pca_components: Annotated[
-        int | None, typer.Option(help="Dimensions that the PCA keeps")
-    ] = None,
+        Path, typer.Argument(help="A crop store of people it was not trained on")
+    ],
+    far: Annotated[float, typer.Option(help="False accept rate to allow")] = 1e-3,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
 ) -> None:
-    """LFW View 2: 6,000 pairs in 10 folds, with accuracy, ROC, AUC, EER and TAR."""
-    from facever.stages.evaluate import evaluate_lfw as stage
+    """Choose the model file's threshold for a false accept rate."""
+    from facever.stages.calibrate import calibrate_model as stage
 
-    stage(
-        out,
-        pairs,
-        model=model,
-        photos=photos,
-        crops=crops,
-        embeddings=embeddings,
-        pca=pca,
-        pca_components=pca_components,
-        precision=precision,
-        device=device,
-    )
-
-
-@gallery_app.command("add")
-def gallery_add(
-    gallery: Annotated[Path, typer.Argument(help="The gallery's folder")],
-    photos: Annotated[
-        Path, typer.Argument(help="A photo, identity folders or a crop store")
-    ],
-    model: Annotated[Path, typer.Option(help="model.safetensors")],
-    name: Annotated[
-        str | None, typer.Option(help="Whose they are; a single photo needs it")
-    ] = None,
-) -> None:
-    """Enroll photos or crops; the gallery is made if it is not there yet."""
-    from facever.stages import gallery as stages
-
-    stages.add(gallery, model, photos, name)
-
-
-@gallery_app.command("search")
-def gallery_search(
-    gallery: Annotated[Path, typer.Argument(help="The gallery's folder")],
-    photo: Annotated[Path, typer.Argument(help="Its largest face is looked up")],
-    model: Annotated[Path, typer.Option(help="model.safetensors")],
-    k: Annotated[int, typer.Option("--top", "-k", help="Matches to show")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Who in the gallery resembles the face on a photo."""
-    from facever.stages import gallery as stages
-
-    stages.search(gallery, model, photo, k, as_json)
-
-
-@gallery_app.command("list")
-def gallery_list(
-    gallery: Annotated[Path, typer.Argument(help="The gallery's folder")],
-    as_json: AsJson = False,
-) -> None:
-    """Everybody in the gallery, and how many photos of each."""
-    from facever.stages import gallery as stages
-
-    stages.list_people(gallery, as_json)
-
-
-@gallery_app.command("info")
-def gallery_info(
-    gallery: Annotated[Path, typer.Argument(help="The gallery's folder")],
-    as_json: AsJson = False,
-) -> None:
-    """What the gallery holds, and the model it was made with."""
-    from facever.stages import gallery as stages
-
-    stages.info(gallery, as_json)
+    stage(model, crops, far, device=device, precision=precision)
 
 
 def main() -> None:

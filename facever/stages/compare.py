@@ -1,0 +1,165 @@
+"""``facever evaluate compare``: several reports of the same pairs, side by side."""
+
+import csv
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facever.errors import DataError, FileError, ParameterError
+from facever.files import whole_file
+from facever.verification.error_bars import folder_bootstrap, folder_identities
+from facever.verification.evaluation import Evaluation, judged_scores
+from facever.verification.paired import PairedComparison, compare_models
+from facever.verification.protocols import PairList
+from facever.verification.report import JSON_FILE, SCORES_FILE, write_report
+
+COMPARISON_FILE = "comparison.json"
+
+
+def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
+    """Put the headlines of reports of the same pairs side by side.
+
+    Writes a report with all of them, and ``comparison.json`` with McNemar's exact test
+    and the bootstrap of the differences for every two.
+
+    Args:
+        out: Folder of the new report.
+        reports: ``report.json`` files, or the folders that hold them; at least two. The
+            ``scores.csv`` beside each is read too.
+
+    Returns:
+        Evaluations by the name of their report's folder.
+
+    Raises:
+        ParameterError: If there are fewer than two, or two of one name.
+        FaceverError: If a report cannot be read, or they are not of the same pairs.
+    """
+    if len(reports) < 2:
+        raise ParameterError(f"compare needs at least 2 reports, got {len(reports)}")
+    folders = [path if path.is_dir() else path.parent for path in reports]
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise ParameterError(f"compare needs different reports, got {', '.join(names)}")
+    evaluations = {
+        name: _read(folder) for name, folder in zip(names, folders, strict=True)
+    }
+    page = write_report(
+        out,
+        evaluations,
+        f"{len(names)} models on the same pairs",
+        {name: str(folder) for name, folder in zip(names, folders, strict=True)},
+        bootstraps={
+            name: folder_bootstrap(evaluation)
+            for name, evaluation in evaluations.items()
+        },
+    )
+    found = [
+        {"first": first, "second": second, **_numbers(comparison)}
+        for first, second in combinations(names, 2)
+        if (comparison := _compare(evaluations[first], evaluations[second]))
+    ]
+    with whole_file(out / COMPARISON_FILE) as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for name, evaluation in evaluations.items():
+        print(
+            f"{name}: accuracy {100 * evaluation.accuracy:.2f} ± "
+            f"{100 * evaluation.standard_error:.2f} %, AUC {100 * evaluation.auc:.3f} %"
+        )
+    for each in found:
+        print(
+            f"{each['first']} less {each['second']}: accuracy "
+            f"{100 * each['accuracy']['difference']:+.2f} % (95 % interval "
+            f"{100 * each['accuracy']['low']:+.2f} to "
+            f"{100 * each['accuracy']['high']:+.2f}, p = "
+            f"{each['accuracy']['p_value']:.3g}); McNemar p = "
+            f"{each['mcnemar_p_value']:.3g}: right alone "
+            f"{each['num_only_first']} to {each['num_only_second']}"
+        )
+    print(f"report: {page}")
+    return evaluations
+
+
+def _compare(first: Evaluation, second: Evaluation) -> PairedComparison | None:
+    """None where the folders of the photos do not say who is on them."""
+    identities = folder_identities(first.pairs)
+    if identities is None:
+        return None
+    same = first.pairs.same
+    return compare_models(
+        same=same,
+        left_identity=identities[0],
+        right_identity=identities[1],
+        first_scores=first.scores,
+        first_right=first.accepted == same,
+        second_scores=second.scores,
+        second_right=second.accepted == same,
+    )
+
+
+def _numbers(found: PairedComparison) -> dict[str, Any]:
+    return {
+        "num_both_right": found.num_both_right,
+        "num_only_first": found.num_only_first,
+        "num_only_second": found.num_only_second,
+        "num_both_wrong": found.num_both_wrong,
+        "mcnemar_p_value": found.mcnemar_p_value,
+        **{
+            name: {
+                "difference": difference.value,
+                "low": difference.interval.low,
+                "high": difference.interval.high,
+                "level": difference.interval.level,
+                "p_value": difference.p_value,
+            }
+            for name, difference in (("accuracy", found.accuracy), ("auc", found.auc))
+        },
+        "num_draws": found.num_draws,
+        "num_identities": found.num_identities,
+        "seed": found.seed,
+    }
+
+
+def _read(folder: Path) -> Evaluation:
+    """The headline of a report, from its numbers and its scores."""
+    try:
+        numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+        with (folder / SCORES_FILE).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise FileError(
+            f"cannot read {error.filename}: {error.strerror}; give the folder of a "
+            "report, with report.json and scores.csv"
+        ) from None
+    except ValueError:
+        raise DataError(f"{folder / JSON_FILE} is not the json of a report") from None
+    try:
+        model = numbers["models"][0]
+        rows = [row for row in rows if row["model"] == model["name"]]
+        pairs = PairList(
+            [row["left"] for row in rows],
+            [row["right"] for row in rows],
+            np.array([row["same"] == "1" for row in rows]),
+            np.array([int(row["fold"]) - 1 for row in rows], dtype=np.int64),
+        )
+        scores = np.array([float(row["score"] or "-inf") for row in rows])
+        thresholds = np.array([float(fold["threshold"]) for fold in model["folds"]])
+        missing = model["missing"]
+        return judged_scores(
+            scores,
+            thresholds,
+            pairs,
+            list(missing["photos"]),
+            int(missing["num_pairs"]),
+            missing["rule"],
+            model["pca_components"],
+        )
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{folder} is not a whole report of this version of facever ({error}); "
+            "evaluate again"
+        ) from None

@@ -1,0 +1,49 @@
+"""Readers of verification protocols: which photos are compared, and what is true."""
+
+from facever.verification.protocols.frame_rule import FrameRule, parse_frame_rule
+from facever.verification.protocols.lfw import (
+    DEV_TEST_FOLD,
+    DEV_TRAIN_FOLD,
+    read_lfw_pairs,
+    read_lfw_view_1,
+)
+from facever.verification.protocols.pair_bin import (
+    DecodedPhotos,
+    PairBin,
+    read_bin,
+    write_bin,
+)
+from facever.verification.protocols.pair_csv import read_pair_csv
+from facever.verification.protocols.pairs import PairList, photo_key
+from facever.verification.protocols.video_frames import (
+    VideoFrames,
+    choose_frames,
+    find_frames,
+)
+from facever.verification.protocols.video_pooling import (
+    mean_by_video,
+    mean_frame_cosines,
+)
+from facever.verification.protocols.ytf import read_ytf_splits
+
+__all__ = [
+    "DEV_TEST_FOLD",
+    "DEV_TRAIN_FOLD",
+    "DecodedPhotos",
+    "FrameRule",
+    "PairBin",
+    "PairList",
+    "VideoFrames",
+    "choose_frames",
+    "find_frames",
+    "mean_by_video",
+    "mean_frame_cosines",
+    "parse_frame_rule",
+    "photo_key",
+    "read_bin",
+    "read_lfw_pairs",
+    "read_lfw_view_1",
+    "read_pair_csv",
+    "read_ytf_splits",
+    "write_bin",
+]

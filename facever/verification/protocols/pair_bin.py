@@ -1,0 +1,194 @@
+"""Pair sets in InsightFace's .bin form (LFW, AgeDB-30, CFP-FP, CALFW, CPLFW)."""
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from facever.errors import DataError, FileError, PhotoError
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.files import whole_file
+from facever.verification.protocols.bin_photos import check_size, decode_photo
+from facever.verification.protocols.pairs import PairList
+from facever.verification.protocols.plain_pickle import ByteArray, read_plain_pickle
+
+NUM_FOLDS = 10
+
+_FORM = "a list of encoded photos and a list of bools, one for two photos"
+_WRITTEN_PROTOCOL = 4
+
+
+@dataclass(frozen=True)
+class DecodedPhotos:
+    """Crops of a pair set.
+
+    Attributes:
+        crops: RGB, of the photos that can be decoded.
+        sources: Of each crop.
+        broken: Why the other photos cannot be decoded, by their source. They are
+            missing photos.
+    """
+
+    crops: UInt8[np.ndarray, "photos 112 96 3"]
+    sources: list[str]
+    broken: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PairBin:
+    """A pair set.
+
+    Attributes:
+        path: Its file.
+        photos: Encoded photos; pair ``i`` compares the photos ``2 i`` and ``2 i + 1``.
+        pairs: The pairs, whose sources are the photos' places: ``"000000"``...
+    """
+
+    path: Path
+    photos: list[bytes]
+    pairs: PairList
+
+    def decode(self, start: int = 0, stop: int | None = None) -> DecodedPhotos:
+        """Decode a range of photos.
+
+        A photo of 112x112 is cut to the columns 8 to 103, one of 112x96 (height x
+        width) is taken as it is.
+
+        Args:
+            start: Place of the first photo.
+            stop: Place behind the last; None for the end.
+
+        Raises:
+            DataError: If a photo has another size; the message names file and photo.
+        """
+        crops: list[UInt8[np.ndarray, "112 96 3"]] = []
+        sources: list[str] = []
+        broken: dict[str, str] = {}
+        for place, photo in list(enumerate(self.photos))[start:stop]:
+            try:
+                crops.append(decode_photo(photo))
+                sources.append(_source(place))
+            except PhotoError as error:
+                broken[_source(place)] = str(error)
+            except DataError as error:
+                raise DataError(f"{self.path} photo {place}: {error}") from None
+        shape = (len(crops), CROP_HEIGHT, CROP_WIDTH, 3)
+        return DecodedPhotos(
+            np.array(crops, dtype=np.uint8).reshape(shape), sources, broken
+        )
+
+
+def read_bin(path: Path) -> PairBin:
+    """Read a pair set in InsightFace's form, without mxnet and without pickle.
+
+    The file is a pickle of protocol 2 to 5: two lists, the photos (JPEG or PNG, as
+    bytes or as NumPy arrays of them) and whether each pair is genuine.
+    Nothing in it is run; see ``read_plain_pickle``. As in the projects that use such
+    files, the pairs are parted into 10 consecutive folds of equal size, the first of
+    which have one pair more where the number does not divide (scikit-learn's KFold).
+
+    Args:
+        path: The file, such as ``lfw.bin``.
+
+    Raises:
+        FileError: If the file cannot be read, is damaged or holds anything else.
+        DataError: If the lists do not fit each other, or a fold is without genuine or
+            without impostor pairs.
+    """
+    value = read_plain_pickle(path)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise FileError(f"{path}: expected {_FORM}, got {_kind_of(value)}")
+    photos, truth = value
+    for part in (photos, truth):
+        if not isinstance(part, tuple | list):
+            raise FileError(f"{path}: expected {_FORM}, got {_kind_of(part)}")
+    encoded = [_bytes_of(path, place, photo) for place, photo in enumerate(photos)]
+    for place, answer in enumerate(truth):
+        if not isinstance(answer, bool):
+            raise FileError(
+                f"{path} pair {place}: expected a bool, got {_kind_of(answer)}"
+            )
+    if len(encoded) != 2 * len(truth):
+        raise DataError(
+            f"{path}: expected {_FORM}, got {len(encoded)} photos and {len(truth)} "
+            "bools"
+        )
+    sources = [_source(place) for place in range(len(encoded))]
+    try:
+        pairs = PairList(
+            sources[::2],
+            sources[1::2],
+            np.array(truth, dtype=np.bool_),
+            consecutive_folds(len(truth)),
+        )
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return PairBin(path, encoded, pairs)
+
+
+def write_bin(
+    path: Path,
+    photos: Sequence[bytes] | UInt8[np.ndarray, "photos height width 3"],
+    same: Sequence[bool],
+) -> None:
+    """Write a pair set that this library and InsightFace's read.
+
+    Args:
+        path: The file.
+        photos: Two photos a pair, one pair after the other: encoded ones, which are
+            written as they are, or RGB crops, 112x112 or 112x96 (height x width),
+            which are written as PNG, that is without loss. Other projects want 112x112.
+        same: Whether each pair is genuine. ``read_bin`` makes 10 consecutive folds, so
+            genuine and impostor pairs should be mixed.
+
+    Raises:
+        DataError: If there are not two photos a pair, or crops have another size.
+        FileError: If the file cannot be written.
+    """
+    if len(photos) != 2 * len(same):
+        raise DataError(
+            f"a pair set needs two photos a pair, got {len(photos)} photos and "
+            f"{len(same)} pairs"
+        )
+    if isinstance(photos, np.ndarray):
+        check_size(*photos.shape[1:3])
+        encoded = [
+            cv2.imencode(".png", crop[:, :, ::-1])[1].tobytes() for crop in photos
+        ]
+    else:
+        encoded = [bytes(photo) for photo in photos]
+    with whole_file(path) as temporary:
+        content = encoded, [bool(answer) for answer in same]
+        temporary.write_bytes(pickle.dumps(content, protocol=_WRITTEN_PROTOCOL))
+
+
+def consecutive_folds(
+    num_pairs: int, num_folds: int = NUM_FOLDS
+) -> Int64[np.ndarray, " pairs"]:
+    """Consecutive folds of equal size, the first of them longer by one where needed."""
+    sizes = num_pairs // num_folds + (np.arange(num_folds) < num_pairs % num_folds)
+    return np.repeat(np.arange(num_folds), sizes)
+
+
+def _source(place: int) -> str:
+    return f"{place:06d}"
+
+
+def _kind_of(value: object) -> str:
+    # Never the value itself: a hostile one may hold itself, a thousand times over.
+    size = f" of {len(value)}" if isinstance(value, tuple | list | bytes) else ""
+    return f"{type(value).__name__}{size}"
+
+
+def _bytes_of(path: Path, place: int, photo: object) -> bytes:
+    content = photo.content if isinstance(photo, ByteArray) else photo
+    if not isinstance(content, bytes):
+        raise FileError(
+            f"{path} photo {place}: expected bytes or an array of uint8, got "
+            f"{_kind_of(photo)}"
+        )
+    return content

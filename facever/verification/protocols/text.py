@@ -1,0 +1,81 @@
+"""What the readers of text protocols share."""
+
+from pathlib import Path
+
+from facever.errors import DataError, FileError
+
+
+def read_text(path: Path, kind: str) -> str:
+    """The text of a protocol's file.
+
+    Args:
+        path: The file, in UTF-8 with or without a byte order mark.
+        kind: What it should be, for messages, such as ``"LFW's pairs file"``.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If it is not text, or empty.
+    """
+    try:
+        # Line ends stay as they are: a quoted field of a CSV may hold one.
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not a text file in UTF-8 (byte {error.start}); expected {kind}"
+        ) from None
+    except OSError as error:
+        raise FileError(f"cannot read {kind} {path}: {error.strerror}") from None
+    if not text.strip():
+        raise DataError(f"{path} is empty; expected {kind}")
+    return text
+
+
+def read_lines(path: Path, kind: str) -> list[tuple[int, str]]:
+    """The lines of a protocol's file, numbered and stripped, without blank ones.
+
+    Args:
+        path: The file.
+        kind: What it should be, for messages.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If it is not text, or empty.
+    """
+    return [
+        (number, line.strip())
+        for number, line in enumerate(read_text(path, kind).splitlines(), start=1)
+        if line.strip()
+    ]
+
+
+def is_count(field: str) -> bool:
+    """Whether a field is a whole number from 1, in digits, of at most nine of them."""
+    return field.isascii() and field.isdigit() and len(field) <= 9 and int(field) > 0
+
+
+class SeenPairs:
+    """The pairs that a reader has met, to refuse a pair that is listed again."""
+
+    def __init__(self) -> None:
+        self._places: dict[frozenset[str], tuple[Path, int]] = {}
+
+    def add(self, path: Path, number: int, first: str, second: str) -> None:
+        """Note a pair.
+
+        Args:
+            path: The file that lists it.
+            number: Its line there.
+            first: A member.
+            second: The other member; the order does not matter.
+
+        Raises:
+            DataError: If the pair was noted before.
+        """
+        place = path, number
+        earlier = self._places.setdefault(frozenset((first, second)), place)
+        if earlier != place:
+            file = "" if earlier[0] == path else f" of {earlier[0]}"
+            raise DataError(
+                f"{path} line {number}: expected a new pair, got the pair of line "
+                f"{earlier[1]}{file} again: {first} and {second}"
+            )

@@ -1,0 +1,307 @@
+import os
+import pickle
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.model_selection import KFold
+
+from facever.errors import DataError, FaceverError, FileError
+from facever.verification.evaluation import evaluate_pairs
+from facever.verification.protocols import PairBin, PairList, read_bin, write_bin
+from facever.verification.protocols.pair_bin import consecutive_folds
+
+# Reading takes thousands of tiny steps: too many to check the types of each.
+pytestmark = pytest.mark.usefixtures("types_unchecked")
+
+SAME = [True, False] * 10
+
+
+def draw_photos(num_photos: int = 40, width: int = 112) -> np.ndarray:
+    """Smooth RGB photos, so that a JPEG of them is near them."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (num_photos, 4, 4, 3)).astype(np.uint8)
+    return np.stack([cv2.resize(photo, (width, 112)) for photo in coarse])
+
+
+def encode(photo: np.ndarray, kind: str = ".jpg") -> bytes:
+    return cv2.imencode(kind, photo[:, :, ::-1])[1].tobytes()
+
+
+def write(folder: Path, value: object, protocol: int = 4) -> Path:
+    path = folder / "set.bin"
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    return path
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=30), min_size=44, max_size=44),
+    st.lists(st.booleans(), min_size=11, max_size=11),
+    st.integers(2, 5),
+)
+def test_round_trip(
+    tmp_path_factory: pytest.TempPathFactory,
+    photos: list[bytes],
+    first: list[bool],
+    protocol: int,
+) -> None:
+    # 22 pairs in 10 folds: 3, 3, 2, 2, ..., each with both kinds.
+    same = [answer for one in first for answer in (one, not one)]
+    same[:6] = [True, False, True, False, True, False]
+    folder = tmp_path_factory.mktemp("bin")
+    ours = folder / "ours.bin"
+    write_bin(ours, photos, same)
+    assert pickle.loads(ours.read_bytes()) == (photos, same)
+    theirs = write(folder, (photos, same), protocol)
+    arrays = [np.frombuffer(photo, np.uint8) for photo in photos]
+    as_arrays = folder / "arrays.bin"
+    as_arrays.write_bytes(pickle.dumps((arrays, same), protocol))
+    for path in (ours, theirs, as_arrays):
+        found = read_bin(path)
+        assert found.photos == photos
+        assert found.pairs.same.tolist() == same
+        assert found.pairs.left == [f"{place:06d}" for place in range(0, 44, 2)]
+        assert found.pairs.right == [f"{place:06d}" for place in range(1, 44, 2)]
+        assert np.bincount(found.pairs.fold).tolist() == [3, 3, 2, 2, 2, 2, 2, 2, 2, 2]
+
+
+def test_crops_come_back_as_they_were(tmp_path: Path) -> None:
+    for width in (96, 112):
+        photos = draw_photos(width=width)
+        write_bin(tmp_path / "set.bin", photos, SAME)
+        decoded = read_bin(tmp_path / "set.bin").decode()
+        crops = photos if width == 96 else photos[:, :, 8:104]
+        np.testing.assert_array_equal(decoded.crops, crops)
+        assert decoded.sources == [f"{place:06d}" for place in range(40)]
+        assert decoded.broken == {}
+
+
+def test_jpeg_is_read_in_rgb(tmp_path: Path) -> None:
+    photos = draw_photos()
+    path = write(tmp_path, ([encode(photo) for photo in photos], SAME))
+    crops = read_bin(path).decode().crops
+    wrong = np.abs(crops.astype(int) - photos[:, :, 8:104]).mean()
+    assert wrong < 4
+    assert wrong < np.abs(crops.astype(int)[..., ::-1] - photos[:, :, 8:104]).mean() / 4
+
+
+def test_grey_photos(tmp_path: Path) -> None:
+    grey = draw_photos()[..., 0]
+    encoded = [cv2.imencode(".png", photo)[1].tobytes() for photo in grey]
+    crops = read_bin(write(tmp_path, (encoded, SAME))).decode().crops
+    np.testing.assert_array_equal(crops, grey[:, :, 8:104, None].repeat(3, axis=3))
+
+
+def test_ranges(tmp_path: Path) -> None:
+    write_bin(tmp_path / "set.bin", draw_photos(), SAME)
+    found = read_bin(tmp_path / "set.bin")
+    whole, part = found.decode(), found.decode(13, 17)
+    np.testing.assert_array_equal(part.crops, whole.crops[13:17])
+    assert part.sources == whole.sources[13:17]
+    assert found.decode(40, 50).crops.shape == (0, 112, 96, 3)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"no image",
+        encode(draw_photos(1)[0])[:-100],
+        encode(draw_photos(1)[0])[:40],
+        encode(draw_photos(1)[0], ".png")[:-100],
+        b"GIF89a" + b"\0" * 100,
+    ],
+    ids=["empty", "no image", "cut JPEG", "cut header", "cut PNG", "another kind"],
+)
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_broken_photo_is_missing(
+    tmp_path: Path, broken: bytes, protocol: int
+) -> None:
+    photos = [encode(photo) for photo in draw_photos()]
+    whole = read_bin(write(tmp_path, (photos, SAME)))
+    photos[3] = broken
+    found = read_bin(write(tmp_path, (photos, SAME), protocol))
+    decoded = found.decode()
+    assert list(decoded.broken) == ["000003"]
+    assert "\n" not in decoded.broken["000003"]
+    assert len(decoded.crops) == 39
+    np.testing.assert_array_equal(
+        decoded.crops, np.delete(whole.decode().crops, 3, axis=0)
+    )
+    # No fold moves, and the pair is counted.
+    np.testing.assert_array_equal(found.pairs.fold, whole.pairs.fold)
+    embeddings = decoded.crops[:, ::16, ::16].reshape(39, -1).astype(np.float64)
+    evaluation = evaluate_pairs(embeddings, decoded.sources, found.pairs)
+    assert evaluation.missing == ["000003"]
+    assert np.flatnonzero(np.isneginf(evaluation.scores)).tolist() == [1]
+
+
+@pytest.mark.parametrize("size", [(112, 111), (96, 112), (224, 224), (111, 96)])
+def test_another_size_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None:
+    photos = [encode(photo) for photo in draw_photos()]
+    photos[7] = encode(np.zeros((*size, 3), dtype=np.uint8))
+    found = read_bin(write(tmp_path, (photos, SAME)))
+    says = rf"set\.bin photo 7: .* got {size[0]}x{size[1]}; align them first"
+    with pytest.raises(DataError, match=says):
+        found.decode()
+    assert len(found.decode(8).crops) == 32
+
+
+def test_a_giant_image_is_not_decoded(tmp_path: Path) -> None:
+    png = encode(np.zeros((112, 112, 3), dtype=np.uint8), ".png")
+    giant = png[:16] + (30_000).to_bytes(4, "big") * 2 + png[24:]
+    # The checksum of the header must fit, or it is a broken photo.
+    giant = giant[:29] + zlib.crc32(giant[12:29]).to_bytes(4, "big") + giant[33:]
+    path = write(tmp_path, ([giant] * 40, SAME))
+    with pytest.raises(DataError, match=r"photo 0: .* got 30000x30000"):
+        read_bin(path).decode()
+
+
+@given(st.integers(10, 300))
+def test_folds_are_those_of_kfold(num_pairs: int) -> None:
+    fold = consecutive_folds(num_pairs)
+    splits = KFold(n_splits=10, shuffle=False).split(np.zeros(num_pairs))
+    for index, (_, tested) in enumerate(splits):
+        assert np.flatnonzero(fold == index).tolist() == tested.tolist()
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (b"x", "bools, one for two photos, got bytes of 1"),
+        ([], "got list of 0"),
+        (([b"x"] * 2, [True], [True]), "got tuple of 3"),
+        ((b"x" * 40, SAME), "got bytes of 40"),
+        (([b"x"] * 40, True), "got bool"),
+        (([b"x"] * 39 + [[b"x"]], SAME), "photo 39: .* got list of 1"),
+        (([b"x"] * 39 + [True], SAME), "photo 39: .* got bool"),
+        (([b"x"] * 39 + ["x"], SAME), "photo 39: .* got str"),
+        (([b"x"] * 40, [*SAME[:-1], 1]), "pair 19: expected a bool, got int"),
+        (([b"x"] * 40, [*SAME[:-1], b"1"]), "pair 19: expected a bool, got bytes of 1"),
+        (([b"x"] * 40, [*SAME[:-1], None]), "pair 19: expected a bool, got NoneType"),
+    ],
+)
+def test_other_values(tmp_path: Path, value: object, says: str) -> None:
+    with pytest.raises(FileError, match=rf"set\.bin.*{says}"):
+        read_bin(write(tmp_path, value))
+
+
+@pytest.mark.parametrize(
+    ("num_photos", "same", "says"),
+    [
+        (39, SAME, "got 39 photos and 20 bools"),
+        (42, SAME, "got 42 photos and 20 bools"),
+        (0, [], "at least one pair"),
+        (40, [True] * 20, "fold 1 of 10 has 2 genuine and 0 impostor"),
+        (40, [True] * 10 + [False] * 10, "fold 1 of 10 has 2 genuine and 0 impostor"),
+        (18, [True, False] * 4 + [True], "fold 1 of 9 has 1 genuine and 0 impostor"),
+    ],
+)
+def test_lists_that_do_not_fit(
+    tmp_path: Path, num_photos: int, same: list[bool], says: str
+) -> None:
+    with pytest.raises(DataError, match=rf"set\.bin: .*{says}"):
+        read_bin(write(tmp_path, ([b"x"] * num_photos, same)))
+
+
+def test_an_array_that_was_never_filled(tmp_path: Path) -> None:
+    arrays = pickle.dumps(([np.frombuffer(b"x", np.uint8)] * 40, SAME), protocol=2)
+    path = tmp_path / "set.bin"
+    # Drop the state (from the mark to BUILD) of the array, which ends before "h\n".
+    begin = arrays.index(b"\x87R") + 4
+    end = arrays.index(b"tq", begin + 60)
+    end = arrays.index(b"b", end)
+    path.write_bytes(arrays[:begin] + arrays[end + 1 :])
+    with pytest.raises(FaceverError):
+        read_bin(path)
+
+
+class MakeFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_hostile_set_makes_nothing(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    for protocol in range(6):
+        for value in (
+            MakeFolder(made),
+            ([MakeFolder(made), b"x"] * 20, SAME),
+            ([b"x"] * 40, [*SAME[:-1], MakeFolder(made)]),
+            ([b"x"] * 40, SAME, MakeFolder(made)),
+        ):
+            with pytest.raises(FileError):
+                read_bin(write(tmp_path, value, protocol))
+            assert not made.exists()
+
+
+def changed(content: bytes) -> list[bytes]:
+    """Every byte changed in eleven ways, and every beginning of the content."""
+    masks = [1 << bit for bit in range(8)] + [0xFF, 0x55, 0xAA]
+    return [
+        content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]
+        for at in range(len(content))
+        for mask in masks
+    ] + [content[:at] for at in range(len(content))]
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_changed_bytes_are_errors_or_other_photos(
+    tmp_path: Path, arrays: bool, protocol: int
+) -> None:
+    photos: list[object] = [b"ab", b"cd"] * 20
+    if arrays:
+        photos = [np.frombuffer(b"ab", np.uint8), np.frombuffer(b"cd", np.uint8)] * 20
+    content = write(tmp_path, (photos, SAME), protocol).read_bytes()
+    path = tmp_path / "changed.bin"
+    outcomes = set()
+    for other in changed(content):
+        path.write_bytes(other)
+        try:
+            found = read_bin(path)
+        except FaceverError as error:
+            outcomes.add(str(path) in str(error) and "\n" not in str(error))
+        else:
+            assert len(found.photos) == 2 * len(found.pairs) == 40
+            assert all(isinstance(photo, bytes) for photo in found.photos)
+            assert len(found.decode(0, 2).broken) == 2
+            outcomes.add("read")
+    assert outcomes == {True, "read"}
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_changed_photos_are_broken_or_other_crops(kind: str) -> None:
+    photo = encode(np.full((112, 96, 3), 90, dtype=np.uint8), kind)
+    names = [str(place) for place in range(20)]
+    pairs = PairList(names, names, np.array(SAME), consecutive_folds(20))
+    outcomes = set()
+    for other in changed(photo):
+        try:
+            decoded = PairBin(Path("set.bin"), [other], pairs).decode()
+        except DataError as error:
+            outcomes.add("set.bin photo 0" in str(error))
+        else:
+            outcomes.add((len(decoded.crops), len(decoded.broken)))
+    assert outcomes == {True, (1, 0), (0, 1)}
+
+
+def test_sets_that_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "set.bin"
+    with pytest.raises(
+        DataError, match="two photos a pair, got 39 photos and 20 pairs"
+    ):
+        write_bin(path, [b"x"] * 39, SAME)
+    for shape in ((40, 112, 100, 3), (40, 96, 112, 3)):
+        with pytest.raises(DataError, match="photos of a pair set must be 112x112 or"):
+            write_bin(path, np.zeros(shape, dtype=np.uint8), SAME)
+    with pytest.raises(FileError, match="cannot write"):
+        write_bin(tmp_path, [b"x"] * 40, SAME)
+    assert list(tmp_path.iterdir()) == []
