@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io  # type: ignore[import-untyped]
+import scipy.io
 from jaxtyping import Float, Float32, Float64, Int64
 
 from facever.errors import DataError, FileError, ParameterError

@@ -7,6 +7,7 @@ bytes in protocol 2: they are signs that are compared here, never imported. Ever
 else ends the reading.
 """
 
+import os
 from enum import Enum
 from pathlib import Path
 
@@ -51,11 +52,17 @@ def read_plain_pickle(path: Path) -> object:
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            # Asked for more bytes than the file has, read would make room for them.
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise FileError(
+                    f"{path} is too large: {size} bytes, the limit is {MAX_FILE_BYTES}"
+                )
+            content = file.read(size)
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise FileError(f"{path} is too large: the limit is {MAX_FILE_BYTES} bytes")
     if not content.startswith(_BEGINNING):
         raise FileError(
             f"{path} is no pickle of protocol 2 or later; write it again with pickle's "

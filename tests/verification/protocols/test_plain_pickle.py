@@ -195,7 +195,7 @@ def test_the_name_is_told(read: Callable[[bytes], object]) -> None:
         FileError, match=r"byte 2: .* it names 'os\.system', which pickle"
     ):
         read(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
-    with pytest.raises(FileError, match=r"names 'os\.sys\\\\ntem\\\\x1b\[31m'"):
+    with pytest.raises(FileError, match=r"names 'os\.sys\\ntem\\x1b\[31m'"):
         read(b"\x80\x04\x8c\x02os\x8c\x0csys\ntem\x1b[31m\x93.")
 
 
@@ -337,7 +337,7 @@ def test_declared_sizes_allocate_nothing(
 
 def test_giant_places_of_kept_values(read: Callable[[bytes], object]) -> None:
     tracemalloc.start()
-    value = read(b"\x80\x02Nr\xff\xff\xff\xff0"[:-1] + b".")
+    value = read(b"\x80\x02Nr\xff\xff\xff\xff.")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert value is None
@@ -357,15 +357,17 @@ def test_a_text_is_not_made_into_bytes_again_and_again(
     read: Callable[[bytes], object],
 ) -> None:
     size = 2**20
-    begin = b"\x80\x02c_codecs\nencode\nq\x00X\x06\x00\x00\x00latin1q\x01"
-    begin += (
-        b"X" + struct.pack("<I", size) + b"a" * size + b"q\x02](h\x00h\x02h\x01\x86R"
-    )
-    once = read(begin[:-11] + b"h\x00h\x02h\x01\x86R\x86\x86\x86.")
-    assert once[1][1][1] == b"a" * size  # type: ignore[index]
+    encode = b"c_codecs\nencode\nq\x00"
+    kept = b"X" + struct.pack("<I", size) + b"a" * size + b"q\x01"
+    latin = b"X\x06\x00\x00\x00latin1q\x02"
+    again = b"h\x00h\x01h\x02\x86R"
+    begin = b"\x80\x02](" + encode + kept + latin + again
+    once = read(begin + b"e.")
+    assert isinstance(once, list)
+    assert once[-1] == b"a" * size
     tracemalloc.start()
     with pytest.raises(FileError, match="more bytes than the file has"):
-        read(begin + b"h\x00h\x02h\x01\x86R" * 1000 + b"e.")
+        read(begin + again * 1000 + b"e.")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * size
@@ -389,7 +391,7 @@ def test_too_large_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(plain_pickle, "MAX_FILE_BYTES", 10)
     path = tmp_path / "some.bin"
     path.write_bytes(pickle.dumps(b"0123456789"))
-    with pytest.raises(FileError, match="too large: the limit is 10 bytes"):
+    with pytest.raises(FileError, match="too large: 25 bytes, the limit is 10"):
         read_plain_pickle(path)
 
 
