@@ -7,19 +7,11 @@ from typing import Any
 
 from facever.files import whole_file
 from facever.stages.features import Inputs, all_sources, find_features, sha256
-from facever.verification.blufr import (
-    BlufrEvaluation,
-    draw_blufr_trials,
-    evaluate_blufr,
-    read_blufr_trials,
-)
+from facever.verification.blufr import BlufrEvaluation, evaluate_blufr
+from facever.verification.blufr_trials import draw_blufr_trials, read_blufr_trials
 from facever.verification.figures import save_cmc
-from facever.verification.identification import (
-    Identification,
-    IdentityList,
-    evaluate_identification,
-    read_identity_list,
-)
+from facever.verification.identification import Identification, evaluate_identification
+from facever.verification.identity_list import IdentityList, read_identity_list
 
 NUMBERS_FILE = "identification.json"
 PICTURE_FILE = "cmc.png"

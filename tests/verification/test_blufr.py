@@ -13,18 +13,17 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
 from facever.errors import DataError, FileError, ParameterError
-from facever.verification import blufr
-from facever.verification.blufr import (
+from facever.verification import all_pairs
+from facever.verification.all_pairs import all_pairs_tar_at_far
+from facever.verification.blufr import evaluate_blufr, evaluate_blufr_trial
+from facever.verification.blufr_trials import (
     BlufrTrial,
     BlufrTrials,
-    all_pairs_tar_at_far,
     draw_blufr_trials,
-    evaluate_blufr,
-    evaluate_blufr_trial,
     read_blufr_trials,
 )
 from facever.verification.embeddings_file import read_embeddings
-from facever.verification.identification import IdentityList
+from facever.verification.identity_list import IdentityList
 
 # Of these vectors every cosine is a multiple of 1/2, exact in float32, with many ties.
 CORNERS = list(product([-1.0, 1.0], repeat=4))
@@ -52,7 +51,7 @@ def test_all_pairs_are_those_of_loops(photos, target: float, block: int) -> None
     embeddings = np.array([photos[i][1] for i in present]).reshape(-1, 4)
 
     def answer() -> Any:
-        with mock.patch.object(blufr, "_BLOCK_SCORES", block):
+        with mock.patch.object(all_pairs, "_BLOCK_SCORES", block):
             return all_pairs_tar_at_far(
                 embeddings, [images[i] for i in present], names, target
             )
@@ -109,7 +108,7 @@ def test_all_pairs_agree_with_scikit_learn(
         (units @ units.T)[first, second],
         drop_intermediate=False,
     )
-    monkeypatch.setattr(blufr, "_BLOCK_SCORES", block)
+    monkeypatch.setattr(all_pairs, "_BLOCK_SCORES", block)
     for target in (1e-3, 0.01, 0.2, 0.8):
         point = all_pairs_tar_at_far(embeddings, photos.images, photos, target)
         place = np.flatnonzero(far <= target)[-1]
@@ -155,7 +154,7 @@ def test_the_order_changes_nothing(random, block: int) -> None:
     shuffled = IdentityList(
         [photos.images[i] for i in order], [photos.identities[i] for i in order]
     )
-    with mock.patch.object(blufr, "_BLOCK_SCORES", block):
+    with mock.patch.object(all_pairs, "_BLOCK_SCORES", block):
         one = all_pairs_tar_at_far(vectors, photos.images, photos, 0.1)
         other = all_pairs_tar_at_far(vectors, photos.images, shuffled, 0.1)
     assert one == other

@@ -15,12 +15,8 @@ from sklearn.metrics import top_k_accuracy_score
 from facever.errors import DataError, FileError, ParameterError
 from facever.verification import identification
 from facever.verification.embeddings_file import read_embeddings
-from facever.verification.identification import (
-    Identification,
-    IdentityList,
-    evaluate_identification,
-    read_identity_list,
-)
+from facever.verification.identification import Identification, evaluate_identification
+from facever.verification.identity_list import IdentityList, read_identity_list
 
 # Of these vectors every cosine is a multiple of 1/2, exact in float32, with many ties.
 CORNERS = list(product([-1.0, 1.0], repeat=4))

@@ -1,0 +1,139 @@
+"""Lists of photos and who is on them, and the embeddings of the photos."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from facever.errors import DataError, FileError
+from facever.verification.protocols import photo_key
+
+
+@dataclass(frozen=True)
+class IdentityList:
+    """Photos and who is in them: a gallery, or probes.
+
+    Attributes:
+        images: Source of each photo, such as ``"A_B/A_B_0001.jpg"``.
+        identities: Who is in each.
+
+    Raises:
+        DataError: If the lengths differ, there is no photo, or one is listed twice.
+    """
+
+    images: list[str]
+    identities: list[str]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.identities) or not self.images:
+            raise DataError(
+                "a gallery or probe list must hold at least one photo, and as many "
+                f"identities as photos; got {len(self.images)} photos and "
+                f"{len(self.identities)} identities"
+            )
+        row_of_key(self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_identity_list(path: Path) -> IdentityList:
+    """Read a gallery or probe list: CSV in UTF-8 with the header ``image,identity``.
+
+    Args:
+        path: The file. Blank lines are skipped.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If it is not of that form or a photo is listed twice.
+    """
+    expected = "expected CSV in UTF-8 with the header image,identity"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            rows = [(reader.line_num, [field.strip() for field in r]) for r in reader]
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}; {expected}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no list: {error}; {expected}") from None
+    rows = [(line, row) for line, row in rows if any(row)]
+    header = rows[0][1] if rows else []
+    if header != ["image", "identity"]:
+        raise DataError(f"{path} starts with {header}; {expected}")
+    for line, row in rows[1:]:
+        if len(row) != 2 or not all(row):
+            raise DataError(
+                f"{path} line {line}: expected an image and an identity, got {row}"
+            )
+    images, identities = [r[0] for _, r in rows[1:]], [r[1] for _, r in rows[1:]]
+    try:
+        return IdentityList(images, identities)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def find_rows(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    wanted: Sequence[str],
+) -> Int64[np.ndarray, " wanted"]:
+    """Row of each wanted photo's embedding, -1 where it has none.
+
+    Raises:
+        DataError: If ``images`` does not fit ``embeddings``, lists one twice, or holds
+            no wanted photo at all.
+    """
+    if len(embeddings) != len(images):
+        raise DataError(
+            "embeddings and images must have one length, got "
+            f"{len(embeddings)} embeddings and {len(images)} images"
+        )
+    row_of = row_of_key(images)
+    rows = np.array([row_of.get(photo_key(image), -1) for image in wanted], np.int64)
+    if not (rows >= 0).any():
+        raise DataError(
+            f"none of the {len(wanted)} photos of a list, such as {wanted[0]!r}, has "
+            f"an embedding; there are {len(images)}"
+            + (f", such as of {images[0]!r}" if images else "")
+        )
+    return rows
+
+
+def unit_rows(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    rows: Int64[np.ndarray, " rows"],
+) -> Float32[np.ndarray, "rows dim"]:
+    """These rows' embeddings, scaled to unit length.
+
+    Raises:
+        DataError: If one is not finite or all zero.
+    """
+    used = embeddings[rows]
+    lengths = np.sqrt(np.einsum("ij,ij->i", used, used, dtype=np.float64))
+    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if wrong.size:
+        raise DataError(
+            f"{wrong.size} embeddings hold NaN, infinity or nothing but zeros, the "
+            f"first is that of {images[rows[wrong[0]]]!r}; leave out photos without "
+            "an embedding, they are counted as missing"
+        )
+    units = np.empty(used.shape, np.float32)
+    np.divide(used, lengths[:, None], out=units, casting="same_kind")
+    return units
+
+
+def row_of_key(images: Sequence[str]) -> dict[str, int]:
+    """Row of each photo by its key; a DataError if one is listed twice."""
+    row_of: dict[str, int] = {}
+    for row, image in enumerate(images):
+        earlier = row_of.setdefault(photo_key(image), row)
+        if earlier != row:
+            raise DataError(
+                "each photo must be listed once (the extension does not count); rows "
+                f"{earlier + 1} and {row + 1} are {images[earlier]!r} and {image!r}"
+            )
+    return row_of
