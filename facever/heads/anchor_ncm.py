@@ -4,12 +4,11 @@ from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from facever.errors import ParameterError
 from facever.heads.anchors import AnchorKind, make_anchors
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import unit
+from facever.heads.classifier import cross_entropy, unit
 from facever.heads.distance import distance_logits
 
 

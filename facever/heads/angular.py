@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import unit, unit_weight_logits
+from facever.heads.classifier import cross_entropy, unit, unit_weight_logits
 
 # Bounds the slope 1 / sin(theta) of the angle near 0 and pi.
 _SMALLEST_SINE = 1e-3

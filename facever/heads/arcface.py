@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
 from facever.heads.classifier import (
-    cross_entropy_with_target,
+    cross_entropy,
     unit,
     unit_weight_logits,
 )
@@ -124,7 +124,7 @@ class ArcFace(Head):
         logits, target = unit_weight_logits(scaled, self.weight, labels)
         cosine = (target / self.scale).clamp(-1, 1)
         target = self.scale * add_angle(cosine, self.margin, self.gradient)
-        loss = cross_entropy_with_target(logits, labels, target)
+        loss = cross_entropy(logits, labels, target)
         return HeadOutput(loss, logits.detach())
 
 

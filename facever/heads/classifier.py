@@ -61,17 +61,17 @@ def unit_weight_logits(
     return _UnitWeightLogits.apply(embeddings, weight, labels)  # type: ignore[no-any-return]
 
 
-def cross_entropy_with_target(
+def cross_entropy(
     logits: Float[Tensor, "batch classes"],
     labels: Int[Tensor, " batch"],
-    target: Float[Tensor, " batch"],
+    target: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of logits in which ``target`` replaces the own class's.
+    """Mean cross-entropy, with one matrix less in its backward than torch's.
 
     Args:
-        logits: Of every class; the own class's are not used.
+        logits: Of every class.
         labels: Class index in [0, classes).
-        target: The own class's logits.
+        target: Replaces the own class's logits, which are not used then.
 
     Returns:
         The loss, at least 0.
@@ -130,10 +130,15 @@ class _UnitWeightLogits(torch.autograd.Function):
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, target: Tensor | None
+    ) -> Tensor:
         own = labels[:, None]
-        logarithms = logits.scatter(1, own, target[:, None]).log_softmax(dim=1)
+        if target is not None:
+            logits = logits.scatter(1, own, target[:, None])
+        logarithms = logits.log_softmax(dim=1)
         ctx.save_for_backward(logarithms, labels)
+        ctx.has_target = target is not None
         return -logarithms.gather(1, own).mean()
 
     @staticmethod
@@ -141,8 +146,9 @@ class _CrossEntropy(torch.autograd.Function):
         logarithms, labels = ctx.saved_tensors
         own = labels[:, None]
         factor = gradients[0] / len(labels)
-        by_logits = logarithms.exp()
-        by_target = torch.expm1(logarithms.gather(1, own)[:, 0]) * factor
-        by_logits *= factor
-        by_logits.scatter_(1, own, 0.0)
-        return by_logits, None, by_target
+        # p - 1 of the own class without the rounding of 1 - (1 - p).
+        by_own = torch.expm1(logarithms.gather(1, own)) * factor
+        by_logits = logarithms.exp().mul_(factor)
+        if ctx.has_target:
+            return by_logits.scatter_(1, own, 0.0), None, by_own[:, 0]
+        return by_logits.scatter_(1, own, by_own), None, None

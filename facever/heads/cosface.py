@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
 from facever.heads.classifier import (
-    cross_entropy_with_target,
+    cross_entropy,
     unit,
     unit_weight_logits,
 )
@@ -83,7 +83,7 @@ class CosFace(Head):
         scaled = self.scale * unit(embeddings)
         logits, target = unit_weight_logits(scaled, self.weight, labels)
         target = target - self.scale * self.margin
-        loss = cross_entropy_with_target(logits, labels, target)
+        loss = cross_entropy(logits, labels, target)
         return HeadOutput(loss, logits.detach())
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy_with_target
+from facever.heads.classifier import cross_entropy
 from facever.heads.distance import distance_logits
 
 
@@ -45,5 +45,5 @@ class EuclideanMargin(Head):
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""
         logits, target = distance_logits(embeddings, self.weight, labels)
-        loss = cross_entropy_with_target(logits, labels, target - self.margin)
+        loss = cross_entropy(logits, labels, target - self.margin)
         return HeadOutput(loss, logits.detach())

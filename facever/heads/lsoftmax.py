@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from facever.heads.annealing import PUBLISHED, Annealing
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy_with_target, linear_logits
+from facever.heads.classifier import cross_entropy, linear_logits
 from facever.heads.multiple_angle import blend, check_multiple
 
 
@@ -60,5 +60,5 @@ class LSoftmax(Head):
         if self.training:
             self.step += 1
         target = blend(target, lengths, self.margin, constant)
-        loss = cross_entropy_with_target(logits, labels, target)
+        loss = cross_entropy(logits, labels, target)
         return HeadOutput(loss, logits.detach(), {"lambda": constant})

@@ -5,11 +5,11 @@ import math
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import unit, unit_weight_logits
+from facever.heads.classifier import cross_entropy, unit, unit_weight_logits
 
 
 class Softmax(Head):

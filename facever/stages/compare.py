@@ -34,17 +34,25 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
         Evaluations by the name of their report's folder.
 
     Raises:
-        ParameterError: If there are fewer than two, or two of one name.
+        ParameterError: If there are fewer than two, one is given twice, or ``out`` is
+            the folder of one.
         FaceverError: If a report cannot be read, or they are not of the same pairs.
     """
     if len(reports) < 2:
         raise ParameterError(f"compare needs at least 2 reports, got {len(reports)}")
-    folders = [path if path.is_dir() else path.parent for path in reports]
-    names = [folder.resolve().name for folder in folders]
+    folders = [path.parent if path.name == JSON_FILE else path for path in reports]
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
+        given = ", ".join(map(str, reports))
+        raise ParameterError(f"compare needs different reports, got {given}")
+    if out.resolve() in places:
+        raise ParameterError(
+            f"out must be another folder than those of the reports, got {out}, whose "
+            "report would be replaced"
+        )
+    names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    if len(set(names)) < len(names):
-        raise ParameterError(f"compare needs different reports, got {', '.join(names)}")
     evaluations = {
         name: _read(folder) for name, folder in zip(names, folders, strict=True)
     }
@@ -135,21 +143,24 @@ def _read(folder: Path) -> Evaluation:
             f"cannot read {error.filename}: {error.strerror}; give the folder of a "
             "report, with report.json and scores.csv"
         ) from None
-    except ValueError:
-        raise DataError(f"{folder / JSON_FILE} is not the json of a report") from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(
+            f"{folder} has a damaged {JSON_FILE} or {SCORES_FILE} ({error}); evaluate "
+            "again"
+        ) from None
     try:
         model = numbers["models"][0]
         rows = [row for row in rows if row["model"] == model["name"]]
         pairs = PairList(
             [row["left"] for row in rows],
             [row["right"] for row in rows],
-            np.array([row["same"] == "1" for row in rows]),
+            np.array([row["same"] == "1" for row in rows], dtype=np.bool_),
             np.array([int(row["fold"]) - 1 for row in rows], dtype=np.int64),
         )
         scores = np.array([float(row["score"] or "-inf") for row in rows])
         thresholds = np.array([float(fold["threshold"]) for fold in model["folds"]])
         missing = model["missing"]
-        return judged_scores(
+        evaluation = judged_scores(
             scores,
             thresholds,
             pairs,
@@ -158,8 +169,13 @@ def _read(folder: Path) -> Evaluation:
             missing["rule"],
             model["pca_components"],
         )
+        # Quotients of counts, which are the same on every machine.
+        found = [*evaluation.accuracies.tolist(), evaluation.auc]
+        if found != [*(fold["accuracy"] for fold in model["folds"]), model["auc"]]:
+            raise DataError(f"{SCORES_FILE} gives other numbers than {JSON_FILE}")
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise DataError(
             f"{folder} is not a whole report of this version of facever ({error}); "
             "evaluate again"
         ) from None
+    return evaluation

@@ -117,7 +117,8 @@ def find_features(
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     if inputs.photos:
         store = _align_named(inputs.photos, out / CROPS_FOLDER, named, face)
-    assert store
+    # A store in which no photo has a face is empty, and so is false.
+    assert store is not None
     return _embed_named(embedder, inputs.model, store, named)
 
 
@@ -172,7 +173,7 @@ def _read(path: Path, store: CropStore | None) -> Features:
     }
     if file.model_fingerprint:
         settings["model_fingerprint"] = file.model_fingerprint
-    pictures = _pictures(store) if store else None
+    pictures = None if store is None else _pictures(store)
     return Features(file.embeddings, file.images, settings, {}, pictures)
 
 

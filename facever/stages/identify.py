@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from facever.errors import ParameterError
 from facever.files import whole_file
 from facever.stages.features import Inputs, all_sources, find_features, sha256
 from facever.verification.blufr import BlufrEvaluation, evaluate_blufr
@@ -87,15 +88,18 @@ def blufr(
             folders the people.
         trials: The official ``blufr_lfw_config.mat``; without it trials of the
             published sizes are drawn, whose numbers do not stand beside published ones.
-        seed: Of drawn trials.
+        seed: Of drawn trials, from 0.
 
     Returns:
         All numbers.
 
     Raises:
+        ParameterError: If ``seed`` is below 0.
         FaceverError: If an input is missing, damaged or does not fit the others.
     """
     inputs.check()
+    if seed < 0:
+        raise ParameterError(f"seed must be at least 0, got {seed}")
     images = all_sources(inputs)
     people = [image.rpartition("/")[0] for image in images]
     chosen = (
@@ -105,6 +109,7 @@ def blufr(
     )
     features = find_features(inputs, images, out, face="center")
     found = evaluate_blufr(features.embeddings, features.images, chosen)
+    missing = sorted({photo for result in found.results for photo in result.missing})
     numbers = {
         "trials": found.origin,
         **features.settings,
@@ -113,6 +118,7 @@ def blufr(
         "verification_rates": found.verification_rates.tolist(),
         "identification_rates": found.identification_rates.tolist(),
         "rule": "mean minus standard deviation over the trials",
+        "missing": missing,
     }
     _write(out / BLUFR_FILE, numbers)
     print(
@@ -120,6 +126,8 @@ def blufr(
         f"{found.reported_verification:.2%}, rank-1 identification rate at FPIR 1 % "
         f"{found.reported_identification:.2%} (mean minus standard deviation)"
     )
+    if missing:
+        print(f"missing: {len(missing)} photos")
     print(f"numbers: {out / BLUFR_FILE}")
     return found
 
