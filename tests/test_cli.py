@@ -36,6 +36,30 @@ def write_pairs(path: Path, changes: dict[int, str] | None = None) -> Path:
     return path
 
 
+COLUMNS = "left,right,same,fold"
+FIRST_FOLD = ["P0/P0_0001.jpg,P0/P0_0002.jpg,1,1", "P0/P0_0001.jpg,P1/P1_0001.jpg,0,1"]
+TABLES = {
+    "pairs.csv": [
+        COLUMNS,
+        *FIRST_FOLD,
+        "P1/P1_0001.jpg,P1/P1_0002.jpg,1,2",
+        "P0/P0_0002.jpg,P1/P1_0002.jpg,0,2",
+    ],
+    "half_a_row.csv": [COLUMNS, FIRST_FOLD[0], "P0/P0_0001.jpg,P1/P1_0001.jpg"],
+    "one_fold.csv": [COLUMNS, *FIRST_FOLD],
+    "itself.csv": [COLUMNS, "P0/P0_0001.jpg,P0/P0_0001.png,1,1"],
+    "splits.txt": [
+        *("1, 1, P0/0, P0/1, 1", "1, 2, P0/0, P1/0, 0"),
+        *("2, 1, P1/0, P1/1, 1", "2, 2, P0/1, P1/1, 0"),
+    ],
+    "half_a_split.txt": ["1, 1, P0/0, P0/1, 1", "1, 2, P0/0, 0"],
+    "gallery.csv": ["image,identity", "P0/P0_0001.jpg,P0", "P1/P1_0001.jpg,P1"],
+    "probes.csv": ["image,identity", "P0/P0_0002.jpg,P0"],
+    "strangers.csv": ["image,identity", "P1/P1_0002.jpg,Eve"],
+    "nobody.csv": ["image,identity", "P0/P0_0002.jpg"],
+}
+
+
 @pytest.fixture(scope="module")
 def world(
     tmp_path_factory: pytest.TempPathFactory,
@@ -66,7 +90,7 @@ def world(
         "data": {"crops": str(folder / "crops")},
         "network": {"name": "resnet27", "width": 1 / 16, "embedding_size": 16},
         "batch_size": 3,
-        "schedule": {"steps": 3},
+        "schedule": {"steps": 3, "drops": []},
         "device": "cpu",
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(config))
@@ -89,6 +113,13 @@ def world(
     np.savez(folder / "uneven.npz", embeddings=embeddings, images=images[:3])
     boxed = np.array([_Trap(folder / "mark")], dtype=object)
     np.savez(folder / "pickle.npz", embeddings=boxed, images=images[:1])
+    for name, lines in TABLES.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    for name in ("report", "older"):
+        (folder / name).mkdir()
+        (folder / name / "scores.csv").write_text("model,fold,left,right,same,score\n")
+    (folder / "report" / "report.json").write_text('{"models": [')
+    (folder / "older" / "report.json").write_text('{"models": []}')
     return folder
 
 
@@ -263,6 +294,207 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
         "--pca-components 0",
         ["pca_components", "got 0"],
+    ),
+    "evaluate: three pairs files": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/a --pairs {w}/b "
+        "--pairs {w}/c --out {o}",
+        ["got 3 pairs files"],
+    ),
+    "evaluate: View 1 is View 2": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt "
+        "--pairs {w}/pairs.txt --out {o}",
+        ["{w}/pairs.txt line 1"],
+    ),
+    "evaluate: no such rule": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
+        "--protocol arcface",
+        ["insightface", "'arcface'"],
+    ),
+    "evaluate: whitened without a PCA": (
+        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
+        "--no-pca --whiten",
+        ["whiten needs a PCA"],
+    ),
+    "evaluate pairs: nothing to evaluate": (
+        "evaluate pairs --pairs {w}/pairs.csv --out {o}",
+        ["got none of them"],
+    ),
+    "evaluate pairs: no such list": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/no.csv --out {o}",
+        ["{w}/no.csv"],
+    ),
+    "evaluate pairs: LFW's pairs": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o}",
+        ["{w}/pairs.txt line 1", "left,right,same"],
+    ),
+    "evaluate pairs: a picture": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/wall.png --out {o}",
+        ["{w}/wall.png"],
+    ),
+    "evaluate pairs: half a row": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/half_a_row.csv --out {o}",
+        ["{w}/half_a_row.csv line 3", "got 2"],
+    ),
+    "evaluate pairs: a photo with itself": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/itself.csv --out {o}",
+        ["{w}/itself.csv line 2", "P0/P0_0001.jpg"],
+    ),
+    "evaluate pairs: one fold": (
+        "evaluate pairs --embeddings {w}/good.npz --pairs {w}/one_fold.csv --out {o}",
+        ["at least 2 folds", "got 1"],
+    ),
+    "evaluate pairs: every photo missing": (
+        "evaluate pairs --embeddings {w}/others.npz --pairs {w}/pairs.csv --out {o}",
+        ["'P0/P0_0001.jpg'"],
+    ),
+    "evaluate pairs: the model is missing": (
+        "evaluate pairs {w}/no.safetensors --crops {w}/crops --pairs {w}/pairs.csv "
+        "--out {o}",
+        ["{w}/no.safetensors"],
+    ),
+    "evaluate bin: no such set": (
+        "evaluate bin {w}/model.safetensors {w}/no.bin --out {o}",
+        ["{w}/no.bin"],
+    ),
+    "evaluate bin: a text": (
+        "evaluate bin {w}/model.safetensors {w}/text.txt --out {o}",
+        ["{w}/text.txt is no pickle"],
+    ),
+    "evaluate bin: a hostile pickle": (
+        "evaluate bin {w}/model.safetensors {w}/pickle.safetensors --out {o}",
+        ["{w}/pickle.safetensors byte"],
+    ),
+    "evaluate bin: no such model": (
+        "evaluate bin {w}/no.safetensors {w}/no.bin --out {o}",
+        ["{w}/no.safetensors"],
+    ),
+    "evaluate ytf: no such splits": (
+        "evaluate ytf {w}/model.safetensors --photos {w} --splits {w}/no.txt --out {o}",
+        ["{w}/no.txt"],
+    ),
+    "evaluate ytf: half a split": (
+        "evaluate ytf {w}/model.safetensors --photos {w} --out {o} "
+        "--splits {w}/half_a_split.txt",
+        ["{w}/half_a_split.txt line 2", "got 4 fields"],
+    ),
+    "evaluate ytf: no frames": (
+        "evaluate ytf {w}/model.safetensors --photos {w} --splits {w}/splits.txt "
+        "--out {o}",
+        ["no frames in {w}", "{w}/P0/0"],
+    ),
+    "evaluate ytf: no such frame rule": (
+        "evaluate ytf {w}/model.safetensors --photos {w} --splits {w}/splits.txt "
+        "--out {o} --frames last:3",
+        ["first:N", "'last:3'"],
+    ),
+    "evaluate blufr: nothing to evaluate": (
+        "evaluate blufr --out {o}",
+        ["got none of them"],
+    ),
+    "evaluate blufr: no such embeddings": (
+        "evaluate blufr --embeddings {w}/no.npz --out {o}",
+        ["{w}/no.npz"],
+    ),
+    "evaluate blufr: too few people": (
+        "evaluate blufr --embeddings {w}/good.npz --out {o}",
+        ["1,000 with two photos", "of 2 people"],
+    ),
+    "evaluate blufr: a negative seed": (
+        "evaluate blufr --embeddings {w}/good.npz --out {o} --seed -1",
+        ["seed", "got -1"],
+    ),
+    "evaluate blufr: no such trials": (
+        "evaluate blufr --embeddings {w}/good.npz --out {o} --trials {w}/no.mat",
+        ["{w}/no.mat"],
+    ),
+    "evaluate blufr: trials are text": (
+        "evaluate blufr --embeddings {w}/good.npz --out {o} --trials {w}/text.txt",
+        ["{w}/text.txt is no MATLAB file"],
+    ),
+    "evaluate identify: no such gallery": (
+        "evaluate identify --embeddings {w}/good.npz --gallery {w}/no.csv "
+        "--probes {w}/probes.csv --out {o}",
+        ["{w}/no.csv"],
+    ),
+    "evaluate identify: probes are pairs": (
+        "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "
+        "--probes {w}/pairs.csv --out {o}",
+        ["{w}/pairs.csv", "image,identity"],
+    ),
+    "evaluate identify: whose photo": (
+        "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "
+        "--probes {w}/nobody.csv --out {o}",
+        ["{w}/nobody.csv line 2"],
+    ),
+    "evaluate identify: strangers alone": (
+        "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "
+        "--probes {w}/strangers.csv --out {o}",
+        ["needs a probe of somebody in the gallery", "'Eve'"],
+    ),
+    "evaluate identify: every photo missing": (
+        "evaluate identify --embeddings {w}/others.npz --gallery {w}/gallery.csv "
+        "--probes {w}/probes.csv --out {o}",
+        ["'P0/P0_0001.jpg'"],
+    ),
+    "evaluate identify: nothing to evaluate": (
+        "evaluate identify --gallery {w}/gallery.csv --probes {w}/probes.csv --out {o}",
+        ["got none of them"],
+    ),
+    "evaluate compare: one report": (
+        "evaluate compare {w}/report --out {o}",
+        ["at least 2 reports, got 1"],
+    ),
+    "evaluate compare: the same report": (
+        "evaluate compare {w}/report {w}/report/report.json --out {o}",
+        ["different reports", "{w}/report"],
+    ),
+    "evaluate compare: no such report": (
+        "evaluate compare {w}/nowhere {w}/report --out {o}",
+        ["{w}/nowhere/report.json"],
+    ),
+    "evaluate compare: no report in it": (
+        "evaluate compare {w}/empty {w}/report --out {o}",
+        ["{w}/empty/report.json"],
+    ),
+    "evaluate compare: another file": (
+        "evaluate compare {w}/text.txt {w}/report --out {o}",
+        ["{w}/text.txt"],
+    ),
+    "evaluate compare: damaged": (
+        "evaluate compare {w}/report {w}/older --out {o}",
+        ["{w}/report", "evaluate again"],
+    ),
+    "evaluate compare: of another version": (
+        "evaluate compare {w}/older {w}/report --out {o}",
+        ["{w}/older", "evaluate again"],
+    ),
+    "evaluate compare: over a report": (
+        "evaluate compare {w}/older {w}/report --out {w}/older",
+        ["{w}/older", "another folder"],
+    ),
+    "calibrate: no such model": (
+        "calibrate {w}/no.safetensors {w}/crops",
+        ["{w}/no.safetensors"],
+    ),
+    "calibrate: model is cut": (
+        "calibrate {w}/cut.safetensors {w}/crops",
+        ["{w}/cut.safetensors", "copy it again"],
+    ),
+    "calibrate: no such crops": (
+        "calibrate {w}/model.safetensors {w}/nowhere",
+        ["{w}/nowhere"],
+    ),
+    "calibrate: damaged crops": (
+        "calibrate {w}/model.safetensors {w}/damaged",
+        ["{w}/damaged/crops.npy"],
+    ),
+    "calibrate: one identity": (
+        "calibrate {w}/model.safetensors {w}/one_person",
+        ["at least 2 identities", "4 crops of 1 identities"],
+    ),
+    "calibrate: no rate": (
+        "calibrate {w}/model.safetensors {w}/crops --far 1",
+        ["far", "got 1"],
     ),
     "gallery add: no such model": (
         "gallery add {o} {w}/crops --model {w}/no.safetensors",
@@ -501,7 +733,7 @@ class TestUsage:
     def test_help_names_every_stage(self, command: Command) -> None:
         finished = command("--help")
         assert finished.code == 0
-        for stage in ("align", "train", "embed", "evaluate", "gallery"):
+        for stage in ("align", "train", "embed", "evaluate", "calibrate", "gallery"):
             assert stage in finished.out
 
     @pytest.mark.parametrize(
@@ -510,7 +742,14 @@ class TestUsage:
             "align",
             "train",
             "embed",
+            "calibrate",
             "evaluate lfw",
+            "evaluate pairs",
+            "evaluate bin",
+            "evaluate ytf",
+            "evaluate blufr",
+            "evaluate identify",
+            "evaluate compare",
             "gallery add",
             "gallery search",
             "gallery list",
@@ -536,6 +775,14 @@ class TestUsage:
             "align a b --face prettiest",
             "evaluate ytf",
             "evaluate lfw --out x",
+            "evaluate lfw --out x --pairs p --measure manhattan",
+            "evaluate pairs --out x --pairs p --missing skip",
+            "evaluate bin m --out x",
+            "evaluate ytf m --photos p --splits s --out x --pool median",
+            "evaluate identify --gallery g --out x",
+            "evaluate compare --out x",
+            "calibrate m",
+            "calibrate m c --far few",
             "gallery search g p.jpg",
         ],
     )

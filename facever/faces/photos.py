@@ -71,14 +71,14 @@ def read_photo(
 
 def _read_file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        is_huge = path.stat().st_size > MAX_FILE_BYTES
+        content = b"" if is_huge else path.read_bytes()
     except OSError as error:
         raise PhotoError(f"cannot be opened: {error.strerror or error}") from None
+    if is_huge:
+        raise PhotoError(f"too large: the file has over {MAX_FILE_BYTES} bytes")
     if not content:
         raise PhotoError("empty file")
-    if len(content) > MAX_FILE_BYTES:
-        raise PhotoError(f"too large: the file has over {MAX_FILE_BYTES} bytes")
     return content
 
 

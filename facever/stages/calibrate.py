@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from facever.data.crops import CropStore
-from facever.errors import DataError
+from facever.errors import DataError, ParameterError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model, save_model
 from facever.models.hardware import Precision
@@ -39,9 +39,12 @@ def calibrate_model(
         The threshold and what it accepts.
 
     Raises:
+        ParameterError: If ``far`` is outside (0, 1).
         DataError: If the crops have too few impostor pairs for the rate.
         FaceverError: If the model or the crops cannot be used.
     """
+    if not 0 < far < 1:
+        raise ParameterError(f"far must be in (0, 1), got {far}")
     loaded = load_model(model)
     store = CropStore.open(crops)
     check_pairs(store.labels)

@@ -88,7 +88,7 @@ def histogram_svg(evaluation: Evaluation) -> str:
                 (x(tick), f"{tick:g}")
                 for tick in _nice_ticks(float(edges[0]), float(edges[-1]), 6)
             ],
-            "Score (cosine)",
+            "Score",
         ),
         _y_axis(
             [(y(tick), f"{tick:,g}") for tick in _nice_ticks(0.0, highest * 1.12, 4)],

@@ -23,6 +23,10 @@ from facever.verification.worst_errors import CropOf, worst_errors
 from facever.version import __version__
 
 Setting = str | int | float | None
+_MISSING = {
+    "reject": "is rejected, so it counts as an error where both photos show one person",
+    "lowest": "scores as the least similar pair does",
+}
 
 
 def render_page(
@@ -197,9 +201,9 @@ def _missing(evaluations: Mapping[str, Evaluation], reasons: Mapping[str, str]) 
         )
         parts.append(
             f"<p>{whose}{len(evaluation.missing):,} photos without an embedding, in "
-            f"{evaluation.num_missing_pairs:,} pairs. Such a pair stays in its fold, "
-            "scores lowest and is rejected, so it counts as an error where both photos "
-            "show one person.</p><details><summary>The photos</summary>"
+            f"{evaluation.num_missing_pairs:,} pairs. Such a pair stays in its fold "
+            f"and {_MISSING[evaluation.missing_rule]}.</p>"
+            "<details><summary>The photos</summary>"
             f'<ul class="missing">{items}</ul></details>'
         )
     return "".join(parts)

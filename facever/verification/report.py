@@ -107,7 +107,7 @@ def report_numbers(
     return {
         "title": title,
         "rule": "a pair is accepted when its score is greater than the threshold, "
-        "which is chosen on the other folds; a pair with a missing photo is rejected",
+        "which is chosen on the other folds",
         "settings": dict(settings),
         "pairs": {
             "num_pairs": len(pairs),

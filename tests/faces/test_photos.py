@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from facever.errors import PhotoError
+from facever.faces import photos
 from facever.faces.photos import _is_complete_jpeg, read_photo
 
 
@@ -262,6 +264,15 @@ def test_a_photo_that_would_expand_is_refused_by_its_header(tmp_path, side):
     path = tmp_path / "a.png"
     path.write_bytes(png_that_claims(side, side))
     with pytest.raises(PhotoError, match="too large"):
+        read_photo(path)
+
+
+def test_a_file_over_the_limit_is_not_even_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(11))
+    monkeypatch.setattr(photos, "MAX_FILE_BYTES", 10)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
+    with pytest.raises(PhotoError, match=r"^too large: the file has over 10 bytes"):
         read_photo(path)
 
 

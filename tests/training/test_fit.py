@@ -261,7 +261,7 @@ class Spy(Head):
         super().__init__(8, 4)
         self.seen: list[tuple[torch.dtype, bool]] = []
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+    def compute(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         autocast = torch.is_autocast_enabled("cpu")
         self.seen.append((embeddings.dtype, autocast))
         return HeadOutput(embeddings.square().mean())

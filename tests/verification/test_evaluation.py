@@ -21,29 +21,47 @@ both_ways = pytest.mark.parametrize("pca_components", [None, 3])
 seeds = st.integers(0, 10_000)
 
 
-def slow_scores(embeddings, images, pairs, fold, pca_components) -> np.ndarray:
-    """Cosine pair by pair, after scikit-learn's PCA of the other folds' photos."""
+def training_vectors(vectors, pairs, fold) -> np.ndarray:
+    """Of each photo that a pair of another fold names, once."""
+    names = {
+        name
+        for left, right, f in zip(pairs.left, pairs.right, pairs.fold, strict=True)
+        if f != fold
+        for name in (left, right)
+    }
+    return np.array([vectors[name] for name in sorted(names)])
+
+
+def slow_scores(
+    embeddings,
+    images,
+    pairs,
+    fold,
+    pca_components=None,
+    measure="cosine",
+    whiten=False,
+    subtract_mean=False,
+) -> np.ndarray:
+    """Scores pair by pair, after scikit-learn's PCA of the other folds' photos."""
     vectors = dict(zip(images, embeddings, strict=True))
     if pca_components is not None:
-        names = {
-            name
-            for left, right, f in zip(pairs.left, pairs.right, pairs.fold, strict=True)
-            if f != fold
-            for name in (left, right)
-        }
-        pca = PCA(pca_components, svd_solver="full")
-        pca.fit(np.array([vectors[name] for name in sorted(names)]))
+        pca = PCA(pca_components, whiten=whiten, svd_solver="full")
+        pca.fit(training_vectors(vectors, pairs, fold))
         vectors = {
             name: pca.transform(vector[None])[0] for name, vector in vectors.items()
         }
-    return np.array(
-        [
-            vectors[a]
-            @ vectors[b]
-            / (np.linalg.norm(vectors[a]) * np.linalg.norm(vectors[b]))
-            for a, b in zip(pairs.left, pairs.right, strict=True)
-        ]
-    )
+    elif subtract_mean:
+        mean = training_vectors(vectors, pairs, fold).mean(axis=0)
+        vectors = {name: vector - mean for name, vector in vectors.items()}
+    scores = []
+    for a, b in zip(pairs.left, pairs.right, strict=True):
+        first, second = vectors[a], vectors[b]
+        if measure == "euclidean":
+            scores.append(-(sum((first - second) ** 2) ** 0.5))
+        else:
+            lengths = np.linalg.norm(first) * np.linalg.norm(second)
+            scores.append(first @ second / lengths)
+    return np.array(scores)
 
 
 @both_ways
@@ -77,6 +95,62 @@ def test_all_numbers_against_a_slow_evaluation(draw, pca_components) -> None:
     assert result.num_missing_pairs == 0
     # The drawn people must be neither trivial nor hopeless, or this test says little.
     assert 0.6 < result.accuracy < 0.97
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"measure": "euclidean"},
+        {"subtract_mean": True},
+        {"subtract_mean": True, "measure": "euclidean"},
+        {"pca_components": 3, "measure": "euclidean"},
+        {"pca_components": 3, "whiten": True},
+        {"pca_components": 8, "whiten": True, "measure": "euclidean"},
+    ],
+    ids=str,
+)
+def test_options_against_a_slow_evaluation(draw, options) -> None:
+    embeddings, images, pairs = draw(seed=2)
+    result = evaluate_pairs(embeddings, images, pairs, **options)
+    differ = False
+    for fold in range(pairs.num_folds):
+        tested = pairs.fold == fold
+        scores = slow_scores(embeddings, images, pairs, fold, **options)
+        np.testing.assert_allclose(result.scores[tested], scores[tested], atol=1e-9)
+        threshold = best_threshold(scores[~tested], pairs.same[~tested])
+        assert result.thresholds[fold] == pytest.approx(threshold, abs=1e-9)
+        right = [
+            (score > threshold) == same
+            for score, same in zip(scores[tested], pairs.same[tested], strict=True)
+        ]
+        assert result.accuracies[fold] == pytest.approx(sum(right) / len(right))
+        differ |= not np.allclose(scores, slow_scores(embeddings, images, pairs, fold))
+    assert differ
+    assert result.pca_components == options.get("pca_components")
+    assert 0.6 < result.accuracy < 0.97
+
+
+def test_subtracting_the_mean_before_a_pca_changes_nothing(draw) -> None:
+    embeddings, images, pairs = draw(seed=3)
+    before = evaluate_pairs(embeddings, images, pairs, 3)
+    after = evaluate_pairs(embeddings, images, pairs, 3, subtract_mean=True)
+    np.testing.assert_array_equal(after.scores, before.scores)
+
+
+def test_a_distance_does_not_see_the_mean_and_a_cosine_does(draw) -> None:
+    embeddings, images, pairs = draw(seed=4)
+    for measure, same in (("euclidean", True), ("cosine", False)):
+        plain = evaluate_pairs(embeddings, images, pairs, measure=measure)
+        centred = evaluate_pairs(
+            embeddings, images, pairs, measure=measure, subtract_mean=True
+        )
+        assert np.allclose(plain.scores, centred.scores) == same
+
+
+def test_whitening_needs_a_pca(draw) -> None:
+    embeddings, images, pairs = draw()
+    with pytest.raises(ParameterError, match="whiten needs a PCA"):
+        evaluate_pairs(embeddings, images, pairs, whiten=True)
 
 
 def numbers(result: Evaluation) -> list[object]:
@@ -229,6 +303,90 @@ def test_a_missing_photo_never_shifts_a_fold(draw, pca_components) -> None:
         mine = pairs.fold == fold
         right = result.accepted[mine] == pairs.same[mine]
         assert result.accuracies[fold] == pytest.approx(right.sum() / 30)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"measure": "euclidean"},
+        {"subtract_mean": True},
+        {"pca_components": 3},
+        {"pca_components": 3, "whiten": True, "measure": "euclidean"},
+    ],
+    ids=str,
+)
+def test_by_lowest_a_missing_pair_scores_as_the_least_similar_one(
+    draw, options
+) -> None:
+    embeddings, images, pairs = draw(seed=10)
+    gone = pairs.left[0]
+    keep = [row for row, image in enumerate(images) if image != gone]
+    fewer = embeddings[keep], [images[row] for row in keep], pairs
+    rejected = evaluate_pairs(*fewer, **options)
+    result = evaluate_pairs(*fewer, missing_rule="lowest", **options)
+    affected = np.isneginf(rejected.scores)
+    assert affected.sum() == result.num_missing_pairs > 0
+    assert result.missing == rejected.missing == [gone]
+    assert (result.missing_rule, rejected.missing_rule) == ("lowest", "reject")
+    np.testing.assert_array_equal(result.scores[~affected], rejected.scores[~affected])
+    # Where a photo is missing its partner stands twice: it still trains the PCA.
+    stand_ins = dataclasses.replace(
+        pairs,
+        left=[
+            b if a == gone else a for a, b in zip(pairs.left, pairs.right, strict=True)
+        ],
+        right=[
+            a if b == gone else b for a, b in zip(pairs.left, pairs.right, strict=True)
+        ],
+    )
+    for fold in range(pairs.num_folds):
+        of_fold = slow_scores(*fewer[:2], stand_ins, fold, **options)
+        lowest = of_fold[~affected].min()
+        mine = affected & (pairs.fold == fold)
+        np.testing.assert_allclose(result.scores[mine], lowest, atol=1e-9)
+        filled = np.where(affected, lowest, of_fold)
+        training = pairs.fold != fold
+        threshold = best_threshold(filled[training], pairs.same[training])
+        assert result.thresholds[fold] == pytest.approx(threshold, abs=1e-9)
+
+
+def test_by_error_a_missing_photo_ends_the_evaluation(draw) -> None:
+    embeddings, images, pairs = draw(seed=10)
+    whole = evaluate_pairs(embeddings, images, pairs, missing_rule="error")
+    plain = evaluate_pairs(embeddings, images, pairs)
+    np.testing.assert_array_equal(whole.scores, plain.scores)
+    gone = {pairs.left[0], pairs.right[7]}
+    keep = [row for row, image in enumerate(images) if image not in gone]
+    for pca_components in (None, 3):
+        with pytest.raises(DataError, match="2 photos of the pairs") as caught:
+            evaluate_pairs(
+                embeddings[keep],
+                [images[row] for row in keep],
+                pairs,
+                pca_components,
+                missing_rule="error",
+            )
+        assert repr(min(gone)) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_rules_for_ready_scores_that_are_missing(draw) -> None:
+    _, _, pairs = draw(seed=11)
+    scores = np.linspace(-1, 1, len(pairs))[np.argsort(np.argsort(pairs.same))]
+    scores[[3, 40]] = -np.inf
+    least = scores[np.isfinite(scores)].min()
+    result = evaluate_scores(scores, pairs, ["A/1"], missing_rule="lowest")
+    assert result.scores[[3, 40]].tolist() == [least, least]
+    assert result.num_missing_pairs == 2
+    assert result.missing == ["A/1"]
+    by_hand = evaluate_scores(np.where(np.isneginf(scores), least, scores), pairs)
+    assert numbers(result) == numbers(by_hand)
+    assert by_hand.num_missing_pairs == 0
+    with pytest.raises(DataError, match="2 pairs have no score"):
+        evaluate_scores(scores, pairs, ["A/1"], missing_rule="error")
+    with pytest.raises(DataError, match="at least one training pair with a score"):
+        evaluate_scores(np.full(len(pairs), -np.inf), pairs, missing_rule="lowest")
 
 
 def test_missing_genuine_pairs_cost_accuracy_and_missing_impostors_do_not(draw) -> None:

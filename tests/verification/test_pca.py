@@ -51,6 +51,54 @@ def test_each_fold_is_scikit_learns_pca_of_the_other_folds(
         np.testing.assert_allclose(projection(vectors) * signs, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("num_components", [1, 3, 8])
+def test_whitening_is_scikit_learns(draw, num_components: int) -> None:
+    embeddings, images, pairs = draw(seed=5)
+    vectors, sources = used(embeddings, images, pairs)
+    home = home_folds(*places(sources, pairs), pairs.fold, len(sources))
+    found = fold_projections(vectors, home, pairs.num_folds, num_components, True)
+    for fold, projection in enumerate(found):
+        names = training_images(pairs, fold)
+        training = vectors[[sources.index(name) for name in names]]
+        oracle = PCA(num_components, whiten=True, svd_solver="full").fit(training)
+        signs = np.sign(np.sum(projection.components * oracle.components_.T, axis=0))
+        np.testing.assert_allclose(
+            projection(vectors) * signs, oracle.transform(vectors), atol=1e-9
+        )
+        # What whitening means: variance 1, and no covariance.
+        covariance = np.cov(projection(training), rowvar=False)
+        np.testing.assert_allclose(covariance, np.eye(num_components), atol=1e-9)
+
+
+def test_a_direction_without_variance_is_not_blown_up() -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 5))
+    vectors[:, 4] = 2 * vectors[:, 0]
+    home = np.arange(40) % 4
+    for projection in fold_projections(vectors, home, 4, 5, True):
+        coordinates = projection(vectors)
+        assert np.isfinite(coordinates).all()
+        np.testing.assert_allclose(coordinates[:, 4], 0, atol=1e-6)
+        np.testing.assert_allclose(coordinates[:, :4].std(axis=0), 1, atol=0.4)
+
+
+def test_without_components_only_the_other_folds_mean_is_subtracted(draw) -> None:
+    embeddings, images, pairs = draw(seed=6)
+    vectors, sources = used(embeddings, images, pairs)
+    home = home_folds(*places(sources, pairs), pairs.fold, len(sources))
+    found = list(fold_projections(vectors, home, pairs.num_folds, None))
+    assert len(found) == pairs.num_folds
+    for fold, projection in enumerate(found):
+        names = training_images(pairs, fold)
+        total = sum(vectors[sources.index(name)] for name in names)
+        np.testing.assert_allclose(projection.mean, total / len(names), atol=1e-12)
+        assert projection.components is None
+        expected = [vector - total / len(names) for vector in vectors]
+        np.testing.assert_allclose(projection(vectors), expected, atol=1e-12)
+    # Fewer training images than dimensions are enough for a mean.
+    few = fold_projections(vectors[:3], np.array([0, 1, 1]), 2, None)
+    np.testing.assert_allclose(next(few).mean, vectors[1:3].mean(axis=0))
+
+
 def test_the_tested_fold_does_not_move_its_pca(draw) -> None:
     embeddings, images, pairs = draw(seed=4)
     vectors, sources = used(embeddings, images, pairs)

@@ -79,7 +79,10 @@ def read_pair_csv(path: Path) -> PairList:
         raise DataError(f"{path} line {rows.line_num}: not CSV: {error}") from None
     truth = np.array(same, dtype=np.bool_)
     folds = np.array(fold, dtype=np.int64) if "fold" in columns else deal_folds(truth)
-    return PairList(left, right, truth, folds)
+    try:
+        return PairList(left, right, truth, folds)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def deal_folds(

@@ -71,11 +71,11 @@ class SeenPairs:
         Raises:
             DataError: If the pair was noted before.
         """
-        place = path, number
-        earlier = self._places.setdefault(frozenset((first, second)), place)
-        if earlier != place:
+        pair = frozenset((first, second))
+        if earlier := self._places.get(pair):
             file = "" if earlier[0] == path else f" of {earlier[0]}"
             raise DataError(
                 f"{path} line {number}: expected a new pair, got the pair of line "
                 f"{earlier[1]}{file} again: {first} and {second}"
             )
+        self._places[pair] = path, number

@@ -114,11 +114,20 @@ def test_ranges(tmp_path: Path) -> None:
         b"",
         b"no image",
         encode(draw_photos(1)[0])[:-100],
+        encode(draw_photos(1)[0])[:-2],
         encode(draw_photos(1)[0])[:40],
         encode(draw_photos(1)[0], ".png")[:-100],
         b"GIF89a" + b"\0" * 100,
     ],
-    ids=["empty", "no image", "cut JPEG", "cut header", "cut PNG", "another kind"],
+    ids=[
+        "empty",
+        "no image",
+        "cut JPEG",
+        "no end",
+        "cut header",
+        "cut PNG",
+        "another kind",
+    ],
 )
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_broken_photo_is_missing(
@@ -141,6 +150,16 @@ def test_a_broken_photo_is_missing(
     evaluation = evaluate_pairs(embeddings, decoded.sources, found.pairs)
     assert evaluation.missing == ["000003"]
     assert np.flatnonzero(np.isneginf(evaluation.scores)).tolist() == [1]
+
+
+def test_a_cut_photo_that_opencv_fills_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = np.full((112, 112, 3), 128, dtype=np.uint8)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: grey)
+    photo = encode(draw_photos(1)[0])
+    found = read_bin(write(tmp_path, ([photo, photo[:-100]] * 20, SAME)))
+    assert found.decode(0, 2).broken == {"000001": "truncated"}
 
 
 @pytest.mark.parametrize("size", [(112, 111), (96, 112), (224, 224), (111, 96)])

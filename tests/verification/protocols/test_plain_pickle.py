@@ -46,6 +46,24 @@ def test_plain_values_read_as_pickle_reads_them(
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_what_describes_arrays(read: Callable[[bytes], object], protocol: int) -> None:
+    value = [
+        0,
+        255,
+        256,
+        65_536,
+        -1,
+        -(2**31),
+        2**31,
+        -(2**70),
+        None,
+        "|",
+        "\xe9\u20ac",
+    ]
+    assert read(pickle.dumps(value, protocol=protocol)) == value
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_long_lists_and_large_bytes(
     read: Callable[[bytes], object], protocol: int
 ) -> None:
