@@ -254,14 +254,15 @@ def _find_rows(
             "embeddings and images must have one length, got "
             f"{len(embeddings)} embeddings and {len(images)} images"
         )
-    row_of_key: dict[str, int] = {}
-    for row, image in enumerate(images):
-        earlier = row_of_key.setdefault(photo_key(image), row)
-        if earlier != row:
-            raise DataError(
-                "each photo must have one embedding (the extension does not count); "
-                f"rows {earlier} and {row} are {images[earlier]!r} and {image!r}"
-            )
+    keys = list(map(photo_key, images))
+    row_of_key = dict(zip(keys, range(len(keys)), strict=True))
+    if len(row_of_key) < len(keys):
+        row = next(row for row, key in enumerate(keys) if key in keys[:row])
+        earlier = keys.index(keys[row])
+        raise DataError(
+            "each photo must have one embedding (the extension does not count); "
+            f"rows {earlier} and {row} are {images[earlier]!r} and {images[row]!r}"
+        )
     rows: dict[str, int] = {}
     missing: list[str] = []
     for source in pairs.sources:
