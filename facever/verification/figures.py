@@ -143,10 +143,11 @@ def save_roc(
     axes.set_ylabel("True accept rate")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    crowded = len(evaluations) > NUM_LINE_STYLES
-    axes.legend(
-        frameon=False, loc="lower right", fontsize="x-small" if crowded else "medium"
-    )
+    if len(evaluations) > NUM_LINE_STYLES:  # Too many to lie over the curves.
+        figure.legend(frameon=False, loc="outside right upper", fontsize="small")
+        figure.set_size_inches(9.5, 4.6)
+    else:
+        axes.legend(frameon=False, loc="lower right")
     # Without a date, and with names that are not drawn at random, the same numbers give
     # the same file.
     metadata = {"Date": None} if kind == "svg" else {}
