@@ -1,5 +1,6 @@
 """What every head takes and gives back."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
@@ -25,7 +26,7 @@ class HeadOutput:
     parts: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """A loss over embeddings and labels, with parameters of its own.
 
     A subclass takes ``embedding_size`` and ``num_classes`` first and its options as
@@ -62,11 +63,11 @@ class Head(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.compute(at_least_float32(embeddings), labels)
 
+    @abstractmethod
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """What a subclass defines: the loss of a checked batch, float32 or float64."""
-        raise NotImplementedError
 
 
 class JointHead(nn.Module):
