@@ -188,7 +188,7 @@ class TurnsNaN(Head):
         self.weight = nn.Parameter(torch.ones(1, 8))
         self.steps = steps
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+    def compute(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         self.steps -= 1
         loss = (embeddings * self.weight).square().mean()
         return HeadOutput(loss * math.nan if self.steps < 0 else loss)
@@ -233,7 +233,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_never_saved(
         )
     assert isinstance(caught.value, FaceverError)
     assert "\n" not in str(caught.value)
-    assert state.step == stops_at
     assert f"step {stops_at} " in str(caught.value)
     assert steps == saved
 
