@@ -150,9 +150,14 @@ def test_the_optimiser_has_every_parameter_and_the_config_s_numbers() -> None:
     assert isinstance(optimiser, torch.optim.SGD)
     held = sum(len(group["params"]) for group in optimiser.param_groups)
     assert held == len([*network.parameters(), *joint.parameters()])
-    for group in optimiser.param_groups:
-        assert (group["lr"], group["momentum"], group["nesterov"]) == (0.3, 0.8, True)
-    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.01, 0.0]
+    assert [group["lr"] for group in optimiser.param_groups] == [0.3, 0.3, 0.3]
+    weights, free, centers = (
+        tuple(group[key] for key in ("momentum", "nesterov", "weight_decay"))
+        for group in optimiser.param_groups
+    )
+    assert weights == (0.8, True, 0.01)
+    assert free == (0.8, True, 0.0)
+    assert centers == (0.0, False, 0.0)
 
 
 def test_the_schedule_is_scaled_by_its_factor() -> None:

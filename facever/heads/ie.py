@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput, at_least_float32
+from facever.heads.centers import CenterUpdate, ClassCenters
 
 Denominator = Literal["eq6", "appendix"]
 # Keeps a learned or measured sigma2 positive.
@@ -17,7 +18,7 @@ _SMALLEST_SIGMA2 = 1e-4
 def ie_loss(
     embeddings: Float[Tensor, "batch dim"],
     labels: Int[Tensor, " batch"],
-    centers: Float[Tensor, "classes dim"],
+    means: Float[Tensor, "batch dim"],
     sigma2: Float[Tensor, ""],
     alpha: float,
     nearest: int | float,
@@ -34,7 +35,7 @@ def ie_loss(
     Args:
         embeddings: The features f.
         labels: Class index in [0, classes).
-        centers: One center mu a class.
+        means: The center mu_y of each embedding's class.
         sigma2: The variance, positive.
         alpha: The margin, at least 0.
         nearest: Q, the negatives kept: a count (int) or a share of the batch's other
@@ -51,7 +52,7 @@ def ie_loss(
     if nearest == 0:
         return (at_least_float32(embeddings) * 0).sum()
     features = at_least_float32(embeddings)
-    means = at_least_float32(centers)[labels]
+    means = at_least_float32(means)
     # Direct differences for the own center keep their digits where f is close to mu_y;
     # the expanded product is good enough for the far ones, and one matrix product.
     own_squares = (features - means).square().sum(dim=1)
@@ -83,7 +84,7 @@ def ie_loss(
 
 
 class IncludeExclude(Head):
-    """IE loss with centers and sigma2 moved by the gradient (Algorithm 1).
+    """IE loss, with a center a class and the variance around the centers.
 
     Meant beside softmax: ``softmax + weight * ie``, weight 0.05 on faces.
 
@@ -101,6 +102,10 @@ class IncludeExclude(Head):
             ``batch`` (the mean squared distance of the batch to its centers, below
             eq. 5, without gradient), or a fixed positive number.
         denominator: ``appendix`` or ``eq6``, see ``ie_loss``.
+        update: ``gradient`` leaves the centers to the optimiser (Algorithm 1): the
+            gradient (9) is divided by the batch and by sigma2, so they creep.
+            ``wen`` lets them follow the batches by Wen et al.'s rule, after the loss.
+        rate: Of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.
@@ -115,6 +120,8 @@ class IncludeExclude(Head):
         nearest: int | float = 0.2,
         sigma2: Literal["learned", "batch"] | float = "learned",
         denominator: Denominator = "appendix",
+        update: CenterUpdate = "gradient",
+        rate: float = 0.5,
     ) -> None:
         super().__init__(embedding_size, num_classes)
         if not alpha >= 0:
@@ -139,7 +146,7 @@ class IncludeExclude(Head):
         self.nearest = nearest
         self.sigma2 = sigma2
         self.denominator: Denominator = denominator
-        self.centers = nn.Parameter(torch.zeros(num_classes, embedding_size))
+        self.centers = ClassCenters(num_classes, embedding_size, update, rate)
         self.log_sigma2 = (
             nn.Parameter(torch.tensor(float(embedding_size)).log())
             if sigma2 == "learned"
@@ -150,24 +157,24 @@ class IncludeExclude(Head):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """The IE loss of the batch; the part ``sigma2`` shows the variance used."""
-        variance = self._variance(embeddings, labels)
+        means = self.centers(labels)
+        variance = self._variance(embeddings, means)
         loss = ie_loss(
             embeddings,
             labels,
-            self.centers,
+            means,
             variance,
             self.alpha,
             self.nearest,
             self.denominator,
         )
+        self.centers.follow(embeddings, labels)
         return HeadOutput(loss, parts={"sigma2": variance.detach()})
 
-    def _variance(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def _variance(self, embeddings: Tensor, means: Tensor) -> Tensor:
         if self.log_sigma2 is not None:
             return self.log_sigma2.exp().clamp_min(_SMALLEST_SIGMA2)
         if self.sigma2 == "batch":
-            features = at_least_float32(embeddings.detach())
-            offsets = features - self.centers.detach()[labels]
-            squares = offsets.square().sum() / max(1, len(labels) - 1)
-            return squares.clamp_min(_SMALLEST_SIGMA2)
-        return self.centers.new_tensor(float(self.sigma2))
+            squares = (embeddings - means).detach().square().sum()
+            return (squares / max(1, len(means) - 1)).clamp_min(_SMALLEST_SIGMA2)
+        return means.new_tensor(float(self.sigma2))

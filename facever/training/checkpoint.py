@@ -121,19 +121,25 @@ def _load(path: Path) -> Any:
 
 def parameter_groups(
     network: nn.Module, head: nn.Module, weight_decay: float
-) -> list[dict[str, list[Tensor] | float]]:
+) -> list[dict[str, Any]]:
     """Parameters for the optimiser: weights decay; biases, norms and centers do not.
 
     The centers of metric heads stand for means of embeddings, and sigma2 for a
-    variance: pulling them to 0 would bias them.
+    variance: pulling them to 0 would bias them. Centers move by plain gradient descent
+    (Algorithm 1 of the IE paper): momentum would move centers of classes that are not
+    in the batch, on outdated advice, and keep a row for each of them.
     """
     decaying: list[Tensor] = []
     free: list[Tensor] = []
+    centers: list[Tensor] = []
     for module in (network, head):
         for name, parameter in module.named_parameters():
-            is_weight = parameter.ndim >= 2 and not name.endswith("centers")
-            (decaying if is_weight else free).append(parameter)
+            if name.endswith("centers.vectors"):
+                centers.append(parameter)
+            else:
+                (decaying if parameter.ndim >= 2 else free).append(parameter)
     return [
         {"params": decaying, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},
+        {"params": centers, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
     ]

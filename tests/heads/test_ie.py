@@ -59,7 +59,7 @@ def measure(
     embeddings: np.ndarray, labels: np.ndarray, centers: np.ndarray, **options: Any
 ) -> float:
     head = IncludeExclude(DIM, CLASSES, **options).double()
-    head.centers.data.copy_(torch.from_numpy(centers))
+    head.centers.vectors.data.copy_(torch.from_numpy(centers))
     return float(head(torch.from_numpy(embeddings), torch.from_numpy(labels)).loss)
 
 
@@ -146,7 +146,8 @@ def test_autograd_gives_the_printed_gradients(q: int) -> None:
     features = torch.from_numpy(embeddings).requires_grad_()
     means = torch.from_numpy(centers).requires_grad_()
     variance = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
-    ie_loss(features, torch.from_numpy(labels), means, variance, 0.1, q).backward()
+    classes = torch.from_numpy(labels)
+    ie_loss(features, classes, means[classes], variance, 0.1, q).backward()
     expected = printed_gradients(embeddings, labels, centers, 0.8, 0.1, q)
     assert np.abs(expected[0]).sum(axis=1).min() == 0, "some sample is past the hinge"
     for values, printed in zip((features, means, variance), expected, strict=True):
@@ -163,7 +164,7 @@ def test_without_negatives_the_loss_is_zero(
     labels: list[int], nearest: int | float, sigma2: Any
 ) -> None:
     head = IncludeExclude(DIM, CLASSES, nearest=nearest, sigma2=sigma2)
-    torch.nn.init.normal_(head.centers)
+    torch.nn.init.normal_(head.centers.vectors)
     features = torch.randn(4, DIM, requires_grad=True)
     loss = head(features, torch.tensor(labels)).loss
     loss.backward()
@@ -183,7 +184,7 @@ def test_nearest_as_a_whole_number_is_a_count_and_as_a_float_a_share() -> None:
 def head_with(batch: tuple[np.ndarray, ...], sigma2: Any) -> tuple[Any, Tensor, Tensor]:
     embeddings, labels, centers = batch
     head = IncludeExclude(DIM, CLASSES, sigma2=sigma2).double()
-    head.centers.data.copy_(torch.from_numpy(centers))
+    head.centers.vectors.data.copy_(torch.from_numpy(centers))
     return head, torch.from_numpy(embeddings), torch.from_numpy(labels)
 
 
@@ -202,8 +203,8 @@ def test_sigma2_of_the_batch_is_the_definition_under_equation_5() -> None:
     expected.loss.backward()
     # Detached: the gradient is that of a constant of the same value.
     np.testing.assert_allclose(features.grad, constant.grad, atol=1e-12)
-    means = head.centers.grad, fixed.centers.grad
-    np.testing.assert_allclose(*means, atol=1e-12)
+    ours, theirs = (each.centers.vectors.grad.to_dense() for each in (head, fixed))
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
 
 
 def test_learned_sigma2_follows_its_gradient_and_stays_positive() -> None:
@@ -228,9 +229,30 @@ def test_fixed_sigma2_is_no_parameter() -> None:
         for sigma2 in ("learned", "batch", 0.5)
     }
     assert names == {
-        "learned": {"centers", "log_sigma2"},
-        "batch": {"centers"},
-        "0.5": {"centers"},
+        "learned": {"centers.vectors", "log_sigma2"},
+        "batch": {"centers.vectors"},
+        "0.5": {"centers.vectors"},
     }
     head, features, labels = head_with(draw(), 0.5)
     assert float(head(features, labels).parts["sigma2"]) == 0.5
+
+
+def test_wens_rule_moves_the_centers_after_the_loss_in_training_only() -> None:
+    embeddings, labels, centers = batch = draw()
+    head = IncludeExclude(DIM, CLASSES, sigma2=0.8, update="wen", rate=0.3).double()
+    head.centers.vectors.copy_(torch.from_numpy(centers))
+    inputs = torch.from_numpy(embeddings).requires_grad_(), torch.from_numpy(labels)
+    expected = measure(*batch, sigma2=0.8)
+    assert float(head.eval()(*inputs).loss) == pytest.approx(expected)
+    np.testing.assert_array_equal(head.centers.vectors, centers)
+    loss = head.train()(*inputs).loss
+    assert float(loss) == pytest.approx(expected), "with the centers before the step"
+    to_features, _, _ = printed_gradients(*batch, 0.8, 0.1, 1)
+    loss.backward()
+    np.testing.assert_allclose(inputs[0].grad, to_features, atol=1e-12)
+    moved = centers.copy()
+    for j in set(labels.tolist()):
+        mine = embeddings[labels == j]
+        moved[j] += 0.3 * (mine - centers[j]).sum(axis=0) / (1 + len(mine))
+    np.testing.assert_allclose(head.centers.vectors, moved)
+    assert list(head.parameters()) == []

@@ -226,7 +226,7 @@ def test_only_the_final_name_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
-def test_only_weights_decay(tiny: SimpleNamespace) -> None:
+def test_only_weights_decay_and_centers_take_plain_steps(tiny: SimpleNamespace) -> None:
     network = tiny.make_state().network
     heads = [
         ("softmax", HEADS["softmax"](8, 4), 1.0),
@@ -235,8 +235,10 @@ def test_only_weights_decay(tiny: SimpleNamespace) -> None:
         ("ie", HEADS["ie"](8, 4), 1.0),
     ]
     head = JointHead(heads)
-    decaying, free = parameter_groups(network, head, 0.3)
-    assert (decaying["weight_decay"], free["weight_decay"]) == (0.3, 0.0)
+    groups = parameter_groups(network, head, 0.3)
+    decaying, free, centers = groups
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0, 0.0]
+    assert centers["momentum"] == 0.0
     names = {
         id(parameter): name
         for module in (network, head)
@@ -244,13 +246,11 @@ def test_only_weights_decay(tiny: SimpleNamespace) -> None:
     }
     decay = {names[id(each)] for each in decaying["params"]}
     rest = {names[id(each)] for each in free["params"]}
-    assert len(decay) + len(rest) == len(names) == len(decay | rest)
+    plain = {names[id(each)] for each in centers["params"]}
+    assert len(decay) + len(rest) + len(plain) == len(names)
+    assert len(decay | rest | plain) == len(names)
     # 27 convolutions, Fc5 and two classifiers.
     assert len(decay) == 30
     assert {"fc5.weight", "heads.softmax.weight", "heads.arcface.weight"} < decay
-    assert {
-        "heads.softmax.bias",
-        "heads.center.centers",
-        "heads.ie.centers",
-        "heads.ie.log_sigma2",
-    } < rest
+    assert {"heads.softmax.bias", "heads.ie.log_sigma2"} < rest
+    assert plain == {"heads.center.centers.vectors", "heads.ie.centers.vectors"}
