@@ -1,0 +1,183 @@
+"""What looks wrong in a set of face photos, from the embeddings alone.
+
+Every list is a suggestion with its score, for a person to look at. Thresholds come from
+the set itself: from the cosines between photos and the centers of *other* identities,
+of which a stated share (the false accept rate) may lie above.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+
+from facever.cleaning.alike import AlikePairs, find_alike
+from facever.cleaning.centers import (
+    IdentityCenters,
+    Strangers,
+    compare_with_strangers,
+    find_centers,
+)
+from facever.errors import DataError, ParameterError
+from facever.progress import Advance, ignore_progress
+
+
+@dataclass(frozen=True)
+class CleaningRules:
+    """Where suggestions begin.
+
+    Attributes:
+        duplicate: Two photos above this cosine are near-duplicates, in (0, 1).
+        outlier_far: A photo is an outlier unless its cosine to its own center is above
+            the threshold for this false accept rate, in (0, 1).
+        alike_far: Two identities are alike where the cosine of their centers is above
+            the threshold for this false accept rate, in (0, 1).
+    """
+
+    duplicate: float = 0.95
+    outlier_far: float = 1e-3
+    alike_far: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name in ("duplicate", "outlier_far", "alike_far"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ParameterError(f"{name} must be in (0, 1), got {value}")
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """Photos that do not look like the others of their identity, the worst first.
+
+    Attributes:
+        rows: Of the photos.
+        own_cosine: With the center of the identity's other photos.
+        nearest: The other identity whose center is nearest.
+        nearest_cosine: With that center.
+    """
+
+    rows: Int64[np.ndarray, " outliers"]
+    own_cosine: Float32[np.ndarray, " outliers"]
+    nearest: Int64[np.ndarray, " outliers"]
+    nearest_cosine: Float32[np.ndarray, " outliers"]
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """What ``inspect_set`` found.
+
+    Attributes:
+        duplicates: Pairs of photos.
+        outliers: Photos.
+        lookalikes: Pairs of identities, merge candidates.
+        outlier_threshold: The cosine that the rules led to.
+        alike_threshold: The same, for identities.
+    """
+
+    duplicates: AlikePairs
+    outliers: Outliers
+    lookalikes: AlikePairs
+    outlier_threshold: float
+    alike_threshold: float
+
+
+def inspect_set(
+    embeddings: Float[np.ndarray, "photos dim"],
+    labels: Int64[np.ndarray, " photos"],
+    rules: CleaningRules,
+    device: torch.device | str = "cpu",
+    advance: Advance = ignore_progress,
+) -> Suggestions:
+    """Find near-duplicates, outliers and look-alike identities of one set.
+
+    Args:
+        embeddings: Of each photo, of any length but zero.
+        labels: Identity of each photo; every number in [0, identities) has a photo.
+        rules: Where suggestions begin.
+        device: Where to compute.
+        advance: Progress, two units a photo.
+
+    Raises:
+        DataError: If an embedding is not finite or all zero, or there is one identity.
+    """
+    found = find_centers(embeddings, labels)
+    strangers = compare_with_strangers(found, device, advance)
+    outlier_threshold = strangers.threshold(rules.outlier_far)
+    alike_threshold = strangers.threshold(rules.alike_far)
+    return Suggestions(
+        duplicates=find_alike(
+            found.units, rules.duplicate, device=device, advance=advance
+        ),
+        outliers=_find_outliers(found, strangers, outlier_threshold),
+        lookalikes=find_alike(found.centers, alike_threshold, device=device),
+        outlier_threshold=outlier_threshold,
+        alike_threshold=alike_threshold,
+    )
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Identities of a training set that look like one of a test set.
+
+    Attributes:
+        identities: Left is an identity of the training set, right one of the test set.
+        duplicates: Left is a photo of the training set, right one of the test set.
+        alike_threshold: The cosine above which identities are listed.
+    """
+
+    identities: AlikePairs
+    duplicates: AlikePairs
+    alike_threshold: float
+
+
+def find_overlap(
+    embeddings: Float[np.ndarray, "photos dim"],
+    labels: Int64[np.ndarray, " photos"],
+    test_embeddings: Float[np.ndarray, "others dim"],
+    test_labels: Int64[np.ndarray, " others"],
+    rules: CleaningRules,
+    device: torch.device | str = "cpu",
+    advance: Advance = ignore_progress,
+) -> Overlap:
+    """Find people of a test set among those of a training set.
+
+    The threshold is that of the training set's own strangers.
+
+    Args:
+        embeddings: Of the training set, of any length but zero.
+        labels: Its identities; every number in [0, identities) has a photo.
+        test_embeddings: Of the test set, by the same model.
+        test_labels: Its identities, in the same form.
+        rules: Where suggestions begin.
+        device: Where to compute.
+        advance: Progress, two units a photo of the training set.
+
+    Raises:
+        DataError: If an embedding is not finite or all zero, the two are of different
+            size, or the training set has one identity.
+    """
+    if embeddings.shape[1] != test_embeddings.shape[1]:
+        raise DataError(
+            f"embeddings of {embeddings.shape[1]} and {test_embeddings.shape[1]} "
+            "dimensions cannot be compared: embed both sets with one model"
+        )
+    ours = find_centers(embeddings, labels)
+    theirs = find_centers(test_embeddings, test_labels)
+    strangers = compare_with_strangers(ours, device, advance)
+    threshold = strangers.threshold(rules.alike_far)
+    return Overlap(
+        find_alike(ours.centers, threshold, theirs.centers, device),
+        find_alike(ours.units, rules.duplicate, theirs.units, device, advance),
+        threshold,
+    )
+
+
+def _find_outliers(
+    found: IdentityCenters, strangers: Strangers, threshold: float
+) -> Outliers:
+    # NaN, a photo that is alone, compares as False.
+    rows = np.flatnonzero(found.own_cosine <= threshold)
+    rows = rows[np.argsort(found.own_cosine[rows], kind="stable")]
+    return Outliers(
+        rows, found.own_cosine[rows], strangers.nearest[rows], strangers.cosine[rows]
+    )
