@@ -153,7 +153,8 @@ def unit_rows(
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
         raise DataError(f"embedding {bad[0]} is all zero or not finite")
-    return (embeddings / lengths[:, None]).astype(np.float32)
+    units: np.ndarray = (embeddings / lengths[:, None]).astype(np.float32)
+    return units
 
 
 def _unit(
@@ -161,4 +162,5 @@ def _unit(
 ) -> Float[np.ndarray, "rows dim"]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     # Opposite photos leave nothing but rounding, which has no direction.
-    return np.where(lengths > 1e-6, vectors / np.maximum(lengths, 1e-6), 0.0)
+    units: np.ndarray = np.where(lengths > 1e-6, vectors / lengths.clip(1e-6), 0.0)
+    return units
