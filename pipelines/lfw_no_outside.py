@@ -31,6 +31,7 @@ from facever.stages.unrestricted import (
     HELD_OUT_PAIRS,
     FoldResult,
     Protocol,
+    is_embedded,
     run_fold,
 )
 from facever.verification.error_bars import folder_bootstrap
@@ -78,15 +79,20 @@ def run(options: argparse.Namespace) -> None:
     protocol.check()
     folds = parse_folds(options.folds, len(protocol.folds))
     results: list[FoldResult] = []
-    started = time.monotonic()
+    # Trainings of earlier runs take no time now and say nothing about the others.
+    to_train = [fold for fold in folds if not is_embedded(protocol, fold)]
+    num_trained, seconds = 0, 0.0
     for fold in folds:
+        started = time.monotonic()
         print(f"\n[{len(results) + 1}/{len(folds)}] test fold {fold + 1}", flush=True)
         results.append(run_fold(protocol, fold))
         show_fold(results[-1])
-        seconds = time.monotonic() - started
-        left = format_seconds(seconds / len(results) * (len(folds) - len(results)))
-        done = f"{len(results)} of {len(folds)} folds in {format_seconds(seconds)}"
-        print(f"{done}, {left} left", flush=True)
+        if fold in to_train:
+            num_trained += 1
+            seconds += time.monotonic() - started
+            left = format_seconds(seconds / num_trained * (len(to_train) - num_trained))
+            done = f"{num_trained} of {len(to_train)} trainings to do"
+            print(f"{done} in {format_seconds(seconds)}, {left} left", flush=True)
     write_folds(config.train.out / "folds.csv", results)
     if len(folds) == 1:
         print("a report needs at least two folds; what is trained is kept for it")

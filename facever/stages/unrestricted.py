@@ -126,7 +126,7 @@ def run_fold(protocol: Protocol, fold: int) -> FoldResult:
             tested would train.
         FaceverError: If an input or an earlier run does not fit.
     """
-    out = protocol.config.train.out / f"fold-{fold + 1:02d}"
+    out = _folder(protocol, fold)
     people = _settle_people(protocol, fold, out / PEOPLE_FILE)
     config = _train_config(protocol.config.train, fold, out)
     model = train(config)
@@ -149,6 +149,15 @@ def run_fold(protocol: Protocol, fold: int) -> FoldResult:
         num_held_out=len(people.held_out),
         held_out_accuracy=float(np.mean((accepted == pairs.same)[chosen_on])),
     )
+
+
+def is_embedded(protocol: Protocol, fold: int) -> bool:
+    """Whether an earlier run trained for a fold: to judge it takes seconds."""
+    return (_folder(protocol, fold) / EMBEDDINGS_FILE).exists()
+
+
+def _folder(protocol: Protocol, fold: int) -> Path:
+    return protocol.config.train.out / f"fold-{fold + 1:02d}"
 
 
 def _settle_people(protocol: Protocol, fold: int, path: Path) -> PeopleList:

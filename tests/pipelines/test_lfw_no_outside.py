@@ -170,7 +170,10 @@ def test_a_part_says_so_and_trains_nothing_else(
 
     run(monkeypatch, world, out, "--folds=3,1")
 
-    assert "[2/2] test fold 3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "[2/2] test fold 3" in printed
+    # Fold 1 was trained before, so one training is to do.
+    assert "1 of 1 trainings to do in" in printed
     assert not (out / "fold-02").exists()
     report, whole = report_of(out), report_of(done)
     assert report["title"].endswith("a part, folds 1, 3 of 3")
