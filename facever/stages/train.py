@@ -15,9 +15,10 @@ from facever import build
 from facever.config import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.loading import BatchLoader
+from facever.data.people_list import read_people_list
 from facever.data.preprocessing import Preprocessing
 from facever.data.sampling import Split, split_identities
-from facever.errors import DataError
+from facever.errors import ConfigError, DataError
 from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
@@ -52,9 +53,7 @@ def train(config: TrainConfig) -> Path:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit.
     """
     store = CropStore.open(config.data.crops)
-    split = split_identities(
-        store.labels, config.data.validation_identities, config.seed
-    )
+    split = split_crops(config, store)
     _check_classes(config, split)
     if len(split.held_out):
         check_pairs(store.labels[split.held_out])
@@ -136,6 +135,24 @@ def train(config: TrainConfig) -> Path:
     return model_path
 
 
+def split_crops(config: TrainConfig, store: CropStore) -> Split:
+    """The crops that a run trains on and those that it holds out.
+
+    Raises:
+        FaceverError: If the config's list of people does not fit the crops, or too few
+            people would be left.
+    """
+    data = config.data
+    if data.people is None:
+        return split_identities(store.labels, data.validation_identities, config.seed)
+    if data.validation_identities:
+        raise ConfigError(
+            "data.validation_identities must be 0 where data.people says who is held "
+            f"out, got {data.validation_identities}"
+        )
+    return read_people_list(data.people).split(store.identities, store.labels)
+
+
 def _check_classes(config: TrainConfig, split: Split) -> None:
     if config.data.num_classes not in (None, split.num_classes):
         raise DataError(
@@ -197,5 +214,10 @@ def _fingerprint(config: TrainConfig, store: CropStore) -> str:
     content = config.model_dump(mode="json", exclude=free)
     content["data"].pop("crops")
     content["crops"] = [store.fingerprint, len(store)]
+    # The list itself, not its place; without one, as before there were such lists.
+    content["data"].pop("people")
+    if config.data.people is not None:
+        people = read_people_list(config.data.people)
+        content["people"] = [sorted(people.train), sorted(people.held_out)]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
