@@ -20,6 +20,7 @@ from facever.stages.features import (
 from facever.stages.judging import EXACT, Judging
 from facever.verification.error_bars import folder_bootstrap
 from facever.verification.evaluation import Evaluation
+from facever.verification.findings import Findings
 from facever.verification.page import Setting
 from facever.verification.protocols import (
     DEV_TEST_FOLD,
@@ -196,6 +197,7 @@ def report_pairs(
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
+    findings = Findings(bootstraps, rules)
     settings: dict[str, Setting] = {
         "pairs": str(pairs_file),
         "pairs_sha256": sha256(pairs_file),
@@ -209,8 +211,7 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        bootstraps=bootstraps,
-        rules=rules,
+        findings,
     )
     _print_totals(evaluations, rules, page)
     return evaluations

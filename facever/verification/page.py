@@ -14,11 +14,10 @@ from facever.verification.figures import (
     histogram_svg,
     roc_svg,
 )
-from facever.verification.intervals import BootstrapIntervals
+from facever.verification.findings import Findings
 from facever.verification.markup import legend, swatch, table
-from facever.verification.page_tables import error_bars, other_rules
+from facever.verification.page_tables import differences, error_bars, other_rules
 from facever.verification.roc import TarAtFar
-from facever.verification.rule_judging import RuleResult
 from facever.verification.worst_errors import CropOf, worst_errors
 from facever.version import __version__
 
@@ -35,21 +34,24 @@ def render_page(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str],
     crop_of: CropOf | None,
-    bootstraps: Mapping[str, BootstrapIntervals | None],
-    rules: Mapping[str, RuleResult],
+    findings: Findings,
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
     parts = [_hero(name, first, title, alone=len(evaluations) == 1)]
     if len(evaluations) > 1:
         parts.append(_comparison(evaluations))
+    if findings.differences:
+        parts.append(differences(findings.differences))
     parts += [
         _charts(evaluations),
         *(
-            error_bars(which, evaluation, bootstraps.get(which), len(evaluations) == 1)
+            error_bars(
+                which, evaluation, findings.bootstraps.get(which), len(evaluations) == 1
+            )
             for which, evaluation in evaluations.items()
         ),
-        *([other_rules(rules)] if rules else []),
+        *([other_rules(findings.rules)] if findings.rules else []),
         _folds(evaluations),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
         _missing(evaluations, reasons),
