@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from facever.verification.frame_counts import FrameCounts
 from facever.verification.intervals import BootstrapIntervals
 from facever.verification.paired import PairedComparison
 from facever.verification.rule_judging import RuleResult
@@ -16,6 +17,7 @@ class Findings:
         bootstraps: Intervals over draws of people or pairs, by the name of the model.
         rules: The headline's embeddings under other projects' rules, by name.
         differences: Of two models each, by their names; the first less the second.
+        frames: What became of the frames, where the pairs are of videos.
     """
 
     bootstraps: Mapping[str, BootstrapIntervals] = field(default_factory=dict)
@@ -23,3 +25,4 @@ class Findings:
     differences: Mapping[tuple[str, str], PairedComparison] = field(
         default_factory=dict
     )
+    frames: FrameCounts | None = None

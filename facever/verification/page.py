@@ -16,7 +16,14 @@ from facever.verification.figures import (
 )
 from facever.verification.findings import Findings
 from facever.verification.markup import legend, swatch, table
-from facever.verification.page_tables import differences, error_bars, other_rules
+from facever.verification.page_probabilities import calibration
+from facever.verification.page_tables import (
+    differences,
+    error_bars,
+    failed_frames,
+    other_rules,
+)
+from facever.verification.probabilities import Probabilities
 from facever.verification.roc import TarAtFar
 from facever.verification.worst_errors import CropOf, worst_errors
 from facever.version import __version__
@@ -35,6 +42,7 @@ def render_page(
     reasons: Mapping[str, str],
     crop_of: CropOf | None,
     findings: Findings,
+    probabilities: Mapping[str, Probabilities | None],
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
@@ -45,6 +53,7 @@ def render_page(
         parts.append(differences(findings.differences))
     parts += [
         _charts(evaluations),
+        calibration(evaluations, probabilities),
         *(
             error_bars(
                 which, evaluation, findings.bootstraps.get(which), len(evaluations) == 1
@@ -54,6 +63,7 @@ def render_page(
         *([other_rules(findings.rules)] if findings.rules else []),
         _folds(evaluations),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
+        *([failed_frames(findings.frames)] if findings.frames else []),
         _missing(evaluations, reasons),
         _settings(settings),
     ]
@@ -131,9 +141,15 @@ def _charts(evaluations: Mapping[str, Evaluation]) -> str:
 
 def _folds(evaluations: Mapping[str, Evaluation]) -> str:
     parts = ["<h2>Folds</h2>"]
+    sizes = np.bincount(next(iter(evaluations.values())).pairs.fold)
+    unequal = (
+        f" The folds hold {sizes.min():,} to {sizes.max():,} pairs and weigh alike in "
+        "the mean."
+    )
     parts.append(
         '<p class="soft lead">The threshold of each fold was chosen on the other folds '
-        "alone. A pair is accepted when its score is greater than the threshold.</p>"
+        "alone. A pair is accepted when its score is greater than the threshold."
+        f"{unequal * bool(np.ptp(sizes))}</p>"
     )
     for index, (name, evaluation) in enumerate(evaluations.items()):
         rows = _fold_table(evaluation)

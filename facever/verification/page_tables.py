@@ -6,10 +6,13 @@ from html import escape
 from facever.verification.error_bars import accuracy_interval
 from facever.verification.evaluation import Evaluation
 from facever.verification.figures import format_rate
+from facever.verification.frame_counts import FrameCounts
 from facever.verification.intervals import BootstrapIntervals, Interval
 from facever.verification.markup import table
 from facever.verification.paired import Difference, PairedComparison
 from facever.verification.rule_judging import MISSING_RULE, RuleResult
+
+_NUM_VIDEOS = 20
 
 
 def error_bars(
@@ -86,6 +89,42 @@ def other_rules(rules: Mapping[str, RuleResult]) -> str:
         f"pairs that it tests. Missing photos: {MISSING_RULE}.</p>"
         + table(head, rows, name="rules")
     )
+
+
+def failed_frames(counts: FrameCounts) -> str:
+    """The videos with frames that give no face, the worst first."""
+    worst = counts.worst_first()
+    num_failed, num_taken = int(counts.num_failed.sum()), int(counts.num_taken.sum())
+    lead = (
+        f"{num_taken:,} frames taken of {int(counts.num_found.sum()):,}, in "
+        f"{len(counts.videos):,} videos. "
+    )
+    lead += (
+        f"{num_failed:,} give no face ({num_failed / num_taken:.2%}) and were left "
+        f"out, in {len(worst):,} videos"
+        if worst
+        else "Each gives a face"
+    )
+    lead += f". Videos without a frame left: {counts.num_videos_lost:,}."
+    rows = [
+        [
+            escape(counts.videos[place]),
+            f"{counts.num_failed[place]:,}",
+            f"{counts.num_taken[place]:,}",
+            f"{counts.num_failed[place] / counts.num_taken[place]:.1%}",
+        ]
+        for place in worst
+    ]
+    head = ["Video", "Frames without a face", "Taken", "Share"]
+    parts = ["<h2>Frames</h2>", f'<p class="soft lead">{lead}</p>']
+    if rows:
+        parts.append(table(head, rows[:_NUM_VIDEOS], name="frames"))
+    if rest := rows[_NUM_VIDEOS:]:
+        parts.append(
+            f"<details><summary>{len(rest):,} more</summary>"
+            f"{table(head, rest, name='frames')}</details>"
+        )
+    return "".join(parts)
 
 
 def _how_drawn(found: BootstrapIntervals | PairedComparison) -> str:

@@ -13,6 +13,7 @@ from facever.verification.evaluation import Evaluation
 from facever.verification.figures import save_roc
 from facever.verification.findings import Findings
 from facever.verification.page import Setting, render_page
+from facever.verification.probabilities import probabilities_of
 from facever.verification.report_numbers import finite_or_none, report_numbers
 from facever.verification.worst_errors import CropOf
 
@@ -60,8 +61,13 @@ def write_report(
         FileError: If the folder cannot be written.
     """
     check_same_pairs(evaluations)
-    page = render_page(evaluations, title, settings, reasons or {}, crop_of, findings)
-    numbers = report_numbers(evaluations, title, settings, findings)
+    probabilities = {
+        name: probabilities_of(evaluation) for name, evaluation in evaluations.items()
+    }
+    page = render_page(
+        evaluations, title, settings, reasons or {}, crop_of, findings, probabilities
+    )
+    numbers = report_numbers(evaluations, title, settings, findings, probabilities)
     names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
     written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
     try:

@@ -10,9 +10,11 @@ import numpy as np
 from facever.verification.error_bars import accuracy_interval
 from facever.verification.evaluation import Evaluation
 from facever.verification.findings import Findings
+from facever.verification.frame_counts import FrameCounts
 from facever.verification.intervals import BootstrapIntervals
 from facever.verification.page import Setting
 from facever.verification.paired import Difference, PairedComparison
+from facever.verification.probabilities import Probabilities
 from facever.verification.rule_judging import RuleResult
 from facever.version import __version__
 
@@ -22,6 +24,7 @@ def report_numbers(
     title: str,
     settings: Mapping[str, Setting],
     findings: Findings,
+    probabilities: Mapping[str, Probabilities | None],
 ) -> dict[str, Any]:
     """What ``report.json`` holds: every number, in plain Python types."""
     pairs = next(iter(evaluations.values())).pairs
@@ -38,7 +41,11 @@ def report_numbers(
             "num_folds": pairs.num_folds,
         },
         "models": [
-            {"name": name, **_numbers(evaluation, findings.bootstraps.get(name))}
+            {
+                "name": name,
+                **_numbers(evaluation, findings.bootstraps.get(name)),
+                "calibration": _calibration(probabilities[name]),
+            }
             for name, evaluation in evaluations.items()
         ],
         "differences": [
@@ -46,6 +53,7 @@ def report_numbers(
             for (first, second), comparison in findings.differences.items()
         ],
         "rules": [_rule(result) for result in findings.rules.values()],
+        "frames": _frames(findings.frames),
         "versions": {
             "facever": __version__,
             "python": platform.python_version(),
@@ -69,6 +77,29 @@ def _rule(result: RuleResult) -> dict[str, Any]:
     }
 
 
+def _frames(counts: FrameCounts | None) -> dict[str, Any] | None:
+    if counts is None:
+        return None
+    worst = counts.worst_first()
+    return {
+        "num_found": int(counts.num_found.sum()),
+        "num_taken": int(counts.num_taken.sum()),
+        "num_failed": int(counts.num_failed.sum()),
+        "num_videos": len(counts.videos),
+        "num_videos_with_failed_frames": len(worst),
+        "num_videos_lost": counts.num_videos_lost,
+        "videos_with_failed_frames": [
+            {
+                "video": counts.videos[place],
+                "num_found": int(counts.num_found[place]),
+                "num_taken": int(counts.num_taken[place]),
+                "num_failed": int(counts.num_failed[place]),
+            }
+            for place in worst
+        ],
+    }
+
+
 def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
     if intervals is None:
         return None
@@ -82,6 +113,33 @@ def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
         "auc": [intervals.auc.low, intervals.auc.high],
         "tar": [
             None if each is None else [each.low, each.high] for each in intervals.tar
+        ],
+    }
+
+
+def _calibration(found: Probabilities | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "map": "1 / (1 + exp(-(slope * score + intercept))), of each fold fitted on "
+        "the others, with Platt's targets",
+        "slopes": found.slopes.tolist(),
+        "intercepts": found.intercepts.tolist(),
+        "num_pairs_without_score": found.num_without_score,
+        "brier": found.brier,
+        "expected_calibration_error": found.expected_calibration_error,
+        "cllr": found.cllr,
+        "min_cllr": found.min_cllr,
+        "bins": [
+            {
+                "low": each.low,
+                "high": each.high,
+                "num_pairs": each.num_pairs,
+                "mean_probability": each.mean_probability,
+                "genuine_share": each.genuine_share,
+                "wilson": [each.interval.low, each.interval.high],
+            }
+            for each in found.bins
         ],
     }
 
@@ -141,11 +199,17 @@ def _numbers(
         ],
         "pca_components": evaluation.pca_components,
         "folds": [
-            {"fold": fold + 1, "threshold": threshold, "accuracy": accuracy}
-            for fold, (threshold, accuracy) in enumerate(
+            {
+                "fold": fold + 1,
+                "threshold": threshold,
+                "accuracy": accuracy,
+                "num_pairs": num_pairs,
+            }
+            for fold, (threshold, accuracy, num_pairs) in enumerate(
                 zip(
                     evaluation.thresholds.tolist(),
                     evaluation.accuracies.tolist(),
+                    np.bincount(evaluation.pairs.fold).tolist(),
                     strict=True,
                 )
             )
