@@ -296,3 +296,19 @@ def test_calibration_stands_in_the_json_and_on_the_page(
         assert said["num_pairs_without_score"] == evaluation.num_missing_pairs
         counted = sum(each["num_pairs"] for each in said["bins"])
         assert counted == 120 - evaluation.num_missing_pairs
+
+
+def test_captions_say_the_person(tmp_path: Path) -> None:
+    names = [("A_B/0", "A_B/1"), ("A_B/0", "C/7.jpg"), ("C/C_0001.jpg", "C/8.jpg")]
+    pairs = PairList(
+        [left for left, _ in names] + ["x1.jpg"],
+        [right for _, right in names] + ["x2.jpg"],
+        np.array([True, False, True, False]),
+        np.array([0, 0, 1, 1]),
+    )
+    wrong = {"m": evaluate_scores(np.array([0.1, 0.9, 0.2, 0.8]), pairs)}
+    page = write_report(tmp_path, wrong, "title", {}).read_text(encoding="utf-8")
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert {caption.replace("<wbr>", "") for caption in captions} == {
+        *("A_B/0", "A_B/1", "C/7", "C_0001", "C/8", "x1", "x2")
+    }
