@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import Tensor
 
 from facever import build
 from facever.config import TrainConfig
-from facever.data.crops import CropStore
+from facever.data.crop_workers import CropSource
+from facever.data.crops import CROP_SHAPE, CropStore
 from facever.data.loading import BatchLoader
 from facever.data.people_list import read_people_list
 from facever.data.preprocessing import Preprocessing
+from facever.data.resident import ResidentCrops
 from facever.data.sampling import Split, split_identities
 from facever.errors import ConfigError, DataError
 from facever.files import whole_file
@@ -68,7 +71,7 @@ def train(config: TrainConfig) -> Path:
     mean = _mean_image(store, split) if config.mean == "image" else 127.5
     preprocessing = Preprocessing(mean)
     loader = BatchLoader(
-        store.crops,
+        _place_crops(config, store, split, device),
         split.rows,
         split.labels,
         batch_size=config.batch_size,
@@ -76,6 +79,8 @@ def train(config: TrainConfig) -> Path:
         mirror=config.augmentation.mirror,
         seed=config.seed,
         photos_per_identity=config.data.photos_per_identity,
+        workers=config.data.workers,
+        pin_memory=device.type == "cuda",
     )
 
     model_path = config.out / MODEL_FILE
@@ -153,6 +158,17 @@ def split_crops(config: TrainConfig, store: CropStore) -> Split:
     return read_people_list(data.people).split(store.identities, store.labels)
 
 
+def _place_crops(
+    config: TrainConfig, store: CropStore, split: Split, device: torch.device
+) -> CropSource | ResidentCrops:
+    """Where to read crops from: the store, or the device after a copy."""
+    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
+    if not build.is_resident(config, num_bytes, device):
+        return store.crops
+    with progress_bar(f"copy to {device}", len(split.rows), "crops") as advance:
+        return ResidentCrops(store.crops, split.rows, device, advance)
+
+
 def _check_classes(config: TrainConfig, split: Split) -> None:
     if config.data.num_classes not in (None, split.num_classes):
         raise DataError(
@@ -212,7 +228,8 @@ def _fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
     free = {"out", "log_every", "checkpoint_every", "device", "precision"}
     content = config.model_dump(mode="json", exclude=free)
-    content["data"].pop("crops")
+    for free_of_data in ("crops", "workers", "resident"):
+        content["data"].pop(free_of_data)
     content["crops"] = [store.fingerprint, len(store)]
     # The list itself, not its place; without one, as before there were such lists.
     content["data"].pop("people")
