@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from torch import Tensor
 
 from facever import build
 from facever.config import TrainConfig
-from facever.data.crops import CropStore
+from facever.data.crop_workers import CropSource
+from facever.data.crops import CROP_SHAPE, CropStore
 from facever.data.loading import BatchLoader
+from facever.data.people_list import read_people_list
 from facever.data.preprocessing import Preprocessing
+from facever.data.resident import ResidentCrops
 from facever.data.sampling import Split, split_identities
-from facever.errors import DataError
+from facever.errors import ConfigError, DataError
 from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
@@ -52,9 +56,7 @@ def train(config: TrainConfig) -> Path:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit.
     """
     store = CropStore.open(config.data.crops)
-    split = split_identities(
-        store.labels, config.data.validation_identities, config.seed
-    )
+    split = split_crops(config, store)
     _check_classes(config, split)
     if len(split.held_out):
         check_pairs(store.labels[split.held_out])
@@ -69,7 +71,7 @@ def train(config: TrainConfig) -> Path:
     mean = _mean_image(store, split) if config.mean == "image" else 127.5
     preprocessing = Preprocessing(mean)
     loader = BatchLoader(
-        store.crops,
+        _place_crops(config, store, split, device),
         split.rows,
         split.labels,
         batch_size=config.batch_size,
@@ -77,6 +79,8 @@ def train(config: TrainConfig) -> Path:
         mirror=config.augmentation.mirror,
         seed=config.seed,
         photos_per_identity=config.data.photos_per_identity,
+        workers=config.data.workers,
+        pin_memory=device.type == "cuda",
     )
 
     model_path = config.out / MODEL_FILE
@@ -134,6 +138,35 @@ def train(config: TrainConfig) -> Path:
     save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
     print(f"model: {model_path}")
     return model_path
+
+
+def split_crops(config: TrainConfig, store: CropStore) -> Split:
+    """The crops that a run trains on and those that it holds out.
+
+    Raises:
+        FaceverError: If the config's list of people does not fit the crops, or too few
+            people would be left.
+    """
+    data = config.data
+    if data.people is None:
+        return split_identities(store.labels, data.validation_identities, config.seed)
+    if data.validation_identities:
+        raise ConfigError(
+            "data.validation_identities must be 0 where data.people says who is held "
+            f"out, got {data.validation_identities}"
+        )
+    return read_people_list(data.people).split(store.identities, store.labels)
+
+
+def _place_crops(
+    config: TrainConfig, store: CropStore, split: Split, device: torch.device
+) -> CropSource | ResidentCrops:
+    """Where to read crops from: the store, or the device after a copy."""
+    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
+    if not build.is_resident(config, num_bytes, device):
+        return store.crops
+    with progress_bar(f"copy to {device}", len(split.rows), "crops") as advance:
+        return ResidentCrops(store.crops, split.rows, device, advance)
 
 
 def _check_classes(config: TrainConfig, split: Split) -> None:
@@ -195,7 +228,13 @@ def _fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
     free = {"out", "log_every", "checkpoint_every", "device", "precision"}
     content = config.model_dump(mode="json", exclude=free)
-    content["data"].pop("crops")
+    for free_of_data in ("crops", "workers", "resident"):
+        content["data"].pop(free_of_data)
     content["crops"] = [store.fingerprint, len(store)]
+    # The list itself, not its place; without one, as before there were such lists.
+    content["data"].pop("people")
+    if config.data.people is not None:
+        people = read_people_list(config.data.people)
+        content["people"] = [sorted(people.train), sorted(people.held_out)]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
