@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from facever.data.augmentation import Augmentation
+from facever.data.jpeg_crops import JpegCrops
 from facever.data.sampling import ClassmateSampler, EpochSampler
 
 
@@ -45,7 +46,7 @@ class BatchLoader:
 
     def __init__(
         self,
-        crops: UInt8[np.ndarray, "photos height width 3"],
+        crops: UInt8[np.ndarray, "photos height width 3"] | JpegCrops,
         rows: Int64[np.ndarray, " rows"],
         labels: Int64[np.ndarray, " rows"],
         *,
