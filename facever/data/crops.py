@@ -10,7 +10,9 @@ A store is a folder:
 - ``failures.csv``: the ledger: source, reason;
 - ``checksums.npy``: uint32 ``[N]``, of each crop (see ``checksums``);
 - ``store.json``: how the crops were made (``settings``), of which photos (a
-  fingerprint), their number, and the digests of the files above.
+  fingerprint), their number, and the digests of the files above;
+- ``left_out.csv``, only in a store that was chosen from another: row, identity, source
+  there and the reason of each crop that was not.
 
 A source is the path of the photo below the source folder, with ``/``. Where one photo
 gave several crops the second has the source ``photo.jpg#2`` and so on, so that a source

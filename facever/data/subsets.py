@@ -55,16 +55,15 @@ def choose_crops(store: CropStore, rules: SubsetRules) -> Choice:
     if rules.min_photos < 1:
         raise ParameterError(f"min_photos must be at least 1, got {rules.min_photos}")
     reasons: list[str | None] = [None] * len(store)
-    sources = set(rules.exclude)
-    known = {*store.identities, *store.sources, *map(photo_of, store.sources)}
+    excluded = set(rules.exclude)
     wanted = None if rules.identities is None else set(rules.identities)
     for row, source in enumerate(store.sources):
         identity = store.identity_of(row)
         if wanted is not None and identity not in wanted:
             reasons[row] = "not in the list of identities"
-        elif identity in sources:
+        elif identity in excluded:
             reasons[row] = "excluded identity"
-        elif source in sources or photo_of(source) in sources:
+        elif source in excluded or photo_of(source) in excluded:
             reasons[row] = "excluded photo"
     counts = _count_left(store, reasons)
     few = (counts > 0) & (counts < rules.min_photos)
@@ -81,11 +80,10 @@ def choose_crops(store: CropStore, rules: SubsetRules) -> Choice:
         for row, reason in enumerate(reasons)
         if reason is not None
     ]
-    listed = dict.fromkeys([*(rules.identities or ()), *rules.exclude])
-    in_store = set(store.identities)
-    unknown = [
-        name for name in listed if name not in (known if name in sources else in_store)
-    ]
+    anything = {*store.identities, *store.sources, *map(photo_of, store.sources)}
+    unknown = sorted((wanted or set()) - set(store.identities)) + sorted(
+        excluded - anything
+    )
     return Choice(np.array(chosen, np.int64), left_out, unknown)
 
 

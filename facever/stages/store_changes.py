@@ -35,11 +35,14 @@ def merge(stores: Sequence[Path], out: Path) -> None:
             as it was.
     """
     with held(out):
-        others = [folder for folder in stores if folder.resolve() != out.resolve()]
-        given = [CropStore.open(folder) for folder in others]
         old = CropStore.open(out) if (out / STORE_FILE).exists() else None
         if old is None:
             check_free(out)
+        given = [
+            CropStore.open(folder)
+            for folder in stores
+            if old is None or folder.resolve() != out.resolve()
+        ]
         contents = join_stores([old, *given] if old else given)
         if old and old.fingerprint == contents.fingerprint():
             print(f"{out}: nothing new, {len(old):,} crops")

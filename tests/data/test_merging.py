@@ -135,6 +135,8 @@ def test_places_that_cannot_be_written_to(tmp_path, shards):
         merge(shards, tmp_path / "align")
     with pytest.raises(FileError, match="no crop store at"):
         merge([tmp_path / "none"], tmp_path / "new")
+    with pytest.raises(FileError, match="is not a crop store"):
+        merge([tmp_path / "new"], tmp_path / "new")
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(

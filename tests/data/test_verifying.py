@@ -69,6 +69,20 @@ def test_a_flip_of_any_byte_of_the_other_files_names_the_file(store, name):
     assert not find_damage(store)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"\n", b"\r"), (b"\n  ", b"\n \t"), (b"\\u00fc", b"\\u00FC")]
+)
+def test_a_description_that_says_the_same_in_other_bytes(
+    tmp_path, write_crops, old, new
+):
+    store = write_crops(tmp_path / "s", LISTING, settings={"note": "ü"})
+    path = store / "store.json"
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    assert find_damage(store).files.keys() == {"store.json"}
+
+
 def test_a_flip_of_any_byte_of_the_header_of_the_crops(store):
     for place in range(128):
         flip(store / "crops.npy", place)
