@@ -13,7 +13,7 @@ from facever.faces.alignment import align_faces
 from facever.faces.geometry import TEMPLATE
 from facever.stages.align import align
 
-FILES = ["crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
 
 
 def make_photos(folder, num_photos, seed=0):
