@@ -1,12 +1,22 @@
-"""Find the photos of a source: identity folders, a flat folder or a list file."""
+"""What a source of photos gives, and the sources whose photos are files.
+
+The rules for names hold for every source. A photo's source is a relative path with
+``/`` and names one photo. An identity is any text that is not blank, in any script,
+with spaces, slashes and leading dots as they stand: it is a label here and no path.
+"""
 
 import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
 
-from facever.errors import DataError, FileError
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from facever.errors import DataError, FileError, PhotoError
+from facever.faces.photos import decode_photo, read_photo
 
 PHOTO_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga "
@@ -14,19 +24,68 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 
+@runtime_checkable
+class PhotoPart(Protocol):
+    """Where in a file a photo stands: small, so that it can be sent to a worker."""
+
+    def read(self, path: Path) -> bytes | UInt8[np.ndarray, "height width 3"]:
+        """The photo: the bytes of an image file, or RGB pixels.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PhotoError: If there is no photo; the message is the reason alone.
+        """
+        ...
+
+
 @dataclass(frozen=True)
+class NoPhoto:
+    """Of what should be a photo and is none.
+
+    Attributes:
+        reason: Why, for the ledger.
+    """
+
+    reason: str
+
+    def read(self, path: Path) -> bytes:
+        """Raise the reason."""
+        raise PhotoError(self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PhotoSource:
     """One photo of a source.
 
     Attributes:
-        source: Its name: the path below the source folder, with ``/``.
+        source: Its name.
         identity: Who is in it.
-        path: Where to read it.
+        path: The file that holds it.
+        part: Where in the file; None if the file is the photo.
+        landmarks: In the photo, pixels, where the source lists them.
     """
 
     source: str
     identity: str
     path: Path
+    part: PhotoPart | None = None
+    landmarks: Float64[np.ndarray, "5 2"] | None = None
+
+    def read(self, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, in RGB.
+
+        Args:
+            max_pixels: See ``read_photo``.
+
+        Raises:
+            PhotoError: If it cannot be read; the message is the reason alone.
+        """
+        if self.part is None:
+            return read_photo(self.path, max_pixels)
+        photo = self.part.read(self.path)
+        return decode_photo(photo, max_pixels) if isinstance(photo, bytes) else photo
 
 
 @dataclass(frozen=True)
@@ -34,12 +93,14 @@ class PhotoListing:
     """What a source holds.
 
     Attributes:
-        photos: By their suffix, in order.
+        photos: In order; each source once.
         skipped: How many other files there are, by suffix (``""`` for none).
+        has_landmarks: Whether the source lists landmarks, perhaps not of each photo.
     """
 
     photos: list[PhotoSource]
     skipped: Counter[str]
+    has_landmarks: bool = False
 
 
 def find_photos(source: Path | str) -> list[PhotoSource]:
