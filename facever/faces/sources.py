@@ -151,11 +151,11 @@ def describe_skipped(skipped: Counter[str]) -> str:
 def _list_folder(folder: Path) -> PhotoListing:
     names = sorted(_walk(folder, "", frozenset()))
     photos = [
-        PhotoSource(name, _identity_of(name), folder / name)
+        PhotoSource(name, identity_of(name), folder / name)
         for name in names
-        if _suffix(name) in PHOTO_SUFFIXES
+        if suffix_of(name) in PHOTO_SUFFIXES
     ]
-    others = Counter(_suffix(name) for name in names)
+    others = Counter(suffix_of(name) for name in names)
     skipped = Counter({k: n for k, n in others.items() if k not in PHOTO_SUFFIXES})
     return PhotoListing(photos, skipped)
 
@@ -177,12 +177,30 @@ def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
             yield prefix + entry.name
 
 
-def _identity_of(name: str) -> str:
+def safe_name(where: str, name: str) -> str:
+    """A path that a file lists, without ``./`` and the like.
+
+    Args:
+        where: What lists it, for the message.
+        name: With ``/``.
+
+    Raises:
+        DataError: If it is empty, absolute or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(f"{where}: {name!r} is not a path below the list's folder")
+    return str(path)
+
+
+def identity_of(name: str) -> str:
+    """Who is in a photo that has no other sign of it than its path."""
     top, slash, _ = name.partition("/")
     return top if slash else PurePosixPath(name).stem
 
 
-def _suffix(name: str) -> str:
+def suffix_of(name: str) -> str:
+    """In lower case, with the dot; empty for none."""
     return PurePosixPath(name).suffix.lower()
 
 
@@ -200,16 +218,13 @@ def _read_list(path: Path) -> list[PhotoSource]:
             raise DataError(f"{where}: expected a path and, after a tab, an identity")
         name, tab, identity = line.partition("\t")
         name, identity = name.strip(), identity.strip()
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(f"{where}: {name} is not a path below the list's folder")
-        name = str(parts)
-        if _suffix(name) not in PHOTO_SUFFIXES:
+        name = safe_name(where, name)
+        if suffix_of(name) not in PHOTO_SUFFIXES:
             raise DataError(f"{where}: {name} has no photo's suffix, such as .jpg")
         if tab and not identity:
             raise DataError(f"{where}: the identity after the tab is empty")
         if name in photos:
             raise DataError(f"{where}: {name} is listed twice")
-        identity = identity or _identity_of(name)
+        identity = identity or identity_of(name)
         photos[name] = PhotoSource(name, identity, path.parent / name)
     return list(photos.values())
