@@ -26,6 +26,11 @@ class BinPart:
 
     place: int
 
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f"photo {self.place}"
+
     def read(self, path: Path) -> bytes:
         """The bytes of the image file; the whole ``.bin`` stays in memory for more."""
         return _read_once(path)[self.place]

@@ -35,6 +35,11 @@ class StoredCrop:
 
     row: int
 
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f"row {self.row}"
+
     def read(self, path: Path) -> UInt8[np.ndarray, "112 96 3"]:
         """The pixels."""
         return np.array(_open(path).crops[self.row])

@@ -41,6 +41,11 @@ class RecordPart:
 
     offset: int
 
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f"byte {self.offset}"
+
     def read(self, path: Path) -> bytes:
         """The bytes of the image file.
 

@@ -45,6 +45,11 @@ class TarPart:
     start: int
     size: int
 
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f"byte {self.start}"
+
     def read(self, path: Path) -> bytes:
         """The member's content.
 

@@ -28,6 +28,11 @@ PHOTO_SUFFIXES = frozenset(
 class PhotoPart(Protocol):
     """Where in a file a photo stands: small, so that it can be sent to a worker."""
 
+    @property
+    def where(self) -> str:
+        """The place in words, for the ledger, such as ``byte 4096``."""
+        ...
+
     def read(self, path: Path) -> bytes | UInt8[np.ndarray, "height width 3"]:
         """The photo: the bytes of an image file, or RGB pixels.
 
@@ -49,6 +54,7 @@ class NoPhoto:
     """
 
     reason: str
+    where = "nowhere"
 
     def read(self, path: Path) -> bytes:
         """Raise the reason."""
@@ -85,7 +91,12 @@ class PhotoSource:
         if self.part is None:
             return read_photo(self.path, max_pixels)
         photo = self.part.read(self.path)
-        return decode_photo(photo, max_pixels) if isinstance(photo, bytes) else photo
+        if not isinstance(photo, bytes):
+            return photo
+        try:
+            return decode_photo(photo, max_pixels)
+        except PhotoError as error:
+            raise PhotoError(f"{self.part.where}: {error}") from None
 
 
 @dataclass(frozen=True)

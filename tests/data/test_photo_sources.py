@@ -179,7 +179,7 @@ def test_links_in_a_tar_are_left_out(tmp_path):
     listing = list_source(tmp_path / "a.tar")
     assert [photo.source for photo in listing.photos] == ["a.png"]
     assert listing.skipped == {".png": 3}
-    assert reason_of(listing.photos[0]) == "empty file"
+    assert reason_of(listing.photos[0]) == "byte 2048: empty file"
 
 
 def test_a_damaged_tar_says_where_and_gives_the_rest(tmp_path):
@@ -275,8 +275,13 @@ def test_a_photo_that_would_expand_is_refused_in_every_source(tmp_path):
         struct.pack("<II", 0xCED7230A, len(record)) + record
     )
     (tmp_path / "a.bin").write_bytes(pickle.dumps(([bomb, bomb], [True])))
-    for name in ("a.tar", "a.rec", "a.bin"):
-        assert "too large" in reason_of(list_source(tmp_path / name).photos[0])
+    for name, where in (
+        ("a.tar", "byte 512"),
+        ("a.rec", "byte 0"),
+        ("a.bin", "photo 0"),
+    ):
+        reason = reason_of(list_source(tmp_path / name).photos[0])
+        assert reason.startswith(f"{where}: too large: ")
 
 
 def test_nothing_to_read(tmp_path):

@@ -1,9 +1,12 @@
 import io
 import pickle
 import struct
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from facever.data.record_photos import RecordPart, list_record_photos
@@ -165,6 +168,28 @@ def test_every_flipped_byte(tmp_path, with_index):
                 assert reasons, (at, key, inside, flip)
                 # Nearly all others are still read.
                 assert len(good) >= len(truth) - 3, (at, key, inside, flip)
+
+
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=40
+    ),
+    stop=st.integers(0, 1500),
+    with_index=st.booleans(),
+)
+def test_any_damage_gives_photos_and_reasons(tmp_path_factory, flips, stop, with_index):
+    path = tmp_path_factory.mktemp("flips") / "train.rec"
+    records = layout(LABELS, [png(number) for number in range(len(LABELS))])
+    broken = bytearray(write(path, records, with_index))
+    for at, flip in flips:
+        broken[at % len(broken)] ^= flip
+    path.write_bytes(broken[: max(1, len(broken) - stop)])
+    listing = list_record_photos(path)
+    assert len({photo.source for photo in listing.photos}) == len(listing.photos)
+    for photo in listing.photos:
+        assert (photo.identity == "") == isinstance(photo.part, NoPhoto)
+        with suppress(PhotoError):
+            assert photo.read(MAX_PIXELS).size < 10**6
 
 
 def test_two_witnesses(tmp_path):
