@@ -6,6 +6,7 @@ with spaces, slashes and leading dots as they stand: it is a label here and no p
 """
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -160,14 +161,14 @@ def describe_skipped(skipped: Counter[str]) -> str:
 
 
 def _list_folder(folder: Path) -> PhotoListing:
-    names = sorted(_walk(folder, "", frozenset()))
-    photos = [
-        PhotoSource(name, identity_of(name), folder / name)
-        for name in names
-        if suffix_of(name) in PHOTO_SUFFIXES
-    ]
-    others = Counter(suffix_of(name) for name in names)
-    skipped = Counter({k: n for k, n in others.items() if k not in PHOTO_SUFFIXES})
+    photos: list[PhotoSource] = []
+    skipped: Counter[str] = Counter()
+    for name in sorted(_walk(folder, "", frozenset())):
+        suffix = suffix_of(name)
+        if suffix in PHOTO_SUFFIXES:
+            photos.append(PhotoSource(name, identity_of(name), folder / name))
+        else:
+            skipped[suffix] += 1
     return PhotoListing(photos, skipped)
 
 
@@ -207,12 +208,12 @@ def safe_name(where: str, name: str) -> str:
 def identity_of(name: str) -> str:
     """Who is in a photo that has no other sign of it than its path."""
     top, slash, _ = name.partition("/")
-    return top if slash else PurePosixPath(name).stem
+    return top if slash else posixpath.splitext(name)[0]
 
 
 def suffix_of(name: str) -> str:
     """In lower case, with the dot; empty for none."""
-    return PurePosixPath(name).suffix.lower()
+    return posixpath.splitext(name)[1].lower()
 
 
 def _read_list(path: Path) -> list[PhotoSource]:

@@ -134,6 +134,8 @@ def png(number):
     return file.getvalue()
 
 
+# Thousands of short runs: too many to check the types of each.
+@pytest.mark.usefixtures("types_unchecked")
 @pytest.mark.parametrize("with_index", [True, False])
 def test_every_flipped_byte(tmp_path, with_index):
     """Each photo is listed under its identity or not at all; headers are checked.
@@ -141,24 +143,25 @@ def test_every_flipped_byte(tmp_path, with_index):
     The format has no checksum: a flip within a photo is not noticed here.
     """
     path = tmp_path / "train.rec"
-    records = layout(LABELS, [png(number) for number in range(len(LABELS))])
+    labels = [0, 0, 0, 1, 1, 1, 7]
+    records = layout(labels, [png(number) for number in range(len(labels))])
     whole = write(path, records, with_index)
     starts, at = {}, 0
     for key, record in records.items():
         starts[key] = at
         at += len(part(record))
     truth, _ = listed(path)
-    lonely = f"{len(LABELS):08d}"
+    lonely = f"{len(labels):08d}"
     for at in range(len(whole)):
         key = max(starts, key=lambda key: (starts[key] <= at, starts[key]))
         inside = at - starts[key]
         in_head = inside < 8 + 24 + 8
-        for flip in (1, 128, 255) if in_head else (255,):
+        for flip in (1, 128) if in_head else (255,):
             broken = bytearray(whole)
             broken[at] ^= flip
             path.write_bytes(broken)
             good, reasons = listed(path)
-            if key == len(LABELS) and 32 <= inside < 36 and not reasons:
+            if key == len(labels) and 32 <= inside < 36 and not reasons:
                 # No other photo tells the label of an identity with one photo; at
                 # least it is nobody else's.
                 assert good.pop(lonely) not in set(truth.values())
