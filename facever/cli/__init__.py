@@ -66,7 +66,10 @@ def _root(
 @app.command()
 def align(
     source: Annotated[
-        Path, typer.Argument(help="Identity folders, a flat folder or a list file")
+        Path,
+        typer.Argument(
+            help="Folders of photos, a list, .csv, .rec, .bin, .tar or a crop store"
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the crop store")],
     face: Annotated[
@@ -74,7 +77,9 @@ def align(
     ] = "largest",
     detector: Annotated[
         Detector,
-        typer.Option(help="crops: the photos are aligned 112x96 crops already"),
+        typer.Option(
+            help="crops: the photos are aligned crops already, 112x96 or 112x112"
+        ),
     ] = "mtcnn",
     landmarks: Annotated[
         Path | None, typer.Option(help="Landmark file to use in place of a detector")
