@@ -53,6 +53,13 @@ class HeadConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
     weight: float = Field(1.0, ge=0)
+    sample: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the classes that a batch meets, the own ones always: for "
+        "heads with class vectors and millions of people",
+    )
 
 
 class AugmentationConfig(_Strict):

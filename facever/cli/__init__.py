@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
 from facever.cli.options import Detector, Device, FaceRule, Mirror, PrecisionOption
-from facever.errors import FaceverError
+from facever.errors import FaceverError, TerminatedError
 from facever.version import __version__
 
 
@@ -150,12 +150,15 @@ def calibrate(
 
 
 def main() -> None:
-    """Run a subcommand; a user's mistake is one line on stderr and exit code 2."""
+    """Run a subcommand; a user's mistake is one line on stderr and exit code 2.
+
+    A signal's exit code is 128 and its number, as shells have it.
+    """
     try:
         app()
     except FaceverError as error:
         print(f"facever: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except _Stopped:
         print(
             "facever: stopped; the same command goes on or begins anew",

@@ -41,6 +41,7 @@ class BatchLoader:
         seed: Of the order, the changes and the mirror.
         photos_per_identity: Crops of an identity that a batch holds together; None
             draws crops whoever is on them.
+        part: Which crops of each batch to give, where several processes share it.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class BatchLoader:
         mirror: bool,
         seed: int,
         photos_per_identity: int | None = None,
+        part: slice = slice(None),
     ) -> None:
         self.sampler: EpochSampler | ClassmateSampler
         if photos_per_identity is None:
@@ -68,17 +70,22 @@ class BatchLoader:
         self._augmentation = augmentation
         self._mirror = mirror
         self._seed = seed
+        self._part = part
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         picked = self.sampler.batch(step)
         generator = np.random.default_rng((self._seed, step, 1))
+        # Drawn for the whole batch, of which every process changes its part alike.
+        seeds = generator.integers(2**31, size=len(picked))[self._part]
+        mirrored = generator.random(len(picked))[self._part] < 0.5
+        picked = picked[self._part]
         crops = self._crops[self._rows[picked]]
         if self._augmentation is not None:
-            crops = self._augmentation(crops, int(generator.integers(2**31)))
-        mirrored = np.zeros(len(picked), bool)
-        if self._mirror:
-            mirrored = generator.random(len(picked)) < 0.5
+            pairs = zip(crops[:, None], seeds.tolist(), strict=True)
+            crops = np.concatenate([self._augmentation(*pair) for pair in pairs])
+        if not self._mirror:
+            mirrored = np.zeros(len(picked), bool)
         return Batch(
             torch.from_numpy(np.ascontiguousarray(crops)),
             torch.from_numpy(self._labels[picked]),

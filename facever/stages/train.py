@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,17 @@ from facever.data.crops import CropStore
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
 from facever.data.sampling import Split, split_identities
-from facever.errors import DataError
+from facever.errors import DataError, FileError
 from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
 from facever.models.hardware import pick_device, uses_bf16
-from facever.progress import progress_bar
+from facever.progress import ignore_progress, progress_bar
 from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
+from facever.training.termination import termination
 from facever.verification.calibration import Calibration, calibrate, check_pairs
 from facever.version import __version__
 
@@ -41,6 +44,8 @@ LOG_FILE = "log.jsonl"
 def train(config: TrainConfig) -> Path:
     """Train a network, or go on where an earlier run of the same config stopped.
 
+    Under torchrun its processes train together, each on its part of every batch.
+
     Args:
         config: Everything that decides the run.
 
@@ -50,7 +55,13 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit.
+        TerminatedError: If SIGTERM ended the run; the same call goes on.
     """
+    with process_group(config.device) as processes:
+        return _train(config, processes)
+
+
+def _train(config: TrainConfig, processes: Processes) -> Path:
     store = CropStore.open(config.data.crops)
     split = split_identities(
         store.labels, config.data.validation_identities, config.seed
@@ -62,11 +73,17 @@ def train(config: TrainConfig) -> Path:
     torch.manual_seed(config.seed)
     network = build.make_network(config.network)
     network.to(device).to(memory_format=torch.channels_last)
-    head = build.make_head(config.heads, network.embedding_size, split.num_classes)
+    head = build.make_head(
+        config.heads,
+        network.embedding_size,
+        split.num_classes,
+        seed=config.seed,
+        processes=processes,
+    )
     head.to(device)
     state = TrainingState(network, head, build.make_optimiser(config, network, head))
     schedule = build.make_schedule(config)
-    mean = _mean_image(store, split) if config.mean == "image" else 127.5
+    mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
     preprocessing = Preprocessing(mean)
     loader = BatchLoader(
         store.crops,
@@ -77,28 +94,33 @@ def train(config: TrainConfig) -> Path:
         mirror=config.augmentation.mirror,
         seed=config.seed,
         photos_per_identity=config.data.photos_per_identity,
+        part=processes.part(config.batch_size),
     )
 
     model_path = config.out / MODEL_FILE
     checkpoint_path = config.out / CHECKPOINT_FILE
     fingerprint = _fingerprint(config, store)
-    if checkpoint_path.exists():
+    if _is_there(checkpoint_path, processes):
         load_checkpoint(checkpoint_path, state, fingerprint)
-        if state.step == schedule.steps and model_path.exists():
-            print(f"{model_path} is trained already: nothing to do")
+        if state.step == schedule.steps and _is_there(model_path, processes):
+            processes.say(f"{model_path} is trained already: nothing to do")
             return model_path
-        print(f"going on from step {state.step:,} of {schedule.steps:,}")
-    _write_config(config)
-    _cut_log(config.out / LOG_FILE, state.step)
+        processes.say(f"going on from step {state.step:,} of {schedule.steps:,}")
+    if processes.is_first:
+        _write_config(config)
+        _cut_log(config.out / LOG_FILE, state.step)
     num_weights = sum(weight.numel() for weight in network.parameters())
-    print(
+    processes.say(
         f"{len(split.rows):,} crops of {split.num_classes:,} identities, "
         f"{len(split.held_out):,} crops held out; {config.network.name} with "
         f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
         f"{schedule.steps:,} steps of {config.batch_size} on {device}"
+        + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
-    with progress_bar("train", total, "crops", done) as advance:
+    bar = progress_bar("train", total, "crops", done)
+    shown = bar if processes.is_first else nullcontext(ignore_progress)
+    with termination() as stop_asked, shown as advance:
         fit(
             state,
             loader,
@@ -108,9 +130,15 @@ def train(config: TrainConfig) -> Path:
             bf16=uses_bf16(config.precision, device),
             intervals=Intervals(config.log_every, config.checkpoint_every),
             log_file=config.out / LOG_FILE,
-            save=lambda: save_checkpoint(checkpoint_path, state, fingerprint),
+            save=lambda: save_checkpoint(
+                checkpoint_path, state, fingerprint, processes
+            ),
             advance=advance,
+            processes=processes,
+            stop_asked=stop_asked,
         )
+    if not processes.is_first:
+        return model_path
 
     header = ModelHeader(
         network=config.network.name,
@@ -136,6 +164,17 @@ def train(config: TrainConfig) -> Path:
     return model_path
 
 
+def _is_there(path: Path, processes: Processes) -> bool:
+    """Whether a file of the run folder exists, for every process alike."""
+    found = path.exists()
+    if processes.any(found) != found:
+        raise FileError(
+            f"{path} is there for another process of this job but not for this one: "
+            "out must be a folder that all machines share"
+        )
+    return found
+
+
 def _check_classes(config: TrainConfig, split: Split) -> None:
     if config.data.num_classes not in (None, split.num_classes):
         raise DataError(
@@ -145,12 +184,16 @@ def _check_classes(config: TrainConfig, split: Split) -> None:
     check_labels(torch.from_numpy(split.labels), split.num_classes)
 
 
-def _mean_image(store: CropStore, split: Split) -> Float32[Tensor, "height width 3"]:
-    """The mean of the training crops, read in slices that fit any memory."""
+def _mean_image(
+    store: CropStore, split: Split, processes: Processes
+) -> Float32[Tensor, "height width 3"]:
+    """The mean of the training crops, read once and in slices that fit any memory."""
     total = np.zeros(store.crops.shape[1:], np.float64)
-    for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
-        total += store.crops[rows].sum(axis=0, dtype=np.float64)
-    return torch.from_numpy((total / len(split.rows)).astype(np.float32))
+    if processes.is_first:
+        for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
+            total += store.crops[rows].sum(axis=0, dtype=np.float64)
+    mean = torch.from_numpy((total / len(split.rows)).astype(np.float32))
+    return processes.copy_from_first(mean)
 
 
 def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibration:
