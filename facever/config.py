@@ -30,6 +30,11 @@ class DataConfig(_Strict):
         description="Identities kept out of training, to validate on and to set the "
         "threshold of the model file",
     )
+    people: Path | None = Field(
+        None,
+        description="A CSV identity,part that names who trains and who is held_out, in "
+        "place of a draw of validation_identities; others are left out",
+    )
     photos_per_identity: int | None = Field(
         None,
         ge=2,
@@ -120,6 +125,20 @@ class TrainConfig(_Strict):
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
     out: Path = Path("runs/train")
+
+
+class UnrestrictedConfig(_Strict):
+    """LFW's unrestricted setting: a training for each fold that is tested."""
+
+    train: TrainConfig = Field(
+        description="Of every training; its out is the folder of all of them"
+    )
+    held_out_people: int = Field(
+        500,
+        ge=2,
+        description="Of the other folds: kept out of training, for threshold and PCA",
+    )
+    min_photos: int = Field(2, ge=1, description="People with fewer do not train")
 
 
 _Config = TypeVar("_Config", bound=BaseModel)

@@ -9,7 +9,14 @@ from typer.core import TyperGroup
 
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
-from facever.cli.options import Detector, Device, FaceRule, Mirror, PrecisionOption
+from facever.cli.options import (
+    Detector,
+    Device,
+    FaceRule,
+    Mirror,
+    Model,
+    PrecisionOption,
+)
 from facever.errors import FaceverError, TerminatedError
 from facever.version import __version__
 
@@ -109,7 +116,7 @@ def train(
 
 @app.command()
 def embed(
-    model: Annotated[Path, typer.Argument(help="model.safetensors")],
+    model: Model,
     crops: Annotated[Path, typer.Argument(help="A crop store, from facever align")],
     out: Annotated[Path, typer.Argument(help="The .npz file to write")],
     mirror: Annotated[

@@ -16,9 +16,10 @@ from facever import build
 from facever.config import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.loading import BatchLoader
+from facever.data.people_list import read_people_list
 from facever.data.preprocessing import Preprocessing
 from facever.data.sampling import Split, split_identities
-from facever.errors import DataError, FileError
+from facever.errors import ConfigError, DataError, FileError
 from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
@@ -63,9 +64,7 @@ def train(config: TrainConfig) -> Path:
 
 def _train(config: TrainConfig, processes: Processes) -> Path:
     store = CropStore.open(config.data.crops)
-    split = split_identities(
-        store.labels, config.data.validation_identities, config.seed
-    )
+    split = split_crops(config, store)
     _check_classes(config, split)
     if len(split.held_out):
         check_pairs(store.labels[split.held_out])
@@ -164,6 +163,24 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     return model_path
 
 
+def split_crops(config: TrainConfig, store: CropStore) -> Split:
+    """The crops that a run trains on and those that it holds out.
+
+    Raises:
+        FaceverError: If the config's list of people does not fit the crops, or too few
+            people would be left.
+    """
+    data = config.data
+    if data.people is None:
+        return split_identities(store.labels, data.validation_identities, config.seed)
+    if data.validation_identities:
+        raise ConfigError(
+            "data.validation_identities must be 0 where data.people says who is held "
+            f"out, got {data.validation_identities}"
+        )
+    return read_people_list(data.people).split(store.identities, store.labels)
+
+
 def _is_there(path: Path, processes: Processes) -> bool:
     """Whether a file of the run folder exists, for every process alike."""
     found = path.exists()
@@ -240,5 +257,10 @@ def _fingerprint(config: TrainConfig, store: CropStore) -> str:
     content = config.model_dump(mode="json", exclude=free)
     content["data"].pop("crops")
     content["crops"] = [store.fingerprint, len(store)]
+    # The list itself, not its place; without one, as before there were such lists.
+    content["data"].pop("people")
+    if config.data.people is not None:
+        people = read_people_list(config.data.people)
+        content["people"] = [sorted(people.train), sorted(people.held_out)]
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -6,10 +6,10 @@ of a CPU travel by gloo, those of a GPU by NCCL. Without torchrun there is one p
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -65,13 +65,7 @@ class Processes:
         """
         if self.count == 1:
             return network
-        # Asked for unused parameters, of which there are none, it keeps its buckets as
-        # they are. Else it lays them anew after the first step: a resumed run would add
-        # in another order than the one that went on, and differ in the last bits.
-        warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-        return DistributedDataParallel(
-            network, find_unused_parameters=True, gradient_as_bucket_view=True
-        )
+        return _Averaged(network)
 
     def add(self, values: Tensor) -> Tensor:
         """Sum over the processes, in place."""
@@ -134,6 +128,34 @@ class Processes:
             else:
                 distributed.recv(place, rank)
         return whole
+
+
+class _Averaged(DistributedDataParallel):
+    """Means of gradients over the processes, added in one order from the first step on.
+
+    Torch lays the buckets in which gradients travel by the first backward, and uses a
+    guess till then: the first step of a resumed run would add in another order than
+    that of the run which went on, and differ in the last bits. So the first backward is
+    one that nothing is learned from.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network, gradient_as_bucket_view=True)
+        self._has_buckets = False
+
+    def forward(self, images: Tensor) -> Any:
+        if not self._has_buckets:
+            self._has_buckets = True
+            self._lay_buckets(images)
+        return super().forward(images)
+
+    def _lay_buckets(self, images: Tensor) -> None:
+        training = [module for module in self.modules() if module.training]
+        self.eval()  # No running statistics move, no random numbers are drawn.
+        super().forward(images[:1]).sum().backward()
+        for module in training:
+            module.training = True
+        self.zero_grad(set_to_none=True)
 
 
 ALONE = Processes()

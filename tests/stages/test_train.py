@@ -645,3 +645,34 @@ def test_the_mean_image_is_that_of_the_training_crops(
 def test_nothing_of_the_environment_is_in_the_model_file(trained: Path) -> None:
     content = (trained / "model.safetensors").read_bytes()
     assert os.fsencode(str(trained)) not in content
+
+
+class TestPeopleByName:
+    LIST = "identity,part\nP0,train\nP2,train\nP3,held_out\nP4,held_out\n"
+
+    def config(self, tmp_path: Path, store: Path, text: str, **data: Any) -> Any:
+        people = tmp_path / "people.csv"
+        people.write_text(text)
+        data = {"people": str(people), **data}
+        return make_config(store, tmp_path / "run", data=data, schedule={"steps": 4})
+
+    def test_the_list_decides_and_belongs_to_the_run(
+        self, tmp_path: Path, make_store: Callable[..., Path]
+    ) -> None:
+        store = make_store(tmp_path / "crops", (4, 4, 5, 3, 2))
+        train(self.config(tmp_path, store, self.LIST))
+        kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+        assert kept["head"]["heads.softmax.weight"].shape[0] == 2
+        # The order of the lines says nothing; another person does.
+        head, *lines = self.LIST.splitlines()
+        turned = "\n".join([head, *lines[::-1]])
+        train(self.config(tmp_path, store, turned))
+        other = self.LIST.replace("P2", "P1")
+        with pytest.raises(ModelFileError, match="another config or other crops"):
+            train(self.config(tmp_path, store, other))
+
+    def test_either_a_list_or_a_draw(self, tmp_path: Path, store: Path) -> None:
+        config = self.config(tmp_path, store, self.LIST, validation_identities=2)
+        with pytest.raises(ConfigError, match=r"people says who is held out, got 2"):
+            train(config)
+        assert not (tmp_path / "run").exists()
