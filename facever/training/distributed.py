@@ -147,12 +147,12 @@ class _Averaged(DistributedDataParallel):
         if not self._has_buckets:
             self._has_buckets = True
             self._lay_buckets(images)
-        return super().forward(images)
+        return super().forward(images)  # type: ignore[no-untyped-call]
 
     def _lay_buckets(self, images: Tensor) -> None:
         training = [module for module in self.modules() if module.training]
         self.eval()  # No running statistics move, no random numbers are drawn.
-        super().forward(images[:1]).sum().backward()
+        super().forward(images[:1]).sum().backward()  # type: ignore[no-untyped-call]
         for module in training:
             module.training = True
         self.zero_grad(set_to_none=True)
