@@ -119,6 +119,30 @@ def measure_head(
     return found | {"state": state}
 
 
+def measure_unlike(processes: Processes) -> dict[str, Tensor]:
+    """What heads hold after a step in processes that do not round alike."""
+    found = {}
+    for update in ("gradient", "wen"):
+        joint = JointHead([("ie", make_head("ie", {"update": update}, None), 1.0)])
+        head = GlobalBatch(joint, processes)
+        embeddings, labels = draw_batch(0)
+        part = processes.part(BATCH)
+        with torch.no_grad():
+            if update == "wen":
+                joint.heads["ie"].centers.vectors[labels] += 0.01 * processes.rank
+        own = embeddings[part].clone().requires_grad_()
+        head(own, labels[part]).loss.backward()
+        for parameter in joint.parameters():
+            assert parameter.grad is not None
+            values = parameter.grad
+            values = values._values() if values.is_sparse else values
+            values += 0.01 * processes.rank
+        head.align_gradients()
+        torch.optim.SGD(joint.parameters(), lr=0.1).step()
+        found |= {f"{update} {k}": v for k, v in joint.state_dict().items()}
+    return found
+
+
 class Flat(nn.Module):
     """A network without batch normalisation, which n processes train as one does."""
 
@@ -188,7 +212,7 @@ def train(
 
 def measure(processes: Processes, folder: Path) -> dict[str, Any]:
     """Everything, for the tests to compare."""
-    found: dict[str, Any] = {"rank": processes.rank}
+    found: dict[str, Any] = {"unlike": measure_unlike(processes)}
     for case, (name, options) in CASES.items():
         head = measure_head(name, options, processes)
         state = head.pop("state")

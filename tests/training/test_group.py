@@ -125,6 +125,15 @@ def test_what_every_process_holds_stays_equal_to_the_last_bit(
                 assert torch.equal(value, first[key]), key
 
 
+def test_processes_that_round_unlike_still_move_alike(
+    job: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    expected = group.measure_unlike(ALONE)
+    assert len(expected) == 4
+    for process in job[1]:
+        assert_close(process["unlike"], expected, "unlike")
+
+
 @pytest.mark.parametrize("case", SHARED)
 def test_class_vectors_are_shared_and_the_memory_with_them(
     case: str, job: tuple[Path, list[dict[str, Any]]], alone: Callable[..., Any]
