@@ -10,6 +10,7 @@ from torch import nn
 
 from facever.config import HeadConfig, NetworkConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
+from facever.data.resident import fits_on
 from facever.errors import ConfigError
 from facever.heads import HEADS, Head, JointHead
 from facever.heads.classifying import ClassifyingHead
@@ -104,10 +105,37 @@ def make_schedule(config: TrainConfig) -> Schedule:
     return schedule.scaled(config.schedule.factor)
 
 
-def make_augmentation(config: TrainConfig) -> Augmentation:
-    """The changes of training crops, without the mirror."""
+def make_augmentation(config: TrainConfig) -> Augmentation | None:
+    """The changes of training crops, without the mirror; None if all are off."""
     strengths = config.augmentation.model_dump(exclude={"mirror"})
+    if not any(strengths.values()):
+        return None
     return Augmentation(AugmentationStrength(**strengths))
+
+
+def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bool:
+    """Whether the training crops shall lie in the memory of the device.
+
+    Args:
+        config: ``data.resident`` decides; ``auto`` means crops that nothing changes on
+            the CPU, and that fit (``fits_on``).
+        num_bytes: Size of the training crops.
+        device: Where to train.
+
+    Raises:
+        ConfigError: If they shall and an augmentation is on, which works on the CPU.
+    """
+    strengths = config.augmentation.model_dump(exclude={"mirror"})
+    changes = [name for name, strength in strengths.items() if strength]
+    if config.data.resident == "auto":
+        return not changes and fits_on(device, num_bytes)
+    if config.data.resident and changes:
+        raise ConfigError(
+            "data.resident=true keeps crops on the device, but augmentation."
+            f"{changes[0]}={strengths[changes[0]]:g} changes them on the CPU: use "
+            "data.resident=auto, or set the strength to 0"
+        )
+    return config.data.resident
 
 
 def _named(table: dict[str, Any], name: str, what: str) -> Any:

@@ -41,6 +41,18 @@ class DataConfig(_Strict):
         description="Crops of an identity that a batch holds together, for heads that "
         "compare classmates (contrastive, triplet)",
     )
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Processes that decode and augment crops; 0 is the training "
+        "process. The batches are the same, bit for bit",
+    )
+    resident: bool | Literal["auto"] = Field(
+        "auto",
+        description="Keep all training crops in the memory of the device, 32 kB each. "
+        "auto: on a GPU, if they take at most half of what is free and no augmentation "
+        "but the mirror is on",
+    )
     name: str = Field("unnamed", description="What the model file says it was fed")
     licence: str = Field("unknown", description="Of the data, into the model file")
 
@@ -68,18 +80,48 @@ class HeadConfig(BaseModel):
 
 
 class AugmentationConfig(_Strict):
-    """Random changes of training crops; every strength 0 means off."""
+    """Random changes of training crops, in this order; every strength 0 means off.
+
+    All but the mirror are made on the CPU, in ``data.workers`` processes. What happens
+    to a crop is decided by the seed, the epoch and its row in the store.
+    """
 
     mirror: bool = True
     shift: float = Field(0.0, ge=0, le=16, description="Pixels, each way")
     zoom: float = Field(0.0, ge=0, lt=0.5, description="Share of the size, each way")
     rotation: float = Field(0.0, ge=0, le=45, description="Degrees, each way")
-    brightness: float = Field(0.0, ge=0, lt=1)
-    contrast: float = Field(0.0, ge=0, lt=1)
-    saturation: float = Field(0.0, ge=0, lt=1)
-    blur: float = Field(0.0, ge=0, le=1, description="Chance of a slight blur")
+    occlusion: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of a hidden patch, up to a third of each side",
+    )
+    brightness: float = Field(0.0, ge=0, lt=1, description="Share, each way")
+    contrast: float = Field(0.0, ge=0, lt=1, description="Share, each way")
+    saturation: float = Field(0.0, ge=0, lt=1, description="Share, each way")
     grey: float = Field(0.0, ge=0, le=1, description="Chance of losing the colour")
-    occlusion: float = Field(0.0, ge=0, le=1, description="Chance of a hidden patch")
+    blur: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of a Gaussian blur, with a sigma of 0.5 to 2 pixels",
+    )
+    low_resolution: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of being shrunk to 0.2 to 0.8 of each side and enlarged",
+    )
+    jpeg: float = Field(
+        0.0, ge=0, le=1, description="Chance of JPEG's traces, of quality 20 to 80"
+    )
+    crop: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of all turning black but a window of half to all of each "
+        "side",
+    )
 
 
 class OptimiserConfig(_Strict):

@@ -1,18 +1,13 @@
 """Align batches of photos in several processes."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from types import TracebackType
 
-import cv2
 import numpy as np
 from jaxtyping import Float64
 
@@ -20,6 +15,7 @@ from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
 from facever.faces.detection import FaceRule, MtcnnDetector
 from facever.faces.sources import PhotoSource
+from facever.processes import start_worker
 
 _BATCHES_AHEAD = 2
 
@@ -128,22 +124,12 @@ _aligner: PhotoAligner
 
 def _start_worker(recipe: AlignRecipe) -> None:
     global _aligner
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
-    cv2.setNumThreads(1)
+    start_worker()
     if recipe.uses_network:
         import torch
 
         torch.set_num_threads(1)
     _aligner = recipe.make_aligner()
-
-
-def _end_with_parent() -> None:
-    """End this worker when the run is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _align_in_worker(batch: list[PhotoSource]) -> list[AlignedPhoto]:

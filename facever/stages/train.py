@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from contextlib import nullcontext
+import math
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from facever import build
 from facever.config import TrainConfig
-from facever.data.crops import CropStore
+from facever.data.crop_workers import CropSource
+from facever.data.crops import CROP_SHAPE, CropStore
 from facever.data.loading import BatchLoader
 from facever.data.people_list import read_people_list
 from facever.data.preprocessing import Preprocessing
+from facever.data.resident import ResidentCrops
 from facever.data.sampling import Split, split_identities
 from facever.errors import ConfigError, DataError, FileError
 from facever.files import whole_file
@@ -25,7 +28,7 @@ from facever.heads import check_labels
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
 from facever.models.hardware import pick_device, uses_bf16
-from facever.progress import ignore_progress, progress_bar
+from facever.progress import Advance, ignore_progress, progress_bar
 from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
@@ -85,7 +88,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
     preprocessing = Preprocessing(mean)
     loader = BatchLoader(
-        store.crops,
+        _place_crops(config, store, split, device, processes),
         split.rows,
         split.labels,
         batch_size=config.batch_size,
@@ -94,6 +97,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         seed=config.seed,
         photos_per_identity=config.data.photos_per_identity,
         part=processes.part(config.batch_size),
+        workers=config.data.workers,
+        pin_memory=device.type == "cuda",
     )
 
     model_path = config.out / MODEL_FILE
@@ -117,9 +122,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
-    bar = progress_bar("train", total, "crops", done)
-    shown = bar if processes.is_first else nullcontext(ignore_progress)
-    with termination() as stop_asked, shown as advance:
+    bar = _bar("train", total, processes, done)
+    with termination() as stop_asked, bar as advance:
         fit(
             state,
             loader,
@@ -179,6 +183,30 @@ def split_crops(config: TrainConfig, store: CropStore) -> Split:
             f"out, got {data.validation_identities}"
         )
     return read_people_list(data.people).split(store.identities, store.labels)
+
+
+def _place_crops(
+    config: TrainConfig,
+    store: CropStore,
+    split: Split,
+    device: torch.device,
+    processes: Processes,
+) -> CropSource | ResidentCrops:
+    """Where to read crops from: the store, or the device after a copy."""
+    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
+    if not build.is_resident(config, num_bytes, device):
+        return store.crops
+    with _bar(f"copy to {device}", len(split.rows), processes) as advance:
+        return ResidentCrops(store.crops, split.rows, device, advance)
+
+
+def _bar(
+    title: str, total: int, processes: Processes, done: int = 0
+) -> AbstractContextManager[Advance]:
+    """Progress in crops, which one process shows for all."""
+    if processes.is_first:
+        return progress_bar(title, total, "crops", done)
+    return nullcontext(ignore_progress)
 
 
 def _is_there(path: Path, processes: Processes) -> bool:
@@ -255,7 +283,8 @@ def _fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
     free = {"out", "log_every", "checkpoint_every", "device", "precision"}
     content = config.model_dump(mode="json", exclude=free)
-    content["data"].pop("crops")
+    for free_of_data in ("crops", "workers", "resident"):
+        content["data"].pop(free_of_data)
     content["crops"] = [store.fingerprint, len(store)]
     # The list itself, not its place; without one, as before there were such lists.
     content["data"].pop("people")

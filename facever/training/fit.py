@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,57 +80,58 @@ def fit(
     network.train()
     head.train()
     window = _Window()
-    for batch in loader.batches(state.step, schedule.steps):
-        rate = schedule.rate(state.step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    with closing(loader.batches(state.step, schedule.steps)) as batches:
+        for batch in batches:
+            rate = schedule.rate(state.step)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
 
-        labels = batch.labels.to(device, non_blocking=True)
-        crops = batch.crops.to(device, non_blocking=True)
-        images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            embeddings = network(images)
-        try:
-            output: HeadOutput = head(embeddings, labels)
-        except DivergedError as error:
-            raise DivergedError(
-                f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
-                f"{_REMEDY}"
-            ) from None
-        optimiser.zero_grad(set_to_none=True)
-        output.loss.backward()  # type: ignore[no-untyped-call]
-        head.align_gradients()
-        optimiser.step()
+            labels = batch.labels.to(device, non_blocking=True)
+            crops = batch.crops.to(device, non_blocking=True)
+            images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                embeddings = network(images)
+            try:
+                output: HeadOutput = head(embeddings, labels)
+            except DivergedError as error:
+                raise DivergedError(
+                    f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
+                    f"{_REMEDY}"
+                ) from None
+            optimiser.zero_grad(set_to_none=True)
+            output.loss.backward()  # type: ignore[no-untyped-call]
+            head.align_gradients()
+            optimiser.step()
 
-        state.step += 1
-        window.add(output, labels, processes.count)
-        stopping = processes.any(stop_asked())
-        last = state.step == schedule.steps
-        if state.step % intervals.log == 0 or last:
-            line = window.line(state.step, rate)
-            if not math.isfinite(line["loss"]):
-                raise DivergedError(
-                    f"the loss is {line['loss']} at step {state.step} "
-                    f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
+            state.step += 1
+            window.add(output, labels, processes.count)
+            stopping = processes.any(stop_asked())
+            last = state.step == schedule.steps
+            if state.step % intervals.log == 0 or last:
+                line = window.line(state.step, rate)
+                if not math.isfinite(line["loss"]):
+                    raise DivergedError(
+                        f"the loss is {line['loss']} at step {state.step} "
+                        f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
+                    )
+                if processes.is_first:
+                    with log_file.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+                window = _Window()
+                advance(0, f"loss {line['loss']:.3f}")
+            if state.step % intervals.checkpoint == 0 or last or stopping:
+                if processes.any(not (_is_finite(network) and _is_finite(head))):
+                    raise DivergedError(
+                        f"a weight is NaN or infinite after step {state.step} "
+                        f"(learning rate {rate:.4g}); {_REMEDY}"
+                    )
+                save()
+            advance(len(labels) * processes.count)
+            if stopping and not last:
+                raise TerminatedError(
+                    f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
+                    "same command goes on"
                 )
-            if processes.is_first:
-                with log_file.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-            window = _Window()
-            advance(0, f"loss {line['loss']:.3f}")
-        if state.step % intervals.checkpoint == 0 or last or stopping:
-            if processes.any(not (_is_finite(network) and _is_finite(head))):
-                raise DivergedError(
-                    f"a weight is NaN or infinite after step {state.step} "
-                    f"(learning rate {rate:.4g}); {_REMEDY}"
-                )
-            save()
-        advance(len(labels) * processes.count)
-        if stopping and not last:
-            raise TerminatedError(
-                f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
-                "same command goes on"
-            )
 
 
 def _is_finite(module: nn.Module) -> bool:

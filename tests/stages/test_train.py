@@ -179,7 +179,9 @@ class TestRunningAgain:
         self, trained: Path, store: Path
     ) -> None:
         before = state_of(trained)
-        train(make_config(store, trained, log_every=5, checkpoint_every=2))
+        options: dict[str, Any] = {"log_every": 5, "checkpoint_every": 2}
+        options["data"] = {"workers": 2, "resident": False}
+        train(make_config(store, trained, **options))
         assert state_of(trained) == before
 
     @pytest.mark.parametrize(
@@ -640,6 +642,29 @@ def test_the_mean_image_is_that_of_the_training_crops(
         by_hand.numpy(),
         atol=1e-4 * float(by_hand.abs().max()),
     )
+
+
+def test_resident_crops_train_the_same_model(
+    tmp_path: Path, make_store: Callable[..., Path]
+) -> None:
+    """On the CPU, where the store and its copy lie in the same memory."""
+    store = make_store(tmp_path / "crops", (5, 4, 3, 6))
+    models = []
+    for resident in (True, False):
+        out = tmp_path / str(resident)
+        config = make_config(
+            store,
+            out,
+            augmentation={"shift": 0, "brightness": 0},
+            data={"resident": resident, "validation_identities": 2},
+        )
+        models.append(train(config).read_bytes())
+    assert models[0] == models[1]
+
+
+def test_crops_that_are_changed_cannot_be_resident(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"resident=true .* augmentation.shift=2"):
+        train(make_config(store, tmp_path, data={"resident": True}))
 
 
 def test_nothing_of_the_environment_is_in_the_model_file(trained: Path) -> None:
