@@ -107,7 +107,10 @@ def train(
         typer.Argument(help="key=value, such as network.width=0.5 out=runs/mine"),
     ] = None,
 ) -> None:
-    """A crop store to a model file; the same command again resumes a killed run."""
+    """A crop store to a model file; the same command again resumes a killed run.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m facever train CONFIG
+    """
     from facever.config import TrainConfig, load_config
     from facever.stages.train import train as stage
 

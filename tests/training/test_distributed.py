@@ -22,7 +22,7 @@ def test_parts_of_a_batch_are_its_samples_in_order() -> None:
     batch = list(range(12))
     parts = [batch[Processes(rank, 4).part(12)] for rank in range(4)]
     assert [len(part) for part in parts] == [3, 3, 3, 3]
-    assert sum(parts, []) == batch
+    assert [sample for part in parts for sample in part] == batch
 
 
 def test_the_first_process_speaks_for_all(capsys: pytest.CaptureFixture[str]) -> None:

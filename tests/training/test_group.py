@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads import HEADS
+from facever.heads.annealing import Annealing
 from facever.heads.sharded_rows import ClassShards
 from facever.training.checkpoint import read_checkpoint
 from facever.training.distributed import ALONE, Processes
@@ -239,6 +240,21 @@ def test_rows_start_alike_however_they_are_shared() -> None:
     torch.manual_seed(5)
     expected = nn.init.xavier_normal_(torch.empty(9000, 6))
     np.testing.assert_allclose(whole[:-1], expected, rtol=1e-6)
+
+
+def test_the_sum_holds_where_the_margin_is_far_below_the_plain_logit() -> None:
+    """The own class: 45 degrees away, 20 * 20 cos = 283, and -400 with the margin."""
+    annealing = Annealing(start=0.0, floor=0.0)
+    head = HEADS["lsoftmax"](2, 2, ClassShards(ALONE), margin=4, annealing=annealing)
+    rows = torch.tensor([[200**0.5, 200**0.5], [0.0, -20.0]])
+    head.load_state_dict({"weight": rows, "step": torch.tensor(0)})
+    embeddings = torch.tensor([[20.0, 0.0]], requires_grad=True)
+    output = head(embeddings, torch.tensor([0]))
+    # The other class's logit is 0: log(1 + e^400) of float32.
+    assert output.loss.item() == pytest.approx(400, rel=1e-4)
+    assert output.hits.tolist() == [True], "without the margin it leads"
+    output.loss.backward()
+    assert embeddings.grad.isfinite().all()
 
 
 class TestSampledClasses:
