@@ -12,10 +12,13 @@ from facever.config import HeadConfig, NetworkConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
 from facever.data.resident import fits_on
 from facever.errors import ConfigError
-from facever.heads import HEADS, JointHead
+from facever.heads import HEADS, Head, JointHead
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
 from facever.models import NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.training.checkpoint import parameter_groups
+from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Schedule
 
 
@@ -35,9 +38,21 @@ def make_network(config: NetworkConfig) -> EmbeddingNetwork:
 
 
 def make_head(
-    configs: tuple[HeadConfig, ...], embedding_size: int, num_classes: int
+    configs: tuple[HeadConfig, ...],
+    embedding_size: int,
+    num_classes: int,
+    *,
+    seed: int = 0,
+    processes: Processes = ALONE,
 ) -> JointHead:
     """The weighted heads of a config.
+
+    Args:
+        configs: Name, weight and options of each.
+        embedding_size: Dimensions of an embedding.
+        num_classes: Of the labels.
+        seed: Of the classes drawn for each batch, where a head samples them.
+        processes: They share the class vectors.
 
     Raises:
         ConfigError: If a head or an option is unknown or of the wrong type.
@@ -49,7 +64,18 @@ def make_head(
         options = _checked_options(
             kind, config.model_extra or {}, f"head {config.name}"
         )
-        head = kind(embedding_size, num_classes, **options)
+        head: Head
+        if issubclass(kind, ClassifyingHead):
+            is_whole = processes.count == 1 and config.sample == 1
+            shards = None if is_whole else ClassShards(processes, config.sample, seed)
+            head = kind(embedding_size, num_classes, shards, **options)
+        elif config.sample == 1:
+            head = kind(embedding_size, num_classes, **options)
+        else:
+            raise ConfigError(
+                f"head {config.name}: sample must be 1 where no class vectors are "
+                f"learned by softmax, got {config.sample:g}"
+            )
         heads.append((config.name, head, config.weight))
     return JointHead(heads)
 

@@ -70,6 +70,13 @@ class HeadConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
     weight: float = Field(1.0, ge=0)
+    sample: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the classes that a batch meets, the own ones always: for "
+        "heads with class vectors and millions of people",
+    )
 
 
 class AugmentationConfig(_Strict):
@@ -153,7 +160,12 @@ class TrainConfig(_Strict):
         "constant", description="127.5, or the mean image of the training crops"
     )
     mirror: Literal["sum", "concat", "none"] = "sum"
-    batch_size: int = Field(256, ge=2)
+    batch_size: int = Field(
+        256,
+        ge=2,
+        description="Crops of all processes together; batch normalisation takes its "
+        "statistics from the part of each",
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = Field(0, ge=0)

@@ -10,7 +10,9 @@ from facever.errors import ConfigError, ParameterError
 from facever.heads.annealing import Annealing
 from facever.heads.ie import IncludeExclude
 from facever.heads.lsoftmax import LSoftmax
+from facever.heads.sharded_rows import ClassShards
 from facever.models.resnet27 import ResNet27
+from facever.training.distributed import ALONE, Processes
 
 
 def config(**options: Any) -> TrainConfig:
@@ -203,3 +205,24 @@ def test_crops_that_the_cpu_changes_cannot_be_resident() -> None:
     wanted = config(data=data, augmentation={"blur": 0.1})
     with pytest.raises(ConfigError, match=r"augmentation.blur=0.1 .* the strength to"):
         build.is_resident(wanted, 1, torch.device("cpu"))
+
+
+def test_a_head_that_samples_its_classes_knows_the_share_and_the_seed() -> None:
+    configs = (HeadConfig(name="cosface", sample=0.25, scale=8.0),)
+    found = build.make_head(configs, 4, 30, seed=9).heads["cosface"]
+    assert found.shards == ClassShards(ALONE, 0.25, 9)
+    assert found.scale == 8.0
+    assert head(name="cosface").shards is None, "as fast as ever where none is asked"
+
+
+def test_several_processes_share_the_classes_of_heads_that_have_vectors() -> None:
+    configs = (HeadConfig(name="softmax"), HeadConfig(name="ie"))
+    heads = build.make_head(configs, 4, 9, processes=Processes(1, 2)).heads
+    assert heads["softmax"].weight.shape == (5, 4)
+    assert heads["ie"].centers.vectors.shape == (9, 4)
+
+
+@pytest.mark.parametrize("name", ["hinge", "ie", "triplet", "anchor_ncm"])
+def test_only_class_vectors_can_be_sampled(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"head {name}: sample must be 1 .* got 0.5"):
+        head(name=name, sample=0.5)

@@ -36,13 +36,11 @@ from facever.data.jpeg_crops import JpegCrops
 from facever.data.records import FAILURE_COLUMNS, read_names, read_numbers, read_rows
 from facever.data.store_folder import (
     CROPS_FILE,
+    FAILURES_FILE,
     JPEG_FILE,
     RECORDS_FILE,
     STORE_FILE,
     check_finished,
-)
-from facever.data.store_folder import (
-    FAILURES_FILE as FAILURES_FILE,
 )
 from facever.errors import DataError, FileError
 

@@ -65,6 +65,8 @@ class BatchLoader:
         seed: Of the order, the changes and the mirror.
         photos_per_identity: Crops of an identity that a batch holds together; None
             draws crops whoever is on them.
+        part: Which crops of each batch to give, where several processes of a
+            job share it.
         workers: Processes that read and change crops; 0 is a thread of this one. Crops
             on the device need none and get none.
         pin_memory: Whether batches lie in page-locked memory, from which a GPU copies
@@ -86,6 +88,7 @@ class BatchLoader:
         mirror: bool,
         seed: int,
         photos_per_identity: int | None = None,
+        part: slice = slice(None),
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
@@ -100,7 +103,8 @@ class BatchLoader:
             self.sampler = ClassmateSampler(
                 labels, batch_size, photos_per_identity, seed
             )
-        self._batch_size = batch_size
+        self._part = part
+        self._part_size = len(range(batch_size)[part])
         self._crops = crops
         self._rows = rows
         self._labels = labels
@@ -142,7 +146,7 @@ class BatchLoader:
             self._crops,
             self._augmentation,
             num_workers=self._workers,
-            batch_size=self._batch_size,
+            batch_size=self._part_size,
         ) as workers:
             read = workers.read(plan.task for plan in to_read)
             for crops, plan in zip(read, to_collate, strict=True):
@@ -150,12 +154,13 @@ class BatchLoader:
 
     def _plan(self, step: int) -> _Plan:
         draw = self.sampler.draw(step)
-        rows = self._rows[draw.photos]
-        seeds = crop_seeds(self._seed, draw.epoch, rows, draw.copies)
+        photos = draw.photos[self._part]
+        rows = self._rows[photos]
+        seeds = crop_seeds(self._seed, draw.epoch, rows, draw.copies[self._part])
         mirrored = seeds >> np.uint64(63) == 1
         if not self._mirror:
             mirrored[:] = False
-        return _Plan(ReadTask(rows, seeds), self._labels[draw.photos], mirrored)
+        return _Plan(ReadTask(rows, seeds), self._labels[photos], mirrored)
 
     def _collated(
         self, plan: _Plan, crops: UInt8[Tensor, "batch height width 3"]

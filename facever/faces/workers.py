@@ -2,14 +2,11 @@
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
-
-import numpy as np
-from jaxtyping import Float64
 
 from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
@@ -27,25 +24,25 @@ class AlignRecipe:
     Attributes:
         detector: A network, or none for photos that are crops already.
         face: Which face to take when a photo has several.
-        landmarks: To be used in place of the network, by source.
+        by_landmarks: Use those of the photos in place of the network.
         max_pixels: See ``read_photo``.
     """
 
     detector: Detector
     face: FaceRule
-    landmarks: Mapping[str, Float64[np.ndarray, "5 2"]] | None
+    by_landmarks: bool
     max_pixels: int
 
     @property
     def uses_network(self) -> bool:
         """Whether faces are searched."""
-        return self.landmarks is None and self.detector == "mtcnn"
+        return not self.by_landmarks and self.detector == "mtcnn"
 
     def make_aligner(self) -> PhotoAligner:
         """The aligner; loads the network if there is one."""
         return PhotoAligner(
             detect=MtcnnDetector().detect if self.uses_network else None,
-            landmarks=self.landmarks,
+            by_landmarks=self.by_landmarks,
             face=self.face,
             max_pixels=self.max_pixels,
         )

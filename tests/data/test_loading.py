@@ -275,3 +275,25 @@ def test_batches_hold_classmates_where_asked() -> None:
         labels = loader.batch(step).labels.tolist()
         assert labels[0] == labels[1]
         assert labels[2] == labels[3]
+
+
+@pytest.mark.parametrize(
+    ("photos_per_identity", "workers"), [(None, 0), (2, 0), (None, 1)]
+)
+def test_the_parts_of_several_processes_are_the_batch_of_one(
+    photos_per_identity: int | None, workers: int
+) -> None:
+    options = {
+        "augmentation": changing(),
+        "mirror": True,
+        "photos_per_identity": photos_per_identity,
+    }
+    whole = list(make(**options).batches(0, 5))
+    parts = [
+        list(make(**options, part=part, workers=workers).batches(0, 5))
+        for part in (slice(0, 2), slice(2, 4))
+    ]
+    for batch, *halves in zip(whole, *parts, strict=True):
+        for name in ("crops", "labels", "mirrored"):
+            joined = torch.cat([getattr(half, name) for half in halves])
+            assert torch.equal(joined, getattr(batch, name)), name
