@@ -36,6 +36,11 @@ class IdentityCenters:
     centers: Float32[np.ndarray, "identities dim"]
     own_cosine: Float32[np.ndarray, " photos"]
 
+    def typical(self, identity: int) -> int:
+        """The photo of an identity that lies nearest to its center."""
+        rows = np.flatnonzero(self.labels == identity)
+        return int(rows[(self.units[rows] @ self.centers[identity]).argmax()])
+
 
 def find_centers(
     embeddings: Float[np.ndarray, "photos dim"],

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 
 from facever.cleaning.alike import AlikePairs, find_alike
 from facever.cleaning.centers import (
     IdentityCenters,
     Strangers,
     compare_with_strangers,
-    find_centers,
 )
 from facever.errors import DataError, ParameterError
 from facever.progress import Advance, ignore_progress
@@ -70,6 +69,7 @@ class Suggestions:
         duplicates: Pairs of photos.
         outliers: Photos.
         lookalikes: Pairs of identities, merge candidates.
+        num_photos: Of each identity.
         outlier_threshold: The cosine that the rules led to.
         alike_threshold: The same, for identities.
     """
@@ -77,13 +77,13 @@ class Suggestions:
     duplicates: AlikePairs
     outliers: Outliers
     lookalikes: AlikePairs
+    num_photos: Int64[np.ndarray, " identities"]
     outlier_threshold: float
     alike_threshold: float
 
 
 def inspect_set(
-    embeddings: Float[np.ndarray, "photos dim"],
-    labels: Int64[np.ndarray, " photos"],
+    found: IdentityCenters,
     rules: CleaningRules,
     device: torch.device | str = "cpu",
     advance: Advance = ignore_progress,
@@ -91,16 +91,14 @@ def inspect_set(
     """Find near-duplicates, outliers and look-alike identities of one set.
 
     Args:
-        embeddings: Of each photo, of any length but zero.
-        labels: Identity of each photo; every number in [0, identities) has a photo.
+        found: From ``find_centers``.
         rules: Where suggestions begin.
         device: Where to compute.
         advance: Progress, two units a photo.
 
     Raises:
-        DataError: If an embedding is not finite or all zero, or there is one identity.
+        DataError: If there is one identity only.
     """
-    found = find_centers(embeddings, labels)
     strangers = compare_with_strangers(found, device, advance)
     outlier_threshold = strangers.threshold(rules.outlier_far)
     alike_threshold = strangers.threshold(rules.alike_far)
@@ -110,6 +108,7 @@ def inspect_set(
         ),
         outliers=_find_outliers(found, strangers, outlier_threshold),
         lookalikes=find_alike(found.centers, alike_threshold, device=device),
+        num_photos=found.num_photos,
         outlier_threshold=outlier_threshold,
         alike_threshold=alike_threshold,
     )
@@ -131,10 +130,8 @@ class Overlap:
 
 
 def find_overlap(
-    embeddings: Float[np.ndarray, "photos dim"],
-    labels: Int64[np.ndarray, " photos"],
-    test_embeddings: Float[np.ndarray, "others dim"],
-    test_labels: Int64[np.ndarray, " others"],
+    ours: IdentityCenters,
+    theirs: IdentityCenters,
     rules: CleaningRules,
     device: torch.device | str = "cpu",
     advance: Advance = ignore_progress,
@@ -144,25 +141,22 @@ def find_overlap(
     The threshold is that of the training set's own strangers.
 
     Args:
-        embeddings: Of the training set, of any length but zero.
-        labels: Its identities; every number in [0, identities) has a photo.
-        test_embeddings: Of the test set, by the same model.
-        test_labels: Its identities, in the same form.
+        ours: The training set, from ``find_centers``.
+        theirs: The test set, embedded by the same model.
         rules: Where suggestions begin.
         device: Where to compute.
         advance: Progress, two units a photo of the training set.
 
     Raises:
-        DataError: If an embedding is not finite or all zero, the two are of different
-            size, or the training set has one identity.
+        DataError: If the embeddings are of different size, or the training set has one
+            identity.
     """
-    if embeddings.shape[1] != test_embeddings.shape[1]:
+    sizes = ours.units.shape[1], theirs.units.shape[1]
+    if sizes[0] != sizes[1]:
         raise DataError(
-            f"embeddings of {embeddings.shape[1]} and {test_embeddings.shape[1]} "
-            "dimensions cannot be compared: embed both sets with one model"
+            f"embeddings of {sizes[0]} and {sizes[1]} dimensions cannot be compared: "
+            "embed both sets with one model"
         )
-    ours = find_centers(embeddings, labels)
-    theirs = find_centers(test_embeddings, test_labels)
     strangers = compare_with_strangers(ours, device, advance)
     threshold = strangers.threshold(rules.alike_far)
     return Overlap(

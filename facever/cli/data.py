@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from facever.cli.options import AsJson
+from facever.cli.options import AsJson, Device
 
 data_app = typer.Typer(
     help="Look at crop stores, check, join, divide and export them.",
@@ -132,3 +132,64 @@ def data_export(
     from facever.stages import store_export as stages
 
     stages.export(store, out, to, quality, shard_size)
+
+
+@data_app.command("clean")
+def data_clean(
+    store: Store,
+    out: Annotated[Path, typer.Argument(help="Folder of the lists and their sheets")],
+    model: Annotated[
+        Path | None, typer.Option(help="Model file that embeds the crops")
+    ] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option(help="In its place an .npz from facever embed")
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Crop store of a test set whose people should not be here"),
+    ] = None,
+    test_embeddings: Annotated[
+        Path | None, typer.Option(help="Its embeddings, where no model is given")
+    ] = None,
+    duplicate: Annotated[
+        float, typer.Option(help="Photos above this cosine are near-duplicates")
+    ] = 0.95,
+    outlier_far: Annotated[
+        float,
+        typer.Option(
+            help="A photo is an outlier unless it is closer to its identity than all "
+            "but this share of photos are to another"
+        ),
+    ] = 1e-3,
+    alike_far: Annotated[
+        float, typer.Option(help="The same for identities that look alike")
+    ] = 1e-5,
+    device: Device = "auto",
+    apply: Annotated[
+        Path | None,
+        typer.Option(
+            help="New crop store: write what the lists in OUT leave, as they stand now"
+        ),
+    ] = None,
+) -> None:
+    """List what looks wrong: doubles, outliers, look-alikes, people of a test set.
+
+    Nothing is removed: edit the first column of the lists, then run it again with
+    --apply NEW_STORE.
+    """
+    from facever.cleaning.suggestions import CleaningRules
+    from facever.stages import clean as stages
+
+    if apply is not None:
+        stages.apply(store, out, apply)
+        return
+    stages.clean(
+        store,
+        out,
+        model=model,
+        embeddings=embeddings,
+        test=test,
+        test_embeddings=test_embeddings,
+        rules=CleaningRules(duplicate, outlier_far, alike_far),
+        device=device,
+    )

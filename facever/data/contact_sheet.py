@@ -1,5 +1,6 @@
 """A picture of some crops of a store, each with its row and identity."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,20 +32,36 @@ def draw_sheet(
         rows: Of the crops to show.
         mean: The first picture, with the caption ``mean``.
     """
-    pictures = [np.rint(mean).astype(np.uint8), *read_crops(store.crops, rows)]
-    captions = ["mean"] + [f"{row} {store.identity_of(row)}" for row in rows.tolist()]
-    num_lines = -(-len(pictures) // _NUM_COLUMNS)
-    width = _GAP + _NUM_COLUMNS * (_WIDTH + _GAP)
-    height = _GAP + num_lines * (_HEIGHT + _CAPTION_HEIGHT + _GAP)
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    crops = read_crops(store.crops, rows)
+    captions = [f"{row} {store.identity_of(row)}" for row in rows.tolist()]
+    groups = [[picture] for picture in zip(crops, captions, strict=True)]
+    return draw_groups([[(np.rint(mean).astype(np.uint8), "mean")], *groups])
+
+
+def draw_groups(
+    groups: Sequence[Sequence[tuple[UInt8[np.ndarray, "112 96 3"], str]]],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Crops that belong together side by side, the groups with gaps between them.
+
+    Args:
+        groups: At least one; crops and captions, as many in each group.
+    """
+    size = len(groups[0])
+    step = size * _WIDTH + (size - 1) + _GAP
+    groups_a_line = max(1, _NUM_COLUMNS // size)
+    num_lines = -(-len(groups) // groups_a_line)
+    line_height = _HEIGHT + _CAPTION_HEIGHT + _GAP
+    shape = (_GAP + groups_a_line * step, _GAP + num_lines * line_height)
+    sheet = Image.new("RGB", shape, _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        line, column = divmod(place, _NUM_COLUMNS)
-        left = _GAP + column * (_WIDTH + _GAP)
-        top = _GAP + line * (_HEIGHT + _CAPTION_HEIGHT + _GAP)
-        sheet.paste(Image.fromarray(picture), (left, top))
-        text = _shorten(caption)
-        pen.text((left, top + _HEIGHT + 2), text, _INK, _font())
+    for place, group in enumerate(groups):
+        line, column = divmod(place, groups_a_line)
+        top = _GAP + line * line_height
+        for number, (picture, caption) in enumerate(group):
+            left = _GAP + column * step + number * (_WIDTH + 1)
+            sheet.paste(Image.fromarray(picture), (left, top))
+            text = _shorten(caption)
+            pen.text((left, top + _HEIGHT + 2), text, _INK, _font())
     return np.asarray(sheet)
 
 

@@ -106,10 +106,14 @@ def test_alike_pairs_beside_loops(
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     embeddings, labels = draw(5, spread=1.0)
-    whole = inspect_set(embeddings, labels, CleaningRules(0.9, 0.05, 0.01))
+    whole = inspect_set(
+        find_centers(embeddings, labels), CleaningRules(0.9, 0.05, 0.01)
+    )
     monkeypatch.setattr("facever.cleaning.alike._BLOCK_SCORES", 100)
     monkeypatch.setattr("facever.cleaning.centers._BLOCK_SCORES", 100)
-    parts = inspect_set(embeddings, labels, CleaningRules(0.9, 0.05, 0.01))
+    parts = inspect_set(
+        find_centers(embeddings, labels), CleaningRules(0.9, 0.05, 0.01)
+    )
     assert len(whole.duplicates.left)
     assert len(whole.outliers.rows)
     assert parts.outlier_threshold == whole.outlier_threshold
@@ -127,7 +131,9 @@ def test_what_was_planted_is_found() -> None:
     embeddings = np.concatenate([embeddings, embeddings[[3]] * 2, embeddings[[7]]])
     wrong = (labels[7] + 1) % 20
     labels = np.append(labels, [labels[3], wrong])
-    found = inspect_set(embeddings, labels, CleaningRules(0.999, 0.05, 0.02))
+    found = inspect_set(
+        find_centers(embeddings, labels), CleaningRules(0.999, 0.05, 0.02)
+    )
     pairs = zip(found.duplicates.left, found.duplicates.right, strict=True)
     assert set(pairs) == {(3, 50), (7, 51)}
     assert found.outliers.rows[0] == 51, "a photo of another"
@@ -143,7 +149,9 @@ def test_planted_overlap_is_found() -> None:
     test_embeddings = np.concatenate([test_embeddings, again])
     test_labels = np.append(test_labels, [6, 6, 6])
     found = find_overlap(
-        embeddings, labels, test_embeddings, test_labels, CleaningRules(0.99, 0.1, 0.01)
+        find_centers(embeddings, labels),
+        find_centers(test_embeddings, test_labels),
+        CleaningRules(0.99, 0.1, 0.01),
     )
     assert (found.identities.left[0], found.identities.right[0]) == (4, 6)
     assert found.identities.cosine[0] > 0.9 > found.identities.cosine[1:].max(initial=0)
@@ -166,7 +174,9 @@ def test_an_embedding_without_direction_is_refused(bad: float) -> None:
 
 def test_one_identity_has_no_strangers() -> None:
     with pytest.raises(DataError, match="at least 2 identities"):
-        inspect_set(np.ones((3, 2)), np.zeros(3, np.int64), CleaningRules())
+        inspect_set(
+            find_centers(np.ones((3, 2)), np.zeros(3, np.int64)), CleaningRules()
+        )
 
 
 @pytest.mark.parametrize("name", ["duplicate", "outlier_far", "alike_far"])
@@ -184,7 +194,9 @@ def test_lfws_published_wrong_labels_are_found(data_folder: Path) -> None:
     names, labels = np.unique(
         [each.split("/")[0] for each in images], return_inverse=True
     )
-    found = inspect_set(embeddings.astype(np.float32), labels, CleaningRules())
+    found = inspect_set(
+        find_centers(embeddings.astype(np.float32), labels), CleaningRules()
+    )
     outliers = [images[row].split("/")[1][:-4] for row in found.outliers.rows]
     for wrong in (
         "Janica_Kostelic_0001",

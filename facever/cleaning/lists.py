@@ -1,0 +1,224 @@
+"""Lists of suggestions that a person reads, edits and then applies.
+
+Every list is a csv whose first column says what happens when it is applied:
+
+- ``duplicates.csv``: ``remove`` takes the right photo away. Proposed where both photos
+  are of one identity; which of two names is wrong, only a person sees.
+- ``outliers.csv``: ``remove`` takes the photo away.
+- ``lookalikes.csv``: ``merge`` gives the photos of the right identity to the left one.
+  Never proposed: twins look alike, too.
+- ``overlap.csv``: ``remove`` takes the identity out of the training set.
+- ``overlap_photos.csv``: ``remove`` takes the photo out of the training set.
+
+``keep`` leaves things as they are.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facever.cleaning.suggestions import Overlap, Suggestions
+from facever.data.crops import CropStore
+from facever.errors import DataError, FileError
+from facever.files import whole_file
+
+KEEP, REMOVE, MERGE = "keep", "remove", "merge"
+
+DUPLICATES = "duplicates.csv"
+OUTLIERS = "outliers.csv"
+LOOKALIKES = "lookalikes.csv"
+OVERLAP = "overlap.csv"
+OVERLAP_PHOTOS = "overlap_photos.csv"
+
+COLUMNS = {
+    DUPLICATES: "action cosine left left_identity right right_identity".split(),
+    OUTLIERS: (
+        "action own_cosine source identity nearest_identity nearest_cosine".split()
+    ),
+    LOOKALIKES: "action cosine left left_photos right right_photos".split(),
+    OVERLAP: "action cosine identity test_identity".split(),
+    OVERLAP_PHOTOS: "action cosine source test_source".split(),
+}
+_ACTIONS = {
+    DUPLICATES: (REMOVE, KEEP),
+    OUTLIERS: (REMOVE, KEEP),
+    LOOKALIKES: (MERGE, KEEP),
+    OVERLAP: (REMOVE, KEEP),
+    OVERLAP_PHOTOS: (REMOVE, KEEP),
+}
+Row = Sequence[object]
+
+
+def suggestion_rows(store: CropStore, found: Suggestions) -> dict[str, list[Row]]:
+    """The lists of one set, the worst first."""
+    duplicates: list[Row] = []
+    pairs = found.duplicates
+    for left, right, cosine in zip(pairs.left, pairs.right, pairs.cosine, strict=True):
+        who = store.identity_of(left), store.identity_of(right)
+        action = REMOVE if who[0] == who[1] else KEEP
+        duplicates.append(
+            (
+                action,
+                f"{cosine:.4f}",
+                store.sources[left],
+                who[0],
+                store.sources[right],
+                who[1],
+            )
+        )
+    worst = found.outliers
+    outliers: list[Row] = [
+        (
+            REMOVE,
+            f"{own:.4f}",
+            store.sources[row],
+            store.identity_of(row),
+            store.identities[nearest],
+            f"{cosine:.4f}",
+        )
+        for row, own, nearest, cosine in zip(
+            worst.rows,
+            worst.own_cosine,
+            worst.nearest,
+            worst.nearest_cosine,
+            strict=True,
+        )
+    ]
+    counts = found.num_photos
+    alike = found.lookalikes
+    lookalikes: list[Row] = [
+        (
+            KEEP,
+            f"{cosine:.4f}",
+            store.identities[left],
+            counts[left],
+            store.identities[right],
+            counts[right],
+        )
+        for left, right, cosine in zip(
+            alike.left, alike.right, alike.cosine, strict=True
+        )
+    ]
+    return {DUPLICATES: duplicates, OUTLIERS: outliers, LOOKALIKES: lookalikes}
+
+
+def overlap_rows(
+    store: CropStore, test: CropStore, found: Overlap
+) -> dict[str, list[Row]]:
+    """The lists of a training set beside a test set, the most alike first."""
+    people, photos = found.identities, found.duplicates
+    return {
+        OVERLAP: [
+            (REMOVE, f"{cosine:.4f}", store.identities[left], test.identities[right])
+            for left, right, cosine in zip(
+                people.left, people.right, people.cosine, strict=True
+            )
+        ],
+        OVERLAP_PHOTOS: [
+            (REMOVE, f"{cosine:.4f}", store.sources[left], test.sources[right])
+            for left, right, cosine in zip(
+                photos.left, photos.right, photos.cosine, strict=True
+            )
+        ],
+    }
+
+
+def write_list(path: Path, rows: Iterable[Row]) -> None:
+    """Write a list under one of the names of ``COLUMNS``."""
+    with whole_file(path) as temporary:
+        with temporary.open(
+            "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS[path.name])
+            writer.writerows(rows)
+
+
+@dataclass(frozen=True)
+class CleaningPlan:
+    """What the lists of a folder say is to be done.
+
+    Attributes:
+        photos: To remove, by source, and why.
+        identities: To remove, and why.
+        merged: The identity that takes the photos of another, by the other's name.
+    """
+
+    photos: dict[str, str]
+    identities: dict[str, str]
+    merged: dict[str, str]
+
+
+def read_plan(folder: Path) -> CleaningPlan:
+    """Read the lists of a folder, as somebody may have edited them.
+
+    Raises:
+        FileError: If the folder has no list.
+        DataError: If a list has other columns or an unknown action, or identities are
+            merged in a circle.
+    """
+    photos: dict[str, str] = {}
+    identities: dict[str, str] = {}
+    merged: dict[str, str] = {}
+    names = [name for name in COLUMNS if (folder / name).exists()]
+    if not names:
+        raise FileError(
+            f"{folder} has no list of suggestions, such as {OUTLIERS}: make them with "
+            "facever data clean STORE OUT --model MODEL"
+        )
+    for name in names:
+        for row in _read_list(folder / name):
+            if row["action"] == KEEP:
+                continue
+            if name == DUPLICATES:
+                reason = f"near-duplicate of {row['left']} ({row['cosine']})"
+                photos.setdefault(row["right"], reason)
+            elif name == OUTLIERS:
+                reason = f"outlier ({row['own_cosine']} to the others of its identity)"
+                photos.setdefault(row["source"], reason)
+            elif name == LOOKALIKES:
+                merged[row["right"]] = row["left"]
+            elif name == OVERLAP:
+                reason = f"like {row['test_identity']} of the test set"
+                identities.setdefault(row["identity"], f"{reason} ({row['cosine']})")
+            else:
+                reason = f"like {row['test_source']} of the test set"
+                photos.setdefault(row["source"], f"{reason} ({row['cosine']})")
+    return CleaningPlan(photos, identities, _resolved(folder, merged))
+
+
+def _read_list(path: Path) -> Iterable[dict[str, str]]:
+    columns = COLUMNS[path.name]
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        if reader.fieldnames != columns:
+            raise DataError(f"{path}: expected the columns {','.join(columns)}")
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path} line {reader.line_num}: expected {len(columns)} values"
+                )
+            if row["action"] not in _ACTIONS[path.name]:
+                allowed = " or ".join(_ACTIONS[path.name])
+                raise DataError(
+                    f"{path} line {reader.line_num}: action must be {allowed}, got "
+                    f"{row['action']!r}"
+                )
+            yield row
+
+
+def _resolved(folder: Path, merged: dict[str, str]) -> dict[str, str]:
+    """Chains followed to their end: a to b and b to c is a to c."""
+    found = {}
+    for name in merged:
+        seen = [name]
+        while seen[-1] in merged:
+            seen.append(merged[seen[-1]])
+            if seen[-1] in seen[:-1]:
+                raise DataError(
+                    f"{folder / LOOKALIKES} merges {' into '.join(seen)}: set one of "
+                    f"the lines to {KEEP}"
+                )
+        found[name] = seen[-1]
+    return found
