@@ -12,9 +12,9 @@ from jaxtyping import Int64, UInt8
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.files import whole_file
+from facever.pickles.plain_pickle import ByteArray, read_plain_pickle
 from facever.verification.protocols.bin_photos import check_size, decode_photo
 from facever.verification.protocols.pairs import PairList
-from facever.verification.protocols.plain_pickle import ByteArray, read_plain_pickle
 
 NUM_FOLDS = 10
 

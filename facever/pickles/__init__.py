@@ -1,0 +1,1 @@
+"""Read pickles of other projects as data: nothing that they name is ever run."""
