@@ -12,7 +12,7 @@ from facever.config import HeadConfig, NetworkConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
 from facever.errors import ConfigError
 from facever.heads import HEADS, JointHead
-from facever.models import NETWORKS, build_network
+from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.training.checkpoint import parameter_groups
 from facever.training.schedule import Schedule
@@ -31,6 +31,20 @@ def network_options(config: NetworkConfig) -> dict[str, Any]:
 def make_network(config: NetworkConfig) -> EmbeddingNetwork:
     """The network of a config, freshly initialised."""
     return build_network(config.name, network_options(config))
+
+
+def make_object_network(config: NetworkConfig) -> EmbeddingNetwork:
+    """The network for small images of a config, freshly initialised.
+
+    Raises:
+        ConfigError: If the network or an option is unknown or of the wrong type.
+        ParameterError: If an option is out of range.
+    """
+    kind = _named(OBJECT_NETWORKS, config.name, "network for objects")
+    given = config.model_extra or {}
+    options = _checked_options(kind, given, f"network {config.name}")
+    network: EmbeddingNetwork = kind(**options)
+    return network
 
 
 def make_head(
