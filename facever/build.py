@@ -14,6 +14,8 @@ from facever.errors import ConfigError
 from facever.heads import HEADS, JointHead
 from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
+from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
+from facever.objects.fit import RATE_FACTOR
 from facever.training.checkpoint import parameter_groups
 from facever.training.schedule import Schedule
 
@@ -68,19 +70,23 @@ def make_head(
 
 
 def make_optimiser(
-    config: TrainConfig, network: nn.Module, head: nn.Module
+    config: TrainConfig | ObjectCell, network: nn.Module, head: nn.Module
 ) -> torch.optim.Optimizer:
     """SGD over a network and its heads; the schedule sets the rate of each step."""
     sgd = config.optimiser
+    groups = parameter_groups(network, head, sgd.weight_decay)
+    if isinstance(sgd, ObjectOptimiserConfig):
+        _, free, _ = groups
+        free[RATE_FACTOR] = sgd.bias_rate
     return torch.optim.SGD(
-        parameter_groups(network, head, sgd.weight_decay),
+        groups,
         lr=sgd.learning_rate,
         momentum=sgd.momentum,
         nesterov=sgd.nesterov,
     )
 
 
-def make_schedule(config: TrainConfig) -> Schedule:
+def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:
     """The learning rates of a config, scaled by its factor."""
     schedule = Schedule(
         steps=config.schedule.steps,
@@ -88,6 +94,8 @@ def make_schedule(config: TrainConfig) -> Schedule:
         shape=config.schedule.shape,
         drops=config.schedule.drops,
         warmup=config.schedule.warmup,
+        gamma=config.schedule.gamma,
+        power=config.schedule.power,
     )
     return schedule.scaled(config.schedule.factor)
 

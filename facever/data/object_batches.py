@@ -50,7 +50,7 @@ class Preparation:
         train: UInt8[np.ndarray, "images channels height width"],
     ) -> None:
         self._changes: list[_Change] = []
-        images = torch.from_numpy(train).float() if steps else None
+        images = torch.tensor(train).float() if steps else None
         for step in steps:
             assert images is not None
             change = _fit(step, images)

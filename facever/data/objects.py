@@ -5,6 +5,7 @@ import io
 import tarfile
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -56,6 +57,16 @@ class ObjectSet:
     train: ObjectImages
     test: ObjectImages
     verified: bool
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of images and labels, whatever form they were read from."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(repr(part.images.shape).encode())
+            digest.update(np.ascontiguousarray(part.images).tobytes())
+            digest.update(part.labels.tobytes())
+        return digest.hexdigest()
 
 
 def read_objects(name: str, folder: Path, *, verify: bool = True) -> ObjectSet:
