@@ -22,12 +22,14 @@ class LeNet(EmbeddingNetwork):
 
     Args:
         embedding_size: Dimensions of the features; Caffe's ip1 has 500.
+        linear: Leave out the ReLU, for heads that want features all around the origin.
+            Behind it a class whose anchor is one axis is lost when that unit dies.
 
     References:
         Caffe, examples/mnist/lenet_train_test.prototxt; [L] of Wu et al. 2018, Table 2.
     """
 
-    def __init__(self, *, embedding_size: int = 500) -> None:
+    def __init__(self, *, embedding_size: int = 500, linear: bool = False) -> None:
         super().__init__(embedding_size)
         self.layers = nn.Sequential(
             nn.Conv2d(1, 20, 5),
@@ -36,7 +38,7 @@ class LeNet(EmbeddingNetwork):
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(4 * 4 * 50, embedding_size),
-            nn.ReLU(),
+            nn.Identity() if linear else nn.ReLU(),
         )
         for module in self.layers:
             if isinstance(module, nn.Conv2d | nn.Linear):

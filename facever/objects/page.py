@@ -57,7 +57,8 @@ def _figure(picture: Picture) -> str:
     data = base64.b64encode(picture.png).decode()
     title = escape(picture.title)
     return (
-        f'<h2>{title}</h2><p class="soft lead">{escape(picture.caption)}</p><figure>'
+        f'<h2>{title}</h2><p class="soft lead">{escape(picture.caption)}</p>'
+        '<figure style="overflow-x:auto">'
         f'<img src="data:image/png;base64,{data}" alt="{title}" '
-        'style="display:block;width:100%;height:auto;border-radius:8px"></figure>'
+        'style="display:block;width:100%;min-width:560px;height:auto"></figure>'
     )

@@ -26,6 +26,12 @@ def test_lenet_counts_as_caffes() -> None:
     assert with_classifier(LeNet(), 10) == by_hand == 431_080
 
 
+def test_lenet_without_its_last_relu() -> None:
+    images = torch.randn(50, 1, 28, 28)
+    assert LeNet()(images).min() == 0
+    assert LeNet(linear=True)(images).min() < 0
+
+
 def test_quick_counts_as_caffes() -> None:
     by_hand = (75 * 32 + 32) + (800 * 32 + 32) + (800 * 64 + 64) + (1024 * 64 + 64)
     by_hand += 64 * 10 + 10
