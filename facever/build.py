@@ -10,13 +10,17 @@ from torch import nn
 
 from facever.config import HeadConfig, NetworkConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
+from facever.data.resident import fits_on
 from facever.errors import ConfigError
-from facever.heads import HEADS, JointHead
+from facever.heads import HEADS, Head, JointHead
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
 from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
 from facever.objects.fit import RATE_FACTOR
 from facever.training.checkpoint import parameter_groups
+from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Schedule
 
 
@@ -50,9 +54,21 @@ def make_object_network(config: NetworkConfig) -> EmbeddingNetwork:
 
 
 def make_head(
-    configs: tuple[HeadConfig, ...], embedding_size: int, num_classes: int
+    configs: tuple[HeadConfig, ...],
+    embedding_size: int,
+    num_classes: int,
+    *,
+    seed: int = 0,
+    processes: Processes = ALONE,
 ) -> JointHead:
     """The weighted heads of a config.
+
+    Args:
+        configs: Name, weight and options of each.
+        embedding_size: Dimensions of an embedding.
+        num_classes: Of the labels.
+        seed: Of the classes drawn for each batch, where a head samples them.
+        processes: They share the class vectors.
 
     Raises:
         ConfigError: If a head or an option is unknown or of the wrong type.
@@ -64,7 +80,18 @@ def make_head(
         options = _checked_options(
             kind, config.model_extra or {}, f"head {config.name}"
         )
-        head = kind(embedding_size, num_classes, **options)
+        head: Head
+        if issubclass(kind, ClassifyingHead):
+            is_whole = processes.count == 1 and config.sample == 1
+            shards = None if is_whole else ClassShards(processes, config.sample, seed)
+            head = kind(embedding_size, num_classes, shards, **options)
+        elif config.sample == 1:
+            head = kind(embedding_size, num_classes, **options)
+        else:
+            raise ConfigError(
+                f"head {config.name}: sample must be 1 where no class vectors are "
+                f"learned by softmax, got {config.sample:g}"
+            )
         heads.append((config.name, head, config.weight))
     return JointHead(heads)
 
@@ -100,10 +127,37 @@ def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:
     return schedule.scaled(config.schedule.factor)
 
 
-def make_augmentation(config: TrainConfig) -> Augmentation:
-    """The changes of training crops, without the mirror."""
+def make_augmentation(config: TrainConfig) -> Augmentation | None:
+    """The changes of training crops, without the mirror; None if all are off."""
     strengths = config.augmentation.model_dump(exclude={"mirror"})
+    if not any(strengths.values()):
+        return None
     return Augmentation(AugmentationStrength(**strengths))
+
+
+def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bool:
+    """Whether the training crops shall lie in the memory of the device.
+
+    Args:
+        config: ``data.resident`` decides; ``auto`` means crops that nothing changes on
+            the CPU, and that fit (``fits_on``).
+        num_bytes: Size of the training crops.
+        device: Where to train.
+
+    Raises:
+        ConfigError: If they shall and an augmentation is on, which works on the CPU.
+    """
+    strengths = config.augmentation.model_dump(exclude={"mirror"})
+    changes = [name for name, strength in strengths.items() if strength]
+    if config.data.resident == "auto":
+        return not changes and fits_on(device, num_bytes)
+    if config.data.resident and changes:
+        raise ConfigError(
+            "data.resident=true keeps crops on the device, but augmentation."
+            f"{changes[0]}={strengths[changes[0]]:g} changes them on the CPU: use "
+            "data.resident=auto, or set the strength to 0"
+        )
+    return config.data.resident
 
 
 def _named(table: dict[str, Any], name: str, what: str) -> Any:

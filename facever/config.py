@@ -32,11 +32,28 @@ class DataConfig(StrictModel):
         description="Identities kept out of training, to validate on and to set the "
         "threshold of the model file",
     )
+    people: Path | None = Field(
+        None,
+        description="A CSV identity,part that names who trains and who is held_out, in "
+        "place of a draw of validation_identities; others are left out",
+    )
     photos_per_identity: int | None = Field(
         None,
         ge=2,
         description="Crops of an identity that a batch holds together, for heads that "
         "compare classmates (contrastive, triplet)",
+    )
+    workers: int = Field(
+        0,
+        ge=0,
+        description="Processes that decode and augment crops; 0 is the training "
+        "process. The batches are the same, bit for bit",
+    )
+    resident: bool | Literal["auto"] = Field(
+        "auto",
+        description="Keep all training crops in the memory of the device, 32 kB each. "
+        "auto: on a GPU, if they take at most half of what is free and no augmentation "
+        "but the mirror is on",
     )
     name: str = Field("unnamed", description="What the model file says it was fed")
     licence: str = Field("unknown", description="Of the data, into the model file")
@@ -55,21 +72,58 @@ class HeadConfig(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str
     weight: float = Field(1.0, ge=0)
+    sample: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the classes that a batch meets, the own ones always: for "
+        "heads with class vectors and millions of people",
+    )
 
 
 class AugmentationConfig(StrictModel):
-    """Random changes of training crops; every strength 0 means off."""
+    """Random changes of training crops, in this order; every strength 0 means off.
+
+    All but the mirror are made on the CPU, in ``data.workers`` processes. What happens
+    to a crop is decided by the seed, the epoch and its row in the store.
+    """
 
     mirror: bool = True
     shift: float = Field(0.0, ge=0, le=16, description="Pixels, each way")
     zoom: float = Field(0.0, ge=0, lt=0.5, description="Share of the size, each way")
     rotation: float = Field(0.0, ge=0, le=45, description="Degrees, each way")
-    brightness: float = Field(0.0, ge=0, lt=1)
-    contrast: float = Field(0.0, ge=0, lt=1)
-    saturation: float = Field(0.0, ge=0, lt=1)
-    blur: float = Field(0.0, ge=0, le=1, description="Chance of a slight blur")
+    occlusion: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of a hidden patch, up to a third of each side",
+    )
+    brightness: float = Field(0.0, ge=0, lt=1, description="Share, each way")
+    contrast: float = Field(0.0, ge=0, lt=1, description="Share, each way")
+    saturation: float = Field(0.0, ge=0, lt=1, description="Share, each way")
     grey: float = Field(0.0, ge=0, le=1, description="Chance of losing the colour")
-    occlusion: float = Field(0.0, ge=0, le=1, description="Chance of a hidden patch")
+    blur: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of a Gaussian blur, with a sigma of 0.5 to 2 pixels",
+    )
+    low_resolution: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of being shrunk to 0.2 to 0.8 of each side and enlarged",
+    )
+    jpeg: float = Field(
+        0.0, ge=0, le=1, description="Chance of JPEG's traces, of quality 20 to 80"
+    )
+    crop: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Chance of all turning black but a window of half to all of each "
+        "side",
+    )
 
 
 class OptimiserConfig(StrictModel):
@@ -110,13 +164,32 @@ class TrainConfig(StrictModel):
         "constant", description="127.5, or the mean image of the training crops"
     )
     mirror: Literal["sum", "concat", "none"] = "sum"
-    batch_size: int = Field(256, ge=2)
+    batch_size: int = Field(
+        256,
+        ge=2,
+        description="Crops of all processes together; batch normalisation takes its "
+        "statistics from the part of each",
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
     out: Path = Path("runs/train")
+
+
+class UnrestrictedConfig(StrictModel):
+    """LFW's unrestricted setting: a training for each fold that is tested."""
+
+    train: TrainConfig = Field(
+        description="Of every training; its out is the folder of all of them"
+    )
+    held_out_people: int = Field(
+        500,
+        ge=2,
+        description="Of the other folds: kept out of training, for threshold and PCA",
+    )
+    min_photos: int = Field(2, ge=1, description="People with fewer do not train")
 
 
 _Config = TypeVar("_Config", bound=BaseModel)

@@ -9,10 +9,11 @@
     ├── DataError                readable data that contradicts itself (ValueError)
     │   └── MismatchError        embeddings or crops of another model or template
     ├── DivergedError            NaN or infinity where training needs numbers
+    ├── TerminatedError          SIGTERM asked a run to end, and it did, in good order
     └── GalleryError             a gallery refuses a change or a question (ValueError)
 
 Each message says what was wrong, where, and what to do. The console command prints that
-line alone and exits with 2; a traceback is for bugs.
+line alone and exits with 2, or with 143 after SIGTERM; a traceback is for bugs.
 """
 
 
@@ -50,6 +51,10 @@ class MismatchError(DataError):
 
 class DivergedError(FaceverError):
     """NaN or infinity where training needs numbers."""
+
+
+class TerminatedError(FaceverError):
+    """SIGTERM asked a run to end, and it did, in good order."""
 
 
 class GalleryError(FaceverError, ValueError):

@@ -1,5 +1,6 @@
-"""Files that are there as a whole or not at all."""
+"""Files and folders that are there as a whole or not at all."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,3 +41,38 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside another name, renamed to it when the block ends well.
+
+    What a killed run left of its own is taken away first.
+
+    Args:
+        path: The final name; nothing may be there but an empty folder.
+
+    Yields:
+        The empty folder to write to.
+
+    Raises:
+        FileError: If something is there or the folder cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileError(f"{path} is there already: choose another name")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        yield temporary
+        temporary.replace(path)
+    except FaceverError:
+        raise
+    except OSError as error:
+        raise FileError(
+            f"cannot write {path}: {error.strerror or error}; make room there or "
+            "choose another place"
+        ) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -10,7 +10,9 @@ from facever.errors import ConfigError, ParameterError
 from facever.heads.annealing import Annealing
 from facever.heads.ie import IncludeExclude
 from facever.heads.lsoftmax import LSoftmax
+from facever.heads.sharded_rows import ClassShards
 from facever.models.resnet27 import ResNet27
+from facever.training.distributed import ALONE, Processes
 
 
 def config(**options: Any) -> TrainConfig:
@@ -170,7 +172,57 @@ def test_the_schedule_is_scaled_by_its_factor() -> None:
 
 def test_the_augmentation_takes_the_strengths() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 96, 3), np.uint8)
-    off = build.make_augmentation(config())
-    np.testing.assert_array_equal(off(crops, 0), crops)
-    grey = build.make_augmentation(config(augmentation={"grey": 1.0}))(crops, 0)
+    assert build.make_augmentation(config()) is None
+    augmentation = build.make_augmentation(config(augmentation={"grey": 1.0}))
+    assert augmentation is not None
+    grey = augmentation(crops, np.arange(2, dtype=np.uint64))
     assert (grey == grey[..., :1]).all()
+
+
+def test_crops_are_resident_where_they_fit_and_nothing_changes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A GPU by interface alone: 20 GB of which 16 are free."""
+    free = (16_000_000_000, 20_000_000_000)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: free)
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    plain, blurred = config(), config(augmentation={"blur": 0.1})
+    assert build.is_resident(plain, 8_000_000_000, gpu)
+    assert not build.is_resident(plain, 8_000_000_001, gpu)
+    assert not build.is_resident(blurred, 1, gpu)
+    assert not build.is_resident(plain, 1, cpu)
+    always, never = (
+        config(data={"crops": "crops", "resident": resident})
+        for resident in (True, False)
+    )
+    for device in (gpu, cpu):
+        assert build.is_resident(always, 10**12, device)
+        assert not build.is_resident(never, 1, device)
+
+
+def test_crops_that_the_cpu_changes_cannot_be_resident() -> None:
+    data = {"crops": "crops", "resident": True}
+    wanted = config(data=data, augmentation={"blur": 0.1})
+    with pytest.raises(ConfigError, match=r"augmentation.blur=0.1 .* the strength to"):
+        build.is_resident(wanted, 1, torch.device("cpu"))
+
+
+def test_a_head_that_samples_its_classes_knows_the_share_and_the_seed() -> None:
+    configs = (HeadConfig(name="cosface", sample=0.25, scale=8.0),)
+    found = build.make_head(configs, 4, 30, seed=9).heads["cosface"]
+    assert found.shards == ClassShards(ALONE, 0.25, 9)
+    assert found.scale == 8.0
+    assert head(name="cosface").shards is None, "as fast as ever where none is asked"
+
+
+def test_several_processes_share_the_classes_of_heads_that_have_vectors() -> None:
+    configs = (HeadConfig(name="softmax"), HeadConfig(name="ie"))
+    heads = build.make_head(configs, 4, 9, processes=Processes(1, 2)).heads
+    assert heads["softmax"].weight.shape == (5, 4)
+    assert heads["ie"].centers.vectors.shape == (9, 4)
+
+
+@pytest.mark.parametrize("name", ["hinge", "ie", "triplet", "anchor_ncm"])
+def test_only_class_vectors_can_be_sampled(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"head {name}: sample must be 1 .* got 0.5"):
+        head(name=name, sample=0.5)

@@ -50,7 +50,7 @@ def main() -> None:
         for start in range(0, len(sources), _BATCH_PHOTOS)
     ]
     peer = MTCNN(keep_all=True)
-    recipe = AlignRecipe("mtcnn", "largest", None, DEFAULT_MAX_PIXELS)
+    recipe = AlignRecipe("mtcnn", "largest", False, DEFAULT_MAX_PIXELS)
     seconds: dict[str, list[float]] = {"facever": [], "facenet_pytorch": []}
     with AlignWorkers(recipe, options.workers) as workers:
         for round_number in range(-1, options.rounds):

@@ -7,10 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
-from facever.cli.options import Detector, Device, FaceRule, Mirror, PrecisionOption
-from facever.errors import FaceverError
+from facever.cli.options import (
+    Detector,
+    Device,
+    FaceRule,
+    Mirror,
+    Model,
+    PrecisionOption,
+)
+from facever.errors import FaceverError, TerminatedError
 from facever.version import __version__
 
 
@@ -34,6 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
 
@@ -57,7 +66,10 @@ def _root(
 @app.command()
 def align(
     source: Annotated[
-        Path, typer.Argument(help="Identity folders, a flat folder or a list file")
+        Path,
+        typer.Argument(
+            help="Folders of photos, a list, .csv, .rec, .bin, .tar or a crop store"
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the crop store")],
     face: Annotated[
@@ -65,7 +77,9 @@ def align(
     ] = "largest",
     detector: Annotated[
         Detector,
-        typer.Option(help="crops: the photos are aligned 112x96 crops already"),
+        typer.Option(
+            help="crops: the photos are aligned crops already, 112x96 or 112x112"
+        ),
     ] = "mtcnn",
     landmarks: Annotated[
         Path | None, typer.Option(help="Landmark file to use in place of a detector")
@@ -100,7 +114,10 @@ def train(
         typer.Argument(help="key=value, such as network.width=0.5 out=runs/mine"),
     ] = None,
 ) -> None:
-    """A crop store to a model file; the same command again resumes a killed run."""
+    """A crop store to a model file; the same command again resumes a killed run.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m facever train CONFIG
+    """
     from facever.config import TrainConfig, load_config
     from facever.stages.train import train as stage
 
@@ -109,7 +126,7 @@ def train(
 
 @app.command()
 def embed(
-    model: Annotated[Path, typer.Argument(help="model.safetensors")],
+    model: Model,
     crops: Annotated[Path, typer.Argument(help="A crop store, from facever align")],
     out: Annotated[Path, typer.Argument(help="The .npz file to write")],
     mirror: Annotated[
@@ -150,12 +167,15 @@ def calibrate(
 
 
 def main() -> None:
-    """Run a subcommand; a user's mistake is one line on stderr and exit code 2."""
+    """Run a subcommand; a user's mistake is one line on stderr and exit code 2.
+
+    A signal's exit code is 128 and its number, as shells have it.
+    """
     try:
         app()
     except FaceverError as error:
         print(f"facever: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except _Stopped:
         print(
             "facever: stopped; the same command goes on or begins anew",

@@ -9,38 +9,23 @@ from facever.cli.options import (
     Crops,
     Device,
     Embeddings,
+    MeasureOption,
+    Missing,
+    Model,
     OptionalModel,
+    Pca,
+    PcaComponents,
     Photos,
     PrecisionOption,
+    Protocol,
     ReportFolder,
+    SubtractMean,
+    Whiten,
 )
 
 evaluate_app = typer.Typer(
     help="Run a verification protocol and write its report.", no_args_is_help=True
 )
-
-Pca = Annotated[
-    bool, typer.Option(help="Compare after a PCA fitted on the other folds too")
-]
-PcaComponents = Annotated[int | None, typer.Option(help="Dimensions that it keeps")]
-Whiten = Annotated[bool, typer.Option(help="Scale its components to variance 1")]
-SubtractMean = Annotated[
-    bool, typer.Option(help="Subtract the other folds' mean without a PCA")
-]
-MeasureOption = Annotated[
-    Literal["cosine", "euclidean"], typer.Option(help="How two embeddings are compared")
-]
-Missing = Annotated[
-    Literal["reject", "lowest", "error"],
-    typer.Option(help="What becomes of pairs with a missing photo"),
-]
-Protocol = Annotated[
-    str,
-    typer.Option(
-        help="exact, or also judge by the rule of insightface, sphereface, facenet, "
-        "facexzoo, openface, in-sample, or all"
-    ),
-]
 
 
 @evaluate_app.command("lfw")
@@ -67,19 +52,25 @@ def lfw(
     precision: PrecisionOption = "auto",
     device: Device = "auto",
 ) -> None:
-    """LFW: 6,000 pairs in 10 folds, with accuracy, ROC, AUC, EER and TAR."""
-    from facever.stages import evaluate as stages
+    """LFW: 6,000 pairs in 10 folds, with accuracy, ROC, AUC, EER and TAR.
+
+    For View 1, on which models are chosen, give --pairs twice: --pairs
+    pairsDevTrain.txt --pairs pairsDevTest.txt. The threshold and the PCA come from the
+    first file, the number from the second; it goes to view_1.json.
+    """
+    from facever.stages.evaluate import evaluate_lfw
     from facever.stages.features import Inputs
     from facever.stages.judging import Judging
+    from facever.stages.view_1 import evaluate_lfw_view_1
 
     inputs = Inputs(model, photos, crops, embeddings, device, precision)
     judging = Judging(
         pca, pca_components, whiten, subtract_mean, measure, missing, protocol
     )
     if len(pairs) == 1:
-        stages.evaluate_lfw(out, pairs[0], inputs, judging)
+        evaluate_lfw(out, pairs[0], inputs, judging)
     else:
-        stages.evaluate_lfw_view_1(out, pairs, inputs, judging)
+        evaluate_lfw_view_1(out, pairs, inputs, judging)
 
 
 @evaluate_app.command("pairs")
@@ -114,7 +105,7 @@ def pairs_(
 
 @evaluate_app.command("bin")
 def bin_(
-    model: Annotated[Path, typer.Argument(help="model.safetensors")],
+    model: Model,
     pairs: Annotated[Path, typer.Argument(help="Such as agedb_30.bin")],
     out: ReportFolder,
     pca: Pca = True,
@@ -141,7 +132,7 @@ def bin_(
 
 @evaluate_app.command("ytf")
 def ytf(
-    model: Annotated[Path, typer.Argument(help="model.safetensors")],
+    model: Model,
     photos: Annotated[Path, typer.Option(help="<Name>/<video>/<frame>.jpg")],
     splits: Annotated[Path, typer.Option(help="The official splits.txt")],
     out: ReportFolder,
@@ -150,11 +141,17 @@ def ytf(
     ] = "all",
     pool: Annotated[
         Literal["embeddings", "scores"],
-        typer.Option(help="The mean of the embeddings, or of all frame pairs' cosines"),
+        typer.Option(
+            help="The mean of the embeddings, or of all frame pairs' cosines (without "
+            "a PCA, under the exact protocol)"
+        ),
     ] = "embeddings",
     seed: Annotated[int, typer.Option(help="Of random frames")] = 0,
     pca: Pca = True,
     pca_components: PcaComponents = None,
+    whiten: Whiten = False,
+    subtract_mean: SubtractMean = False,
+    measure: MeasureOption = "cosine",
     missing: Missing = "reject",
     protocol: Protocol = "exact",
     precision: PrecisionOption = "auto",
@@ -166,7 +163,9 @@ def ytf(
     from facever.stages.videos import evaluate_ytf as stage
 
     inputs = Inputs(model, photos, device=device, precision=precision)
-    judging = Judging(pca, pca_components, missing=missing, protocol=protocol)
+    judging = Judging(
+        pca, pca_components, whiten, subtract_mean, measure, missing, protocol
+    )
     stage(out, splits, inputs, judging, frames=frames, pool=pool, seed=seed)
 
 

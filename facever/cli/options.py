@@ -16,6 +16,7 @@ PrecisionOption = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]
 
+Model = Annotated[Path, typer.Argument(help="model.safetensors")]
 OptionalModel = Annotated[
     Path | None, typer.Argument(help="model.safetensors, unless --embeddings")
 ]
@@ -25,3 +26,26 @@ Embeddings = Annotated[
     Path | None, typer.Option(help="An .npz with embeddings and images")
 ]
 ReportFolder = Annotated[Path, typer.Option(help="Folder of the report")]
+
+Pca = Annotated[
+    bool, typer.Option(help="Compare after a PCA fitted on the other folds too")
+]
+PcaComponents = Annotated[int | None, typer.Option(help="Dimensions that it keeps")]
+Whiten = Annotated[bool, typer.Option(help="Scale its components to variance 1")]
+SubtractMean = Annotated[
+    bool, typer.Option(help="Subtract the other folds' mean without a PCA")
+]
+MeasureOption = Annotated[
+    Literal["cosine", "euclidean"], typer.Option(help="How two embeddings are compared")
+]
+Missing = Annotated[
+    Literal["reject", "lowest", "error"],
+    typer.Option(help="What becomes of pairs with a missing photo"),
+]
+Protocol = Annotated[
+    str,
+    typer.Option(
+        help="exact, or also judge by the rule of insightface, sphereface, facenet, "
+        "facexzoo, openface, in-sample, or all"
+    ),
+]

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from facever.data.plain_pickle import ByteArray, PlainMachine
 from facever.errors import FileError
-from facever.pickles.plain_pickle import ByteArray, PlainMachine
 
 _SHAPE = (3, 32, 32)
 _PIXELS = 3 * 32 * 32

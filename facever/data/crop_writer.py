@@ -1,15 +1,10 @@
 """Write a crop store so that a kill at any moment loses a little work and no more.
 
 Work in progress stands in ``.partial`` (see ``partial_crops``). To finish, all files of
-the store are written there, the folder is renamed to ``.ready`` and its files are moved
-into place one by one; a kill in between is made good by the next writer.
+the store are written there, and from there put into place (see ``store_folder``).
 """
 
-import hashlib
-import json
 import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,28 +13,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from facever.data.crops import (
-    CROPS_FILE,
-    FAILURE_COLUMNS,
-    FAILURES_FILE,
-    PARTIAL_FOLDER,
-    READY_FOLDER,
-    RECORD_COLUMNS,
-    RECORDS_FILE,
-    STORE_FILE,
-    CropStore,
-    crop_source,
-    label_identities,
-    photo_of,
-    write_rows,
-)
+from facever.data.checksums import write_about
+from facever.data.crops import CropStore, crop_source, fingerprint_of, photo_of
 from facever.data.partial_crops import (
     PartialCrops,
     PhotoEntry,
     check_settings,
     writing,
 )
-from facever.errors import DataError, FileError
+from facever.data.records import (
+    FAILURE_COLUMNS,
+    RECORD_COLUMNS,
+    label_identities,
+    write_rows,
+)
+from facever.data.store_folder import (
+    FAILURES_FILE,
+    PARTIAL_FOLDER,
+    READY_FOLDER,
+    RECORDS_FILE,
+    STORE_FILE,
+    check_free,
+    lock_folder,
+    move_into_place,
+)
+from facever.errors import DataError
 
 
 class CropWriter:
@@ -87,10 +85,10 @@ class CropWriter:
         self._partial: PartialCrops | None = None
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(folder)
+            self._lock = lock_folder(folder)
         try:
             with writing(folder):
-                _move_into_place(folder)
+                move_into_place(folder)
             self._old = self._open_old()
             self._old_photos = _photos_of(self._old) if self._old else {}
             if (folder / PARTIAL_FOLDER).exists():
@@ -154,13 +152,20 @@ class CropWriter:
         """Put the store in place and open it; with nothing new, only open it."""
         done = self._done()
         listing = [pair for pair in self._identity_of.items() if pair[0] in done]
-        fingerprint = fingerprint_of(listing)
+        fingerprint = fingerprint_of(
+            [
+                (crop_source(source, face), identity)
+                for source, identity in listing
+                for face in range(len(done[source].rows))
+            ],
+            [source for source, _ in listing if done[source].reason is not None],
+        )
         if not self._partial and self._old and self._old.fingerprint == fingerprint:
             return self._old
         with writing(self._folder):
             self._write_final_files(listing, done, fingerprint)
             os.replace(self._folder / PARTIAL_FOLDER, self._folder / READY_FOLDER)
-            _move_into_place(self._folder)
+            move_into_place(self._folder)
         self.close()
         return CropStore.open(self._folder)
 
@@ -169,12 +174,7 @@ class CropWriter:
             store = CropStore.open(self._folder)
             check_settings(self._folder, store.settings, self._settings)
             return store
-        others = [path.name for path in self._folder.iterdir() if path.name[0] != "."]
-        if others:
-            raise FileError(
-                f"{self._folder} is not empty and not a crop store (it holds "
-                f"{others[0]}): write into a new folder"
-            )
+        check_free(self._folder)
         return None
 
     def _begin(self) -> PartialCrops:
@@ -225,24 +225,14 @@ class CropWriter:
             "num_crops": len(crops),
             "num_failures": len(failures),
         }
-        (folder / STORE_FILE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-        old = self._old.crops if self._old else None
-        partial.arrange(
-            [
-                (old if source in self._old_photos else None, row)
-                for source, _ in listing
-                for row in done[source].rows
-            ]
-        )
+        order = [
+            (source in self._old_photos, row)
+            for source, _ in listing
+            for row in done[source].rows
+        ]
+        partial.arrange(order, self._old)
         partial.close()
-
-
-def fingerprint_of(listing: Sequence[tuple[str, str]]) -> str:
-    """SHA-256 of a list of sources and identities, in its order."""
-    digest = hashlib.sha256()
-    for pair in listing:
-        digest.update(json.dumps(pair).encode())
-    return digest.hexdigest()
+        write_about(folder, about)
 
 
 def _photos_of(store: CropStore) -> dict[str, PhotoEntry]:
@@ -257,29 +247,3 @@ def _photos_of(store: CropStore) -> dict[str, PhotoEntry]:
         rows = range(known.rows.start, row + 1)
         photos[photo] = PhotoEntry(rows, [*known.numbers, numbers])
     return photos
-
-
-def _move_into_place(folder: Path) -> None:
-    ready = folder / READY_FOLDER
-    if not ready.exists():
-        return
-    # The store's description last: a folder with one is a store.
-    for name in (CROPS_FILE, RECORDS_FILE, FAILURES_FILE, STORE_FILE):
-        if (ready / name).exists():
-            os.replace(ready / name, folder / name)
-    shutil.rmtree(ready)
-
-
-def _lock(folder: Path) -> int:
-    """Hold the folder for this process; the system lets go of it at any end."""
-    if sys.platform == "win32":
-        return -1
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise FileError(f"another process is writing to {folder}") from None
-    return handle

@@ -154,7 +154,7 @@ class ObjectBatches:
     ) -> tuple[Float32[Tensor, "batch channels height width"], Int64[Tensor, " batch"]]:
         """Images and labels of a step, counted from 0."""
         device = self._source.images.device
-        picked = torch.from_numpy(self.sampler.batch(step)).to(device)
+        picked = torch.from_numpy(self.sampler.draw(step).photos).to(device)
         images = self._source.images[picked]
         if self._mirror or self._padding:
             generator = np.random.default_rng((self._seed, step, 1))

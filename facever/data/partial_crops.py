@@ -6,7 +6,6 @@ photo, written after that photo's crops are on the disk. What a kill tore off at
 of either is cut when the work is taken up again.
 """
 
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,21 @@ from typing import Any, BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
-from facever.data.crops import CROP_SHAPE, CROPS_FILE
+from facever.data.checksums import crop_checksums, write_checksums
+from facever.data.crops import CROP_SHAPE, CropStore
+from facever.data.payloads import (
+    BLOCK_CROPS,
+    HEADER_BYTES,
+    PayloadFile,
+    crops_header,
+    read_intact,
+    read_payloads,
+)
+from facever.data.store_folder import CROPS_FILE
 from facever.errors import FileError, MismatchError
 
 _GROWN_FILE = "grown.npy"
 _JOURNAL_FILE = "journal.jsonl"
-_HEADER_BYTES = 128
 _CROP_BYTES = CROP_SHAPE[0] * CROP_SHAPE[1] * CROP_SHAPE[2]
 
 
@@ -57,6 +65,7 @@ class PartialCrops:
         """
         self.photos: dict[str, PhotoEntry] = {}
         self._num_crops = 0
+        self._folder = folder
         self._grown_path = folder / _GROWN_FILE
         self._final_path = folder / CROPS_FILE
         journal = folder / _JOURNAL_FILE
@@ -67,7 +76,7 @@ class PartialCrops:
         self._grown_path.touch()
         journal.touch()
         self._read_journal(journal, settings)
-        os.truncate(self._grown_path, _HEADER_BYTES + self._num_crops * _CROP_BYTES)
+        os.truncate(self._grown_path, HEADER_BYTES + self._num_crops * _CROP_BYTES)
         self._grown: BinaryIO = self._grown_path.open("ab")
         self._journal: BinaryIO = journal.open("ab")
         self._lines: list[dict[str, Any]] = []
@@ -105,38 +114,49 @@ class PartialCrops:
         self._grown.close()
         self._journal.close()
 
-    def arrange(
-        self, order: Sequence[tuple[UInt8[np.ndarray, "crops 112 96 3"] | None, int]]
-    ) -> None:
-        """Make the final array.
+    def arrange(self, order: Sequence[tuple[bool, int]], old: CropStore | None) -> None:
+        """Make the final array, and the checksums of its crops.
 
         Where the order is that of the growing file it only gets its header and name.
 
         Args:
-            order: Of each crop where it is: an array, or None for here, and the row.
+            order: Of each crop whether it is in the old store, or here, and its row.
+            old: The store to be replaced.
+
+        Raises:
+            DataError: If a crop of the old store is damaged.
         """
         self.commit()
-        if list(order) == [(None, row) for row in range(self._num_crops)]:
-            with self._grown_path.open("r+b") as file:
-                file.write(_header(len(order)))
-                _sync(file)
-            os.replace(self._grown_path, self._final_path)
+        blocks = [
+            order[start : start + BLOCK_CROPS]
+            for start in range(0, len(order), BLOCK_CROPS)
+        ]
+        if list(order) != [(False, row) for row in range(self._num_crops)]:
+            with PayloadFile(self._folder, len(order), compressed=False) as final:
+                for block in blocks:
+                    final.add(self._gather(block, old))
+                final.finish()
             return
-        own = np.memmap(
-            self._grown_path,
-            np.uint8,
-            "r",
-            _HEADER_BYTES,
-            (self._num_crops, *CROP_SHAPE),
-        )
-        with self._final_path.open("wb") as file:
-            file.write(_header(len(order)))
-            for crops, row in order:
-                file.write((own if crops is None else crops)[row].tobytes())
+        checksums = [crop_checksums(self._gather(block, None)) for block in blocks]
+        write_checksums(self._folder, checksums)
+        with self._grown_path.open("r+b") as file:
+            file.write(crops_header(len(order)))
             _sync(file)
+        os.replace(self._grown_path, self._final_path)
+
+    def _gather(
+        self, block: Sequence[tuple[bool, int]], old: CropStore | None
+    ) -> list[bytes | memoryview]:
+        shape = (self._num_crops, *CROP_SHAPE)
+        grown = np.memmap(self._grown_path, np.uint8, "r", HEADER_BYTES, shape)
+        here = np.array([row for is_old, row in block if not is_old], np.int64)
+        there = np.array([row for is_old, row in block if is_old], np.int64)
+        new_ones = iter(read_payloads(grown, here))
+        old_ones = iter(read_intact(old, there) if old else [])
+        return [next(old_ones if is_old else new_ones) for is_old, _ in block]
 
     def _read_journal(self, path: Path, settings: Mapping[str, Any]) -> None:
-        room = (self._grown_path.stat().st_size - _HEADER_BYTES) // _CROP_BYTES
+        room = (self._grown_path.stat().st_size - HEADER_BYTES) // _CROP_BYTES
         good = 0
         with path.open("rb") as file:
             for number, line in enumerate(file):
@@ -194,17 +214,6 @@ def writing(folder: Path) -> Iterator[None]:
             f"cannot write to {folder}: {error.strerror or error}; what was done "
             "before is kept, run the same command again"
         ) from error
-
-
-def _header(num_crops: int) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        file,
-        {"descr": "|u1", "fortran_order": False, "shape": (num_crops, *CROP_SHAPE)},
-    )
-    header = file.getvalue()
-    assert len(header) == _HEADER_BYTES
-    return header
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

@@ -8,6 +8,21 @@ from jaxtyping import Int64
 from facever.errors import DataError, ParameterError
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The photos of one step.
+
+    Attributes:
+        photos: Index of each.
+        copies: How often each was drawn before in this epoch.
+        epoch: Counted from 0.
+    """
+
+    photos: Int64[np.ndarray, " batch"]
+    copies: Int64[np.ndarray, " batch"]
+    epoch: int
+
+
 class EpochSampler:
     """Batches of a freshly shuffled order each epoch, without replacement.
 
@@ -38,15 +53,16 @@ class EpochSampler:
         self._epoch = -1
         self._order = np.empty(0, np.int64)
 
-    def batch(self, step: int) -> Int64[np.ndarray, " batch"]:
-        """Indexes of the photos of a step, counted from 0."""
+    def draw(self, step: int) -> Draw:
+        """The photos of a step, counted from 0."""
         epoch, place = divmod(step, self.batches_an_epoch)
         if epoch != self._epoch:
             generator = np.random.default_rng((self.seed, epoch))
             self._order = generator.permutation(self.num_photos)
             self._epoch = epoch
         start = place * self.batch_size
-        return self._order[start : start + self.batch_size]
+        photos = self._order[start : start + self.batch_size]
+        return Draw(photos, np.zeros_like(photos), epoch)
 
 
 class ClassmateSampler:
@@ -91,18 +107,21 @@ class ClassmateSampler:
                 f"training crops in groups of {photos_per_identity}, got {batch_size}"
             )
         self._epoch = -1
-        self._groups = np.empty((0, photos_per_identity), np.int64)
+        self._groups = np.empty((0, photos_per_identity, 2), np.int64)
 
-    def batch(self, step: int) -> Int64[np.ndarray, " batch"]:
-        """Indexes of the photos of a step, counted from 0, classmates side by side."""
+    def draw(self, step: int) -> Draw:
+        """The photos of a step, counted from 0, classmates side by side."""
         epoch, place = divmod(step, self.batches_an_epoch)
         if epoch != self._epoch:
             self._groups = self._shuffled_groups(epoch)
             self._epoch = epoch
         start = place * self.groups_a_batch
-        return self._groups[start : start + self.groups_a_batch].reshape(-1)
+        groups = self._groups[start : start + self.groups_a_batch]
+        photos, copies = groups.reshape(-1, 2).T
+        return Draw(photos, copies, epoch)
 
-    def _shuffled_groups(self, epoch: int) -> Int64[np.ndarray, "groups members"]:
+    def _shuffled_groups(self, epoch: int) -> Int64[np.ndarray, "groups members 2"]:
+        """The photo of each member, and which copy of it."""
         generator = np.random.default_rng((self.seed, epoch, 3))
         order = generator.permutation(len(self._labels))
         order = order[np.argsort(self._labels[order], kind="stable")]
@@ -110,8 +129,10 @@ class ClassmateSampler:
         for photos in np.split(order, np.cumsum(np.bincount(self._labels))[:-1]):
             short = -len(photos) % self.photos_per_identity
             if len(photos):
-                filled = np.concatenate([photos, np.resize(photos, short)])
-                groups.append(filled.reshape(-1, self.photos_per_identity))
+                places = np.arange(len(photos) + short)
+                copies, place = np.divmod(places, len(photos))
+                members = np.stack([photos[place], copies], axis=1)
+                groups.append(members.reshape(-1, self.photos_per_identity, 2))
         return generator.permutation(np.concatenate(groups))
 
 

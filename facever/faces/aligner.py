@@ -1,6 +1,6 @@
 """From photos on the disk to crops, a batch at a time; what fails says why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,8 +10,7 @@ from jaxtyping import Float64, UInt8
 from facever.errors import DataError, PhotoError
 from facever.faces.alignment import align_faces
 from facever.faces.detection import Face, FaceRule, choose_faces, face_at
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
-from facever.faces.photos import read_photo
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH
 from facever.faces.sources import PhotoSource
 
 Detector = Literal["mtcnn", "crops"]
@@ -46,14 +45,15 @@ class PhotoAligner:
     """Turns photos into crops in one of three ways.
 
     With a detector, by landmarks that are known already, or, with neither, by taking
-    photos that are crops of the template as they are.
+    photos that are crops of the template as they are, or without eight columns on
+    either side where they are square.
     """
 
     def __init__(
         self,
         *,
         detect: Detect | None = None,
-        landmarks: Mapping[str, Float64[np.ndarray, "5 2"]] | None = None,
+        by_landmarks: bool = False,
         face: FaceRule = "largest",
         max_pixels: int,
     ) -> None:
@@ -61,12 +61,12 @@ class PhotoAligner:
 
         Args:
             detect: Gives the faces of each photo, as ``MtcnnDetector.detect`` does.
-            landmarks: Of each photo, by its source.
+            by_landmarks: Use those that the photos' sources list.
             face: Which face to take when a detector finds several.
             max_pixels: See ``read_photo``.
         """
         self._detect = detect
-        self._landmarks = landmarks
+        self._by_landmarks = by_landmarks
         self._face = face
         self._max_pixels = max_pixels
 
@@ -76,15 +76,15 @@ class PhotoAligner:
         Photos are held in memory up to a limit of pixels at a time.
         """
         aligned: dict[str, AlignedPhoto] = {}
-        held: list[tuple[str, UInt8[np.ndarray, "_ _ 3"]]] = []
+        held: list[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"]]] = []
         num_pixels = 0
         for photo in photos:
             try:
-                image = read_photo(photo.path, self._max_pixels)
+                image = photo.read(self._max_pixels)
             except PhotoError as error:
                 aligned[photo.source] = _failed(photo.source, str(error))
                 continue
-            held.append((photo.source, image))
+            held.append((photo, image))
             num_pixels += image.shape[0] * image.shape[1]
             if num_pixels >= _HELD_PIXELS:
                 aligned.update(self._align_held(held))
@@ -94,29 +94,29 @@ class PhotoAligner:
         return [aligned[photo.source] for photo in photos]
 
     def _align_held(
-        self, held: Sequence[tuple[str, UInt8[np.ndarray, "_ _ 3"]]]
+        self, held: Sequence[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"]]]
     ) -> dict[str, AlignedPhoto]:
         if self._detect:
             found = self._detect([image for _, image in held])
             return {
-                source: self._cut(
-                    source,
+                photo.source: self._cut(
+                    photo.source,
                     image,
                     choose_faces(faces, image.shape[:2], self._face),
                     NO_FACE,
                 )
-                for (source, image), faces in zip(held, found, strict=True)
+                for (photo, image), faces in zip(held, found, strict=True)
             }
-        if self._landmarks is None:
-            return {source: _take(source, image) for source, image in held}
+        if not self._by_landmarks:
+            return {photo.source: _take(photo.source, image) for photo, image in held}
         return {
-            source: self._cut(
-                source,
+            photo.source: self._cut(
+                photo.source,
                 image,
-                [face_at(self._landmarks[source])] if source in self._landmarks else [],
+                [] if photo.landmarks is None else [face_at(photo.landmarks)],
                 NO_LANDMARKS,
             )
-            for source, image in held
+            for photo, image in held
         }
 
     def _cut(
@@ -139,11 +139,15 @@ class PhotoAligner:
 
 def _take(source: str, image: UInt8[np.ndarray, "height width 3"]) -> AlignedPhoto:
     height, width, _ = image.shape
-    if (height, width) != (CROP_HEIGHT, CROP_WIDTH):
+    if height != CROP_HEIGHT or width not in (CROP_WIDTH, WIDE_CROP_WIDTH):
         return _failed(
             source,
-            f"not a {CROP_WIDTH}x{CROP_HEIGHT} crop: {width}x{height} (width x height)",
+            f"not a {CROP_WIDTH}x{CROP_HEIGHT} crop: {width}x{height} (width x height; "
+            f"{WIDE_CROP_WIDTH}x{CROP_HEIGHT} would do too)",
         )
+    if width == WIDE_CROP_WIDTH:
+        margin = (WIDE_CROP_WIDTH - CROP_WIDTH) // 2
+        image = np.ascontiguousarray(image[:, margin : margin + CROP_WIDTH])
     unknown = np.full((1, 5, 2), np.nan)
     return AlignedPhoto(source, image[None], unknown, np.array([np.nan]), None)
 

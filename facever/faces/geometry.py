@@ -7,6 +7,8 @@ from facever.errors import DataError
 
 CROP_HEIGHT = 112
 CROP_WIDTH = 96
+WIDE_CROP_WIDTH = 112
+"""Of the square crops used elsewhere: their template is ours with x + 8."""
 
 TEMPLATE: Float64[np.ndarray, "5 2"] = np.array(
     [

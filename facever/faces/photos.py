@@ -21,6 +21,22 @@ _END_OF_IMAGE = b"\xff\xd9"
 def read_photo(
     path: Path | str, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> UInt8[np.ndarray, "height width 3"]:
+    """Decode a photo in a file; see ``decode_photo``.
+
+    Args:
+        path: JPEG, PNG, BMP, GIF, TIFF, WebP or another file that Pillow knows.
+        max_pixels: Height times width allowed, checked before decoding.
+
+    Raises:
+        PhotoError: If the file is missing, or the photo cannot be decoded. The message
+            is the reason alone, without the path.
+    """
+    return decode_photo(_read_file(Path(path)), max_pixels)
+
+
+def decode_photo(
+    content: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a photo upright, in RGB.
 
     EXIF orientation is applied. Transparent pixels are laid on white, 16-bit values are
@@ -28,15 +44,15 @@ def read_photo(
     ignored.
 
     Args:
-        path: JPEG, PNG, BMP, GIF, TIFF, WebP or another file that Pillow knows.
+        content: The bytes of a photo's file.
         max_pixels: Height times width allowed, checked before decoding.
 
     Raises:
-        PhotoError: If the file is missing, empty, no image, truncated, too large or of
-            a kind without a defined range of values. The message is the reason alone,
-            without the path.
+        PhotoError: If it is empty, no image, truncated, too large or of a kind without
+            a defined range of values. The message is the reason alone.
     """
-    content = _read_file(Path(path))
+    if not content:
+        raise PhotoError("empty file")
     try:
         # Reads the header only.
         image = Image.open(io.BytesIO(content))
@@ -77,8 +93,6 @@ def _read_file(path: Path) -> bytes:
         raise PhotoError(f"cannot be opened: {error.strerror or error}") from None
     if is_huge:
         raise PhotoError(f"too large: the file has over {MAX_FILE_BYTES} bytes")
-    if not content:
-        raise PhotoError("empty file")
     return content
 
 

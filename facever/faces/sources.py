@@ -1,12 +1,23 @@
-"""Find the photos of a source: identity folders, a flat folder or a list file."""
+"""What a source of photos gives, and the sources whose photos are files.
+
+The rules for names hold for every source. A photo's source is a relative path with
+``/`` and names one photo. An identity is any text that is not blank, in any script,
+with spaces, slashes and leading dots as they stand: it is a label here and no path.
+"""
 
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
 
-from facever.errors import DataError, FileError
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from facever.errors import DataError, FileError, PhotoError
+from facever.faces.photos import decode_photo, read_photo
 
 PHOTO_SUFFIXES = frozenset(
     ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga "
@@ -14,19 +25,79 @@ PHOTO_SUFFIXES = frozenset(
 )
 
 
+@runtime_checkable
+class PhotoPart(Protocol):
+    """Where in a file a photo stands: small, so that it can be sent to a worker."""
+
+    @property
+    def where(self) -> str:
+        """The place in words, for the ledger, such as ``byte 4096``."""
+        ...
+
+    def read(self, path: Path) -> bytes | UInt8[np.ndarray, "height width 3"]:
+        """The photo: the bytes of an image file, or RGB pixels.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PhotoError: If there is no photo; the message is the reason alone.
+        """
+        ...
+
+
 @dataclass(frozen=True)
+class NoPhoto:
+    """Of what should be a photo and is none.
+
+    Attributes:
+        reason: Why, for the ledger.
+    """
+
+    reason: str
+    where = "nowhere"
+
+    def read(self, path: Path) -> bytes:
+        """Raise the reason."""
+        raise PhotoError(self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class PhotoSource:
     """One photo of a source.
 
     Attributes:
-        source: Its name: the path below the source folder, with ``/``.
+        source: Its name.
         identity: Who is in it.
-        path: Where to read it.
+        path: The file that holds it.
+        part: Where in the file; None if the file is the photo.
+        landmarks: In the photo, pixels, where the source lists them.
     """
 
     source: str
     identity: str
     path: Path
+    part: PhotoPart | None = None
+    landmarks: Float64[np.ndarray, "5 2"] | None = None
+
+    def read(self, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, in RGB.
+
+        Args:
+            max_pixels: See ``read_photo``.
+
+        Raises:
+            PhotoError: If it cannot be read; the message is the reason alone.
+        """
+        if self.part is None:
+            return read_photo(self.path, max_pixels)
+        photo = self.part.read(self.path)
+        if not isinstance(photo, bytes):
+            return photo
+        try:
+            return decode_photo(photo, max_pixels)
+        except PhotoError as error:
+            raise PhotoError(f"{self.part.where}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -34,12 +105,14 @@ class PhotoListing:
     """What a source holds.
 
     Attributes:
-        photos: By their suffix, in order.
+        photos: In order; each source once.
         skipped: How many other files there are, by suffix (``""`` for none).
+        has_landmarks: Whether the source lists landmarks, perhaps not of each photo.
     """
 
     photos: list[PhotoSource]
     skipped: Counter[str]
+    has_landmarks: bool = False
 
 
 def find_photos(source: Path | str) -> list[PhotoSource]:
@@ -88,14 +161,14 @@ def describe_skipped(skipped: Counter[str]) -> str:
 
 
 def _list_folder(folder: Path) -> PhotoListing:
-    names = sorted(_walk(folder, "", frozenset()))
-    photos = [
-        PhotoSource(name, _identity_of(name), folder / name)
-        for name in names
-        if _suffix(name) in PHOTO_SUFFIXES
-    ]
-    others = Counter(_suffix(name) for name in names)
-    skipped = Counter({k: n for k, n in others.items() if k not in PHOTO_SUFFIXES})
+    photos: list[PhotoSource] = []
+    skipped: Counter[str] = Counter()
+    for name in sorted(_walk(folder, "", frozenset())):
+        suffix = suffix_of(name)
+        if suffix in PHOTO_SUFFIXES:
+            photos.append(PhotoSource(name, identity_of(name), folder / name))
+        else:
+            skipped[suffix] += 1
     return PhotoListing(photos, skipped)
 
 
@@ -116,13 +189,31 @@ def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
             yield prefix + entry.name
 
 
-def _identity_of(name: str) -> str:
+def safe_name(where: str, name: str) -> str:
+    """A path that a file lists, without ``./`` and the like.
+
+    Args:
+        where: What lists it, for the message.
+        name: With ``/``.
+
+    Raises:
+        DataError: If it is empty, absolute or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(f"{where}: {name!r} is not a path below the list's folder")
+    return str(path)
+
+
+def identity_of(name: str) -> str:
+    """Who is in a photo that has no other sign of it than its path."""
     top, slash, _ = name.partition("/")
-    return top if slash else PurePosixPath(name).stem
+    return top if slash else posixpath.splitext(name)[0]
 
 
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+def suffix_of(name: str) -> str:
+    """In lower case, with the dot; empty for none."""
+    return posixpath.splitext(name)[1].lower()
 
 
 def _read_list(path: Path) -> list[PhotoSource]:
@@ -139,16 +230,13 @@ def _read_list(path: Path) -> list[PhotoSource]:
             raise DataError(f"{where}: expected a path and, after a tab, an identity")
         name, tab, identity = line.partition("\t")
         name, identity = name.strip(), identity.strip()
-        parts = PurePosixPath(name)
-        if parts.is_absolute() or ".." in parts.parts:
-            raise DataError(f"{where}: {name} is not a path below the list's folder")
-        name = str(parts)
-        if _suffix(name) not in PHOTO_SUFFIXES:
+        name = safe_name(where, name)
+        if suffix_of(name) not in PHOTO_SUFFIXES:
             raise DataError(f"{where}: {name} has no photo's suffix, such as .jpg")
         if tab and not identity:
             raise DataError(f"{where}: the identity after the tab is empty")
         if name in photos:
             raise DataError(f"{where}: {name} is listed twice")
-        identity = identity or _identity_of(name)
+        identity = identity or identity_of(name)
         photos[name] = PhotoSource(name, identity, path.parent / name)
     return list(photos.values())

@@ -1,25 +1,18 @@
 """Align batches of photos in several processes."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from types import TracebackType
-
-import cv2
-import numpy as np
-from jaxtyping import Float64
 
 from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
 from facever.faces.detection import FaceRule, MtcnnDetector
 from facever.faces.sources import PhotoSource
+from facever.processes import start_worker
 
 _BATCHES_AHEAD = 2
 
@@ -31,25 +24,25 @@ class AlignRecipe:
     Attributes:
         detector: A network, or none for photos that are crops already.
         face: Which face to take when a photo has several.
-        landmarks: To be used in place of the network, by source.
+        by_landmarks: Use those of the photos in place of the network.
         max_pixels: See ``read_photo``.
     """
 
     detector: Detector
     face: FaceRule
-    landmarks: Mapping[str, Float64[np.ndarray, "5 2"]] | None
+    by_landmarks: bool
     max_pixels: int
 
     @property
     def uses_network(self) -> bool:
         """Whether faces are searched."""
-        return self.landmarks is None and self.detector == "mtcnn"
+        return not self.by_landmarks and self.detector == "mtcnn"
 
     def make_aligner(self) -> PhotoAligner:
         """The aligner; loads the network if there is one."""
         return PhotoAligner(
             detect=MtcnnDetector().detect if self.uses_network else None,
-            landmarks=self.landmarks,
+            by_landmarks=self.by_landmarks,
             face=self.face,
             max_pixels=self.max_pixels,
         )
@@ -128,22 +121,12 @@ _aligner: PhotoAligner
 
 def _start_worker(recipe: AlignRecipe) -> None:
     global _aligner
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle.
-    cv2.setNumThreads(1)
+    start_worker()
     if recipe.uses_network:
         import torch
 
         torch.set_num_threads(1)
     _aligner = recipe.make_aligner()
-
-
-def _end_with_parent() -> None:
-    """End this worker when the run is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _align_in_worker(batch: list[PhotoSource]) -> list[AlignedPhoto]:

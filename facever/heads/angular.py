@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy, unit, unit_weight_logits
+from facever.heads.base import HeadOutput
+from facever.heads.classifier import unit
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
 
 # Bounds the slope 1 / sin(theta) of the angle near 0 and pi.
 _SMALLEST_SINE = 1e-3
@@ -41,12 +43,13 @@ def angular_logits(
     return _ScaledAngle.apply(cosine, scale)  # type: ignore[no-any-return]
 
 
-class Angular(Head):
+class Angular(ClassifyingHead):
     """Cross-entropy of ``angular_logits`` over class weights.
 
     Args:
         embedding_size: Dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
         scale: The paper's constant k, above 3: larger is more compact.
 
     Raises:
@@ -57,21 +60,24 @@ class Angular(Head):
     """
 
     def __init__(
-        self, embedding_size: int, num_classes: int, *, scale: float = 10.0
+        self,
+        embedding_size: int,
+        num_classes: int,
+        shards: ClassShards | None = None,
+        *,
+        scale: float = 10.0,
     ) -> None:
-        super().__init__(embedding_size, num_classes)
+        super().__init__(embedding_size, num_classes, shards)
         _check(scale)
         self.scale = scale
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_normal_(self.weight)
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch."""
-        cosine, _ = unit_weight_logits(unit(embeddings), self.weight, labels)
-        logits = angular_logits(cosine, self.scale)
-        return HeadOutput(cross_entropy(logits, labels), logits.detach())
+        rows = self.rows(labels)
+        cosine, _ = rows.unit_weight_logits(unit(embeddings))
+        return rows.output(angular_logits(cosine, self.scale))
 
 
 class _ScaledAngle(torch.autograd.Function):

@@ -5,15 +5,13 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import (
-    cross_entropy,
-    unit,
-    unit_weight_logits,
-)
+from facever.heads.base import HeadOutput
+from facever.heads.classifier import unit
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
 
 Gradient = Literal["exact", "detached"]
 
@@ -82,12 +80,13 @@ def add_angle(
     return target + (shifted - source) if gradient == "detached" else shifted
 
 
-class ArcFace(Head):
+class ArcFace(ClassifyingHead):
     """Cross-entropy of ``arcface_logits`` over normalised class weights.
 
     Args:
         embedding_size: Dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
         margin: Radians, in [0, pi/2).
         scale: Positive.
         gradient: ``exact`` or ``detached``, see ``arcface_logits``.
@@ -103,29 +102,27 @@ class ArcFace(Head):
         self,
         embedding_size: int,
         num_classes: int,
+        shards: ClassShards | None = None,
         *,
         margin: float = 0.5,
         scale: float = 64.0,
         gradient: Gradient = "exact",
     ) -> None:
-        super().__init__(embedding_size, num_classes)
+        super().__init__(embedding_size, num_classes, shards)
         _check(margin, scale, gradient)
         self.margin = margin
         self.scale = scale
         self.gradient: Gradient = gradient
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_normal_(self.weight)
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""
-        scaled = self.scale * unit(embeddings)
-        logits, target = unit_weight_logits(scaled, self.weight, labels)
+        rows = self.rows(labels)
+        logits, target = rows.unit_weight_logits(self.scale * unit(embeddings))
         cosine = (target / self.scale).clamp(-1, 1)
         target = self.scale * add_angle(cosine, self.margin, self.gradient)
-        loss = cross_entropy(logits, labels, target)
-        return HeadOutput(loss, logits.detach())
+        return rows.output(logits, target)
 
 
 def _check(margin: float, scale: float, gradient: Gradient) -> None:

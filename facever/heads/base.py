@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from facever.errors import DataError, DivergedError, ParameterError
@@ -19,11 +19,14 @@ class HeadOutput:
         logits: ``[batch, classes]`` where the head classifies, without the margin,
             larger is likelier; None for heads that only measure distances.
         parts: Scalars to log, by name, detached.
+        hits: Whether each own class's logit is the largest, where ``logits`` is None
+            because no process holds the logits of all classes.
     """
 
     loss: Float[Tensor, ""]
     logits: Float[Tensor, "batch classes"] | None = None
     parts: dict[str, Float[Tensor, ""]] = field(default_factory=dict)
+    hits: Bool[Tensor, " batch"] | None = None
 
 
 class Head(nn.Module, ABC):
@@ -108,9 +111,15 @@ class JointHead(nn.Module):
         for name, output in outputs.items():
             parts[name] = output.loss.detach()
             parts |= {f"{name}.{part}": value for part, value in output.parts.items()}
-        logits = [output.logits for output in outputs.values()]
-        first = next((each for each in logits if each is not None), None)
-        return HeadOutput(loss, first, parts)
+        first = next(
+            (
+                output
+                for output in outputs.values()
+                if output.logits is not None or output.hits is not None
+            ),
+            HeadOutput(loss),
+        )
+        return HeadOutput(loss, first.logits, parts, first.hits)
 
 
 def at_least_float32(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

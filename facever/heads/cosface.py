@@ -2,17 +2,14 @@
 
 import math
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from facever.errors import ParameterError
-from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import (
-    cross_entropy,
-    unit,
-    unit_weight_logits,
-)
+from facever.heads.base import HeadOutput
+from facever.heads.classifier import unit
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
 
 
 def cosface_logits(
@@ -45,12 +42,13 @@ def cosface_logits(
     return scale * cosine.scatter(1, own, cosine.gather(1, own) - margin)
 
 
-class CosFace(Head):
+class CosFace(ClassifyingHead):
     """Cross-entropy of ``cosface_logits`` over normalised class weights.
 
     Args:
         embedding_size: Dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
         margin: In [0, 2].
         scale: Positive.
 
@@ -65,26 +63,23 @@ class CosFace(Head):
         self,
         embedding_size: int,
         num_classes: int,
+        shards: ClassShards | None = None,
         *,
         margin: float = 0.35,
         scale: float = 64.0,
     ) -> None:
-        super().__init__(embedding_size, num_classes)
+        super().__init__(embedding_size, num_classes, shards)
         _check(margin, scale)
         self.margin = margin
         self.scale = scale
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_normal_(self.weight)
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """Mean cross-entropy over the batch; the logits shown carry no margin."""
-        scaled = self.scale * unit(embeddings)
-        logits, target = unit_weight_logits(scaled, self.weight, labels)
-        target = target - self.scale * self.margin
-        loss = cross_entropy(logits, labels, target)
-        return HeadOutput(loss, logits.detach())
+        rows = self.rows(labels)
+        logits, target = rows.unit_weight_logits(self.scale * unit(embeddings))
+        return rows.output(logits, target - self.scale * self.margin)
 
 
 def _check(margin: float, scale: float) -> None:

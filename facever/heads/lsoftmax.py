@@ -2,15 +2,16 @@
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from facever.heads.annealing import PUBLISHED, Annealing
-from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy, linear_logits
+from facever.heads.base import HeadOutput
+from facever.heads.classifying import ClassifyingHead
 from facever.heads.multiple_angle import blend, check_multiple
+from facever.heads.sharded_rows import ClassShards
 
 
-class LSoftmax(Head):
+class LSoftmax(ClassifyingHead):
     """Cross-entropy of ``W_j . f`` with the target's angle multiplied by ``margin``.
 
     The target's logit is ``|W_y| |f| (lambda cos(theta) + psi(theta)) / (1 + lambda)``;
@@ -20,6 +21,7 @@ class LSoftmax(Head):
     Args:
         embedding_size: Dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
         margin: m, 1, 2, 3 or 4; 1 is softmax without bias.
         annealing: Of lambda.
 
@@ -34,18 +36,17 @@ class LSoftmax(Head):
         self,
         embedding_size: int,
         num_classes: int,
+        shards: ClassShards | None = None,
         *,
         margin: int = 4,
         annealing: Annealing = PUBLISHED,
     ) -> None:
-        super().__init__(embedding_size, num_classes)
+        super().__init__(embedding_size, num_classes, shards)
         check_multiple(margin)
         self.margin = margin
         self.annealing = annealing
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_normal_(self.weight)
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
@@ -54,11 +55,11 @@ class LSoftmax(Head):
 
         The part ``lambda`` is the constant used.
         """
-        logits, target, weight_norms = linear_logits(embeddings, self.weight, labels)
+        rows = self.rows(labels)
+        logits, target, weight_norms = rows.linear_logits(embeddings)
         lengths = weight_norms * torch.linalg.vector_norm(embeddings, dim=1)
         constant = self.annealing.at(self.step)
         if self.training:
             self.step += 1
         target = blend(target, lengths, self.margin, constant)
-        loss = cross_entropy(logits, labels, target)
-        return HeadOutput(loss, logits.detach(), {"lambda": constant})
+        return rows.output(logits, target, {"lambda": constant})

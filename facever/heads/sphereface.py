@@ -2,15 +2,16 @@
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from facever.heads.annealing import PUBLISHED, Annealing
-from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy, unit_weight_logits
+from facever.heads.base import HeadOutput
+from facever.heads.classifying import ClassifyingHead
 from facever.heads.multiple_angle import blend, check_multiple
+from facever.heads.sharded_rows import ClassShards
 
 
-class SphereFace(Head):
+class SphereFace(ClassifyingHead):
     """Cross-entropy of ``|f| cos(theta_j)`` with the target's angle multiplied.
 
     The target's logit is ``|f| (lambda cos(theta) + psi(theta)) / (1 + lambda)``, and
@@ -19,6 +20,7 @@ class SphereFace(Head):
     Args:
         embedding_size: Dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
         margin: m, 1, 2, 3 or 4; 1 is softmax over weights of length 1.
         annealing: Of lambda.
 
@@ -33,18 +35,17 @@ class SphereFace(Head):
         self,
         embedding_size: int,
         num_classes: int,
+        shards: ClassShards | None = None,
         *,
         margin: int = 4,
         annealing: Annealing = PUBLISHED,
     ) -> None:
-        super().__init__(embedding_size, num_classes)
+        super().__init__(embedding_size, num_classes, shards)
         check_multiple(margin)
         self.margin = margin
         self.annealing = annealing
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-        self.weight = nn.Parameter(torch.empty(num_classes, embedding_size))
-        nn.init.xavier_normal_(self.weight)
 
     def compute(
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
@@ -53,11 +54,11 @@ class SphereFace(Head):
 
         The part ``lambda`` is the constant used.
         """
-        logits, target = unit_weight_logits(embeddings, self.weight, labels)
+        rows = self.rows(labels)
+        logits, target = rows.unit_weight_logits(embeddings)
         lengths = torch.linalg.vector_norm(embeddings, dim=1)
         constant = self.annealing.at(self.step)
         if self.training:
             self.step += 1
         target = blend(target, lengths, self.margin, constant)
-        loss = cross_entropy(logits, labels, target)
-        return HeadOutput(loss, logits.detach(), {"lambda": constant})
+        return rows.output(logits, target, {"lambda": constant})

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from facever.data.crops import Crops
 from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.alignment import align_faces
 from facever.faces.detection import MtcnnDetector, choose_faces
@@ -69,14 +70,14 @@ class Embedder:
     @torch.inference_mode()
     def embed_crops(
         self,
-        crops: UInt8[np.ndarray, "crops 112 96 3"],
+        crops: Crops,
         batch_size: int = 64,
         advance: Advance = ignore_progress,
     ) -> Float32[np.ndarray, "crops dim"]:
         """Features of crops, merged with those of their mirror images.
 
         Args:
-            crops: RGB; a memory map is read batch by batch.
+            crops: RGB; those of a store are read batch by batch.
             batch_size: Crops at a time, at least 1; changes the speed only.
             advance: Progress, one unit a crop.
 

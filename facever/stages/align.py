@@ -4,12 +4,14 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facever.data.crop_writer import CropWriter
-from facever.data.crops import FAILURES_FILE, CropStore, photo_of
+from facever.data.crops import CropStore, photo_of
+from facever.data.photo_sources import list_source
+from facever.data.store_folder import FAILURES_FILE
 from facever.errors import ParameterError
 from facever.faces.aligner import (
     DETECTORS,
@@ -24,7 +26,7 @@ from facever.faces.detection import (
 )
 from facever.faces.geometry import TEMPLATE
 from facever.faces.photos import DEFAULT_MAX_PIXELS
-from facever.faces.sources import PhotoSource, describe_skipped, list_photos
+from facever.faces.sources import PhotoSource, describe_skipped
 from facever.faces.workers import AlignRecipe, AlignWorkers
 from facever.progress import format_seconds, progress_bar
 
@@ -72,11 +74,14 @@ def align(
     is not aligned again: for that, write into a new folder.
 
     Args:
-        source: Identity folders, a flat folder or a list file; see ``list_photos``.
+        source: Folders of photos, a list or CSV file, ``.rec``, ``.bin``, ``.tar`` or a
+            crop store; see ``list_source``. Landmarks that it lists are used in place
+            of the network.
         out: Folder of the store.
         face: Which face to take when a photo has several.
         detector: ``mtcnn``, or ``crops`` for photos that are crops of the template
-            already: they are stored as they are, and other sizes go to the ledger.
+            already: 112x96 is stored as it is, of 112x112 the columns 8 to 103, and
+            other sizes go to the ledger.
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
         workers: Processes; by default one for each CPU that this process may use.
@@ -89,13 +94,19 @@ def align(
         DataError: If ``out`` holds crops of other photos or made in another way.
     """
     started = time.monotonic()
-    recipe = _make_recipe(face, detector, landmarks, max_pixels)
+    _check_options(face, detector, landmarks, max_pixels)
     num_workers = _count_workers(workers)
-    listing = list_photos(source)
-    names = [(photo.source, photo.identity) for photo in listing.photos]
+    points = None if landmarks is None else read_landmarks(landmarks)
+    listing = list_source(source)
+    photos = listing.photos
+    if points is not None:
+        photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
+    by_landmarks = detector == "mtcnn" and (points is not None or listing.has_landmarks)
+    recipe = AlignRecipe(detector, face, by_landmarks, max_pixels)
+    names = [(photo.source, photo.identity) for photo in photos]
     with CropWriter(out, _settings_of(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)
-        batches = list(_split(listing.photos, missing))
+        batches = list(_split(photos, missing))
         if batches:
             with (
                 AlignWorkers(recipe, min(num_workers, len(batches))) as crew,
@@ -115,9 +126,9 @@ def align(
     return summary
 
 
-def _make_recipe(
+def _check_options(
     face: FaceRule, detector: Detector, landmarks: Path | None, max_pixels: int
-) -> AlignRecipe:
+) -> None:
     if face not in FACE_RULES:
         rules = ", ".join(FACE_RULES)
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
@@ -128,8 +139,6 @@ def _make_recipe(
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
     if max_pixels < 1:
         raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
-    points = None if landmarks is None else read_landmarks(landmarks)
-    return AlignRecipe(detector, face, points, max_pixels)
 
 
 def _count_workers(workers: int | None) -> int:
@@ -145,7 +154,7 @@ def _count_workers(workers: int | None) -> int:
 def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
     return {
         "template": TEMPLATE.tolist(),
-        "detector": recipe.detector if recipe.landmarks is None else "landmarks",
+        "detector": "landmarks" if recipe.by_landmarks else recipe.detector,
         "face": recipe.face if recipe.uses_network else None,
         "max_pixels": recipe.max_pixels,
     }

@@ -6,12 +6,16 @@ from pathlib import Path
 from torch import Tensor
 
 from facever.data.crops import CropStore
-from facever.errors import DataError, ParameterError
+from facever.errors import ParameterError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model, save_model
 from facever.models.hardware import Precision
 from facever.progress import progress_bar
-from facever.verification.calibration import Calibration, calibrate, check_pairs
+from facever.verification.calibration import (
+    Calibration,
+    calibrate,
+    check_impostor_pairs,
+)
 
 
 def calibrate_model(
@@ -40,20 +44,20 @@ def calibrate_model(
 
     Raises:
         ParameterError: If ``far`` is outside (0, 1).
-        DataError: If the crops have too few impostor pairs for the rate.
+        DataError: If the crops have too few impostor pairs for the rate; it is known
+            before a crop is embedded.
         FaceverError: If the model or the crops cannot be used.
     """
     if not 0 < far < 1:
         raise ParameterError(f"far must be in (0, 1), got {far}")
     loaded = load_model(model)
     store = CropStore.open(crops)
-    check_pairs(store.labels)
+    check_impostor_pairs(store.labels, far)
     embedder = Embedder(loaded, device, precision)
     with progress_bar("embed", len(store), "crops") as advance:
         embeddings = embedder.embed_crops(store.crops, advance=advance)
-    found = calibrate(embeddings, store.labels, far)
-    if found.threshold is None:
-        raise DataError(f"{model} keeps its threshold: {found.note}; give more crops")
+    with progress_bar("compare", len(store), "crops") as advance:
+        found = calibrate(embeddings, store.labels, far, advance)
     header = replace(loaded.header, threshold=found.threshold, threshold_far=far)
     mean = loaded.preprocessing.mean
     image = mean.cpu() if header.mean == "image" and isinstance(mean, Tensor) else None

@@ -4,26 +4,28 @@ import csv
 import json
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from facever.errors import DataError, FileError, ParameterError
-from facever.files import whole_file
 from facever.verification.error_bars import folder_bootstrap, folder_identities
 from facever.verification.evaluation import Evaluation, judged_scores
+from facever.verification.findings import Findings
 from facever.verification.paired import PairedComparison, compare_models
 from facever.verification.protocols import PairList
-from facever.verification.report import JSON_FILE, SCORES_FILE, write_report
-
-COMPARISON_FILE = "comparison.json"
+from facever.verification.report import (
+    JSON_FILE,
+    SCORES_FILE,
+    check_same_pairs,
+    write_report,
+)
 
 
 def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
     """Put the headlines of reports of the same pairs side by side.
 
-    Writes a report with all of them, and ``comparison.json`` with McNemar's exact test
-    and the bootstrap of the differences for every two.
+    Writes a report with all of them and, for every two, McNemar's exact test and the
+    bootstrap of the differences.
 
     Args:
         out: Folder of the new report.
@@ -56,80 +58,53 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
     evaluations = {
         name: _read(folder) for name, folder in zip(names, folders, strict=True)
     }
+    check_same_pairs(evaluations)
+    differences = {
+        (first, second): _compare(evaluations[first], evaluations[second])
+        for first, second in combinations(names, 2)
+    }
+    bootstraps = {
+        name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
+    }
     page = write_report(
         out,
         evaluations,
         f"{len(names)} models on the same pairs",
         {name: str(folder) for name, folder in zip(names, folders, strict=True)},
-        bootstraps={
-            name: folder_bootstrap(evaluation)
-            for name, evaluation in evaluations.items()
-        },
+        findings=Findings(bootstraps, differences=differences),
     )
-    found = [
-        {"first": first, "second": second, **_numbers(comparison)}
-        for first, second in combinations(names, 2)
-        if (comparison := _compare(evaluations[first], evaluations[second]))
-    ]
-    with whole_file(out / COMPARISON_FILE) as temporary:
-        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     for name, evaluation in evaluations.items():
         print(
             f"{name}: accuracy {100 * evaluation.accuracy:.2f} ± "
             f"{100 * evaluation.standard_error:.2f} %, AUC {100 * evaluation.auc:.3f} %"
         )
-    for each in found:
+    for (first, second), found in differences.items():
+        interval = found.accuracy.interval
+        drawn = "pairs" if found.num_identities is None else "people"
         print(
-            f"{each['first']} less {each['second']}: accuracy "
-            f"{100 * each['accuracy']['difference']:+.2f} % (95 % interval "
-            f"{100 * each['accuracy']['low']:+.2f} to "
-            f"{100 * each['accuracy']['high']:+.2f}, p = "
-            f"{each['accuracy']['p_value']:.3g}); McNemar p = "
-            f"{each['mcnemar_p_value']:.3g}: right alone "
-            f"{each['num_only_first']} to {each['num_only_second']}"
+            f"{first} less {second}: accuracy {100 * found.accuracy.value:+.2f} % "
+            f"({interval.level:.0%} interval {100 * interval.low:+.2f} to "
+            f"{100 * interval.high:+.2f}, p = {found.accuracy.p_value:.3g}, {drawn} "
+            f"drawn); McNemar p = {found.mcnemar_p_value:.3g}: right alone "
+            f"{found.num_only_first} to {found.num_only_second}"
         )
     print(f"report: {page}")
     return evaluations
 
 
-def _compare(first: Evaluation, second: Evaluation) -> PairedComparison | None:
-    """None where the folders of the photos do not say who is on them."""
-    identities = folder_identities(first.pairs)
-    if identities is None:
-        return None
+def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
+    """People are drawn where the photos' folders name them, else pairs."""
+    left, right = folder_identities(first.pairs) or (None, None)
     same = first.pairs.same
     return compare_models(
         same=same,
-        left_identity=identities[0],
-        right_identity=identities[1],
+        left_identity=left,
+        right_identity=right,
         first_scores=first.scores,
         first_right=first.accepted == same,
         second_scores=second.scores,
         second_right=second.accepted == same,
     )
-
-
-def _numbers(found: PairedComparison) -> dict[str, Any]:
-    return {
-        "num_both_right": found.num_both_right,
-        "num_only_first": found.num_only_first,
-        "num_only_second": found.num_only_second,
-        "num_both_wrong": found.num_both_wrong,
-        "mcnemar_p_value": found.mcnemar_p_value,
-        **{
-            name: {
-                "difference": difference.value,
-                "low": difference.interval.low,
-                "high": difference.interval.high,
-                "level": difference.interval.level,
-                "p_value": difference.p_value,
-            }
-            for name, difference in (("accuracy", found.accuracy), ("auc", found.auc))
-        },
-        "num_draws": found.num_draws,
-        "num_identities": found.num_identities,
-        "seed": found.seed,
-    }
 
 
 def _read(folder: Path) -> Evaluation:

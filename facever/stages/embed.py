@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.data.crops import FAILURES_FILE, CropStore
+from facever.data.crops import CropStore
+from facever.data.store_folder import FAILURES_FILE
 from facever.errors import DataError, ParameterError
 from facever.files import whole_file
 from facever.inference.embedder import Embedder

@@ -1,6 +1,6 @@
 """The stage ``facever evaluate``: a model or embeddings in, a report out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,13 @@ from facever.stages.features import (
 from facever.stages.judging import EXACT, Judging
 from facever.verification.error_bars import folder_bootstrap
 from facever.verification.evaluation import Evaluation
+from facever.verification.findings import Findings
+from facever.verification.frame_counts import FrameCounts
 from facever.verification.page import Setting
 from facever.verification.protocols import (
-    DEV_TEST_FOLD,
     PairList,
     read_bin,
     read_lfw_pairs,
-    read_lfw_view_1,
     read_pair_csv,
 )
 from facever.verification.report import write_report
@@ -94,44 +94,6 @@ def evaluate_list(
     return report_pairs(out, title, pairs, pair_list, features, judging)
 
 
-def evaluate_lfw_view_1(
-    out: Path, pairs: Sequence[Path], inputs: Inputs, judging: Judging = EXACT
-) -> dict[str, float]:
-    """LFW's View 1, for development: choose on DevTrain, test on DevTest.
-
-    Args:
-        out: Folder for the crops of photos.
-        pairs: ``pairsDevTrain.txt`` and ``pairsDevTest.txt``.
-        inputs: Photos are ``<Name>/<Name>_0001.jpg``.
-        judging: How to compare and judge.
-
-    Returns:
-        Accuracy on DevTest in [0, 1], by the name of the comparison.
-
-    Raises:
-        FaceverError: As ``evaluate_lfw``.
-    """
-    inputs.check()
-    judging.check()
-    if len(pairs) != 2:
-        raise ParameterError(
-            "give pairs.txt, or for View 1 pairsDevTrain.txt and pairsDevTest.txt; got "
-            f"{len(pairs)} pairs files"
-        )
-    pair_list = read_lfw_view_1(*pairs)
-    features = find_features(inputs, pair_list.sources, out, face="center")
-    found = {}
-    num_pairs = int(np.count_nonzero(pair_list.fold == DEV_TEST_FOLD))
-    for name, evaluation in judging.evaluate(features, pair_list).items():
-        found[name] = float(evaluation.accuracies[DEV_TEST_FOLD])
-        threshold = evaluation.thresholds[DEV_TEST_FOLD]
-        print(
-            f"{name}: {found[name]:.2%} of {num_pairs:,} DevTest pairs, threshold "
-            f"{threshold:.4f} chosen on {len(pair_list) - num_pairs:,} DevTrain pairs"
-        )
-    return found
-
-
 def evaluate_bin(
     out: Path,
     bin_file: Path,
@@ -189,6 +151,7 @@ def report_pairs(
     features: Features,
     judging: Judging,
     evaluations: dict[str, Evaluation] | None = None,
+    frames: FrameCounts | None = None,
 ) -> dict[str, Evaluation]:
     """Judge pairs, unless they are judged already, write the report, print totals."""
     evaluations = evaluations or judging.evaluate(features, pairs)
@@ -196,6 +159,7 @@ def report_pairs(
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
+    findings = Findings(bootstraps, rules, frames=frames)
     settings: dict[str, Setting] = {
         "pairs": str(pairs_file),
         "pairs_sha256": sha256(pairs_file),
@@ -209,8 +173,7 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        bootstraps=bootstraps,
-        rules=rules,
+        findings,
     )
     _print_totals(evaluations, rules, page)
     return evaluations

@@ -147,6 +147,19 @@ def embed_rows(
     return embeddings
 
 
+def pictures(
+    store: CropStore,
+) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
+    """A function that gives the crop of a source, or None where there is none."""
+    row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
+
+    def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
+        row = row_of_key.get(photo_key(source))
+        return None if row is None else np.asarray(store.crops[row])
+
+    return crop_of
+
+
 def model_settings(embedder: Embedder, model: Path) -> dict[str, Setting]:
     """What a report says of the model."""
     header = embedder.header
@@ -173,8 +186,8 @@ def _read(path: Path, store: CropStore | None) -> Features:
     }
     if file.model_fingerprint:
         settings["model_fingerprint"] = file.model_fingerprint
-    pictures = None if store is None else _pictures(store)
-    return Features(file.embeddings, file.images, settings, {}, pictures)
+    crop_of = None if store is None else pictures(store)
+    return Features(file.embeddings, file.images, settings, {}, crop_of)
 
 
 def _align_named(
@@ -215,17 +228,5 @@ def _embed_named(
         [store.sources[row] for row in rows],
         {**model_settings(embedder, model), "crops": str(store.folder)},
         reasons,
-        _pictures(store),
+        pictures(store),
     )
-
-
-def _pictures(
-    store: CropStore,
-) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
-    row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
-
-    def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
-        row = row_of_key.get(photo_key(source))
-        return None if row is None else np.asarray(store.crops[row])
-
-    return crop_of

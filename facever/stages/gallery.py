@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from facever.data.crops import CROPS_FILE, FAILURES_FILE, CropStore
+from facever.data.crops import CropStore
+from facever.data.store_folder import FAILURES_FILE, STORE_FILE
 from facever.errors import DataError, GalleryError, ParameterError, PhotoError
 from facever.faces.aligner import NO_FACE, PhotoAligner
 from facever.faces.detection import FaceRule
@@ -160,7 +161,7 @@ def info(gallery: Path, as_json: bool = False) -> GalleryInfo:
 def _find_faces(photos: Path, name: str | None) -> PhotoFaces | StoreFaces:
     if name is not None and not name.strip():
         raise ParameterError(f"name must not be empty, got {name!r}")
-    if (photos / CROPS_FILE).exists():
+    if (photos / STORE_FILE).exists():
         store = CropStore.open(photos)
         faces: PhotoFaces | StoreFaces = StoreFaces(store)
         if store.failures:

@@ -6,11 +6,11 @@ from facever.errors import ParameterError
 from facever.stages.features import Features
 from facever.verification.evaluation import (
     Evaluation,
-    Measure,
     MissingRule,
     evaluate_pairs,
 )
 from facever.verification.page import Setting
+from facever.verification.pair_scores import Measure
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList
 from facever.verification.rule_judging import RuleResult, judge, judge_all

@@ -161,7 +161,9 @@ def _prepare_run(
     torch.manual_seed(seed)
     network = build.make_object_network(cell.network)
     network.to(device).to(memory_format=torch.channels_last)
-    head = build.make_head(cell.heads, network.embedding_size, objects.num_classes)
+    head = build.make_head(
+        cell.heads, network.embedding_size, objects.num_classes, seed=seed
+    )
     head.to(device)
     state = TrainingState(network, head, build.make_optimiser(cell, network, head))
     batches = ObjectBatches(

@@ -10,6 +10,7 @@ from facever.stages.evaluate import report_pairs
 from facever.stages.features import Features, Inputs, find_features
 from facever.stages.judging import EXACT, Judging
 from facever.verification.evaluation import Evaluation, evaluate_scores
+from facever.verification.frame_counts import FrameCounts
 from facever.verification.page import Setting
 from facever.verification.protocols import (
     find_frames,
@@ -40,7 +41,8 @@ def evaluate_ytf(
         frames: Which frames stand for a video: ``all``, ``first:N``, ``every:N`` or
             ``random:N``.
         pool: ``embeddings`` compares the means of the frames' embeddings; ``scores``
-            takes the mean cosine over all pairs of frames, without a PCA.
+            takes the mean cosine over all pairs of frames, without a PCA and by our
+            own rule alone: there is no one embedding a video to project or to judge.
         seed: Of ``random``.
 
     Returns:
@@ -52,6 +54,12 @@ def evaluate_ytf(
     judging.check()
     if pool not in ("embeddings", "scores"):
         raise ParameterError(f"pool must be embeddings or scores, got {pool!r}")
+    if pool == "scores" and judging != Judging(judging.pca, missing=judging.missing):
+        raise ParameterError(
+            "pool scores compares frames by cosine under the exact protocol; leave out "
+            "protocol, pca_components, whiten, subtract_mean and measure, or pool "
+            "embeddings"
+        )
     if not inputs.photos:
         raise ParameterError("YTF needs a model and the frames as photos")
     inputs.check()
@@ -67,6 +75,7 @@ def evaluate_ytf(
         f"{int(chosen.num_found.sum()):,}, {int(num_failed.sum()):,} without a face",
         "pool": pool,
     }
+    counts = FrameCounts(videos, chosen.num_found, chosen.num_taken, num_failed)
     reasons = {
         name: f"{failed} of its frames give no face"
         for name, failed in zip(videos, num_failed.tolist(), strict=True)
@@ -78,7 +87,7 @@ def evaluate_ytf(
     pooled = Features(means[present], named, settings, reasons, None)
     title = f"YouTube Faces, {len(pairs):,} pairs of videos"
     if pool == "embeddings":
-        return report_pairs(out, title, splits, pairs, pooled, judging)
+        return report_pairs(out, title, splits, pairs, pooled, judging, frames=counts)
     place = {name: index for index, name in enumerate(videos)}
     left, right = (
         np.array([place[name] for name in side]) for side in (pairs.left, pairs.right)
@@ -87,5 +96,5 @@ def evaluate_ytf(
     missing = [name for name, there in zip(videos, present, strict=True) if not there]
     evaluation = evaluate_scores(scores, pairs, missing, missing_rule=judging.missing)
     judged = {"mean cosine of frames": evaluation}
-    plain = replace(judging, pca=False, pca_components=None, protocol="exact")
-    return report_pairs(out, title, splits, pairs, pooled, plain, judged)
+    plain = replace(judging, pca=False)
+    return report_pairs(out, title, splits, pairs, pooled, plain, judged, counts)

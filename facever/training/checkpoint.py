@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to go on, in one file."""
 
+import copy
 import os
 import zipfile
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from facever.errors import ModelFileError
+from facever.training.class_slices import joined_slices, own_slices
+from facever.training.distributed import ALONE, Processes
 
 _FORMAT = 1
 
@@ -30,14 +33,26 @@ class TrainingState:
     optimiser: torch.optim.Optimizer
     step: int = 0
 
+    @property
+    def optimiser_parameters(self) -> list[Tensor]:
+        """Parameters in the order in which the optimiser numbers them."""
+        return [
+            each for group in self.optimiser.param_groups for each in group["params"]
+        ]
 
-def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
+
+def save_checkpoint(
+    path: Path, state: TrainingState, fingerprint: str, processes: Processes = ALONE
+) -> None:
     """Write a checkpoint under a temporary name and rename it into place.
+
+    It does not tell how many processes there were: any number goes on from it.
 
     Args:
         path: The final name.
         state: What to keep.
         fingerprint: Of the config and the data, compared on resume.
+        processes: All of them call it, the first writes.
     """
     content = {
         "format": _FORMAT,
@@ -48,6 +63,9 @@ def save_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
         "optimiser": state.optimiser.state_dict(),
         "torch_random": torch.get_rng_state(),
     }
+    joined_slices(content, state.head, state.optimiser_parameters, processes)
+    if not processes.is_first:
+        return
     temporary = path.with_name(f".{path.name}.partial")
     with temporary.open("wb") as file:
         torch.save(content, file)
@@ -74,9 +92,11 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
             "set out=... to a new folder, or delete the old run to start over"
         )
     try:
+        own_slices(content, state.head, state.optimiser_parameters)
         state.network.load_state_dict(content["network"])
         state.head.load_state_dict(content["head"])
-        state.optimiser.load_state_dict(content["optimiser"])
+        # A copy: the optimiser would go on with the mapped file.
+        state.optimiser.load_state_dict(copy.deepcopy(content["optimiser"]))
         torch.set_rng_state(content["torch_random"])
         state.step = content["step"]
     except (KeyError, RuntimeError, ValueError):
@@ -88,6 +108,8 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint: tensors and plain values, never a pickle's code.
+
+    Tensors are mapped, so that each of several processes reads its own rows alone.
 
     Raises:
         ModelFileError: If the file is damaged or not a checkpoint of facever.
@@ -116,7 +138,7 @@ def _load(path: Path) -> Any:
         # record for a folder, without content, where an attribute says so.
         if archive.testzip() or any(file.external_attr for file in archive.infolist()):
             raise zipfile.BadZipFile
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def parameter_groups(

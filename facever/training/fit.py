@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
-from facever.errors import DivergedError
+from facever.errors import DivergedError, TerminatedError
 from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
 from facever.training.checkpoint import TrainingState
+from facever.training.distributed import ALONE, Processes
+from facever.training.global_batch import GlobalBatch
 from facever.training.schedule import Schedule
 
 _REMEDY = (
@@ -44,6 +47,8 @@ def fit(
     log_file: Path,
     save: Callable[[], None],
     advance: Advance = ignore_progress,
+    processes: Processes = ALONE,
+    stop_asked: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
 
@@ -52,67 +57,81 @@ def fit(
 
     Args:
         state: Network, head and optimiser on the device; changed in place.
-        loader: Gives the batch of any step.
+        loader: Gives this process's part of the batch of any step.
         preprocessing: From crops to network input.
         schedule: The learning rate of every step.
         device: Where to compute.
         bf16: Whether the network computes in bfloat16.
         intervals: How often to log and to save.
         log_file: Gets one JSON line every ``intervals.log`` steps, the means over them.
-        save: Called every ``intervals.checkpoint`` steps and at the end.
+        save: Called every ``intervals.checkpoint`` steps and at the end, in every
+            process.
         advance: Progress, one unit a crop.
+        processes: Each computes its part of every batch; the first logs.
+        stop_asked: Whether to save and end after this step.
 
     Raises:
         DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
             the step and the learning rate; nothing is saved after that.
+        TerminatedError: If any process was asked to stop; its last step is saved.
     """
-    network, head, optimiser = state.network, state.head, state.optimiser
+    network, optimiser = processes.wrapped(state.network), state.optimiser
+    head = GlobalBatch(state.head, processes)
     network.train()
     head.train()
     window = _Window()
-    for batch in loader.batches(state.step, schedule.steps):
-        rate = schedule.rate(state.step)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+    with closing(loader.batches(state.step, schedule.steps)) as batches:
+        for batch in batches:
+            rate = schedule.rate(state.step)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
 
-        labels = batch.labels.to(device, non_blocking=True)
-        crops = batch.crops.to(device, non_blocking=True)
-        images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            embeddings = network(images)
-        try:
-            output: HeadOutput = head(embeddings, labels)
-        except DivergedError as error:
-            raise DivergedError(
-                f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
-                f"{_REMEDY}"
-            ) from None
-        optimiser.zero_grad(set_to_none=True)
-        output.loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+            labels = batch.labels.to(device, non_blocking=True)
+            crops = batch.crops.to(device, non_blocking=True)
+            images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                embeddings = network(images)
+            try:
+                output: HeadOutput = head(embeddings, labels)
+            except DivergedError as error:
+                raise DivergedError(
+                    f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
+                    f"{_REMEDY}"
+                ) from None
+            optimiser.zero_grad(set_to_none=True)
+            output.loss.backward()  # type: ignore[no-untyped-call]
+            head.align_gradients()
+            optimiser.step()
 
-        state.step += 1
-        window.add(output, labels)
-        last = state.step == schedule.steps
-        if state.step % intervals.log == 0 or last:
-            line = window.line(state.step, rate)
-            if not math.isfinite(line["loss"]):
-                raise DivergedError(
-                    f"the loss is {line['loss']} at step {state.step} "
-                    f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
+            state.step += 1
+            window.add(output, labels, processes.count)
+            stopping = processes.any(stop_asked())
+            last = state.step == schedule.steps
+            if state.step % intervals.log == 0 or last:
+                line = window.line(state.step, rate)
+                if not math.isfinite(line["loss"]):
+                    raise DivergedError(
+                        f"the loss is {line['loss']} at step {state.step} "
+                        f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
+                    )
+                if processes.is_first:
+                    with log_file.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(line) + "\n")
+                window = _Window()
+                advance(0, f"loss {line['loss']:.3f}")
+            if state.step % intervals.checkpoint == 0 or last or stopping:
+                if processes.any(not (_is_finite(network) and _is_finite(head))):
+                    raise DivergedError(
+                        f"a weight is NaN or infinite after step {state.step} "
+                        f"(learning rate {rate:.4g}); {_REMEDY}"
+                    )
+                save()
+            advance(len(labels) * processes.count)
+            if stopping and not last:
+                raise TerminatedError(
+                    f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
+                    "same command goes on"
                 )
-            with log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-            window = _Window()
-            advance(0, f"loss {line['loss']:.3f}")
-        if state.step % intervals.checkpoint == 0 or last:
-            if not (_is_finite(network) and _is_finite(head)):
-                raise DivergedError(
-                    f"a weight is NaN or infinite after step {state.step} "
-                    f"(learning rate {rate:.4g}); {_REMEDY}"
-                )
-            save()
-        advance(len(labels))
 
 
 def _is_finite(module: nn.Module) -> bool:
@@ -130,15 +149,17 @@ class _Window:
         self.num_crops = 0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, output: HeadOutput, labels: Tensor) -> None:
+    def add(self, output: HeadOutput, labels: Tensor, num_processes: int) -> None:
         values = {"loss": output.loss.detach(), **output.parts}
+        hits = output.hits
         if output.logits is not None:
-            correct = output.logits.argmax(dim=1) == labels
-            values["accuracy"] = correct.float().mean()
+            hits = output.logits.argmax(dim=1) == labels
+        if hits is not None:
+            values["accuracy"] = hits.float().mean()
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.num_steps += 1
-        self.num_crops += len(labels)
+        self.num_crops += len(labels) * num_processes
 
     def line(self, step: int, rate: float) -> dict[str, int | float]:
         means = {

@@ -1,16 +1,42 @@
 """Verification over all pairs of many photos, exact and in bounded memory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from facever.errors import DataError, ParameterError
-from facever.verification.identity_list import IdentityList, find_rows, unit_rows
-from facever.verification.roc import TarAtFar
+from facever.progress import Advance, ignore_progress
+from facever.verification.identity_list import IdentityList, find_listed, unit_rows
+from facever.verification.roc import TarAtFar, num_allowed, too_few_impostors
 
 # Scores held at once: 16 MiB of float32.
 _BLOCK_SCORES = 2**22
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What the cosines of all pairs say.
+
+    Attributes:
+        genuine: Those of one identity, ascending.
+        highest: The highest of two identities, as many as were asked for, the lowest of
+            them first; -inf fills up where there are fewer.
+        auc: Chance that a genuine pair scores above an impostor pair, a tie counting
+            half; NaN without both kinds.
+    """
+
+    genuine: Float32[np.ndarray, " genuine"]
+    highest: Float32[np.ndarray, " kept"]
+    auc: float
+
+
+def count_pairs(codes: Int64[np.ndarray, " photos"]) -> tuple[int, int]:
+    """Pairs of one identity, and pairs of two."""
+    _, counts = np.unique(codes, return_counts=True)
+    num_genuine = int(np.sum(counts * (counts - 1) // 2))
+    return num_genuine, len(codes) * (len(codes) - 1) // 2 - num_genuine
 
 
 def all_pairs_tar_at_far(
@@ -25,9 +51,6 @@ def all_pairs_tar_at_far(
     ``k / n <= target_far``): the threshold is the impostor score of rank k + 1. Pairs
     of a photo without an embedding are rejected, and counted among the others.
 
-    Held are, beside a float32 copy of the embeddings, 100 MiB, all genuine scores and
-    the k + 1 highest impostor scores, never all scores.
-
     Args:
         embeddings: One row an image, of any length but zero.
         images: Source of each row; its extension does not matter.
@@ -36,7 +59,8 @@ def all_pairs_tar_at_far(
 
     Returns:
         The rates; a note instead where there are fewer than ``1 / target_far`` impostor
-        pairs. The threshold is -inf where all pairs with a score may be accepted.
+        pairs. The threshold is -inf where all pairs with a score may be accepted. For
+        the memory see ``compare_all``.
 
     Raises:
         ParameterError: If ``target_far`` is outside (0, 1).
@@ -45,60 +69,113 @@ def all_pairs_tar_at_far(
     """
     if not 0 < target_far < 1:
         raise ParameterError(f"a false accept rate must be in (0, 1), got {target_far}")
-    _, codes, counts = np.unique(
-        photos.identities, return_inverse=True, return_counts=True
-    )
-    num_genuine = int(np.sum(counts * (counts - 1) // 2))
-    num_impostor = len(photos) * (len(photos) - 1) // 2 - num_genuine
+    codes = np.unique(photos.identities, return_inverse=True)[1]
+    num_genuine, num_impostor = count_pairs(codes)
     if num_genuine == 0:
         raise DataError(
             f"all pairs of {len(photos)} photos are impostors; list 2 of one person"
         )
-    if num_impostor == 0 or 1 / num_impostor > target_far:
-        note = (
-            f"FAR {target_far:g} needs at least {int(np.ceil(1 / target_far)):,} "
-            f"impostor pairs, there are {num_impostor:,}"
-        )
+    note = too_few_impostors(num_impostor, target_far)
+    if note:
         return TarAtFar(target_far, None, None, None, note)
-    allowed = int(target_far * num_impostor)
-    # The product is rounded: the quotient decides, as for every other rate.
-    allowed += int((allowed + 1) / num_impostor <= target_far)
-    allowed -= int(allowed / num_impostor > target_far)
-
-    rows = find_rows(embeddings, images, photos.images)
+    rows = find_listed(embeddings, images, photos)
     units = unit_rows(embeddings, images, rows[rows >= 0])
-    genuine, highest = _compare_all(units, codes[rows >= 0], allowed + 1)
-    threshold = highest[0]
+    num_kept = num_allowed(num_impostor, target_far) + 1
+    scores = compare_all(units, codes[rows >= 0], num_kept)
+    threshold = scores.highest[0]
     return TarAtFar(
         target_far=target_far,
-        far=int(np.count_nonzero(highest > threshold)) / num_impostor,
-        tar=int(np.count_nonzero(genuine > threshold)) / num_genuine,
+        far=int(np.count_nonzero(scores.highest > threshold)) / num_impostor,
+        tar=int(np.count_nonzero(scores.genuine > threshold)) / num_genuine,
         threshold=float(threshold),
         note="",
     )
 
 
-def _compare_all(
+def compare_all(
     units: Float32[np.ndarray, "photos dim"],
     codes: Int64[np.ndarray, " photos"],
     num_kept: int,
-) -> tuple[Float32[np.ndarray, " genuine"], Float32[np.ndarray, " kept"]]:
-    """All genuine scores and the highest impostor scores, the lowest of them first.
+    advance: Advance = ignore_progress,
+) -> PairScores:
+    """Compare all pairs by cosine, block by block.
 
-    Where there are fewer impostor pairs than are to be kept, -inf fills up.
+    Held are, beside two copies of ``units``, 100 MiB, all genuine scores and up to four
+    times the impostor scores that are kept, never all scores.
+
+    Args:
+        units: One row a photo, of length 1.
+        codes: Whose photo each is.
+        num_kept: Impostor scores to keep, at least one.
+        advance: Progress, one unit a photo.
     """
-    genuine = []
+    order = np.argsort(codes, kind="stable")
+    units, codes = units[order], codes[order]
+    starts = np.searchsorted(codes, codes, side="left")
+    ends = np.searchsorted(codes, codes, side="right")
+    genuine = np.sort(np.concatenate(list(_genuine_scores(units, starts, ends))))
+
     highest = np.full(num_kept, -np.inf, np.float32)
+    waiting: list[Float32[np.ndarray, " some"]] = []
+    num_waiting = num_impostor = twice_wins = 0
+    for scores in _impostor_scores(units, ends, advance):
+        scores.sort()
+        num_impostor += scores.size
+        not_above = np.searchsorted(scores, genuine, side="left")
+        not_above += np.searchsorted(scores, genuine, side="right")
+        twice_wins += int(not_above.sum())
+        higher = scores[np.searchsorted(scores, highest[0], side="right") :]
+        waiting.append(higher[-num_kept:].copy())
+        num_waiting += waiting[-1].size
+        # Not at every block: that would pass over all that are kept each time.
+        if num_waiting >= max(num_kept, _BLOCK_SCORES):
+            highest = _highest(highest, waiting)
+            waiting, num_waiting = [], 0
+    highest = _highest(highest, waiting)
+    couples = num_impostor * genuine.size
+    return PairScores(
+        genuine, highest, twice_wins / (2 * couples) if couples else np.nan
+    )
+
+
+def _highest(
+    highest: Float32[np.ndarray, " kept"],
+    others: list[Float32[np.ndarray, " _"]],
+) -> Float32[np.ndarray, " kept"]:
+    """The highest of all, the lowest of them first."""
+    scores = np.concatenate([highest, *others])
+    num_dropped = scores.size - highest.size
+    scores.partition(num_dropped)
+    return scores[num_dropped:].copy()
+
+
+def _genuine_scores(
+    units: Float32[np.ndarray, "photos dim"],
+    starts: Int64[np.ndarray, " photos"],
+    ends: Int64[np.ndarray, " photos"],
+) -> Iterator[Float32[np.ndarray, " some"]]:
+    """Scores of the pairs of each identity, whose photos are neighbours."""
+    for start in np.unique(starts):
+        end = int(ends[start])
+        step = max(1, _BLOCK_SCORES // (end - start))
+        for first in range(int(start), end, step):
+            scores = units[first : min(first + step, end)] @ units[first:end].T
+            yield scores[np.triu_indices(len(scores), k=1, m=scores.shape[1])]
+
+
+def _impostor_scores(
+    units: Float32[np.ndarray, "photos dim"],
+    ends: Int64[np.ndarray, " photos"],
+    advance: Advance,
+) -> Iterator[Float32[np.ndarray, " some"]]:
+    """Scores of photos with those of later identities, a block of photos at a time."""
     place = np.arange(len(units))
     start = 0
     while start < len(units):
         block = slice(start, start + max(1, _BLOCK_SCORES // (len(units) - start)))
-        scores = units[block] @ units[start:].T
-        same = codes[block, None] == codes[start:]
-        later = place[block, None] < place[start:]
-        genuine.append(scores[same & later])
-        higher = scores[(scores > highest[0]) & later & ~same]
-        highest = np.append(highest, higher)
-        highest = np.partition(highest, len(higher))[len(higher) :]
+        # Columns before the end of the block's first identity are no impostors' of it.
+        later = int(ends[start])
+        scores = units[block] @ units[later:].T
+        yield scores[place[later:] >= ends[block, None]]
+        advance(len(ends[block]))
         start = block.stop
-    return np.concatenate(genuine), highest

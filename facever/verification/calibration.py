@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from facever.errors import DataError
-from facever.verification.roc import area_under_curve, roc_curve, tar_at_far
+from facever.errors import DataError, ParameterError
+from facever.progress import Advance, ignore_progress
+from facever.verification.all_pairs import PairScores, compare_all, count_pairs
+from facever.verification.roc import num_allowed, too_few_impostors
+from facever.verification.sorted_pairs import candidate_thresholds
 
 
 @dataclass(frozen=True)
@@ -46,37 +49,76 @@ def check_pairs(labels: Int64[np.ndarray, " crops"]) -> None:
         )
 
 
+def check_impostor_pairs(labels: Int64[np.ndarray, " crops"], far: float) -> None:
+    """Refuse crops with too few impostor pairs for a false accept rate.
+
+    Args:
+        labels: Whose the crops are; nothing else is needed, so ask before embedding.
+        far: In (0, 1).
+
+    Raises:
+        DataError: If there are fewer than ``1 / far`` of them, or as ``check_pairs``.
+    """
+    check_pairs(labels)
+    note = too_few_impostors(count_pairs(labels)[1], far)
+    if note:
+        raise DataError(
+            f"{note}, in {len(labels):,} crops of {len(np.unique(labels)):,} "
+            "identities; give more crops of more people, or a higher rate"
+        )
+
+
 def calibrate(
     embeddings: Float32[np.ndarray, "crops dim"],
     labels: Int64[np.ndarray, " crops"],
     target_far: float,
+    advance: Advance = ignore_progress,
 ) -> Calibration:
-    """The threshold for a false accept rate, over all pairs of the crops.
+    """The threshold for a false accept rate, exact over all pairs of the crops.
+
+    With n impostor pairs, k of them may be accepted (the largest k with
+    ``k / n <= target_far``). The threshold lies midway between the impostor score of
+    rank k + 1 and the next higher score of any pair, so ties never take the rate above
+    the target, nor does a cosine that another machine rounds otherwise. For the memory
+    see ``compare_all``.
 
     Args:
         embeddings: Of crops that the model was not trained on; any length but 0.
         labels: Whose they are.
         target_far: In (0, 1).
+        advance: Progress, one unit a crop.
 
     Returns:
         The threshold and what it accepts.
 
     Raises:
+        ParameterError: If ``target_far`` is outside (0, 1).
         DataError: If there is no pair of one identity, or none of two.
     """
+    if not 0 < target_far < 1:
+        raise ParameterError(f"a false accept rate must be in (0, 1), got {target_far}")
     check_pairs(labels)
+    num_genuine, num_impostor = count_pairs(labels)
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    first, second = np.triu_indices(len(units), k=1)
-    cosine = (units @ units.T)[first, second].astype(np.float64)
-    same = labels[first] == labels[second]
-    roc = roc_curve(cosine, same)
-    point = tar_at_far(roc, [target_far])[0]
+    num_kept = num_allowed(num_impostor, target_far) + 1
+    scores = compare_all(units, labels, num_kept, advance)
+    note = too_few_impostors(num_impostor, target_far)
+    threshold = None if note else _midway(scores)
     return Calibration(
-        num_genuine=roc.num_genuine,
-        num_impostor=roc.num_impostor,
-        auc=area_under_curve(roc),
+        num_genuine=num_genuine,
+        num_impostor=num_impostor,
+        auc=scores.auc,
         target_far=target_far,
-        tar=point.tar,
-        threshold=point.threshold,
-        note=point.note,
+        tar=None if threshold is None else float(np.mean(scores.genuine > threshold)),
+        threshold=threshold,
+        note=note,
     )
+
+
+def _midway(scores: PairScores) -> float:
+    """Between the lowest of the highest impostor scores and the next of all."""
+    lowest = scores.highest[0]
+    both = np.concatenate([scores.highest, scores.genuine])
+    above = both[both > lowest]
+    neighbours = [lowest, above.min()] if above.size else [lowest]
+    return float(candidate_thresholds(np.array(neighbours, np.float64))[1])

@@ -33,17 +33,15 @@ def folder_identities(
     return (left, right) if np.array_equal(left == right, pairs.same) else None
 
 
-def folder_bootstrap(evaluation: Evaluation) -> BootstrapIntervals | None:
-    """``intervals.bootstrap`` over the people that folders name; None without them."""
-    identities = folder_identities(evaluation.pairs)
-    if identities is None:
-        return None
+def folder_bootstrap(evaluation: Evaluation) -> BootstrapIntervals:
+    """``intervals.bootstrap`` over people whom folders name; else over pairs."""
+    left, right = folder_identities(evaluation.pairs) or (None, None)
     return bootstrap(
         scores=evaluation.scores,
         same=evaluation.pairs.same,
         right=evaluation.accepted == evaluation.pairs.same,
-        left_identity=identities[0],
-        right_identity=identities[1],
+        left_identity=left,
+        right_identity=right,
         targets=TARGET_FARS,
     )
 

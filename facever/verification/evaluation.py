@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64
 
 from facever.errors import DataError, ParameterError
 from facever.verification.folds import (
@@ -23,19 +23,22 @@ from facever.verification.folds import (
     fold_accuracies,
     fold_thresholds,
 )
+from facever.verification.pair_scores import MEASURES, Measure
 from facever.verification.pca import fold_projections, home_folds
-from facever.verification.protocols import PairList, photo_key
+from facever.verification.photo_matching import match_pairs
+from facever.verification.protocols import PairList
 from facever.verification.roc import (
     Roc,
     TarAtFar,
     area_under_curve,
     equal_error_rate,
     roc_curve,
+    sorted_roc_curve,
     tar_at_far,
 )
+from facever.verification.sorted_pairs import sort_pairs
 
 TARGET_FARS = (1e-1, 1e-2, 1e-3)
-Measure = Literal["cosine", "euclidean"]
 MissingRule = Literal["reject", "lowest", "error"]
 
 
@@ -138,36 +141,29 @@ def evaluate_pairs(
     """
     if whiten and pca_components is None:
         raise ParameterError("whiten needs a PCA; give pca_components")
-    rows, missing = _find_rows(embeddings, images, pairs)
-    sources = list(rows)
-    place = {source: index for index, source in enumerate(sources)}
-    left = np.array([place.get(source, -1) for source in pairs.left], dtype=np.int64)
-    right = np.array([place.get(source, -1) for source in pairs.right], dtype=np.int64)
-    if not ((left >= 0) & (right >= 0)).any():
-        raise DataError(
-            "no pair has embeddings of both its photos; pairs name photos such as "
-            f"{pairs.left[0]!r}, the embeddings are of "
-            + (f"photos such as {images[0]!r}" if len(images) else "no photo at all")
-        )
-    used = embeddings[[rows[source] for source in sources]].astype(np.float64)
-    _check_used(used, sources)
+    matched = match_pairs(embeddings, images, pairs)
+    left, right, missing = matched.left, matched.right, matched.missing
     if missing and missing_rule == "error":
         raise DataError(
             f"{len(missing)} photos of the pairs have no embedding, such as "
             f"{missing[0]!r}, and missing is error"
         )
-    score = _MEASURES[measure]
+    score = MEASURES[measure]
     if pca_components is None and not subtract_mean:
-        scores = score(used, left, right)
+        scores = score(matched.vectors, left, right)
         return evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
 
     scores = np.empty(len(pairs))
     thresholds = np.empty(pairs.num_folds)
-    home = home_folds(left, right, pairs.fold, len(sources))
-    projections = fold_projections(used, home, pairs.num_folds, pca_components, whiten)
+    home = home_folds(left, right, pairs.fold, len(matched.vectors))
+    projections = fold_projections(
+        matched.vectors, home, pairs.num_folds, pca_components, whiten
+    )
     for fold, projection in enumerate(projections):
         tested = pairs.fold == fold
-        fold_scores = _fill(score(projection(used), left, right), missing_rule)
+        fold_scores = _fill(
+            score(projection(matched.vectors), left, right), missing_rule
+        )
         scores[tested] = fold_scores[tested]
         thresholds[fold] = best_threshold(fold_scores[~tested], pairs.same[~tested])
     num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
@@ -202,9 +198,11 @@ def evaluate_scores(
     if num_missing and missing_rule == "error":
         raise DataError(f"{num_missing} pairs have no score, and missing is error")
     filled = _fill(scores, missing_rule)
-    thresholds = fold_thresholds(filled, pairs.same, pairs.fold)
-    return judged_scores(
-        filled, thresholds, pairs, missing, num_missing, missing_rule, None
+    ordered = sort_pairs(filled, pairs.same)
+    thresholds = fold_thresholds(ordered, pairs.fold)
+    roc = sorted_roc_curve(ordered)
+    return _judged(
+        filled, thresholds, roc, pairs, missing, num_missing, missing_rule, None
     )
 
 
@@ -218,7 +216,28 @@ def judged_scores(
     pca_components: int | None,
 ) -> Evaluation:
     """All numbers of scores whose thresholds are chosen already; see ``Evaluation``."""
-    roc = roc_curve(scores, pairs.same)
+    return _judged(
+        scores,
+        thresholds,
+        roc_curve(scores, pairs.same),
+        pairs,
+        missing,
+        num_missing_pairs,
+        missing_rule,
+        pca_components,
+    )
+
+
+def _judged(
+    scores: Float64[np.ndarray, " pairs"],
+    thresholds: Float64[np.ndarray, " folds"],
+    roc: Roc,
+    pairs: PairList,
+    missing: Sequence[str],
+    num_missing_pairs: int,
+    missing_rule: MissingRule,
+    pca_components: int | None,
+) -> Evaluation:
     return Evaluation(
         pairs=pairs,
         scores=scores,
@@ -243,81 +262,3 @@ def _fill(
     if missing_rule != "lowest" or scored.all() or not scored.any():
         return scores
     return np.where(scored, scores, scores[scored].min())
-
-
-def _find_rows(
-    embeddings: Float[np.ndarray, "images dim"], images: Sequence[str], pairs: PairList
-) -> tuple[dict[str, int], list[str]]:
-    """Row of each source that the pairs name, and the sources that have none."""
-    if len(embeddings) != len(images):
-        raise DataError(
-            "embeddings and images must have one length, got "
-            f"{len(embeddings)} embeddings and {len(images)} images"
-        )
-    keys = list(map(photo_key, images))
-    row_of_key = dict(zip(keys, range(len(keys)), strict=True))
-    if len(row_of_key) < len(keys):
-        row = next(row for row, key in enumerate(keys) if key in keys[:row])
-        earlier = keys.index(keys[row])
-        raise DataError(
-            "each photo must have one embedding (the extension does not count); "
-            f"rows {earlier} and {row} are {images[earlier]!r} and {images[row]!r}"
-        )
-    rows: dict[str, int] = {}
-    missing: list[str] = []
-    for source in pairs.sources:
-        found = row_of_key.get(photo_key(source))
-        if found is None:
-            missing.append(source)
-        else:
-            rows[source] = found
-    return rows, missing
-
-
-def _check_used(
-    embeddings: Float64[np.ndarray, "images dim"], sources: Sequence[str]
-) -> None:
-    for wrong, what in (
-        (~np.isfinite(embeddings).all(axis=1), "NaN or infinity"),
-        (~embeddings.any(axis=1), "nothing but zeros"),
-    ):
-        if wrong.any():
-            raise DataError(
-                f"{np.count_nonzero(wrong)} embeddings hold {what}, the first is that "
-                f"of {sources[int(wrong.argmax())]!r}; leave out photos without an "
-                "embedding, their pairs are counted as missing"
-            )
-
-
-def _pair_cosine(
-    vectors: Float64[np.ndarray, "images dim"],
-    left: Int64[np.ndarray, " pairs"],
-    right: Int64[np.ndarray, " pairs"],
-) -> Float64[np.ndarray, " pairs"]:
-    """Cosine of each pair; -inf where an index is -1.
-
-    A zero vector (an embedding that equals the PCA's mean) has no direction: 0.
-    """
-    dots = np.einsum("ij,ij->i", vectors[left], vectors[right])
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    products = lengths[left] * lengths[right]
-    cosine: Float64[np.ndarray, " pairs"] = np.divide(
-        dots, products, out=np.zeros_like(dots), where=products > 0
-    )
-    cosine[(left < 0) | (right < 0)] = -np.inf
-    return cosine
-
-
-def _pair_euclidean(
-    vectors: Float64[np.ndarray, "images dim"],
-    left: Int64[np.ndarray, " pairs"],
-    right: Int64[np.ndarray, " pairs"],
-) -> Float64[np.ndarray, " pairs"]:
-    """Minus the distance of each pair; -inf where an index is -1."""
-    distances = np.linalg.norm(vectors[left] - vectors[right], axis=1)
-    scores: Float64[np.ndarray, " pairs"] = -distances
-    scores[(left < 0) | (right < 0)] = -np.inf
-    return scores
-
-
-_MEASURES = {"cosine": _pair_cosine, "euclidean": _pair_euclidean}

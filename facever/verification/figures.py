@@ -1,7 +1,7 @@
 """Figures of a report: inline SVG, styled by the page's CSS, and the ROC as PNG."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,18 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from facever.verification.drawing import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    linear,
+    nice_ticks,
+    path_of,
+    svg,
+    x_axis,
+    y_axis,
+)
 from facever.verification.evaluation import Evaluation
 from facever.verification.roc import Roc
 
@@ -19,11 +31,7 @@ NUM_LINE_STYLES = 6
 _PNG_COLOURS = ("#5b3fd1", "#00805a", "#a3326f", "#7a6200", "#00708f", "#555555")
 _PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))
 
-_WIDTH, _HEIGHT = 480, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60.0, 466.0, 14.0, 280.0
 _NUM_BINS = 60
-
-Scale = Callable[[float], float]
 
 
 def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
@@ -39,15 +47,15 @@ def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
     decades = -math.log10(lowest_far)
 
     def x(far: float) -> float:
-        return _RIGHT + math.log10(far) / max(decades, 1e-9) * (_RIGHT - _LEFT)
+        return RIGHT + math.log10(far) / max(decades, 1e-9) * (RIGHT - LEFT)
 
-    y = _linear(bottom, 1.0, _BOTTOM, _TOP)
+    y = linear(bottom, 1.0, BOTTOM, TOP)
     parts = [
-        _x_axis(
+        x_axis(
             [(x(10.0**-d), format_rate(10.0**-d)) for d in range(int(decades) + 1)],
             "False accept rate (log)",
         ),
-        _y_axis(
+        y_axis(
             [
                 (y(tar), format_rate(tar))
                 for tar in np.arange(bottom, 1 + step / 2, step).tolist()
@@ -58,7 +66,7 @@ def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
     for index, (name, (far, tar)) in enumerate(zip(evaluations, curves, strict=True)):
         style = f"model-{index % NUM_LINE_STYLES}"
         points = [(x(f), y(t)) for f, t in zip(far, tar, strict=True)]
-        parts.append(f'<path class="curve {style}" d="{_path(points)}"/>')
+        parts.append(f'<path class="curve {style}" d="{path_of(points)}"/>')
         for answer in evaluations[name].tar:
             if answer.tar is not None and answer.tar >= bottom:
                 parts.append(
@@ -67,7 +75,7 @@ def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
                     f"TAR {100 * answer.tar:.2f} % at FAR "
                     f"{format_rate(answer.target_far)}</title></circle>"
                 )
-    return _svg("ROC curve", parts)
+    return svg("ROC curve", parts)
 
 
 def histogram_svg(evaluation: Evaluation) -> str:
@@ -80,18 +88,18 @@ def histogram_svg(evaluation: Evaluation) -> str:
         "genuine": np.histogram(scores[same], edges)[0],
     }
     highest = max(int(count.max()) for count in counts.values())
-    x = _linear(float(edges[0]), float(edges[-1]), _LEFT, _RIGHT)
-    y = _linear(0.0, highest * 1.12, _BOTTOM, _TOP)
+    x = linear(float(edges[0]), float(edges[-1]), LEFT, RIGHT)
+    y = linear(0.0, highest * 1.12, BOTTOM, TOP)
     parts = [
-        _x_axis(
+        x_axis(
             [
                 (x(tick), f"{tick:g}")
-                for tick in _nice_ticks(float(edges[0]), float(edges[-1]), 6)
+                for tick in nice_ticks(float(edges[0]), float(edges[-1]), 6)
             ],
             "Score",
         ),
-        _y_axis(
-            [(y(tick), f"{tick:,g}") for tick in _nice_ticks(0.0, highest * 1.12, 4)],
+        y_axis(
+            [(y(tick), f"{tick:,g}") for tick in nice_ticks(0.0, highest * 1.12, 4)],
             "Pairs",
         ),
     ]
@@ -100,16 +108,16 @@ def histogram_svg(evaluation: Evaluation) -> str:
         for i, number in enumerate(count.tolist()):
             outline += [(x(float(edge)), y(number)) for edge in edges[i : i + 2]]
         outline.append((x(float(edges[-1])), y(0)))
-        parts.append(f'<path class="hump {kind}" d="{_path(outline)}"/>')
+        parts.append(f'<path class="hump {kind}" d="{path_of(outline)}"/>')
     threshold = float(evaluation.thresholds.mean())
-    at = min(max(x(threshold), _LEFT), _RIGHT)
-    anchor, shift = ("end", -6) if at > (_LEFT + _RIGHT) / 2 else ("start", 6)
+    at = min(max(x(threshold), LEFT), RIGHT)
+    anchor, shift = ("end", -6) if at > (LEFT + RIGHT) / 2 else ("start", 6)
     parts.append(
-        f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" '
-        f'y2="{_BOTTOM}"/><text class="strong" x="{at + shift:.1f}" y="{_TOP + 11}" '
+        f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" '
+        f'y2="{BOTTOM}"/><text class="strong" x="{at + shift:.1f}" y="{TOP + 11}" '
         f'text-anchor="{anchor}">threshold {threshold:.3f}</text>'
     )
-    return _svg("Histogram of scores", parts)
+    return svg("Histogram of scores", parts)
 
 
 def save_roc(
@@ -192,51 +200,3 @@ def _tar_axis(lowest_tar: float) -> tuple[float, float]:
         if lowest_tar >= bottom:
             return bottom, step
     return 0.0, 0.2
-
-
-def _nice_ticks(low: float, high: float, at_most: int) -> list[float]:
-    """Round numbers in [low, high]."""
-    raw = (high - low) / at_most
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
-
-
-def _linear(low: float, high: float, at_low: float, at_high: float) -> Scale:
-    return lambda value: at_low + (value - low) / (high - low) * (at_high - at_low)
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _x_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
-    marks = "".join(
-        f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>'
-        f'<text x="{x:.1f}" y="{_BOTTOM + 18}" '
-        f'text-anchor="{"end" if x > _RIGHT - 8 else "middle"}">{text}</text>'
-        for x, text in ticks
-    )
-    middle = (_LEFT + _RIGHT) / 2
-    return (
-        f'{marks}<line class="axis" x1="{_LEFT}" x2="{_RIGHT}" y1="{_BOTTOM}" '
-        f'y2="{_BOTTOM}"/><text class="title" x="{middle}" y="{_BOTTOM + 40}" '
-        f'text-anchor="middle">{title}</text>'
-    )
-
-
-def _y_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
-    marks = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text x="{_LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
-        for y, text in ticks
-    )
-    return f"<g><title>{title}</title>{marks}</g>"
-
-
-def _svg(label: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
-        f"{''.join(parts)}</svg>"
-    )

@@ -24,10 +24,10 @@ from jaxtyping import Float, Float32, Float64, Int64
 from facever.errors import DataError, ParameterError
 from facever.verification.identity_list import (
     IdentityList,
-    find_rows,
-    row_of_key,
+    find_listed,
     unit_rows,
 )
+from facever.verification.photo_matching import row_of_key
 from facever.verification.protocols import photo_key
 from facever.verification.roc import roc_curve, tar_at_far
 
@@ -129,8 +129,8 @@ def evaluate_identification(
     probe_codes = np.array([code_of.get(n, -1) for n in probes.identities], np.int64)
     mated = probe_codes >= 0
     _check_lists(gallery, probes, bool(mated.any()))
-    gallery_rows = find_rows(embeddings, images, gallery.images)
-    probe_rows = find_rows(embeddings, images, probes.images)
+    gallery_rows = find_listed(embeddings, images, gallery)
+    probe_rows = find_listed(embeddings, images, probes)
     enrolled, searched = gallery_rows >= 0, probe_rows >= 0
 
     own = np.full(len(probes), -np.inf)

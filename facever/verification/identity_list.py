@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from facever.errors import DataError, FileError
-from facever.verification.protocols import photo_key
+from facever.verification.photo_matching import find_rows, row_of_key
 
 
 @dataclass(frozen=True)
@@ -75,28 +75,21 @@ def read_identity_list(path: Path) -> IdentityList:
         raise DataError(f"{path}: {error}") from None
 
 
-def find_rows(
+def find_listed(
     embeddings: Float[np.ndarray, "images dim"],
     images: Sequence[str],
-    wanted: Sequence[str],
-) -> Int64[np.ndarray, " wanted"]:
-    """Row of each wanted photo's embedding, -1 where it has none.
+    photos: IdentityList,
+) -> Int64[np.ndarray, " photos"]:
+    """Row of each listed photo's embedding, -1 where it has none.
 
     Raises:
-        DataError: If ``images`` does not fit ``embeddings``, lists one twice, or holds
-            no wanted photo at all.
+        DataError: As ``find_rows``, or if no photo of the list has an embedding.
     """
-    if len(embeddings) != len(images):
-        raise DataError(
-            "embeddings and images must have one length, got "
-            f"{len(embeddings)} embeddings and {len(images)} images"
-        )
-    row_of = row_of_key(images)
-    rows = np.array([row_of.get(photo_key(image), -1) for image in wanted], np.int64)
+    rows = find_rows(embeddings, images, photos.images)
     if not (rows >= 0).any():
         raise DataError(
-            f"none of the {len(wanted)} photos of a list, such as {wanted[0]!r}, has "
-            f"an embedding; there are {len(images)}"
+            f"none of the {len(photos)} photos of a list, such as "
+            f"{photos.images[0]!r}, has an embedding; there are {len(images)}"
             + (f", such as of {images[0]!r}" if images else "")
         )
     return rows
@@ -124,16 +117,3 @@ def unit_rows(
     units = np.empty(used.shape, np.float32)
     np.divide(used, lengths[:, None], out=units, casting="same_kind")
     return units
-
-
-def row_of_key(images: Sequence[str]) -> dict[str, int]:
-    """Row of each photo by its key; a DataError if one is listed twice."""
-    row_of: dict[str, int] = {}
-    for row, image in enumerate(images):
-        earlier = row_of.setdefault(photo_key(image), row)
-        if earlier != row:
-            raise DataError(
-                "each photo must be listed once (the extension does not count); rows "
-                f"{earlier + 1} and {row + 1} are {images[earlier]!r} and {image!r}"
-            )
-    return row_of

@@ -1,5 +1,7 @@
 """Error bars of one model: Wilson's interval and a bootstrap that draws people.
 
+Where nobody says who is on the photos, it draws pairs; see the end.
+
 Pairs that share a person are not independent: who is hard to tell from others is so in
 all of his pairs. The bootstrap therefore draws identities, not pairs, which is the
 vertex bootstrap of Snijders and Borgatti (1999), here for verification as in Fogliato
@@ -22,6 +24,10 @@ What it leaves out, and where it errs:
   in each draw. Wilson's interval, which takes pairs for independent, does not.
 - A few people make it unreliable, whatever the number of pairs.
 
+Of pairs whose people are not known, as many of each kind are drawn with replacement as
+there are. That takes pairs for independent, as Wilson's interval does, and is too
+narrow where they share people.
+
 References:
     Wilson, Probable inference, the law of succession, and statistical inference, 1927.
     Snijders and Borgatti, Non-parametric standard errors and tests for network
@@ -41,7 +47,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from facever.errors import ParameterError
-from facever.verification.resampling import Identities, RankedPairs, resample
+from facever.verification.resampling import RankedPairs, resample, what_to_draw
 from facever.verification.roc import roc_curve, tar_at_far
 
 
@@ -70,7 +76,8 @@ class BootstrapIntervals:
         auc: Of the area under the ROC curve.
         tar: Of the TAR at each target FAR, in the order of the targets; None where
             ``roc.tar_at_far`` has no number either.
-        num_identities: People that the pairs show; so many are drawn each time.
+        num_identities: People that the pairs show; so many are drawn each time. None
+            where they are not known and pairs are drawn.
         num_draws: Number of draws.
         seed: Of the draws. The same pairs and seed give the same draws to any model.
     """
@@ -78,7 +85,7 @@ class BootstrapIntervals:
     accuracy: Interval
     auc: Interval
     tar: list[Interval | None]
-    num_identities: int
+    num_identities: int | None
     num_draws: int
     seed: int
 
@@ -118,14 +125,14 @@ def bootstrap(
     scores: Float64[np.ndarray, " pairs"],
     same: Bool[np.ndarray, " pairs"],
     right: Bool[np.ndarray, " pairs"],
-    left_identity: Int64[np.ndarray, " pairs"],
-    right_identity: Int64[np.ndarray, " pairs"],
+    left_identity: Int64[np.ndarray, " pairs"] | None = None,
+    right_identity: Int64[np.ndarray, " pairs"] | None = None,
     targets: Sequence[float],
     num_draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
 ) -> BootstrapIntervals:
-    """Percentile intervals over draws of identities; see the head of this file.
+    """Percentile intervals over draws of people or pairs; see the head of this file.
 
     In each draw genuine and impostor pairs keep the shares that the protocol gave
     them. Ties are exact. Time grows with ``num_draws * pairs``, memory with ``pairs``:
@@ -137,8 +144,9 @@ def bootstrap(
             which stays in and is never accepted.
         same: True for genuine pairs.
         right: True for pairs that their fold's threshold judges right.
-        left_identity: Who is on the first photo, any number that stands for them.
-        right_identity: Who is on the second photo.
+        left_identity: Who is on the first photo, any number that stands for them; None
+            where that is not known, and pairs are drawn.
+        right_identity: Who is on the second photo, or None as well.
         targets: False accept rates in (0, 1]; FAR and TAR are those of a draw's pairs.
         num_draws: At least 1. A draw that leaves no genuine or no impostor pair is
             drawn again.
@@ -155,21 +163,23 @@ def bootstrap(
     """
     check_level(level)
     answers = tar_at_far(roc_curve(scores, same), targets)
-    people = Identities.of(same, left_identity, right_identity)
-    ranked = RankedPairs.of(scores, same, right, people)
-    drawn = [
+    drawn = what_to_draw(same, left_identity, right_identity)
+    ranked = RankedPairs.of(scores, same, right)
+    measured = [
         ranked.measure(*weights, targets)
-        for (weights,) in resample([ranked], people.num_identities, num_draws, seed)
+        for (weights,) in resample([ranked], drawn, num_draws, seed)
     ]
-    tar = np.array([measures.tar for measures in drawn]).T
+    tar = np.array([measures.tar for measures in measured]).T
     return BootstrapIntervals(
-        accuracy=percentiles([float(measures.accuracy) for measures in drawn], level),
-        auc=percentiles([float(measures.auc) for measures in drawn], level),
+        accuracy=percentiles(
+            [float(measures.accuracy) for measures in measured], level
+        ),
+        auc=percentiles([float(measures.auc) for measures in measured], level),
         tar=[
             None if answer.tar is None else percentiles(of_target, level)
             for answer, of_target in zip(answers, tar, strict=True)
         ],
-        num_identities=people.num_identities,
+        num_identities=drawn.num_identities,
         num_draws=num_draws,
         seed=seed,
     )

@@ -14,11 +14,17 @@ from facever.verification.figures import (
     histogram_svg,
     roc_svg,
 )
-from facever.verification.intervals import BootstrapIntervals
+from facever.verification.findings import Findings
 from facever.verification.markup import legend, swatch, table
-from facever.verification.page_tables import error_bars, other_rules
+from facever.verification.page_probabilities import calibration
+from facever.verification.page_tables import (
+    differences,
+    error_bars,
+    failed_frames,
+    other_rules,
+)
+from facever.verification.probabilities import Probabilities
 from facever.verification.roc import TarAtFar
-from facever.verification.rule_judging import RuleResult
 from facever.verification.worst_errors import CropOf, worst_errors
 from facever.version import __version__
 
@@ -35,23 +41,29 @@ def render_page(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str],
     crop_of: CropOf | None,
-    bootstraps: Mapping[str, BootstrapIntervals | None],
-    rules: Mapping[str, RuleResult],
+    findings: Findings,
+    probabilities: Mapping[str, Probabilities | None],
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
     parts = [_hero(name, first, title, alone=len(evaluations) == 1)]
     if len(evaluations) > 1:
         parts.append(_comparison(evaluations))
+    if findings.differences:
+        parts.append(differences(findings.differences))
     parts += [
         _charts(evaluations),
+        calibration(evaluations, probabilities),
         *(
-            error_bars(which, evaluation, bootstraps.get(which), len(evaluations) == 1)
+            error_bars(
+                which, evaluation, findings.bootstraps.get(which), len(evaluations) == 1
+            )
             for which, evaluation in evaluations.items()
         ),
-        *([other_rules(rules)] if rules else []),
+        *([other_rules(findings.rules)] if findings.rules else []),
         _folds(evaluations),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
+        *([failed_frames(findings.frames)] if findings.frames else []),
         _missing(evaluations, reasons),
         _settings(settings),
     ]
@@ -129,9 +141,15 @@ def _charts(evaluations: Mapping[str, Evaluation]) -> str:
 
 def _folds(evaluations: Mapping[str, Evaluation]) -> str:
     parts = ["<h2>Folds</h2>"]
+    sizes = np.bincount(next(iter(evaluations.values())).pairs.fold)
+    unequal = (
+        f" The folds hold {sizes.min():,} to {sizes.max():,} pairs and weigh alike in "
+        "the mean."
+    )
     parts.append(
         '<p class="soft lead">The threshold of each fold was chosen on the other folds '
-        "alone. A pair is accepted when its score is greater than the threshold.</p>"
+        "alone. A pair is accepted when its score is greater than the threshold."
+        f"{unequal * bool(np.ptp(sizes))}</p>"
     )
     for index, (name, evaluation) in enumerate(evaluations.items()):
         rows = _fold_table(evaluation)

@@ -3,7 +3,7 @@
 Two intervals that overlap say little: both models meet the same hard pairs, so most of
 what varies is common to them. Here it cancels: McNemar's test looks only at the pairs
 on which the models disagree, and the bootstrap measures both models in the same draws
-of identities (see ``intervals``).
+of people, or of pairs where nobody says who is on the photos (see ``intervals``).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from facever.verification.intervals import Interval, check_level, percentiles
-from facever.verification.resampling import Identities, RankedPairs, resample
+from facever.verification.resampling import RankedPairs, resample, what_to_draw
 from facever.verification.roc import area_under_curve, roc_curve
 
 
@@ -46,7 +46,8 @@ class PairedComparison:
         mcnemar_p_value: Of McNemar's exact test, which takes pairs for independent.
         accuracy: Difference of the shares of all pairs judged right.
         auc: Difference of the areas under the ROC curves.
-        num_identities: People that the pairs show; so many are drawn each time.
+        num_identities: People that the pairs show; so many are drawn each time. None
+            where they are not known and pairs are drawn.
         num_draws: Number of draws.
         seed: Of the draws.
     """
@@ -58,7 +59,7 @@ class PairedComparison:
     mcnemar_p_value: float
     accuracy: Difference
     auc: Difference
-    num_identities: int
+    num_identities: int | None
     num_draws: int
     seed: int
 
@@ -97,8 +98,8 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
 def compare_models(
     *,
     same: Bool[np.ndarray, " pairs"],
-    left_identity: Int64[np.ndarray, " pairs"],
-    right_identity: Int64[np.ndarray, " pairs"],
+    left_identity: Int64[np.ndarray, " pairs"] | None = None,
+    right_identity: Int64[np.ndarray, " pairs"] | None = None,
     first_scores: Float64[np.ndarray, " pairs"],
     first_right: Bool[np.ndarray, " pairs"],
     second_scores: Float64[np.ndarray, " pairs"],
@@ -111,8 +112,9 @@ def compare_models(
 
     Args:
         same: True for genuine pairs.
-        left_identity: Who is on the first photo, any number that stands for them.
-        right_identity: Who is on the second photo.
+        left_identity: Who is on the first photo, any number that stands for them; None
+            where that is not known, and pairs are drawn.
+        right_identity: Who is on the second photo, or None as well.
         first_scores: Of the first model; ``-inf`` for a pair that could not be scored.
         first_right: True for pairs that the first model judges right.
         second_scores: Of the second model, on any other scale.
@@ -133,16 +135,16 @@ def compare_models(
         (p-values count the data as one draw more).
     """
     check_level(level)
-    people = Identities.of(same, left_identity, right_identity)
+    drawn = what_to_draw(same, left_identity, right_identity)
     auc = area_under_curve(roc_curve(first_scores, same)) - area_under_curve(
         roc_curve(second_scores, same)
     )
     rankings = [
-        RankedPairs.of(first_scores, same, first_right, people),
-        RankedPairs.of(second_scores, same, second_right, people),
+        RankedPairs.of(first_scores, same, first_right),
+        RankedPairs.of(second_scores, same, second_right),
     ]
     accuracies, areas = [], []
-    for weights in resample(rankings, people.num_identities, num_draws, seed):
+    for weights in resample(rankings, drawn, num_draws, seed):
         first, second = (
             ranking.measure(*of_model, targets=())
             for ranking, of_model in zip(rankings, weights, strict=True)
@@ -159,7 +161,7 @@ def compare_models(
         mcnemar_p_value=mcnemar(only_first, only_second),
         accuracy=_difference((only_first - only_second) / same.size, accuracies, level),
         auc=_difference(auc, areas, level),
-        num_identities=people.num_identities,
+        num_identities=drawn.num_identities,
         num_draws=num_draws,
         seed=seed,
     )

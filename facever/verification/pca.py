@@ -10,7 +10,8 @@ from threadpoolctl import ThreadpoolController
 
 from facever.errors import ParameterError
 
-# Directions without variance are rounding alone: whitening leaves them small.
+# Directions of less than this share of the largest variance are rounding alone, which
+# is about 1e-14 of it: whitening leaves them small.
 _NO_VARIANCE = 1e-12
 
 
@@ -36,7 +37,9 @@ class Projection:
         if self.components is None:
             coordinates = embeddings - self.mean
         else:
-            coordinates = embeddings @ self.components - self.mean @ self.components
+            # In place: another array of this size costs as much as the product.
+            coordinates = embeddings @ self.components
+            coordinates -= self.mean @ self.components
         return coordinates
 
 
@@ -100,7 +103,8 @@ def fold_projections(
         home: From ``home_folds``.
         num_folds: Number of folds.
         num_components: Dimensions to keep; None only subtracts the mean.
-        whiten: Scale the components to variance 1.
+        whiten: Scale the components to variance 1; those of less than 1e-12 of the
+            largest variance, as if they had that much.
 
     Yields:
         The projection to test fold 0, then 1, and so on.
@@ -131,7 +135,9 @@ def fold_projections(
         components = directions[:, : -num_components - 1 : -1]
         if whiten:
             variances = values[: -num_components - 1 : -1] / (count - 1)
-            components = components / np.sqrt(np.maximum(variances, _NO_VARIANCE))
+            # Where all images are equal, there is nothing to scale.
+            floor = _NO_VARIANCE * variances[0] or 1.0
+            components = components / np.sqrt(np.maximum(variances, floor))
         yield Projection(center + mean, components)
 
 

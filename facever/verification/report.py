@@ -3,23 +3,19 @@
 import csv
 import json
 import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from facever.errors import DataError, FileError
-from facever.verification.error_bars import accuracy_interval
 from facever.verification.evaluation import Evaluation
 from facever.verification.figures import save_roc
-from facever.verification.intervals import BootstrapIntervals
+from facever.verification.findings import Findings
 from facever.verification.page import Setting, render_page
-from facever.verification.rule_judging import RuleResult
+from facever.verification.probabilities import probabilities_of
+from facever.verification.report_numbers import finite_or_none, report_numbers
 from facever.verification.worst_errors import CropOf
-from facever.version import __version__
 
 PAGE_FILE = "report.html"
 JSON_FILE = "report.json"
@@ -27,6 +23,8 @@ SCORES_FILE = "scores.csv"
 PICTURE_FILE = "roc.png"
 DRAWING_FILE = "roc.svg"
 SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
+
+_NOTHING = Findings()
 
 
 def write_report(
@@ -36,9 +34,7 @@ def write_report(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str] | None = None,
     crop_of: CropOf | None = None,
-    *,
-    bootstraps: Mapping[str, BootstrapIntervals | None] | None = None,
-    rules: Mapping[str, RuleResult] | None = None,
+    findings: Findings = _NOTHING,
 ) -> Path:
     """Write all files of a report into a folder.
 
@@ -55,8 +51,7 @@ def write_report(
         reasons: Why a photo is missing, by its source, where that is known.
         crop_of: Gives the picture of a source, or None where there is none. Asked for
             the worst errors only. Without it the errors are listed by name.
-        bootstraps: Intervals over draws of people, by the name of the model.
-        rules: The headline's embeddings under other projects' rules, by name.
+        findings: What to show beside the evaluations.
 
     Returns:
         The page, ``out / "report.html"``.
@@ -65,12 +60,14 @@ def write_report(
         DataError: If there is no evaluation, or they are not of the same pairs.
         FileError: If the folder cannot be written.
     """
-    _check_same_pairs(evaluations)
-    bootstraps, rules = bootstraps or {}, rules or {}
+    check_same_pairs(evaluations)
+    probabilities = {
+        name: probabilities_of(evaluation) for name, evaluation in evaluations.items()
+    }
     page = render_page(
-        evaluations, title, settings, reasons or {}, crop_of, bootstraps, rules
+        evaluations, title, settings, reasons or {}, crop_of, findings, probabilities
     )
-    numbers = report_numbers(evaluations, title, settings, bootstraps, rules)
+    numbers = report_numbers(evaluations, title, settings, findings, probabilities)
     names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
     written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
     try:
@@ -94,126 +91,8 @@ def write_report(
     return out / PAGE_FILE
 
 
-def report_numbers(
-    evaluations: Mapping[str, Evaluation],
-    title: str,
-    settings: Mapping[str, Setting],
-    bootstraps: Mapping[str, BootstrapIntervals | None],
-    rules: Mapping[str, RuleResult],
-) -> dict[str, Any]:
-    """What ``report.json`` holds: every number, in plain Python types."""
-    pairs = next(iter(evaluations.values())).pairs
-    num_genuine = int(np.count_nonzero(pairs.same))
-    return {
-        "title": title,
-        "rule": "a pair is accepted when its score is greater than the threshold, "
-        "which is chosen on the other folds",
-        "settings": dict(settings),
-        "pairs": {
-            "num_pairs": len(pairs),
-            "num_genuine": num_genuine,
-            "num_impostor": len(pairs) - num_genuine,
-            "num_folds": pairs.num_folds,
-        },
-        "models": [
-            {"name": name, **_numbers(evaluation, bootstraps.get(name))}
-            for name, evaluation in evaluations.items()
-        ],
-        "rules": [_rule(result) for result in rules.values()],
-        "versions": {
-            "facever": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-        },
-    }
-
-
-def _rule(result: RuleResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "accuracy": result.accuracy,
-        "spread": result.spread,
-        "spread_kind": result.rule.spread_kind,
-        "biased": result.rule.biased,
-        "thresholds": result.thresholds.tolist(),
-        "accuracies": result.accuracies.tolist(),
-        "description": result.rule.description,
-        "source": result.rule.source,
-    }
-
-
-def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
-    if intervals is None:
-        return None
-    return {
-        "level": intervals.accuracy.level,
-        "num_draws": intervals.num_draws,
-        "num_identities": intervals.num_identities,
-        "seed": intervals.seed,
-        "accuracy": [intervals.accuracy.low, intervals.accuracy.high],
-        "auc": [intervals.auc.low, intervals.auc.high],
-        "tar": [
-            None if each is None else [each.low, each.high] for each in intervals.tar
-        ],
-    }
-
-
-def _numbers(
-    evaluation: Evaluation, bootstrap: BootstrapIntervals | None
-) -> dict[str, Any]:
-    wilson = accuracy_interval(evaluation)
-    corners = evaluation.roc.corners()
-    return {
-        "accuracy": evaluation.accuracy,
-        "standard_error": evaluation.standard_error,
-        "standard_deviation": evaluation.standard_deviation,
-        "wilson": {"level": wilson.level, "accuracy": [wilson.low, wilson.high]},
-        "bootstrap": _bootstrap(bootstrap),
-        "auc": evaluation.auc,
-        "eer": evaluation.eer,
-        "tar_at_far": [
-            {
-                "target_far": answer.target_far,
-                "far": answer.far,
-                "tar": answer.tar,
-                "threshold": answer.threshold,
-                "note": answer.note,
-            }
-            for answer in evaluation.tar
-        ],
-        "pca_components": evaluation.pca_components,
-        "folds": [
-            {"fold": fold + 1, "threshold": threshold, "accuracy": accuracy}
-            for fold, (threshold, accuracy) in enumerate(
-                zip(
-                    evaluation.thresholds.tolist(),
-                    evaluation.accuracies.tolist(),
-                    strict=True,
-                )
-            )
-        ],
-        "missing": {
-            "rule": evaluation.missing_rule,
-            "num_photos": len(evaluation.missing),
-            "num_pairs": evaluation.num_missing_pairs,
-            "photos": evaluation.missing,
-        },
-        # Corners say it all: between them the curve is straight. The end that accepts
-        # pairs without a score has no threshold.
-        "roc": {
-            "far": corners.far.tolist(),
-            "tar": corners.tar.tolist(),
-            "threshold": _finite_or_none(corners.thresholds.tolist()),
-        },
-    }
-
-
-def _finite_or_none(numbers: Sequence[float]) -> list[float | None]:
-    return [number if np.isfinite(number) else None for number in numbers]
-
-
-def _check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
+def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
+    """Refuse, with a DataError, none and those of other pairs than the first's."""
     if not evaluations:
         raise DataError("a report needs at least one evaluation, got none")
     (first_name, first), *others = evaluations.items()
@@ -241,7 +120,7 @@ def _write_scores(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
                 pairs.right,
                 pairs.same.tolist(),
                 pairs.fold.tolist(),
-                _finite_or_none(evaluation.scores.tolist()),
+                finite_or_none(evaluation.scores.tolist()),
                 evaluation.accepted.tolist(),
                 strict=True,
             ):

@@ -1,4 +1,4 @@
-"""Draws of identities, and what a model's pairs say when they count so often.
+"""Draws of people or pairs, and what a model's pairs say when they count so often.
 
 See ``intervals`` for what is drawn and why.
 """
@@ -21,7 +21,7 @@ class Identities:
 
     Attributes:
         left: Index of the first photo's identity.
-        right: Index of the second photo's identity.
+        right: Index of the second photo's, which is the first's in a genuine pair.
         num_identities: Number of people.
     """
 
@@ -50,6 +50,58 @@ class Identities:
         left, right = place.reshape(2, -1)
         return cls(left, right, len(known))
 
+    def draw(self, rng: np.random.Generator) -> Int64[np.ndarray, " pairs"]:
+        """As many people as there are; how often each pair counts then."""
+        drawn = rng.integers(self.num_identities, size=self.num_identities)
+        return self.weigh(np.bincount(drawn, minlength=self.num_identities))
+
+    def weigh(
+        self, multiplicities: Int64[np.ndarray, " identities"]
+    ) -> Int64[np.ndarray, " pairs"]:
+        """How often each pair counts when identity i was drawn multiplicities[i]."""
+        weights: Int64[np.ndarray, " pairs"] = multiplicities[self.left]
+        return weights * np.where(
+            self.left == self.right, 1, multiplicities[self.right]
+        )
+
+
+@dataclass(frozen=True)
+class IndependentPairs:
+    """Pairs of unknown people.
+
+    As many genuine and as many impostor pairs are drawn as there are: the protocol
+    fixed both numbers.
+
+    Attributes:
+        same: True for genuine pairs.
+    """
+
+    same: Bool[np.ndarray, " pairs"]
+    num_identities: None = None
+
+    def draw(self, rng: np.random.Generator) -> Int64[np.ndarray, " pairs"]:
+        """As many pairs of each kind as there are; how often each counts then."""
+        weights = np.empty(self.same.size, np.int64)
+        for of_kind in (self.same, ~self.same):
+            count = int(np.count_nonzero(of_kind))
+            drawn = rng.integers(count, size=count)
+            weights[of_kind] = np.bincount(drawn, minlength=count)
+        return weights
+
+
+Drawn = Identities | IndependentPairs
+
+
+def what_to_draw(
+    same: Bool[np.ndarray, " pairs"],
+    left_identity: Int64[np.ndarray, " pairs"] | None,
+    right_identity: Int64[np.ndarray, " pairs"] | None,
+) -> Drawn:
+    """People where they are known, else pairs; errors as ``Identities.of``."""
+    if left_identity is None or right_identity is None:
+        return IndependentPairs(same)
+    return Identities.of(same, left_identity, right_identity)
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -65,8 +117,8 @@ class RankedPairs:
     """One model's pairs, sorted once for the measures of many draws.
 
     Attributes:
-        genuine_identity: Of the genuine pairs, by falling score.
-        impostor_identities: Of the impostor pairs, by falling score.
+        genuine: Places of the genuine pairs, by falling score.
+        impostor: Places of the impostor pairs, by falling score.
         genuine_right: True for genuine pairs that are judged right.
         impostor_right: True for impostor pairs that are judged right.
         above: Genuine pairs that score higher than each impostor pair.
@@ -74,8 +126,8 @@ class RankedPairs:
         num_scored: Genuine and impostor pairs whose score is not ``-inf``.
     """
 
-    genuine_identity: Int64[np.ndarray, " genuine"]
-    impostor_identities: Int64[np.ndarray, "2 impostor"]
+    genuine: Int64[np.ndarray, " genuine"]
+    impostor: Int64[np.ndarray, " impostor"]
     genuine_right: Bool[np.ndarray, " genuine"]
     impostor_right: Bool[np.ndarray, " impostor"]
     above: Int64[np.ndarray, " impostor"]
@@ -88,7 +140,6 @@ class RankedPairs:
         scores: Float64[np.ndarray, " pairs"],
         same: Bool[np.ndarray, " pairs"],
         right: Bool[np.ndarray, " pairs"],
-        people: Identities,
     ) -> "RankedPairs":
         """Sort the pairs."""
         order = np.argsort(-scores)
@@ -96,8 +147,8 @@ class RankedPairs:
         # searchsorted wants rising numbers.
         genuine_fall, impostor_fall = -scores[genuine], -scores[impostor]
         return cls(
-            genuine_identity=people.left[genuine],
-            impostor_identities=np.stack([people.left, people.right])[:, impostor],
+            genuine=genuine,
+            impostor=impostor,
             genuine_right=right[genuine],
             impostor_right=right[impostor],
             above=np.searchsorted(genuine_fall, impostor_fall, side="left"),
@@ -108,13 +159,9 @@ class RankedPairs:
             ),
         )
 
-    def weigh(self, multiplicities: Int64[np.ndarray, " identities"]) -> Weights:
-        """How often each pair counts when identity i was drawn multiplicities[i]."""
-        left, right = self.impostor_identities
-        return (
-            multiplicities[self.genuine_identity],
-            multiplicities[left] * multiplicities[right],
-        )
+    def sort(self, weights: Int64[np.ndarray, " pairs"]) -> Weights:
+        """How often each genuine and each impostor pair counts, by falling score."""
+        return weights[self.genuine], weights[self.impostor]
 
     def measure(
         self,
@@ -159,9 +206,9 @@ class RankedPairs:
 
 
 def resample(
-    rankings: Sequence[RankedPairs], num_identities: int, num_draws: int, seed: int
+    rankings: Sequence[RankedPairs], drawn: Drawn, num_draws: int, seed: int
 ) -> Iterator[list[Weights]]:
-    """Draw identities, and weigh the same pairs as each model ranks them.
+    """Draw people or pairs, and weigh the same pairs as each model ranks them.
 
     Raises:
         ParameterError: If ``num_draws`` is below 1.
@@ -171,9 +218,8 @@ def resample(
     rng = np.random.default_rng(seed)
     num_drawn = 0
     while num_drawn < num_draws:
-        drawn = rng.integers(num_identities, size=num_identities)
-        multiplicities = np.bincount(drawn, minlength=num_identities)
-        weights = [ranking.weigh(multiplicities) for ranking in rankings]
+        of_pairs = drawn.draw(rng)
+        weights = [ranking.sort(of_pairs) for ranking in rankings]
         # A genuine and an impostor pair show three people at most, who are drawn
         # together more than once in five times: this comes to an end.
         if all(of_kind.any() for of_kind in weights[0]):

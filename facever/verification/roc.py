@@ -13,7 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from facever.errors import DataError, ParameterError
-from facever.verification.folds import candidate_thresholds
+from facever.verification.sorted_pairs import (
+    SortedPairs,
+    candidate_thresholds,
+    sort_pairs,
+)
 
 
 @dataclass(frozen=True)
@@ -96,30 +100,55 @@ def roc_curve(
         DataError: If a kind of pair is missing, no pair has a score, or a score is NaN
             or ``+inf``.
     """
-    num_genuine = int(np.count_nonzero(same))
-    num_impostor = same.size - num_genuine
-    if num_genuine == 0 or num_impostor == 0:
+    return sorted_roc_curve(sort_pairs(scores, same))
+
+
+def sorted_roc_curve(pairs: SortedPairs) -> Roc:
+    """``roc_curve`` of pairs that are sorted already."""
+    num_pairs = pairs.same.size
+    num_genuine = int(np.count_nonzero(pairs.same))
+    if num_genuine in (0, num_pairs):
         raise DataError(
             "a ROC curve needs genuine and impostor pairs, got "
-            f"{num_genuine} genuine and {num_impostor} impostor pairs"
+            f"{num_genuine} genuine and {num_pairs - num_genuine} impostor pairs"
         )
-    order = np.argsort(scores)[::-1]
-    scores, same = scores[order], same[order]
-    num_scored = int(np.count_nonzero(scores != -np.inf))
-    if num_scored == 0:
+    if pairs.num_missing == num_pairs:
         raise DataError("a ROC curve needs at least one pair with a score")
-    if not np.isfinite(scores[0]):
-        raise DataError(f"scores must be finite or -inf, got {scores[0]}")
-    last_of_value = np.append(scores[1:] != scores[:-1], True)
-    accepted = np.flatnonzero(last_of_value) + 1
-    genuine_accepted = np.cumsum(same)[last_of_value]
-    distinct = scores[last_of_value]
-    missing = distinct[np.isneginf(distinct)]
-    thresholds = candidate_thresholds(distinct[: distinct.size - missing.size][::-1])
+    is_last = np.append(pairs.scores[1:] != pairs.scores[:-1], True)
+    distinct = pairs.scores[is_last]
+    missing = distinct[: int(pairs.num_missing > 0)]
+    rejected = np.concatenate([[0], np.flatnonzero(is_last) + 1])
+    genuine_rejected = np.concatenate([[0], np.cumsum(pairs.same)[is_last]])
+    thresholds = candidate_thresholds(distinct[missing.size :])
+    true_accepts = num_genuine - genuine_rejected[::-1]
     return Roc(
-        thresholds=np.concatenate([thresholds[::-1], missing]),
-        false_accepts=np.concatenate([[0], accepted - genuine_accepted]),
-        true_accepts=np.concatenate([[0], genuine_accepted]),
+        thresholds=np.concatenate([missing, thresholds])[::-1],
+        false_accepts=num_pairs - rejected[::-1] - true_accepts,
+        true_accepts=true_accepts,
+    )
+
+
+def num_allowed(num_impostor: int, target: float) -> int:
+    """The most impostor pairs that may be accepted: the quotient is not above it.
+
+    Args:
+        num_impostor: Impostor pairs, at least one.
+        target: False accept rate in (0, 1].
+    """
+    allowed = int(target * num_impostor)
+    # The product is rounded: the quotient decides.
+    allowed += int((allowed + 1) / num_impostor <= target)
+    allowed -= int(allowed / num_impostor > target)
+    return allowed
+
+
+def too_few_impostors(num_impostor: int, target: float) -> str:
+    """Why impostor pairs cannot speak of a false accept rate; empty where they can."""
+    if num_impostor and 1 / num_impostor <= target:
+        return ""
+    return (
+        f"FAR {target:g} needs at least {int(np.ceil(1 / target)):,} impostor pairs, "
+        f"there are {num_impostor:,}"
     )
 
 
@@ -172,18 +201,17 @@ def tar_at_far(roc: Roc, targets: Sequence[float]) -> list[TarAtFar]:
 def _tar_at_far(roc: Roc, target: float) -> TarAtFar:
     if not 0 < target <= 1:
         raise ParameterError(f"a false accept rate must be in (0, 1], got {target}")
-    if 1 / roc.num_impostor > target:
-        note = (
-            f"FAR {target:g} needs at least {int(np.ceil(1 / target)):,} impostor "
-            f"pairs, there are {roc.num_impostor:,}"
-        )
+    note = too_few_impostors(roc.num_impostor, target)
+    if note:
         return TarAtFar(target, None, None, None, note)
-    finite = np.isfinite(roc.thresholds)
-    point = int(np.searchsorted(roc.far[finite], target, side="right")) - 1
+    allowed = num_allowed(roc.num_impostor, target)
+    # The end point that accepts pairs without a score is no threshold to use.
+    finite = roc.false_accepts[: len(roc.thresholds) - np.isneginf(roc.thresholds[-1])]
+    point = int(np.searchsorted(finite, allowed, side="right")) - 1
     return TarAtFar(
         target_far=target,
-        far=float(roc.far[point]),
-        tar=float(roc.tar[point]),
+        far=int(roc.false_accepts[point]) / roc.num_impostor,
+        tar=int(roc.true_accepts[point]) / roc.num_genuine,
         threshold=float(roc.thresholds[point]),
         note="",
     )

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64
 
 from facever.errors import ParameterError
-from facever.verification.evaluation import evaluate_pairs
-from facever.verification.protocols import PairList, photo_key
+from facever.verification.evaluation import evaluate_scores
+from facever.verification.pair_scores import pair_cosine
+from facever.verification.photo_matching import MatchedPairs, match_pairs
+from facever.verification.protocols import PairList
 from facever.verification.rules import RULES, Measure, Rule, Scores, SpreadKind
 
 MISSING_RULE = (
@@ -69,7 +71,7 @@ def judge(
     """
     if rule not in RULES:
         raise ParameterError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
-    return _judge(_match(embeddings, images, pairs), rule)
+    return _judge(_score(embeddings, images, pairs), rule)
 
 
 def judge_all(
@@ -78,42 +80,34 @@ def judge_all(
     pairs: PairList,
 ) -> dict[str, RuleResult]:
     """Judge pairs by every rule, in the order of ``RULES``; else as ``judge``."""
-    matched = _match(embeddings, images, pairs)
-    return {name: _judge(matched, name) for name in RULES}
+    scored = _score(embeddings, images, pairs)
+    return {name: _judge(scored, name) for name in RULES}
 
 
 @dataclass(frozen=True)
-class _Matched:
-    """Pairs, and the row of each member in ``vectors``; -1 where a photo is missing."""
+class _Scored:
+    """Pairs, the embeddings of their photos, and the cosine of each pair."""
 
     pairs: PairList
-    vectors: Float64[np.ndarray, "images dim"]
-    left: Int64[np.ndarray, " pairs"]
-    right: Int64[np.ndarray, " pairs"]
+    matched: MatchedPairs
     cosine: Scores
 
 
-def _match(
+def _score(
     embeddings: Float[np.ndarray, "images dim"], images: Sequence[str], pairs: PairList
-) -> _Matched:
-    # It refuses what cannot be judged, so below every row is finite and none is zero.
-    cosine = evaluate_pairs(embeddings, images, pairs).scores
-    row_of_key = {photo_key(image): row for row, image in enumerate(images)}
-    found = [name for name in pairs.sources if photo_key(name) in row_of_key]
-    place = {name: index for index, name in enumerate(found)}
-    left, right = (
-        np.array([place.get(name, -1) for name in names], dtype=np.int64)
-        for names in (pairs.left, pairs.right)
-    )
-    rows = [row_of_key[photo_key(name)] for name in found]
-    return _Matched(pairs, embeddings[rows].astype(np.float64), left, right, cosine)
+) -> _Scored:
+    matched = match_pairs(embeddings, images, pairs)
+    cosine = pair_cosine(matched.vectors, matched.left, matched.right)
+    # It refuses what cannot be judged.
+    evaluate_scores(cosine, pairs)
+    return _Scored(pairs, matched, cosine)
 
 
-def _judge(matched: _Matched, name: str) -> RuleResult:
-    rule, pairs = RULES[name], matched.pairs
+def _judge(scored: _Scored, name: str) -> RuleResult:
+    rule, pairs = RULES[name], scored.pairs
     right = np.empty(len(pairs), dtype=bool)
     thresholds = np.empty(pairs.num_folds)
-    for fold, scores in enumerate(_scores_of_folds(matched, rule.measure)):
+    for fold, scores in enumerate(_scores_of_folds(scored, rule.measure)):
         tested = pairs.fold == fold
         training = np.full(len(pairs), True) if rule.biased else ~tested
         threshold = rule.choose(scores[training], pairs.same[training])
@@ -130,7 +124,7 @@ def _judge(matched: _Matched, name: str) -> RuleResult:
         accuracies=accuracies,
         accuracy=float(right.mean() if rule.biased else accuracies.mean()),
         spread=_spread(rule.spread_kind, accuracies),
-        num_missing_pairs=int(np.count_nonzero(np.isneginf(matched.cosine))),
+        num_missing_pairs=int(np.count_nonzero(np.isneginf(scored.cosine))),
     )
 
 
@@ -142,22 +136,23 @@ def _spread(
     return float(accuracies.std()) if kind == "population deviation" else None
 
 
-def _scores_of_folds(matched: _Matched, measure: Measure) -> Iterator[Scores]:
+def _scores_of_folds(scored: _Scored, measure: Measure) -> Iterator[Scores]:
     """Scores of all pairs when fold 0 is tested, then fold 1, and so on."""
-    left, right, fold = matched.left, matched.right, matched.pairs.fold
-    scores = matched.cosine
+    vectors, fold = scored.matched.vectors, scored.pairs.fold
+    left, right = scored.matched.left, scored.matched.right
+    scores = scored.cosine
     if measure == "squared distance":
-        unit = _normalised(matched.vectors)
+        unit = _normalised(vectors)
         difference = unit[left] - unit[right]
         scores = -np.einsum("ij,ij->i", difference, difference)
-    for tested in range(matched.pairs.num_folds):
+    for tested in range(scored.pairs.num_folds):
         if measure == "centred cosine":
             members = np.concatenate([left[fold != tested], right[fold != tested]])
-            uses = np.bincount(members[members >= 0], minlength=len(matched.vectors))
-            mean = uses @ matched.vectors / uses.sum()
-            unit = _normalised(matched.vectors - mean)
+            uses = np.bincount(members[members >= 0], minlength=len(vectors))
+            mean = uses @ vectors / uses.sum()
+            unit = _normalised(vectors - mean)
             scores = np.einsum("ij,ij->i", unit[left], unit[right])
-        yield np.where(np.isneginf(matched.cosine), -np.inf, scores)
+        yield np.where(np.isneginf(scored.cosine), -np.inf, scores)
 
 
 def _normalised(

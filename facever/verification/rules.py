@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from facever.verification.folds import best_threshold, candidate_thresholds
+from facever.verification.folds import best_threshold
+from facever.verification.sorted_pairs import candidate_thresholds
 
 Measure = Literal["cosine", "centred cosine", "squared distance"]
 SpreadKind = Literal["standard error", "population deviation", "none"]

@@ -82,8 +82,11 @@ def _error_cards(
 
 
 def _face(source: str, crop_of: CropOf | None) -> str:
-    name = escape(photo_key(source).rpartition("/")[2])
-    caption = name.replace("_", "_<wbr>")
+    folder, _, name = photo_key(source).rpartition("/")
+    person = folder.rpartition("/")[2]
+    # LFW's file names say the person; a video's number, or 1.jpg, does not.
+    name = escape(name if name.startswith(person) else f"{person}/{name}")
+    caption = name.replace("_", "_<wbr>").replace("/", "/<wbr>")
     picture = ""
     if crop_of is not None:
         crop = crop_of(source)

@@ -1,8 +1,11 @@
 import dataclasses
+import io
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facever.data.augmentation import Augmentation, AugmentationStrength
 
@@ -17,11 +20,20 @@ SINGLE = [
     {"blur": 1.0},
     {"grey": 1.0},
     {"occlusion": 1.0},
+    {"low_resolution": 1.0},
+    {"jpeg": 1.0},
+    {"crop": 1.0},
 ]
 
 
+def seeds_of(seed: int, crops: np.ndarray) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 2**64, len(crops), dtype=np.uint64)
+
+
 def change(seed: int = 1, crops: np.ndarray = CROPS, **strength: Any) -> np.ndarray:
-    return Augmentation(AugmentationStrength(**strength))(crops, seed)
+    augmentation = Augmentation(AugmentationStrength(**strength))
+    return augmentation(crops, seeds_of(seed, crops))
 
 
 def everything() -> dict[str, float]:
@@ -49,12 +61,33 @@ def test_off_means_unchanged() -> None:
 
 def test_the_seed_alone_decides() -> None:
     one = Augmentation(AugmentationStrength(**everything()))
-    first = one(CROPS, 7)
-    other_seed = one(CROPS, 8)
+    seeds = seeds_of(7, CROPS)
+    first = one(CROPS, seeds)
+    other_seed = one(CROPS, seeds_of(8, CROPS))
     np.random.seed(1)
-    np.testing.assert_array_equal(one(CROPS, 7), first)
+    np.testing.assert_array_equal(one(CROPS, seeds), first)
     np.testing.assert_array_equal(change(seed=7, **everything()), first)
     assert (other_seed != first).any(axis=(1, 2, 3)).all()
+
+
+def test_a_crop_s_own_seed_decides_whatever_else_is_in_the_batch() -> None:
+    one = Augmentation(AugmentationStrength(**everything()))
+    seeds = seeds_of(7, CROPS)
+    together = one(CROPS, seeds)
+    order = [4, 1, 5]
+    np.testing.assert_array_equal(one(CROPS[order], seeds[order]), together[order])
+    np.testing.assert_array_equal(one(CROPS[2:3], seeds[2:3]), together[2:3])
+
+
+def test_chances_are_drawn_independently_of_one_another() -> None:
+    """Half lose the colour and half of them, and of the others, a window's outside."""
+    crops = np.stack([CROPS[0]] * 200)
+    changed = change(crops=crops, grey=0.5, crop=0.5)
+    is_grey = (changed == changed[..., :1]).all(axis=(1, 2, 3))
+    is_cut = (changed == 0).all(axis=3).any(axis=(1, 2))
+    both = np.array([(is_grey & is_cut).sum(), (~is_grey & is_cut).sum()])
+    # 200 draws at 1/4: mean 50, deviation sqrt(37.5) = 6.1.
+    assert np.abs(both - 50).max() < 5 * 6.1
 
 
 @pytest.mark.parametrize(
@@ -67,6 +100,13 @@ def test_each_crop_of_a_batch_is_changed_in_its_own_way(
 ) -> None:
     changed = change(crops=np.stack([CROPS[0]] * 6), **strength)
     assert len({crop.tobytes() for crop in changed}) > 1
+
+
+def test_a_pickled_copy_changes_alike() -> None:
+    one = Augmentation(AugmentationStrength(**everything()))
+    copy = pickle.loads(pickle.dumps(one))
+    seeds = seeds_of(3, CROPS)
+    np.testing.assert_array_equal(copy(CROPS, seeds), one(CROPS, seeds))
 
 
 def test_grey_has_equal_channels() -> None:
@@ -114,6 +154,50 @@ def test_an_occlusion_hides_one_patch_of_up_to_a_third_of_each_side() -> None:
         assert 0.09 * 112 <= height <= 0.34 * 112
         assert 0.09 * 96 <= width <= 0.34 * 96
         assert each.sum() > 0.9 * height * width
+
+
+def test_low_resolution_takes_the_detail_and_leaves_the_light() -> None:
+    detail, light = (
+        [image.astype(float) for image in each]
+        for each in (CROPS, change(low_resolution=1.0))
+    )
+    for before, after in zip(detail, light, strict=True):
+        assert np.abs(np.diff(after, axis=1)).mean() < (
+            0.8 * np.abs(np.diff(before, axis=1)).mean()
+        )
+        assert after.mean() == pytest.approx(before.mean(), abs=2)
+
+
+def test_jpeg_takes_red_for_red() -> None:
+    """The oracle is Pillow's encoder and decoder, at the best fit of all qualities."""
+    columns, rows = np.meshgrid(np.arange(96), np.arange(112))
+    red = np.where((columns // 6 + rows // 6) % 2, 250, 20)
+    crop = np.stack([red, 128 + 0 * red, 60 + 0 * red], axis=2).astype(np.uint8)
+    (changed,) = change(crops=crop[None], jpeg=1.0).astype(int)
+
+    def distance(quality: int, channels: slice) -> float:
+        file = io.BytesIO()
+        picture = Image.fromarray(np.ascontiguousarray(crop[..., channels]))
+        picture.save(file, "jpeg", quality=quality)
+        decoded = np.asarray(Image.open(file)).astype(int)[..., channels]
+        return float(np.abs(decoded - changed).mean())
+
+    as_is, swapped = slice(None), slice(None, None, -1)
+    nearest = min(distance(quality, as_is) for quality in range(20, 81))
+    assert nearest < 0.5 * min(distance(quality, swapped) for quality in range(20, 81))
+
+
+def test_a_crop_keeps_a_window_of_at_least_half_of_each_side_in_its_place() -> None:
+    kept_sides = []
+    for changed, crop in zip(change(crop=1.0), CROPS, strict=True):
+        kept = changed.any(axis=2)
+        rows, columns = np.flatnonzero(kept.any(1)), np.flatnonzero(kept.any(0))
+        assert kept[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        np.testing.assert_array_equal(changed[kept], crop[kept])
+        assert 56 <= len(rows) <= 112
+        assert 48 <= len(columns) <= 96
+        kept_sides.append((len(rows), len(columns)))
+    assert len(set(kept_sides)) > 1
 
 
 def test_a_chance_is_a_chance() -> None:

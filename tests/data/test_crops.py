@@ -15,7 +15,7 @@ from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 
 SETTINGS = {"template": [[1.5, 2.0]], "face": "largest"}
 LISTING = [("B/1.jpg", "B"), ("A/1.jpg", "A"), ("A/2.jpg", "A"), ("C/1.jpg", "C")]
-FILES = ["crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
 
 
 def crop_of(source, face=0):
@@ -122,7 +122,7 @@ def test_a_store_without_a_crop(tmp_path):
 
 
 def test_odd_names_survive(tmp_path):
-    sources = ['a,"b"/1.jpg', "ü\n/x.jpg", " #2/#3.jpg", os.fsdecode(b"\xff/1.jpg")]
+    sources = ['a,"b"/1.jpg', "ü\n/x.jpg", "\r/#3.jpg", os.fsdecode(b"\xff/1.jpg")]
     listing = [(source, source.split("/")[0]) for source in sources]
     with CropWriter(tmp_path / "s", SETTINGS, listing) as writer:
         for source in sources[:3]:
@@ -261,7 +261,7 @@ def write_and_die(folder, step):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-@pytest.mark.parametrize(("extend", "num_steps"), [(False, 13), (True, 11)])
+@pytest.mark.parametrize(("extend", "num_steps"), [(False, 15), (True, 13)])
 def test_a_kill_at_any_step_of_finishing_is_made_good(tmp_path, extend, num_steps):
     write(tmp_path / "whole", num_faces=2)
     expected = read_files(tmp_path / "whole")
@@ -358,10 +358,36 @@ def test_damaged_files_are_named(tmp_path, name, content, why):
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
+        ("3,C,2", "3,C,x", "invalid value 'x'"),
+        ("3,C,2", "3,C,", "invalid value ''"),
+        ("B,1,B", "B,1,B,B", "Expected 15 columns, got 16"),
+    ],
+)
+def test_tables_that_are_none_are_refused(tmp_path, old, new, why):
+    write(tmp_path / "s")
+    path = tmp_path / "s" / "records.csv"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(FileError, match=f"records.csv is damaged: .*{why}"):
+        CropStore.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("bad", ["high", ""])
+def test_numbers_are_read_when_asked_for(tmp_path, bad):
+    write(tmp_path / "s")
+    path = tmp_path / "s" / "records.csv"
+    path.write_text(path.read_text().replace(",0.5\n", f",{bad}\n"))
+    store = CropStore.open(tmp_path / "s")
+    with pytest.raises(FileError, match=f"records.csv is damaged: .*'{bad}'"):
+        _ = store.scores
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
         ("A,0,A/1.jpg", "A,1,A/1.jpg", "labels must number"),
         ("A/2.jpg", "A/1.jpg", "sources be unique"),
-        (",0.5\n", ",high\n", "could not convert"),
-        ("3,C,2", "3,C,x", "invalid literal"),
     ],
 )
 def test_contradictions_are_refused(tmp_path, old, new, why):
@@ -377,7 +403,7 @@ def test_contradictions_are_refused(tmp_path, old, new, why):
 def test_missing_crops_or_files_are_refused(tmp_path):
     write(tmp_path / "s")
     np.save(tmp_path / "s" / "crops.npy", np.zeros((3, 112, 96, 3), np.uint8))
-    with pytest.raises(DataError, match=r"has 3 crops, records.csv 4"):
+    with pytest.raises(DataError, match=r"holds 3 crops, records.csv 4"):
         CropStore.open(tmp_path / "s")
     np.save(tmp_path / "s" / "crops.npy", np.zeros((4, 112, 112, 3), np.uint8))
     with pytest.raises(FileError, match=r"expected uint8 crops.*112, 112"):

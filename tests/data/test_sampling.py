@@ -22,7 +22,7 @@ def test_an_epoch_repeats_no_photo(
     photos, batch_size = size
     sampler = EpochSampler(photos, batch_size, seed)
     first = epoch * sampler.batches_an_epoch
-    batches = [sampler.batch(first + i) for i in range(sampler.batches_an_epoch)]
+    batches = [sampler.draw(first + i).photos for i in range(sampler.batches_an_epoch)]
     assert all(len(batch) == batch_size for batch in batches)
     seen = np.concatenate(batches)
     assert len(set(seen.tolist())) == len(seen)
@@ -37,18 +37,19 @@ def test_a_batch_depends_on_the_step_alone(
     used = EpochSampler(*size, seed)
     for step in steps:
         fresh = EpochSampler(*size, seed)
-        np.testing.assert_array_equal(used.batch(step), fresh.batch(step))
+        np.testing.assert_array_equal(used.draw(step).photos, fresh.draw(step).photos)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     one, other = EpochSampler(50, 50, 1), EpochSampler(50, 50, 2)
-    orders = [one.batch(0), one.batch(1), other.batch(0), np.arange(50)]
+    draws = [one.draw(0), one.draw(1), other.draw(0)]
+    orders = [draw.photos for draw in draws] + [np.arange(50)]
     assert len({tuple(order.tolist()) for order in orders}) == 4
 
 
 def test_every_photo_gets_its_turn() -> None:
     sampler = EpochSampler(10, 7, 0)
-    counts = np.bincount(np.concatenate([sampler.batch(i) for i in range(2000)]))
+    counts = np.bincount(np.concatenate([sampler.draw(i).photos for i in range(2000)]))
     # Each is drawn with chance 0.7: mean 1400, deviation sqrt(2000 * 0.21) = 20.5.
     assert len(counts) == 10
     assert np.abs(counts - 1400).max() < 5 * 20.5
@@ -72,7 +73,7 @@ def test_batches_hold_groups_of_classmates_and_an_epoch_everybody(
     labels = np.array(drawn)
     sampler = ClassmateSampler(labels, group, group, seed)
     first = epoch * sampler.batches_an_epoch
-    batches = [sampler.batch(first + i) for i in range(sampler.batches_an_epoch)]
+    batches = [sampler.draw(first + i).photos for i in range(sampler.batches_an_epoch)]
     seen = np.concatenate(batches)
     assert set(seen.tolist()) == set(range(len(labels)))
     for batch in batches:
@@ -91,10 +92,10 @@ def test_classmates_depend_on_the_step_alone_and_are_mixed_anew() -> None:
     used = ClassmateSampler(labels, 8, 4, 1)
     for step in (7, 0, 3, 0, 12):
         fresh = ClassmateSampler(labels, 8, 4, 1)
-        np.testing.assert_array_equal(used.batch(step), fresh.batch(step))
+        np.testing.assert_array_equal(used.draw(step).photos, fresh.draw(step).photos)
     other = ClassmateSampler(labels, 8, 4, 2)
-    orders = [used.batch(0), used.batch(used.batches_an_epoch), other.batch(0)]
-    assert len({tuple(order.tolist()) for order in orders}) == 3
+    draws = [used.draw(0), used.draw(used.batches_an_epoch), other.draw(0)]
+    assert len({tuple(draw.photos.tolist()) for draw in draws}) == 3
 
 
 @pytest.mark.parametrize(

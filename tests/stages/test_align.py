@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -8,12 +9,13 @@ import pytest
 from PIL import Image
 
 from facever.data.crops import CropStore
+from facever.data.record_writer import write_record_photos
 from facever.errors import DataError, FileError, MismatchError, ParameterError
 from facever.faces.alignment import align_faces
 from facever.faces.geometry import TEMPLATE
 from facever.stages.align import align
 
-FILES = ["crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
 
 
 def make_photos(folder, num_photos, seed=0):
@@ -132,13 +134,14 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from facever.stages.align import align
-photos, out, landmarks = map(Path, sys.argv[1:])
+photos, out = map(Path, sys.argv[1:3])
+way = {"landmarks": Path(sys.argv[3])} if len(sys.argv) > 3 else {"detector": "crops"}
 journal, moments, num_kills = out / ".partial" / "journal.jsonl", random.Random(0), 0
 size_of = lambda: journal.stat().st_size if journal.exists() else 0
 for _ in range(12):
     size, child = size_of(), os.fork()
     if child == 0:
-        align(photos, out, landmarks=landmarks, workers=1)
+        align(photos, out, workers=1, **way)
         os._exit(0)
     ended = 0
     while not ended and size_of() <= size:
@@ -173,18 +176,42 @@ def is_running(process):
         return False
 
 
-def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
-    photos, landmarks = make_photos(tmp_path, 500)
-    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
+def write_damaged_records(path):
+    """Crops in a ``.rec`` file, some of which cannot be read."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (500, 112, 112, 3), dtype=np.uint8)
+    photos = []
+    for number, picture in enumerate(pictures):
+        file = io.BytesIO()
+        Image.fromarray(picture // 64).save(file, "PNG")
+        photos.append((number // 5, file.getvalue()))
+    write_record_photos(path, photos)
+    content = bytearray(path.read_bytes())
+    for at in range(5_000, len(content), len(content) // 9):
+        content[at : at + 40] = bytes(40)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["photos", "records"])
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path, kind):
+    if kind == "photos":
+        photos, landmarks = make_photos(tmp_path, 500)
+        way = {"landmarks": landmarks}
+    else:
+        photos, way = tmp_path / "train.rec", {"detector": "crops"}
+        write_damaged_records(photos)
+    align(photos, tmp_path / "whole", workers=1, **way)
+    assert len(CropStore.open(tmp_path / "whole").failures) > 5
     out, script = tmp_path / "crops", tmp_path / "killer.py"
     script.write_text(KILLER)
+    paths = [photos, out, *([way["landmarks"]] if kind == "photos" else [])]
     killer = subprocess.run(
-        [sys.executable, str(script), str(photos), str(out), str(landmarks)],
+        [sys.executable, str(script), *map(str, paths)],
         stdout=subprocess.PIPE,
         check=True,
     )
     assert int(killer.stdout.split()[-1]) >= 3
-    align(photos, out, landmarks=landmarks, workers=1)
+    align(photos, out, workers=1, **way)
     assert read_files(out) == read_files(tmp_path / "whole")
 
 

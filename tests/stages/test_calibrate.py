@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from facever.data.crops import CropStore
 from facever.errors import DataError, FaceverError, ParameterError
-from facever.inference.embedder import load
+from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
 from facever.stages import gallery
@@ -113,7 +113,7 @@ def test_command(model: Path, crops: Path, command: Command) -> None:
     refused = command("calibrate", model, crops)
     assert refused.code == 2
     assert refused.err.splitlines()[-1].startswith(
-        f"facever: {model} keeps its threshold: FAR 0.001 needs at least 1,000 impostor"
+        "facever: FAR 0.001 needs at least 1,000 impostor pairs, there are 43, in 11 "
     )
     assert model.read_bytes() == content
 
@@ -121,7 +121,11 @@ def test_command(model: Path, crops: Path, command: Command) -> None:
 @pytest.mark.parametrize(
     ("far", "error", "says"),
     [
-        (0.02, DataError, r"FAR 0\.02 needs at least 50 .* there are 43; give more"),
+        (
+            0.02,
+            DataError,
+            r"FAR 0\.02 needs at least 50 .* are 43, .*; give more",
+        ),
         (0.0, ParameterError, "got 0"),
         (1.5, ParameterError, r"got 1\.5"),
         (-1.0, ParameterError, "got -1"),
@@ -131,10 +135,15 @@ def test_a_rate_that_cannot_be_had_leaves_the_file_as_it_was(
     model: Path,
     crops: Path,
     types_unchecked: None,
+    monkeypatch: pytest.MonkeyPatch,
     far: float,
     error: type[FaceverError],
     says: str,
 ) -> None:
+    def embed(*arguments: object, **options: object) -> None:
+        raise AssertionError("the pairs are counted before a crop is embedded")
+
+    monkeypatch.setattr(Embedder, "embed_crops", embed)
     content = model.read_bytes()
     with pytest.raises(error, match=says) as caught:
         calibrate_model(model, crops, far, **ON_CPU)

@@ -99,6 +99,12 @@ def check_equal(found: Evaluation, original: Evaluation) -> None:
         assert getattr(found, name) == getattr(original, name)
 
 
+def read_differences(folder: Path) -> list[dict[str, Any]]:
+    numbers = json.loads((folder / "report.json").read_text())
+    found: list[dict[str, Any]] = numbers["differences"]
+    return found
+
+
 def test_headlines_are_read_back_as_they_were(
     tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
 ) -> None:
@@ -120,8 +126,7 @@ def test_the_tests_of_the_difference(
     tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
 ) -> None:
     compare_reports(tmp_path / "out", folders)
-    content = (tmp_path / "out" / "comparison.json").read_text()
-    [numbers] = json.loads(content)
+    [numbers] = read_differences(tmp_path / "out")
     assert (numbers["first"], numbers["second"]) == ("good", "bad")
     good, bad = (
         [
@@ -152,7 +157,7 @@ def test_the_tests_of_the_difference(
     aucs = [evaluation.auc for evaluation in reports.values()]
     assert numbers["auc"]["difference"] == pytest.approx(aucs[0] - aucs[1])
     assert numbers["auc"]["low"] <= aucs[0] - aucs[1] <= numbers["auc"]["high"]
-    assert numbers["num_identities"] == 6
+    assert (numbers["drawn"], numbers["num_identities"]) == ("people", 6)
     side = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [model["name"] for model in side["models"]] == ["good", "bad"]
     assert [model["auc"] for model in side["models"]] == aucs
@@ -175,7 +180,6 @@ def test_command(
     assert lines[2].startswith("good less bad: accuracy +")
     assert "McNemar p = " in lines[2]
     assert lines[3] == f"report: {out / 'report.html'}"
-    assert (out / "comparison.json").exists()
 
 
 def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
@@ -185,7 +189,7 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
     ]
     found = compare_reports(tmp_path / "out", copies)
     assert list(found) == [str(copy) for copy in copies]
-    pairs = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    pairs = read_differences(tmp_path / "out")
     assert [(p["first"], p["second"]) for p in pairs] == list(
         combinations(map(str, copies), 2)
     )
@@ -194,8 +198,10 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
     assert pairs[1]["accuracy"]["difference"] == 0
 
 
-def test_folders_that_are_no_people(tmp_path: Path) -> None:
-    """Without identities there are no draws of people, but the two stand together."""
+def test_folders_that_are_no_people(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without identities pairs are drawn, and the report says so."""
     pairs = tmp_path / "pairs.csv"
     rows = [(f"{n:02d}.jpg", f"{n + 1:02d}.jpg", n % 4 == 0) for n in range(0, 16, 2)]
     with pairs.open("w", newline="") as file:
@@ -210,7 +216,21 @@ def test_folders_that_are_no_people(tmp_path: Path) -> None:
         evaluate_list(tmp_path / name, pairs, inputs, Judging(pca=False))
     found = compare_reports(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
     assert list(found) == ["a", "b"]
-    assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == []
+    [numbers] = read_differences(tmp_path / "out")
+    assert (numbers["drawn"], numbers["num_identities"]) == ("pairs", None)
+    right = [each.accepted == each.pairs.same for each in found.values()]
+    alone = [int((one & ~other).sum()) for one, other in (right, right[::-1])]
+    assert [numbers["num_only_first"], numbers["num_only_second"]] == alone
+    assert sum(alone) > 0
+    expected = binomtest(alone[0], sum(alone)).pvalue
+    assert numbers["mcnemar_p_value"] == pytest.approx(expected)
+    accuracy = numbers["accuracy"]
+    assert accuracy["difference"] == pytest.approx((alone[0] - alone[1]) / 8)
+    assert accuracy["low"] <= accuracy["difference"] <= accuracy["high"]
+    assert ", pairs drawn); McNemar p = " in capsys.readouterr().out
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f'<td class="">{alone[0]} to {alone[1]}</td>' in page
+    assert "1,000 bootstrap draws of the pairs of each kind, seed 0" in page
 
 
 def test_reports_of_other_pairs(tmp_path: Path, folders: list[Path]) -> None:

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from itertools import combinations
@@ -11,9 +12,10 @@ import pytest
 
 from facever.errors import DataError, ParameterError
 from facever.stages import features
-from facever.stages.evaluate import evaluate_lfw_view_1, evaluate_list
+from facever.stages.evaluate import evaluate_list
 from facever.stages.features import Inputs
 from facever.stages.judging import Judging
+from facever.stages.view_1 import evaluate_lfw_view_1
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.folds import best_threshold
 from facever.verification.protocols import read_lfw_view_1, read_pair_csv
@@ -213,10 +215,39 @@ def test_view_1_chooses_on_one_file_and_tests_on_the_other(
         *("--embeddings", embeddings, "--out", tmp_path / "out"),
     )
     assert finished.code == 0, finished.err
-    assert finished.out == (
-        f"cosine: {accuracy:.2%} of 6 DevTest pairs, threshold {threshold:.4f} chosen "
-        "on 4 DevTrain pairs\n"
+    line, last = finished.out.splitlines()
+    assert line.startswith(f"cosine: {accuracy:.2%} of 6 DevTest pairs (95% interval ")
+    assert line.endswith(f"threshold {threshold:.4f} chosen on 4 DevTrain pairs")
+    path = tmp_path / "out" / "view_1.json"
+    assert last == f"numbers: {path}"
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    assert (numbers["num_train_pairs"], numbers["num_test_pairs"]) == (4, 6)
+    digest = hashlib.sha256(test.read_bytes()).hexdigest()
+    assert numbers["settings"]["test_pairs_sha256"] == digest
+    [model] = numbers["models"]
+    assert (model["accuracy"], model["threshold"]) == (
+        accuracy,
+        pytest.approx(threshold),
     )
+    low, high = model["wilson"]["accuracy"]
+    assert low < accuracy <= high
+    assert (model["missing_photos"], model["num_test_pairs_without_score"]) == ([], 0)
+
+
+def test_view_1_counts_what_is_missing(tmp_path: Path, embeddings: Path) -> None:
+    with np.load(embeddings) as file:
+        vectors, images = file["embeddings"], file["images"]
+    kept = images != next(name for name in images if name.startswith("Dee/"))
+    less = tmp_path / "less.npz"
+    np.savez(less, embeddings=vectors[kept], images=images[kept])
+    files = write_view_1(tmp_path)
+    evaluate_lfw_view_1(
+        tmp_path / "out", files, Inputs(embeddings=less), Judging(pca=False)
+    )
+    [model] = json.loads((tmp_path / "out" / "view_1.json").read_text())["models"]
+    assert model["missing_photos"] == ["Dee/Dee_0001.jpg"]
+    # Dee 1 is in one genuine and one impostor pair of DevTest.
+    assert model["num_test_pairs_without_score"] == 2
 
 
 def test_view_1_has_two_files(tmp_path: Path, embeddings: Path) -> None:
@@ -228,3 +259,9 @@ def test_view_1_has_two_files(tmp_path: Path, embeddings: Path) -> None:
     copy.write_bytes(train.read_bytes())
     with pytest.raises(DataError, match=r"copy\.txt line 2: expected a new pair"):
         evaluate_lfw_view_1(tmp_path / "out", [train, copy], inputs)
+    with pytest.raises(ParameterError, match=r"in this order, got pairsDevTest\.txt"):
+        evaluate_lfw_view_1(tmp_path / "out", [test, train], inputs)
+    with pytest.raises(ParameterError, match="must be exact, got 'all'"):
+        evaluate_lfw_view_1(
+            tmp_path / "out", [train, test], inputs, Judging(protocol="all")
+        )

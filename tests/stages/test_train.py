@@ -179,7 +179,9 @@ class TestRunningAgain:
         self, trained: Path, store: Path
     ) -> None:
         before = state_of(trained)
-        train(make_config(store, trained, log_every=5, checkpoint_every=2))
+        options: dict[str, Any] = {"log_every": 5, "checkpoint_every": 2}
+        options["data"] = {"workers": 2, "resident": False}
+        train(make_config(store, trained, **options))
         assert state_of(trained) == before
 
     @pytest.mark.parametrize(
@@ -642,6 +644,60 @@ def test_the_mean_image_is_that_of_the_training_crops(
     )
 
 
+def test_resident_crops_train_the_same_model(
+    tmp_path: Path, make_store: Callable[..., Path]
+) -> None:
+    """On the CPU, where the store and its copy lie in the same memory."""
+    store = make_store(tmp_path / "crops", (5, 4, 3, 6))
+    models = []
+    for resident in (True, False):
+        out = tmp_path / str(resident)
+        config = make_config(
+            store,
+            out,
+            augmentation={"shift": 0, "brightness": 0},
+            data={"resident": resident, "validation_identities": 2},
+        )
+        models.append(train(config).read_bytes())
+    assert models[0] == models[1]
+
+
+def test_crops_that_are_changed_cannot_be_resident(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"resident=true .* augmentation.shift=2"):
+        train(make_config(store, tmp_path, data={"resident": True}))
+
+
 def test_nothing_of_the_environment_is_in_the_model_file(trained: Path) -> None:
     content = (trained / "model.safetensors").read_bytes()
     assert os.fsencode(str(trained)) not in content
+
+
+class TestPeopleByName:
+    LIST = "identity,part\nP0,train\nP2,train\nP3,held_out\nP4,held_out\n"
+
+    def config(self, tmp_path: Path, store: Path, text: str, **data: Any) -> Any:
+        people = tmp_path / "people.csv"
+        people.write_text(text)
+        data = {"people": str(people), **data}
+        return make_config(store, tmp_path / "run", data=data, schedule={"steps": 4})
+
+    def test_the_list_decides_and_belongs_to_the_run(
+        self, tmp_path: Path, make_store: Callable[..., Path]
+    ) -> None:
+        store = make_store(tmp_path / "crops", (4, 4, 5, 3, 2))
+        train(self.config(tmp_path, store, self.LIST))
+        kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+        assert kept["head"]["heads.softmax.weight"].shape[0] == 2
+        # The order of the lines says nothing; another person does.
+        head, *lines = self.LIST.splitlines()
+        turned = "\n".join([head, *lines[::-1]])
+        train(self.config(tmp_path, store, turned))
+        other = self.LIST.replace("P2", "P1")
+        with pytest.raises(ModelFileError, match="another config or other crops"):
+            train(self.config(tmp_path, store, other))
+
+    def test_either_a_list_or_a_draw(self, tmp_path: Path, store: Path) -> None:
+        config = self.config(tmp_path, store, self.LIST, validation_identities=2)
+        with pytest.raises(ConfigError, match=r"people says who is held out, got 2"):
+            train(config)
+        assert not (tmp_path / "run").exists()

@@ -162,6 +162,23 @@ def test_pooled_embeddings_are_the_frames_means(
     settings = read_settings(tmp_path)
     assert settings["frames"] == "all; 21 taken of 21, 2 without a face"
     assert settings["pool"] == "embeddings"
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["frames"] == {
+        "num_found": 21,
+        "num_taken": 21,
+        "num_failed": 2,
+        "num_videos": 8,
+        "num_videos_with_failed_frames": 2,
+        "num_videos_lost": 0,
+        # A third of three before a quarter of four, whatever the alphabet says.
+        "videos_with_failed_frames": [
+            {"video": "Cy/0", "num_found": 3, "num_taken": 3, "num_failed": 1},
+            {"video": "Bob/1", "num_found": 4, "num_taken": 4, "num_failed": 1},
+        ],
+    }
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "2 give no face (9.52%) and were left out, in 2 videos." in page
+    assert page.index(">Cy/0</th>") < page.index(">Bob/1</th>")
     assert settings["model_fingerprint"] == load(model).model_fingerprint
 
 
@@ -254,6 +271,31 @@ def test_a_video_whose_frames_all_fail_is_missing(
         run(tmp_path, Judging(pca=False, missing="error"), pool=pool)
 
 
+@pytest.mark.parametrize(
+    "judging",
+    [
+        Judging(pca_components=2),
+        Judging(protocol="all"),
+        Judging(pca=False, protocol="insightface"),
+        Judging(whiten=True),
+        Judging(subtract_mean=True),
+        Judging(measure="euclidean"),
+    ],
+    ids=str,
+)
+def test_what_pooled_scores_cannot_honour(
+    tmp_path: Path,
+    splits: Path,
+    photos: Path,
+    model: Path,
+    asked: list[set[str]],
+    judging: Judging,
+) -> None:
+    with pytest.raises(ParameterError, match="pool scores compares frames by cosine"):
+        run(tmp_path, judging, pool="scores")
+    assert asked == []
+
+
 def test_a_video_without_a_folder_is_missing(
     tmp_path: Path, splits: Path, photos: Path, model: Path, asked: list[set[str]]
 ) -> None:
@@ -261,6 +303,8 @@ def test_a_video_without_a_folder_is_missing(
     [result] = run(tmp_path).values()
     assert result.missing == ["Dee/5"]
     assert result.num_missing_pairs == 2
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Each gives a face. Videos without a frame left: 1." in page
 
 
 def test_no_frame_with_a_face_at_all(

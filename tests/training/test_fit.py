@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from facever.data.preprocessing import Preprocessing
-from facever.errors import DivergedError, FaceverError
+from facever.errors import DivergedError, FaceverError, TerminatedError
 from facever.heads import Head, HeadOutput, JointHead
-from facever.training.checkpoint import TrainingState
+from facever.training.checkpoint import TrainingState, read_checkpoint
 from facever.training.fit import Intervals, fit
 from facever.training.schedule import Schedule
 
@@ -91,6 +91,26 @@ def test_a_killed_run_goes_on_bit_for_bit(
         child.kill()
     assert child.returncode == -signal.SIGKILL
     assert_same_bits(tiny.train(tmp_path), uninterrupted[0])
+
+
+def test_a_run_that_was_asked_to_stop_saves_and_goes_on_bit_for_bit(
+    tiny: SimpleNamespace, uninterrupted: tuple[TrainingState, Path], tmp_path: Path
+) -> None:
+    asked = iter([False, False, True])
+    with pytest.raises(TerminatedError, match="stopped at step 3 of 10") as caught:
+        tiny.train(tmp_path, checkpoint_every=100, stop_asked=lambda: next(asked))
+    assert "\n" not in str(caught.value)
+    assert read_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
+    assert [line["step"] for line in log_lines(tmp_path)] == [1, 2, 3]
+    assert_same_bits(tiny.train(tmp_path, checkpoint_every=100), uninterrupted[0])
+
+
+def test_asked_to_stop_in_its_last_step_a_run_just_ends(
+    tiny: SimpleNamespace, uninterrupted: tuple[TrainingState, Path], tmp_path: Path
+) -> None:
+    steps = iter(range(1, 99))
+    state = tiny.train(tmp_path, stop_asked=lambda: next(steps) == tiny.STEPS)
+    assert_same_bits(state, uninterrupted[0])
 
 
 def test_the_log_tells_step_rate_loss_and_parts(

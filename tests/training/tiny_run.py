@@ -64,6 +64,7 @@ def train(
     checkpoint_every: int = 1,
     before_save: Callable[[int], None] = lambda step: None,
     after_save: Callable[[int], None] = lambda step: None,
+    stop_asked: Callable[[], bool] = lambda: False,
     seed: int = 0,
 ) -> TrainingState:
     """Train to the end, from the checkpoint of the folder if there is one."""
@@ -88,6 +89,7 @@ def train(
         intervals=Intervals(log=1, checkpoint=checkpoint_every),
         log_file=folder / "log.jsonl",
         save=save,
+        stop_asked=stop_asked,
     )
     return state
 

@@ -1,10 +1,21 @@
+import random
+from pathlib import Path
+from unittest import mock
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from facever.errors import DataError, ParameterError
-from facever.verification.calibration import calibrate, check_pairs
+from facever.verification import all_pairs
+from facever.verification.calibration import (
+    calibrate,
+    check_impostor_pairs,
+    check_pairs,
+)
+from facever.verification.embeddings_file import read_embeddings
 
 
 def pairs_by_hand(
@@ -84,6 +95,56 @@ def test_the_rate_is_never_above_the_target(
     assert (impostors > found.threshold).mean() <= target
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    people=st.lists(st.integers(0, 3), min_size=4, max_size=18),
+    corners=st.randoms(use_true_random=False),
+    target=st.sampled_from([0.02, 0.1, 0.29, 0.5, 0.97]),
+    block=st.sampled_from([1, 7, 30, 2**22]),
+)
+def test_ties_and_blocks_against_brute_force(
+    people: list[int], corners: random.Random, target: float, block: int
+) -> None:
+    # Of corners of a cube every cosine is a multiple of 1/2: exact, and mostly tied.
+    vectors = np.array([corners.choices([-1, 1], k=4) for _ in people], np.float32)
+    labels = np.array(people)
+    genuine, impostor = pairs_by_hand(vectors.astype(np.float64), labels)
+    assume(genuine and len(impostor) >= 1 / target)
+    with mock.patch.object(all_pairs, "_BLOCK_SCORES", block):
+        found = calibrate(vectors, labels, target)
+    assert (found.num_genuine, found.num_impostor) == (len(genuine), len(impostor))
+    wins = [(g > i) + (g == i) / 2 for g in genuine for i in impostor]
+    assert found.auc == pytest.approx(sum(wins) / len(wins), abs=1e-12)
+    # The loosest of all thresholds that keep the rate.
+    rates = [
+        (np.mean(np.array(impostor) > t), np.mean(np.array(genuine) > t))
+        for t in (-2, *np.arange(-1, 1.25, 0.5))
+    ]
+    assert np.mean(np.array(impostor) > found.threshold) <= target
+    assert found.tar == max(tar for far, tar in rates if far <= target)
+    assert found.tar == np.mean(np.array(genuine) > found.threshold)
+    # Midway between two scores, or above all: not where rounding decides.
+    assert all(abs(score - found.threshold) >= 0.25 for score in genuine + impostor)
+
+
+@pytest.mark.realdata
+def test_public_embeddings_of_lfw(data_folder: Path) -> None:
+    file = read_embeddings(data_folder / "embeddings" / "lfw-mobilefacenet-128d.npz")
+    people = [image.split("/")[0] for image in file.images[:1500]]
+    labels = np.unique(people, return_inverse=True)[1]
+    embeddings = file.embeddings[:1500].astype(np.float32)
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    first, second = np.triu_indices(1500, k=1)
+    cosine = np.einsum("ij,ij->i", units[first], units[second], dtype=np.float64)
+    same = labels[first] == labels[second]
+    with mock.patch.object(all_pairs, "_BLOCK_SCORES", 100_000):
+        found = calibrate(embeddings, labels, 1e-3)
+    allowed = int(1e-3 * np.count_nonzero(~same))
+    assert np.count_nonzero(cosine[~same] > found.threshold) <= allowed
+    assert found.tar == np.mean(cosine[same] > found.threshold)
+    assert found.auc == pytest.approx(roc_auc_score(same, cosine), abs=1e-6)
+
+
 def test_perfectly_apart() -> None:
     # Two people at right angles, three photos each: cosine 1 and 0.
     embeddings = np.array([[2, 0]] * 3 + [[0, 5]] * 3, np.float32)
@@ -115,6 +176,9 @@ def test_too_few_impostors_say_nothing() -> None:
     assert found.tar is None
     assert "28 impostor pairs, there are 27" in found.note
     assert 0 <= found.auc <= 1
+    with pytest.raises(DataError, match=r"28 .* are 27, in 9 crops of 3 .*; give more"):
+        check_impostor_pairs(labels, 1 / 28)
+    check_impostor_pairs(labels, 1 / 27)
     assert calibrate(embeddings, labels, 1 / 27).threshold is not None
 
 

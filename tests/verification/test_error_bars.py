@@ -78,12 +78,18 @@ def test_videos_lie_in_the_folder_of_a_person() -> None:
     ids=["no folder", "one folder", "a folder each", "one contradiction"],
 )
 def test_folders_that_contradict_the_pairs_are_no_people(
-    pairs: list[tuple[str, str, bool]],
+    pairs: list[tuple[str, str, bool]], types_unchecked: None
 ) -> None:
     listed = pair_list(pairs)
     assert folder_identities(listed) is None
     scores = np.linspace(0, 1, len(listed))
-    assert folder_bootstrap(evaluate_scores(scores, listed)) is None
+    evaluation = evaluate_scores(scores, listed)
+    assert folder_bootstrap(evaluation) == bootstrap(
+        scores=scores,
+        same=listed.same,
+        right=evaluation.accepted == listed.same,
+        targets=TARGET_FARS,
+    )
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["all there", "a photo missing"])

@@ -424,7 +424,7 @@ def test_bad_embeddings(draw) -> None:
     with pytest.raises(DataError, match="got 72 embeddings and 71 images"):
         evaluate_pairs(embeddings, images[:-1], pairs)
     twice = [*images[:-1], images[0].replace(".jpg", ".png")]
-    with pytest.raises(DataError, match="rows 0 and 71"):
+    with pytest.raises(DataError, match="rows 1 and 72"):
         evaluate_pairs(embeddings, twice, pairs)
     with pytest.raises(DataError, match="no pair has embeddings of both"):
         evaluate_pairs(embeddings, [f"x/{image}" for image in images], pairs)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from facever.errors import DataError
 from facever.verification.folds import (
     best_threshold,
-    candidate_thresholds,
     fold_accuracies,
     fold_thresholds,
 )
+from facever.verification.sorted_pairs import candidate_thresholds, sort_pairs
 
 # Few distinct values, so that ties are the rule.
 tied_scores = st.lists(
@@ -126,7 +126,7 @@ def test_fold_thresholds_are_those_of_the_other_folds(drawn) -> None:
     scores = np.array([score / 4 for score, _, _ in drawn])
     same = np.array([same for _, same, _ in drawn])
     fold = np.array([fold for _, _, fold in drawn], dtype=np.int64)
-    thresholds = fold_thresholds(scores, same, fold)
+    thresholds = fold_thresholds(sort_pairs(scores, same), fold)
     accuracies = fold_accuracies(scores, same, fold, thresholds)
     for tested in range(3):
         training = [(s / 4, k) for s, k, f in drawn if f != tested]

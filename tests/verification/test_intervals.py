@@ -12,15 +12,17 @@ from hypothesis import strategies as st
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import TARGET_FARS, evaluate_pairs
 from facever.verification.intervals import (
-    Identities,
     Interval,
-    RankedPairs,
     bootstrap,
     percentiles,
-    resample,
     wilson,
 )
 from facever.verification.protocols import read_lfw_pairs
+from facever.verification.resampling import (
+    Identities,
+    RankedPairs,
+    resample,
+)
 from facever.verification.roc import area_under_curve, roc_curve, tar_at_far
 
 TARGETS = (0.1, 0.3, 0.5, 1.0)
@@ -50,9 +52,7 @@ def rank(pairs: Pairs) -> tuple[RankedPairs, Identities]:
     people = Identities.of(
         pairs["same"], pairs["left_identity"], pairs["right_identity"]
     )
-    return RankedPairs.of(
-        pairs["scores"], pairs["same"], pairs["right"], people
-    ), people
+    return RankedPairs.of(pairs["scores"], pairs["same"], pairs["right"]), people
 
 
 def written_out(
@@ -103,7 +103,8 @@ def test_measures_of_given_multiplicities_are_those_of_pairs_written_out(
     ranked, people = rank(pairs)
     known = np.unique([pairs["left_identity"], pairs["right_identity"]])
     counts = Counter(drawn)
-    weights = ranked.weigh(np.array([counts[person] for person in known]))
+    multiplicities = np.array([counts[person] for person in known])
+    weights = ranked.sort(people.weigh(multiplicities))
     lists = written_out(pairs, drawn)
     assert [w.sum() for w in weights] == [len(lists[True]), len(lists[False])]
     assert people.num_identities == len(known)
@@ -120,7 +121,7 @@ def test_each_person_once_gives_the_numbers_of_the_roc_module(seed: int) -> None
     pairs = draw_pairs(seed)
     ranked, people = rank(pairs)
     once = np.ones(people.num_identities, dtype=np.int64)
-    found = ranked.measure(*ranked.weigh(once), TARGETS)
+    found = ranked.measure(*ranked.sort(people.weigh(once)), TARGETS)
     roc = roc_curve(pairs["scores"], pairs["same"])
     assert float(found.accuracy) == pairs["right"].mean()
     assert float(found.auc) == area_under_curve(roc)
@@ -291,9 +292,9 @@ def test_it_covers_where_the_interval_of_independent_pairs_is_too_narrow(
         trait = rng.normal(size=num_people)
         scores = trait[people.left] + trait[people.right] + 3 * same
         scores += rng.normal(size=same.size)
-        ranked = RankedPairs.of(scores, same, (scores > 1.5) == same, people)
+        ranked = RankedPairs.of(scores, same, (scores > 1.5) == same)
         people_drawn = [
-            weights for (weights,) in resample([ranked], num_people, num_draws, seed)
+            weights for (weights,) in resample([ranked], people, num_draws, seed)
         ]
         pairs_drawn = [
             [

@@ -81,6 +81,25 @@ def test_a_direction_without_variance_is_not_blown_up() -> None:
         np.testing.assert_allclose(coordinates[:, :4].std(axis=0), 1, atol=0.4)
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e6])
+def test_whitening_knows_no_unit(scale: float) -> None:
+    vectors = np.random.default_rng(1).normal(size=(60, 5)) * [9, 3, 1, 1e-3, 1e-5]
+    vectors[:, 4] = vectors[:, 0]  # One direction without variance.
+    home = np.arange(60) % 3
+    plain = list(fold_projections(vectors, home, 3, 5, True))
+    scaled = list(fold_projections(scale * vectors, home, 3, 5, True))
+    for before, after in zip(plain, scaled, strict=True):
+        expected, found = before(vectors)[:, :4], after(scale * vectors)[:, :4]
+        signs = np.sign(np.sum(expected * found, axis=0))
+        np.testing.assert_allclose(found * signs, expected, atol=1e-6)
+        np.testing.assert_allclose(after(scale * vectors)[:, 4], 0, atol=1e-6)
+
+
+def test_whitening_equal_images_scales_nothing() -> None:
+    for projection in fold_projections(np.ones((9, 3)), np.arange(9) % 3, 3, 2, True):
+        np.testing.assert_array_equal(projection(np.ones((9, 3))), 0)
+
+
 def test_without_components_only_the_other_folds_mean_is_subtracted(draw) -> None:
     embeddings, images, pairs = draw(seed=6)
     vectors, sources = used(embeddings, images, pairs)

@@ -12,7 +12,9 @@ from PIL import Image
 
 from facever.errors import DataError, FileError
 from facever.verification import report
-from facever.verification.evaluation import evaluate_pairs
+from facever.verification.evaluation import evaluate_pairs, evaluate_scores
+from facever.verification.probabilities import probabilities_of
+from facever.verification.protocols import PairList
 from facever.verification.report import write_report
 
 FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
@@ -211,8 +213,6 @@ def test_a_single_model_without_pictures(evaluations, tmp_path: Path, name) -> N
 
 @pytest.mark.parametrize("scores", ["perfect", "hopeless", "equal", "tiny"])
 def test_extreme_scores_can_be_drawn(draw, tmp_path: Path, scores: str) -> None:
-    from facever.verification.evaluation import evaluate_scores
-
     per_kind = 1 if scores == "tiny" else 15
     _, _, pairs = draw(folds=2, per_kind=per_kind)
     values = {
@@ -259,3 +259,56 @@ def test_a_folder_that_cannot_be(evaluations, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot write the report into"):
         write_report(tmp_path / "file", {"first": evaluations["first"]}, "t", {})
+
+
+def test_unequal_folds_are_said(draw, tmp_path: Path) -> None:
+    _, _, pairs = draw(folds=3)
+    kept = np.arange(len(pairs)) != 40
+    fewer = PairList(
+        [name for name, k in zip(pairs.left, kept, strict=True) if k],
+        [name for name, k in zip(pairs.right, kept, strict=True) if k],
+        pairs.same[kept],
+        pairs.fold[kept],
+    )
+    says = "The folds hold 29 to 30 pairs and weigh alike in the mean."
+    for listed, sizes in ((pairs, [30, 30, 30]), (fewer, [30, 29, 30])):
+        scores = np.linspace(0, 1, len(listed))
+        page = write_report(tmp_path, {"m": evaluate_scores(scores, listed)}, "t", {})
+        assert (says in page.read_text(encoding="utf-8")) == (sizes[1] == 29)
+        [model] = json.loads((tmp_path / "report.json").read_text())["models"]
+        assert [fold["num_pairs"] for fold in model["folds"]] == sizes
+
+
+def test_calibration_stands_in_the_json_and_on_the_page(
+    folder: Path, evaluations
+) -> None:
+    numbers = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count('aria-label="Probability over the score"') == 2
+    for model, evaluation in zip(numbers["models"], evaluations.values(), strict=True):
+        found = probabilities_of(evaluation)
+        assert found is not None
+        said = model["calibration"]
+        for name in ("brier", "expected_calibration_error", "cllr", "min_cllr"):
+            assert said[name] == getattr(found, name)
+        assert f'<td class="">{found.cllr:.4f}</td>' in page
+        assert said["slopes"] == found.slopes.tolist()
+        assert said["num_pairs_without_score"] == evaluation.num_missing_pairs
+        counted = sum(each["num_pairs"] for each in said["bins"])
+        assert counted == 120 - evaluation.num_missing_pairs
+
+
+def test_captions_say_the_person(tmp_path: Path) -> None:
+    names = [("A_B/0", "A_B/1"), ("A_B/0", "C/7.jpg"), ("C/C_0001.jpg", "C/8.jpg")]
+    pairs = PairList(
+        [left for left, _ in names] + ["x1.jpg"],
+        [right for _, right in names] + ["x2.jpg"],
+        np.array([True, False, True, False]),
+        np.array([0, 0, 1, 1]),
+    )
+    wrong = {"m": evaluate_scores(np.array([0.1, 0.9, 0.2, 0.8]), pairs)}
+    page = write_report(tmp_path, wrong, "title", {}).read_text(encoding="utf-8")
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert {caption.replace("<wbr>", "") for caption in captions} == {
+        *("A_B/0", "A_B/1", "C/7", "C_0001", "C/8", "x1", "x2")
+    }

@@ -7,6 +7,11 @@ from facever.verification.protocols.lfw import (
     read_lfw_pairs,
     read_lfw_view_1,
 )
+from facever.verification.protocols.lfw_people import (
+    check_people_of_pairs,
+    person_of,
+    read_lfw_people,
+)
 from facever.verification.protocols.pair_bin import (
     DecodedPhotos,
     PairBin,
@@ -34,14 +39,17 @@ __all__ = [
     "PairBin",
     "PairList",
     "VideoFrames",
+    "check_people_of_pairs",
     "choose_frames",
     "find_frames",
     "mean_by_video",
     "mean_frame_cosines",
     "parse_frame_rule",
+    "person_of",
     "photo_key",
     "read_bin",
     "read_lfw_pairs",
+    "read_lfw_people",
     "read_lfw_view_1",
     "read_pair_csv",
     "read_ytf_splits",

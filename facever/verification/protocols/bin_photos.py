@@ -9,8 +9,8 @@ from PIL import Image
 
 from facever.errors import DataError, PhotoError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.faces.geometry import WIDE_CROP_WIDTH as _WIDE
 
-_WIDE = 112
 # Our template is theirs without eight columns on either side.
 _MARGIN = (_WIDE - CROP_WIDTH) // 2
 _FORMATS = ("JPEG", "PNG")

@@ -134,7 +134,8 @@ def _read_header(where: str, line: str) -> _Layout:
         raise DataError(
             f"{where}: expected the header of View 2, the number of folds and of pairs "
             f"of each kind in a fold, such as '10<TAB>300', or {_MATCHED_FORM}; got "
-            f"{line!r}"
+            f"{line!r}" + "; one number heads a file of View 1, of which give both, "
+            "DevTrain and DevTest" * (len(fields) == 1)
         )
     layout = _Layout(int(fields[0]), int(fields[1]), "the header says")
     if layout.num_folds < 2:

@@ -9,16 +9,15 @@ import cv2
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from facever.errors import DataError, FileError, PhotoError
+from facever.data.bin_file import photo_name, read_bin_file
+from facever.errors import DataError, PhotoError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.files import whole_file
-from facever.pickles.plain_pickle import ByteArray, read_plain_pickle
 from facever.verification.protocols.bin_photos import check_size, decode_photo
 from facever.verification.protocols.pairs import PairList
 
 NUM_FOLDS = 10
 
-_FORM = "a list of encoded photos and a list of bools, one for two photos"
 _WRITTEN_PROTOCOL = 4
 
 
@@ -71,9 +70,9 @@ class PairBin:
         for place, photo in list(enumerate(self.photos))[start:stop]:
             try:
                 crops.append(decode_photo(photo))
-                sources.append(_source(place))
+                sources.append(photo_name(place))
             except PhotoError as error:
-                broken[_source(place)] = str(error)
+                broken[photo_name(place)] = str(error)
             except DataError as error:
                 raise DataError(f"{self.path} photo {place}: {error}") from None
         shape = (len(crops), CROP_HEIGHT, CROP_WIDTH, 3)
@@ -99,25 +98,8 @@ def read_bin(path: Path) -> PairBin:
         DataError: If the lists do not fit each other, or a fold is without genuine or
             without impostor pairs.
     """
-    value = read_plain_pickle(path)
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        raise FileError(f"{path}: expected {_FORM}, got {_kind_of(value)}")
-    photos, truth = value
-    for part in (photos, truth):
-        if not isinstance(part, tuple | list):
-            raise FileError(f"{path}: expected {_FORM}, got {_kind_of(part)}")
-    encoded = [_bytes_of(path, place, photo) for place, photo in enumerate(photos)]
-    for place, answer in enumerate(truth):
-        if not isinstance(answer, bool):
-            raise FileError(
-                f"{path} pair {place}: expected a bool, got {_kind_of(answer)}"
-            )
-    if len(encoded) != 2 * len(truth):
-        raise DataError(
-            f"{path}: expected {_FORM}, got {len(encoded)} photos and {len(truth)} "
-            "bools"
-        )
-    sources = [_source(place) for place in range(len(encoded))]
+    encoded, truth = read_bin_file(path)
+    sources = [photo_name(place) for place in range(len(encoded))]
     try:
         pairs = PairList(
             sources[::2],
@@ -172,23 +154,3 @@ def consecutive_folds(
     """Consecutive folds of equal size, the first of them longer by one where needed."""
     sizes = num_pairs // num_folds + (np.arange(num_folds) < num_pairs % num_folds)
     return np.repeat(np.arange(num_folds), sizes)
-
-
-def _source(place: int) -> str:
-    return f"{place:06d}"
-
-
-def _kind_of(value: object) -> str:
-    # Never the value itself: a hostile one may hold itself, a thousand times over.
-    size = f" of {len(value)}" if isinstance(value, tuple | list | bytes) else ""
-    return f"{type(value).__name__}{size}"
-
-
-def _bytes_of(path: Path, place: int, photo: object) -> bytes:
-    content = photo.content if isinstance(photo, ByteArray) else photo
-    if not isinstance(content, bytes):
-        raise FileError(
-            f"{path} photo {place}: expected bytes or an array of uint8, got "
-            f"{_kind_of(photo)}"
-        )
-    return content

@@ -11,8 +11,8 @@ import os
 from enum import Enum
 from pathlib import Path
 
+from facever.data.pickle_machine import PickleMachine
 from facever.errors import FileError
-from facever.pickles.pickle_machine import PickleMachine
 
 MAX_FILE_BYTES = 1 << 30
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facever.data import pickle_machine, plain_pickle
+from facever.data.plain_pickle import ByteArray, read_plain_pickle
 from facever.errors import FileError
-from facever.pickles import pickle_machine, plain_pickle
-from facever.pickles.plain_pickle import ByteArray, read_plain_pickle
 
 # Thousands of tiny steps: too many to check the types of each.
 pytestmark = pytest.mark.usefixtures("types_unchecked")

@@ -1,0 +1,184 @@
+"""A crop store's folder: who may write to it, and how new files get into place.
+
+New files are written to a folder inside, which is renamed to ``.ready`` when all are on
+the disk; then they are moved into place one by one. A kill before the rename leaves the
+store as it was; one after it is made good by the next writer.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from facever.errors import FaceverError, FileError
+
+CROPS_FILE = "crops.npy"
+JPEG_FILE = "crops.jpg"
+OFFSETS_FILE = "crops.offsets.npy"
+CHECKSUMS_FILE = "checksums.npy"
+RECORDS_FILE = "records.csv"
+FAILURES_FILE = "failures.csv"
+LEFT_OUT_FILE = "left_out.csv"
+STORE_FILE = "store.json"
+PARTIAL_FOLDER = ".partial"
+READY_FOLDER = ".ready"
+_COPY_FOLDER = ".copy"
+
+# The store's description last: a folder with one is a store.
+_MOVE_ORDER = (
+    CROPS_FILE,
+    JPEG_FILE,
+    OFFSETS_FILE,
+    CHECKSUMS_FILE,
+    RECORDS_FILE,
+    FAILURES_FILE,
+    LEFT_OUT_FILE,
+    STORE_FILE,
+)
+
+
+def check_finished(folder: Path) -> None:
+    """Refuse a folder that is no store, or one that is being written or replaced.
+
+    Raises:
+        FileError: That says what to do.
+    """
+    if not folder.is_dir():
+        raise FileError(f"no crop store at {folder}: no such folder")
+    if (folder / READY_FOLDER).exists():
+        raise FileError(f"{folder} is half replaced: run the same command again")
+    if (folder / STORE_FILE).exists():
+        return
+    if (folder / PARTIAL_FOLDER).exists():
+        raise FileError(
+            f"{folder} is not a finished crop store: run the same facever align again"
+        )
+    if (folder / _COPY_FOLDER).exists():
+        raise FileError(
+            f"{folder} is not a finished crop store: run the same facever data "
+            "command again"
+        )
+    raise FileError(
+        f"{folder} is not a crop store (no {STORE_FILE}): make one with "
+        "facever align PHOTOS CROPS"
+    )
+
+
+def check_free(folder: Path) -> None:
+    """Refuse to make a store in a folder that holds something else.
+
+    Raises:
+        FileError: That names what is there.
+    """
+    others = [path.name for path in folder.iterdir() if path.name[0] != "."]
+    if others:
+        raise FileError(
+            f"{folder} is not empty and not a crop store (it holds {others[0]}): "
+            "write into a new folder"
+        )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, for this process alone.
+
+    A replacement that a kill interrupted is completed first. At the end the folder is
+    taken away if it is still empty.
+
+    Raises:
+        FileError: If it cannot be made or another process is writing to it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(folder)
+    except FaceverError:
+        raise
+    except OSError as error:
+        raise FileError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another place"
+        ) from None
+    try:
+        move_into_place(folder)
+        yield
+    finally:
+        if lock >= 0:
+            os.close(lock)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def new_files(folder: Path) -> Iterator[Path]:
+    """A place to write all files of a store to; moved into a held folder at the end.
+
+    Raises:
+        FileError: If they cannot be written, such as on a full disk. What the folder
+            held is as it was.
+    """
+    if (folder / PARTIAL_FOLDER).exists():
+        raise FileError(
+            f"{folder} holds crops of an unfinished facever align: run that again first"
+        )
+    copy = folder / _COPY_FOLDER
+    try:
+        copy.mkdir()
+        yield copy
+        for path in copy.iterdir():
+            _sync_file(path)
+        os.replace(copy, folder / READY_FOLDER)
+        move_into_place(folder)
+    except FaceverError:
+        raise
+    except OSError as error:
+        raise FileError(
+            f"cannot write to {folder}: {error.strerror or error}; nothing in it was "
+            "changed: make room and run the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def move_into_place(folder: Path) -> None:
+    """Complete what a kill interrupted, in a folder that this process holds.
+
+    The files of a ``.ready`` folder go to where they belong; a copy that was not whole
+    is taken away.
+    """
+    if (folder / _COPY_FOLDER).exists():
+        shutil.rmtree(folder / _COPY_FOLDER)
+    ready = folder / READY_FOLDER
+    if not ready.exists():
+        return
+    for name in _MOVE_ORDER:
+        if (ready / name).exists():
+            os.replace(ready / name, folder / name)
+    shutil.rmtree(ready)
+
+
+def lock_folder(folder: Path) -> int:
+    """Hold the folder for this process; the system lets go of it at any end.
+
+    Returns:
+        A handle to close, or -1 where the system has no such locks.
+
+    Raises:
+        FileError: If another process holds it.
+    """
+    if sys.platform == "win32":
+        return -1
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise FileError(f"another process is writing to {folder}") from None
+    return handle
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

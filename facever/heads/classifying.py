@@ -1,0 +1,86 @@
+"""The head that holds a vector for each class."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from facever.heads.base import Head
+from facever.heads.class_rows import ClassRows
+from facever.heads.sharded_rows import ClassShards, ShardedRows
+
+_ROWS_AT_ONCE = 4096
+
+
+class ClassifyingHead(Head):
+    """Cross-entropy over class vectors, which several processes may share.
+
+    Args:
+        embedding_size: Dimensions of an embedding.
+        num_classes: Classes of all processes.
+        shards: Which of them this process holds; None means all.
+        bias: Whether each class has a bias.
+
+    Attributes:
+        weight: One row a class held here.
+        bias: One value a class held here, or None.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int,
+        num_classes: int,
+        shards: ClassShards | None = None,
+        *,
+        bias: bool = False,
+    ) -> None:
+        super().__init__(embedding_size, num_classes)
+        self.shards = shards
+        held = range(num_classes) if shards is None else shards.held(num_classes)
+        self.weight = nn.Parameter(draw_rows(num_classes, embedding_size, held))
+        self.bias = nn.Parameter(torch.zeros(len(held))) if bias else None
+        self.draws: Tensor
+        if self._draws_classes:
+            self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
+
+    def rows(self, labels: Int[Tensor, " batch"]) -> ClassRows:
+        """The class vectors for a batch; in training, drawn where the shards say so."""
+        if self.shards is None:
+            return ClassRows(self.weight, self.bias, labels)
+        draw = None
+        if self._draws_classes and self.training:
+            draw = int(self.draws)
+            self.draws += 1
+        return ShardedRows(
+            self.weight, self.bias, labels, self.shards, self.num_classes, draw
+        )
+
+    @property
+    def _draws_classes(self) -> bool:
+        return self.shards is not None and self.shards.sample < 1
+
+
+def draw_rows(
+    num_classes: int, embedding_size: int, held: range
+) -> Float[Tensor, "held dim"]:
+    """Some rows of Xavier's normal start of a class matrix.
+
+    The whole matrix is drawn, whoever holds it, but never held: the rows do not depend
+    on how they are shared, and every process leaves torch's generator alike.
+
+    References:
+        Glorot and Bengio, Understanding the difficulty of training deep feedforward
+        neural networks, 2010, eq. 12.
+    """
+    deviation = math.sqrt(2 / (num_classes + embedding_size))
+    kept = torch.empty(len(held), embedding_size)
+    for start in range(0, num_classes, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, num_classes)
+        drawn = torch.empty(stop - start, embedding_size).normal_(0, deviation)
+        first, last = max(start, held.start), min(stop, held.stop)
+        if first < last:
+            kept[first - held.start : last - held.start] = drawn[
+                first - start : last - start
+            ]
+    return kept

@@ -1,0 +1,95 @@
+"""Checkpoints of class vectors that several processes hold in slices.
+
+A checkpoint holds whole matrices, so that any number of processes goes on from it. The
+first process needs memory for them, and for the momentum: 4.1 GB for each million
+classes of 512 dimensions. Whoever loads maps the file and copies its own rows.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
+from facever.training.distributed import Processes
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A parameter that holds the rows of this process."""
+
+    name: str
+    parameter: nn.Parameter
+    shards: ClassShards
+    num_classes: int
+
+
+def joined_slices(
+    content: dict[str, Any],
+    head: nn.Module,
+    optimiser_parameters: list[Tensor],
+    processes: Processes,
+) -> None:
+    """Put whole matrices in the place of slices, in the first process.
+
+    All processes must call it.
+
+    Args:
+        content: Of a checkpoint, with the slices of this process; changed in place.
+        head: Whose slices they are.
+        optimiser_parameters: In the order of the optimiser's state.
+        processes: Of the job.
+    """
+    # The optimiser gives out the very dictionaries that it works with.
+    state = {
+        number: dict(kept) for number, kept in content["optimiser"]["state"].items()
+    }
+    content["optimiser"] = {**content["optimiser"], "state": state}
+    for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):
+
+        def held(rank: int, each: _Slice = each) -> range:
+            return each.shards.held(each.num_classes, rank)
+
+        tensors[key] = processes.rows_to_first(tensors[key], held, each.num_classes)
+
+
+def own_slices(
+    content: dict[str, Any], head: nn.Module, optimiser_parameters: list[Tensor]
+) -> None:
+    """Put this process's slices in the place of whole matrices.
+
+    Args:
+        content: Of a checkpoint; changed in place.
+        head: Whose slices they become.
+        optimiser_parameters: In the order of the optimiser's state.
+    """
+    for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):
+        held = each.shards.held(each.num_classes)
+        tensors[key] = tensors[key][held.start : held.stop].clone()
+
+
+def _sliced_tensors(
+    content: dict[str, Any], head: nn.Module, optimiser_parameters: list[Tensor]
+) -> Iterator[tuple[_Slice, dict[str, Any], str]]:
+    """Where a checkpoint holds slices: in the head and in what the optimiser keeps."""
+    numbers = {id(each): number for number, each in enumerate(optimiser_parameters)}
+    for each in _slices(head):
+        yield each, content["head"], each.name
+        kept = content["optimiser"]["state"].get(numbers.get(id(each.parameter)), {})
+        for key, value in sorted(kept.items()):
+            if isinstance(value, Tensor) and value.ndim == each.parameter.ndim:
+                yield each, kept, key
+
+
+def _slices(head: nn.Module) -> Iterator[_Slice]:
+    for path, module in head.named_modules():
+        if isinstance(module, ClassifyingHead) and module.shards is not None:
+            for name, parameter in module.named_parameters():
+                yield _Slice(
+                    f"{path}.{name}" if path else name,
+                    parameter,
+                    module.shards,
+                    module.num_classes,
+                )

@@ -1,0 +1,48 @@
+"""Scores of pairs of vectors: larger is more similar, -inf where one is missing."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+Measure = Literal["cosine", "euclidean"]
+Vectors = Float64[np.ndarray, "photos dim"]
+Places = Int64[np.ndarray, " pairs"]
+Scores = Float64[np.ndarray, " pairs"]
+
+
+def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
+    """Cosine of each pair.
+
+    A zero vector (an embedding that equals the PCA's mean) has no direction: 0.
+
+    Args:
+        vectors: One row a photo.
+        left: Row of each pair's first photo, -1 where it is missing.
+        right: Row of the second photo.
+
+    Returns:
+        Scores in [-1, 1], but for rounding; -inf where a photo is missing.
+    """
+    dots = np.einsum("ij,ij->i", vectors[left], vectors[right])
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    products = lengths[left] * lengths[right]
+    cosine: Scores = np.divide(
+        dots, products, out=np.zeros_like(dots), where=products > 0
+    )
+    cosine[(left < 0) | (right < 0)] = -np.inf
+    return cosine
+
+
+def pair_euclidean(vectors: Vectors, left: Places, right: Places) -> Scores:
+    """Minus the distance of each pair; else as ``pair_cosine``."""
+    scores: Scores = -np.linalg.norm(vectors[left] - vectors[right], axis=1)
+    scores[(left < 0) | (right < 0)] = -np.inf
+    return scores
+
+
+MEASURES: Mapping[Measure, Callable[[Vectors, Places, Places], Scores]] = (
+    MappingProxyType({"cosine": pair_cosine, "euclidean": pair_euclidean})
+)

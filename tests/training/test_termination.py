@@ -1,0 +1,37 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from facever.training.termination import termination
+
+
+def test_sigterm_is_noted_within_the_block_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with termination() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_an_error_within_gives_the_signal_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyError), termination():
+        raise KeyError
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_another_thread_leaves_signals_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    found: list[object] = []
+
+    def work() -> None:
+        with termination() as asked:
+            found.extend([signal.getsignal(signal.SIGTERM), asked()])
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before, False]
