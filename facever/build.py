@@ -15,8 +15,10 @@ from facever.errors import ConfigError
 from facever.heads import HEADS, Head, JointHead
 from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
-from facever.models import NETWORKS, build_network
+from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
+from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
+from facever.objects.fit import RATE_FACTOR
 from facever.training.checkpoint import parameter_groups
 from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Schedule
@@ -35,6 +37,20 @@ def network_options(config: NetworkConfig) -> dict[str, Any]:
 def make_network(config: NetworkConfig) -> EmbeddingNetwork:
     """The network of a config, freshly initialised."""
     return build_network(config.name, network_options(config))
+
+
+def make_object_network(config: NetworkConfig) -> EmbeddingNetwork:
+    """The network for small images of a config, freshly initialised.
+
+    Raises:
+        ConfigError: If the network or an option is unknown or of the wrong type.
+        ParameterError: If an option is out of range.
+    """
+    kind = _named(OBJECT_NETWORKS, config.name, "network for objects")
+    given = config.model_extra or {}
+    options = _checked_options(kind, given, f"network {config.name}")
+    network: EmbeddingNetwork = kind(**options)
+    return network
 
 
 def make_head(
@@ -81,19 +97,23 @@ def make_head(
 
 
 def make_optimiser(
-    config: TrainConfig, network: nn.Module, head: nn.Module
+    config: TrainConfig | ObjectCell, network: nn.Module, head: nn.Module
 ) -> torch.optim.Optimizer:
     """SGD over a network and its heads; the schedule sets the rate of each step."""
     sgd = config.optimiser
+    groups = parameter_groups(network, head, sgd.weight_decay)
+    if isinstance(sgd, ObjectOptimiserConfig):
+        _, free, _ = groups
+        free[RATE_FACTOR] = sgd.bias_rate
     return torch.optim.SGD(
-        parameter_groups(network, head, sgd.weight_decay),
+        groups,
         lr=sgd.learning_rate,
         momentum=sgd.momentum,
         nesterov=sgd.nesterov,
     )
 
 
-def make_schedule(config: TrainConfig) -> Schedule:
+def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:
     """The learning rates of a config, scaled by its factor."""
     schedule = Schedule(
         steps=config.schedule.steps,
@@ -101,6 +121,8 @@ def make_schedule(config: TrainConfig) -> Schedule:
         shape=config.schedule.shape,
         drops=config.schedule.drops,
         warmup=config.schedule.warmup,
+        gamma=config.schedule.gamma,
+        power=config.schedule.power,
     )
     return schedule.scaled(config.schedule.factor)
 

@@ -5,7 +5,7 @@ error that lists the valid ones.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from facever.errors import ConfigError, FileError
 
 
-class _Strict(BaseModel):
+class StrictModel(BaseModel):
+    """Refuses unknown keys; its values stay as they are."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(_Strict):
+class DataConfig(StrictModel):
     """Which crops to train on."""
 
     crops: Path = Field(description="A crop store, as facever align writes it")
@@ -79,7 +81,7 @@ class HeadConfig(BaseModel):
     )
 
 
-class AugmentationConfig(_Strict):
+class AugmentationConfig(StrictModel):
     """Random changes of training crops, in this order; every strength 0 means off.
 
     All but the mirror are made on the CPU, in ``data.workers`` processes. What happens
@@ -124,7 +126,7 @@ class AugmentationConfig(_Strict):
     )
 
 
-class OptimiserConfig(_Strict):
+class OptimiserConfig(StrictModel):
     """SGD, as the papers train."""
 
     learning_rate: float = Field(0.1, gt=0)
@@ -133,7 +135,7 @@ class OptimiserConfig(_Strict):
     nesterov: bool = False
 
 
-class ScheduleConfig(_Strict):
+class ScheduleConfig(StrictModel):
     """How long to train and how the learning rate falls.
 
     The default is the IE paper's: 28,000 steps, divided by 10 at 16,000 and 24,000.
@@ -141,13 +143,15 @@ class ScheduleConfig(_Strict):
     """
 
     steps: int = Field(28_000, ge=1)
-    shape: Literal["drops", "cosine"] = "drops"
+    shape: Literal["drops", "cosine", "inverse", "one_cycle"] = "drops"
     drops: tuple[int, ...] = (16_000, 24_000)
     warmup: int = Field(0, ge=0, description="Steps of linear rise at the start")
+    gamma: float = Field(1e-4, ge=0, description="Of inverse")
+    power: float = Field(0.75, ge=0, description="Of inverse")
     factor: float = Field(1.0, gt=0, description="On steps, drops and warmup")
 
 
-class TrainConfig(_Strict):
+class TrainConfig(StrictModel):
     """Everything that decides a training run."""
 
     data: DataConfig
@@ -174,7 +178,7 @@ class TrainConfig(_Strict):
     out: Path = Path("runs/train")
 
 
-class UnrestrictedConfig(_Strict):
+class UnrestrictedConfig(StrictModel):
     """LFW's unrestricted setting: a training for each fold that is tested."""
 
     train: TrainConfig = Field(
@@ -274,6 +278,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -
     if first["type"] == "extra_forbidden":
         valid = ", ".join(_keys_at(kind, first["loc"][:-1]))
         return f"{where}: unknown key {place}; valid keys there: {valid}"
+    if first["type"] == "value_error":  # Our own words, which name the value.
+        return f"{where}: {place or 'as a whole'}: {first['ctx']['error']}"
     if first["type"] == "missing":
         return f"{where}: {place} is missing"
     message = first["msg"][0].lower() + first["msg"][1:]
@@ -282,9 +288,12 @@ def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -
 
 def _keys_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     for step in place:
-        if isinstance(step, int):
+        field = kind.model_fields.get(str(step))
+        if field is None:  # An index, or a key of a mapping.
             continue
-        annotation = kind.model_fields[step].annotation
+        annotation: Any = field.annotation
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             kind = annotation
     return list(kind.model_fields)

@@ -1,8 +1,10 @@
 import os
+import runpy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jaxtyping
@@ -24,6 +26,13 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("set FACEVER_DATA to the data folder to run this test")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def object_files() -> SimpleNamespace:
+    """What object_files.py defines: small object sets in the published forms."""
+    path = Path(__file__).with_name("object_files.py")
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 @pytest.fixture

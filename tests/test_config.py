@@ -134,7 +134,10 @@ def test_a_wrong_value_names_its_place_and_itself(
     [
         ({"batch_size": 1}, "2"),
         ({"optimiser": {"momentum": 1.0}}, "less than 1"),
-        ({"schedule": {"shape": "step"}}, "'drops' or 'cosine'"),
+        (
+            {"schedule": {"shape": "step"}},
+            "'drops', 'cosine', 'inverse' or 'one_cycle'",
+        ),
     ],
 )
 def test_a_wrong_value_is_told_the_limit(

@@ -23,7 +23,12 @@ class PickleMachine:
     Args:
         path: Where the pickle is from, for messages.
         content: A pickle of protocol 2 to 5. Text of Python 2 becomes bytes.
+
+    Attributes:
+        expected: What such a file holds, for messages.
     """
+
+    expected = "bytes, lists, tuples and bools"
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
@@ -55,9 +60,9 @@ class PickleMachine:
             b"(": self._mark,  # MARK
             b"]": lambda: self.push([]),  # EMPTY_LIST
             b"a": lambda: self._extend([self.pop()]),  # APPEND
-            b"e": lambda: self._extend(self._pop_to_mark()),  # APPENDS
+            b"e": lambda: self._extend(self.pop_to_mark()),  # APPENDS
             b")": lambda: self.push(()),  # EMPTY_TUPLE
-            b"t": lambda: self.push(tuple(self._pop_to_mark())),  # TUPLE
+            b"t": lambda: self.push(tuple(self.pop_to_mark())),  # TUPLE
             b"\x85": lambda: self._push_tuple(1),  # TUPLE1
             b"\x86": lambda: self._push_tuple(2),  # TUPLE2
             b"\x87": lambda: self._push_tuple(3),  # TUPLE3
@@ -98,8 +103,8 @@ class PickleMachine:
     def refuse(self, reason: str) -> NoReturn:
         """Raise a FileError that names file, byte and reason."""
         raise FileError(
-            f"{self._path} byte {self._operation_at}: expected a pickle of bytes, "
-            f"lists, tuples and bools; {reason}"
+            f"{self._path} byte {self._operation_at}: expected a pickle of "
+            f"{self.expected}; {reason}"
         )
 
     def push(self, value: object) -> None:
@@ -140,7 +145,8 @@ class PickleMachine:
         self._below.append(self._stack)
         self._stack = []
 
-    def _pop_to_mark(self) -> list[object]:
+    def pop_to_mark(self) -> list[object]:
+        """Take the values above the last mark from the stack."""
         if not self._below:
             self.refuse("a mark is missing")
         values, self._stack = self._stack, self._below.pop()

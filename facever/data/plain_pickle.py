@@ -21,14 +21,18 @@ _MAX_NAME_BYTES = 100
 
 
 class ByteArray:
-    """A NumPy array of uint8 in one row or one column, as its bytes.
+    """A NumPy array of uint8, as its bytes.
 
     Attributes:
         content: The bytes; None if the pickle never filled the array.
+        shape: Whatever the machine that read it allows.
+        by_columns: Whether the first index runs fastest, as in Fortran.
     """
 
-    def __init__(self, content: bytes | None = None) -> None:
-        self.content = content
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+        self.shape: tuple[int, ...] = ()
+        self.by_columns = False
 
 
 def read_plain_pickle(path: Path) -> object:
@@ -68,7 +72,7 @@ def read_plain_pickle(path: Path) -> object:
             f"{path} is no pickle of protocol 2 or later; write it again with pickle's "
             "highest protocol"
         )
-    return _PlainMachine(path, content).run()
+    return PlainMachine(path, content).run()
 
 
 class _Sign(Enum):
@@ -95,7 +99,9 @@ _SIGNS = {
 }
 
 
-class _PlainMachine(PickleMachine):
+class PlainMachine(PickleMachine):
+    """Knows the names of bytes and of arrays of uint8 in one row or one column."""
+
     def __init__(self, path: Path, content: bytes) -> None:
         super().__init__(path, content)
         # Text that is kept could be made into bytes again and again.
@@ -138,9 +144,10 @@ class _PlainMachine(PickleMachine):
                 self.push(_Sign.UINT8)
             case _Sign.RECONSTRUCT, (_Sign.ARRAY, _, _):
                 self.push(ByteArray())
-            case _Sign.FROM_BUFFER, (bytes() as content, _Sign.UINT8, shape, _):
-                self._check_shape(content, shape)
-                self.push(ByteArray(content))
+            case _Sign.FROM_BUFFER, (bytes() as content, _Sign.UINT8, shape, order):
+                array = ByteArray()
+                self._give(array, content, shape, by_columns=order == "F")
+                self.push(array)
             case _:
                 self.refuse("it describes an array that is not of uint8, or a call")
 
@@ -149,9 +156,8 @@ class _PlainMachine(PickleMachine):
         match target, state:
             case _Sign.UINT8, _:
                 pass  # The byte order, which single bytes do not have.
-            case ByteArray(), (_, shape, _Sign.UINT8, _, bytes() as content):
-                self._check_shape(content, shape)
-                target.content = content
+            case ByteArray(), (_, shape, _Sign.UINT8, by_columns, bytes() as content):
+                self._give(target, content, shape, by_columns=by_columns is True)
             case _:
                 self.refuse("it fills what is no array of uint8")
         self.push(target)
@@ -165,8 +171,16 @@ class _PlainMachine(PickleMachine):
         except UnicodeEncodeError:
             self.refuse("bytes are written as text that is not Latin-1")
 
-    def _check_shape(self, content: bytes, shape: object) -> None:
+    def _give(
+        self, array: ByteArray, content: bytes, shape: object, by_columns: bool
+    ) -> None:
+        array.shape = self.checked_shape(content, shape)
+        array.content = content
+        array.by_columns = by_columns
+
+    def checked_shape(self, content: bytes, shape: object) -> tuple[int, ...]:
+        """The shape that an array of these bytes may have, refused otherwise."""
         match shape:
             case (int() as length,) | (int() as length, 1) if length == len(content):
-                return
+                return (length,)
         self.refuse(f"an array of {len(content)} bytes is no row or column of them")

@@ -4,7 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from facever.errors import ParameterError
+
+Shape = Literal["drops", "cosine", "inverse", "one_cycle"]
+
+# One cycle, as shares of the run and of the highest rate: up from a tenth and down
+# again in equal times, then far below in the last tenth of the run.
+_CYCLE = (0.0, 0.45, 0.9, 1.0), (0.1, 1.0, 0.1, 0.001)
 
 
 @dataclass(frozen=True)
@@ -14,16 +22,23 @@ class Schedule:
     Attributes:
         steps: Length of the run.
         learning_rate: The highest rate.
-        shape: ``drops`` divides by 10 at each of ``drops``; ``cosine`` falls to 0.
+        shape: ``drops`` divides by 10 at each of ``drops``; ``cosine`` falls to 0;
+            ``inverse`` is Caffe's ``(1 + gamma step) ** -power``; ``one_cycle`` rises
+            from a tenth, falls back in the same time and then to a thousandth (Smith, A
+            disciplined approach to neural network hyper-parameters, 2018).
         drops: Steps, rising, each in (0, steps).
         warmup: Steps of linear rise from 0, in [0, steps).
+        gamma: Of ``inverse``, at least 0; the default is LeNet's in Caffe.
+        power: Of ``inverse``, at least 0.
     """
 
     steps: int
     learning_rate: float
-    shape: Literal["drops", "cosine"] = "drops"
+    shape: Shape = "drops"
     drops: tuple[int, ...] = ()
     warmup: int = 0
+    gamma: float = 1e-4
+    power: float = 0.75
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -34,6 +49,9 @@ class Schedule:
             )
         if list(self.drops) != sorted(set(self.drops)):
             raise ParameterError(f"drops must rise, got {list(self.drops)}")
+        for name in ("gamma", "power"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ParameterError(f"{name} must be >= 0, got {getattr(self, name)}")
         late = [drop for drop in self.drops if not 0 < drop < self.steps]
         if self.shape == "drops" and late:
             raise ParameterError(
@@ -51,6 +69,8 @@ class Schedule:
             shape=self.shape,
             drops=tuple(sorted(drop for drop in drops if 0 < drop < steps)),
             warmup=min(round(self.warmup * factor), steps - 1),
+            gamma=self.gamma / factor,
+            power=self.power,
         )
 
     def rate(self, step: int) -> float:
@@ -60,5 +80,9 @@ class Schedule:
         if self.shape == "cosine":
             share = (step - self.warmup) / (self.steps - self.warmup)
             return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
+        if self.shape == "inverse":
+            return float(self.learning_rate * (1 + self.gamma * step) ** -self.power)
+        if self.shape == "one_cycle":
+            return self.learning_rate * float(np.interp(step / self.steps, *_CYCLE))
         passed = sum(step >= drop for drop in self.drops)
         return float(self.learning_rate * 0.1**passed)

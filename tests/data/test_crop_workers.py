@@ -103,10 +103,12 @@ def test_leaving_early_ends_the_workers() -> None:
 
 
 TRAINING = """
-import multiprocessing, time
+import multiprocessing, signal, time
 import numpy as np
 from facever.data.loading import BatchLoader
 
+# A shell that runs the tests in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 crops = np.zeros((8, 16, 12, 3), np.uint8)
 loader = BatchLoader(
     crops, np.arange(8), np.arange(8), batch_size=4, augmentation=None, mirror=False,

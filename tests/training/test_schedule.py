@@ -84,3 +84,31 @@ def test_cosine_falls_from_the_full_rate_through_half_of_it_to_zero() -> None:
 def test_wrong_schedules_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         Schedule(learning_rate=0.1, **options)  # type: ignore[arg-type]
+
+
+def test_caffes_inverse_decay() -> None:
+    # lr_policy "inv": base_lr (1 + gamma iter) ^ -power, with LeNet's numbers.
+    lenet = Schedule(12_000, 0.01, shape="inverse")
+    assert lenet.rate(0) == 0.01
+    assert lenet.rate(10_000) == pytest.approx(0.01 * 2**-0.75, rel=1e-12)
+    short = lenet.scaled(0.1)
+    assert short.rate(1000) == pytest.approx(lenet.rate(10_000), rel=1e-12)
+
+
+def test_one_cycle() -> None:
+    cycle = Schedule(1000, 0.1, shape="one_cycle")
+    rates = [cycle.rate(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[450] == max(rates) == pytest.approx(0.1)
+    assert rates[225] == pytest.approx(0.055)
+    assert rates[675] == pytest.approx(0.055)
+    assert rates[900] == pytest.approx(0.01)
+    assert rates[950] == pytest.approx((0.01 + 0.0001) / 2)
+    assert rates[:451] == sorted(rates[:451])
+    assert rates[450:] == sorted(rates[450:], reverse=True)
+
+
+@pytest.mark.parametrize("name", ["gamma", "power"])
+def test_inverse_refuses_what_would_grow(name: str) -> None:
+    with pytest.raises(ParameterError, match=f"{name} must be >= 0, got -1"):
+        Schedule(10, 0.1, shape="inverse", **{name: -1.0})  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""The papers' object experiments: training in memory, measuring, figures."""

@@ -1,0 +1,189 @@
+"""The papers' object experiments: a recipe becomes the paper's table, and pictures.
+
+    python pipelines/objects.py configs/objects/ie-loss/mnist-lenet.yaml --data DATA
+    python pipelines/objects.py configs/objects/ie-loss --data DATA --cells softmax IE
+
+Trains each cell of a recipe once a seed and judges its last step. A folder stands for
+all recipes in it. After each run ``table.md`` and ``results.json`` are written anew, in
+a folder of the recipe's name; a job that was stopped goes on where it was. DATA holds
+the files of the sets, or a folder of each set's name (mnist, fashion-mnist, cifar10,
+cifar100). ``--figures`` draws the papers' pictures of what is done.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from facever.config import load_config
+from facever.data.objects import ObjectSet, read_objects
+from facever.environment import describe_machine, describe_versions
+from facever.errors import FaceverError, FileError, ParameterError
+from facever.files import whole_file
+from facever.object_recipes import ObjectTable
+from facever.objects.tables import CellResults, markdown
+from facever.stages.object_figures import write_figures
+from facever.stages.objects import CHECKPOINT_FILE, train_cell
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("recipes", type=Path, nargs="+", help="YAML files or folders")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cells", nargs="+", help="these alone, by name")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("runs/objects"))
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="change every recipe, such as train.schedule.factor=0.1",
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    parser.add_argument(
+        "--unchecked", action="store_true", help="take files of any MD5 sum"
+    )
+    parser.add_argument("--figures", action="store_true")
+    options = parser.parse_args()
+    try:
+        if options.seeds < 1:
+            raise ParameterError(f"--seeds must be >= 1, got {options.seeds}")
+        sets: dict[str, ObjectSet] = {}
+        for path in _recipes(options.recipes):
+            _run(path, options, sets)
+    except FaceverError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _recipes(paths: list[Path]) -> list[Path]:
+    files = []
+    for path in paths:
+        inside = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise FileError(f"{path} holds no recipe, a .yaml file")
+        files += inside
+    return files
+
+
+def _run(path: Path, options: argparse.Namespace, sets: dict[str, ObjectSet]) -> None:
+    table = load_config(ObjectTable, path, options.set)
+    names = _cells(path, table, options.cells)
+    out = options.out / path.parent.name / path.stem
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    print(f"\n{table.title}: {path}")
+    # Seeds outside: whenever the job is stopped, every cell has had its turn as often.
+    for seed in range(options.seeds):
+        for name in names:
+            cell = table.cells[name]
+            objects = _objects(cell.data.set, options, sets)
+            start = None
+            if cell.start is not None:
+                start = _place(out, cell.start, seed) / CHECKPOINT_FILE
+            result = train_cell(
+                cell,
+                objects,
+                seed,
+                _place(out, name, seed),
+                title=f"{name}, seed {seed}",
+                start=start,
+                device=options.device,
+                compiled=options.compile,
+            )
+            runs[name].append(result)
+            print(
+                f"{name}, seed {seed}: error {100 * result['error']:.2f} %", flush=True
+            )
+            _write(out, table, path, runs)
+    print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}")
+    if options.figures:
+        folders = {name: _place(out, name, 0) for name in names}
+        page = write_figures(out / "figures", table, folders, _results(table, runs))
+        print(f"figures: {page}")
+
+
+def _cells(path: Path, table: ObjectTable, wanted: list[str] | None) -> list[str]:
+    """The names asked for, and the cells that these go on from before them."""
+    for name in wanted or []:
+        if name not in table.cells:
+            raise ParameterError(
+                f"{path} has no cell {name!r}; it has {', '.join(table.cells)}"
+            )
+    names = set(wanted or table.cells)
+    names |= {start for name in names if (start := table.cells[name].start)}
+    return [name for name in table.cells if name in names]
+
+
+def _objects(
+    name: str, options: argparse.Namespace, sets: dict[str, ObjectSet]
+) -> ObjectSet:
+    if name not in sets:
+        inside = options.data / name
+        folder = inside if inside.is_dir() else options.data
+        sets[name] = read_objects(name, folder, verify=not options.unchecked)
+        found = sets[name]
+        note = "the published files" if found.verified else "MD5 sums not compared"
+        print(f"{name}: {len(found.train):,} + {len(found.test):,} images, {note}")
+    return sets[name]
+
+
+def _place(out: Path, name: str, seed: int) -> Path:
+    return out / name.replace(" ", "-").replace("/", "-") / f"seed{seed}"
+
+
+def _results(
+    table: ObjectTable, runs: dict[str, list[dict[str, Any]]]
+) -> list[CellResults]:
+    return [
+        CellResults(
+            name,
+            table.cells[name].printed.error,
+            table.cells[name].printed.top5_error,
+            results,
+        )
+        for name, results in runs.items()
+        if results
+    ]
+
+
+def _write(
+    out: Path, table: ObjectTable, path: Path, runs: dict[str, list[dict[str, Any]]]
+) -> None:
+    done = _results(table, runs)
+    chosen = "".join(f"- {line}\n" for line in table.chosen)
+    text = f"# {table.title}\n\n{table.paper}\n\n{markdown(done)}\n{chosen}"
+    content = {
+        "title": table.title,
+        "paper": table.paper,
+        "recipe": f"{path.parent.name}/{path.name}",
+        "judged": "the last step of each run, on the test set, once",
+        "chosen": table.chosen,
+        "cells": {
+            cell.name: {
+                "printed": table.cells[cell.name].printed.model_dump(),
+                "runs": [_without_curve(run) for run in cell.runs],
+            }
+            for cell in done
+        },
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+        "threads": torch.get_num_threads(),
+    }
+    with whole_file(out / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with whole_file(out / "results.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _without_curve(run: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in run.items() if key != "curve"}
+
+
+if __name__ == "__main__":
+    main()
