@@ -1,5 +1,6 @@
 """Pairs of vectors that are alike: near-duplicate photos, look-alike identities."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,11 @@ class AlikePairs:
     left: Int64[np.ndarray, " pairs"]
     right: Int64[np.ndarray, " pairs"]
     cosine: Float32[np.ndarray, " pairs"]
+
+    def triples(self) -> Iterator[tuple[int, int, float]]:
+        """Left, right and cosine of each pair."""
+        columns = self.left.tolist(), self.right.tolist(), self.cosine.tolist()
+        return zip(*columns, strict=True)
 
 
 def find_alike(

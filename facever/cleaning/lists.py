@@ -53,8 +53,7 @@ Row = Sequence[object]
 def suggestion_rows(store: CropStore, found: Suggestions) -> dict[str, list[Row]]:
     """The lists of one set, the worst first."""
     duplicates: list[Row] = []
-    pairs = found.duplicates
-    for left, right, cosine in zip(pairs.left, pairs.right, pairs.cosine, strict=True):
+    for left, right, cosine in found.duplicates.triples():
         who = store.identity_of(left), store.identity_of(right)
         action = REMOVE if who[0] == who[1] else KEEP
         duplicates.append(
@@ -78,15 +77,14 @@ def suggestion_rows(store: CropStore, found: Suggestions) -> dict[str, list[Row]
             f"{cosine:.4f}",
         )
         for row, own, nearest, cosine in zip(
-            worst.rows,
-            worst.own_cosine,
-            worst.nearest,
-            worst.nearest_cosine,
+            worst.rows.tolist(),
+            worst.own_cosine.tolist(),
+            worst.nearest.tolist(),
+            worst.nearest_cosine.tolist(),
             strict=True,
         )
     ]
     counts = found.num_photos
-    alike = found.lookalikes
     lookalikes: list[Row] = [
         (
             KEEP,
@@ -96,9 +94,7 @@ def suggestion_rows(store: CropStore, found: Suggestions) -> dict[str, list[Row]
             store.identities[right],
             counts[right],
         )
-        for left, right, cosine in zip(
-            alike.left, alike.right, alike.cosine, strict=True
-        )
+        for left, right, cosine in found.lookalikes.triples()
     ]
     return {DUPLICATES: duplicates, OUTLIERS: outliers, LOOKALIKES: lookalikes}
 
@@ -107,19 +103,14 @@ def overlap_rows(
     store: CropStore, test: CropStore, found: Overlap
 ) -> dict[str, list[Row]]:
     """The lists of a training set beside a test set, the most alike first."""
-    people, photos = found.identities, found.duplicates
     return {
         OVERLAP: [
             (REMOVE, f"{cosine:.4f}", store.identities[left], test.identities[right])
-            for left, right, cosine in zip(
-                people.left, people.right, people.cosine, strict=True
-            )
+            for left, right, cosine in found.identities.triples()
         ],
         OVERLAP_PHOTOS: [
             (REMOVE, f"{cosine:.4f}", store.sources[left], test.sources[right])
-            for left, right, cosine in zip(
-                photos.left, photos.right, photos.cosine, strict=True
-            )
+            for left, right, cosine in found.duplicates.triples()
         ],
     }
 

@@ -224,7 +224,10 @@ def _set_groups(ours: EmbeddedStore, found: Suggestions) -> dict[str, Iterator[G
             + ours.picture(_typical_other(ours.centers, row))
             + ours.typical(nearest)
             for row, own, nearest in zip(
-                worst.rows, worst.own_cosine, worst.nearest, strict=True
+                worst.rows.tolist(),
+                worst.own_cosine.tolist(),
+                worst.nearest.tolist(),
+                strict=True,
             )
         ),
         LOOKALIKES: _pair_groups(found.lookalikes, ours.typical, ours.typical),
@@ -243,7 +246,7 @@ def _overlap_groups(
 def _pair_groups(
     pairs: AlikePairs, left_of: Callable[..., Group], right_of: Callable[..., Group]
 ) -> Iterator[Group]:
-    for left, right, cosine in zip(pairs.left, pairs.right, pairs.cosine, strict=True):
+    for left, right, cosine in pairs.triples():
         yield left_of(left, cosine) + right_of(right)
 
 
