@@ -107,7 +107,8 @@ def test_people_of_a_test_set_are_found_and_taken_out(
     store, embeddings = faulty
     test, file, vectors = write_set(tmp_path / "test", make_store, 3, 9)
     with np.load(embeddings) as ours:
-        vectors[4:8] = ours["embeddings"][24:28] + 0.03  # P1 is P6 of the set
+        # P1 is P6 of the set, on other photos.
+        vectors[4:8] = ours["embeddings"][24:28] + 0.2 * vectors[:4]
         vectors[8] = ours["embeddings"][12]  # a photo of its P3 under P2
     save(file, test, vectors)
     out, new = tmp_path / "lists", tmp_path / "new"
