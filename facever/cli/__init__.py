@@ -78,7 +78,8 @@ def align(
     detector: Annotated[
         Detector,
         typer.Option(
-            help="crops: the photos are aligned crops already, 112x96 or 112x112"
+            help="mtcnn-sphereface: SphereFace's stricter thresholds; crops: the "
+            "photos are aligned crops already, 112x96 or 112x112"
         ),
     ] = "mtcnn",
     landmarks: Annotated[
@@ -90,9 +91,17 @@ def align(
     max_pixels: Annotated[
         int | None, typer.Option(help="Larger photos go to the ledger")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="This machine's part, such as 2/8; join the parts, in their order, "
+            "with facever data merge"
+        ),
+    ] = None,
 ) -> None:
     """Photos to a crop store; a run that was killed goes on where it was."""
     from facever.faces.photos import DEFAULT_MAX_PIXELS
+    from facever.stages.align import Shard
     from facever.stages.align import align as stage
 
     stage(
@@ -103,6 +112,7 @@ def align(
         landmarks=landmarks,
         workers=workers,
         max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+        shard=None if shard is None else Shard.parse(shard),
     )
 
 

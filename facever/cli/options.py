@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 FaceRule = Literal["largest", "center", "best", "all"]
-Detector = Literal["mtcnn", "crops"]
+Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 Mirror = Literal["sum", "concat", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 

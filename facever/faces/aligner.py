@@ -13,7 +13,7 @@ from facever.faces.detection import Face, FaceRule, choose_faces, face_at
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH
 from facever.faces.sources import PhotoSource
 
-Detector = Literal["mtcnn", "crops"]
+Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 DETECTORS: tuple[Detector, ...] = get_args(Detector)
 Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
 NO_FACE = "no face found"

@@ -21,11 +21,11 @@ from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor, nn
 from torchvision.ops import nms  # type: ignore[import-untyped]
 
+from facever.faces.detection import CascadeSettings
+
 _CELL = 12  # Side of the proposal network's window, pixels.
 _STRIDE = 2
-_PYRAMID_FACTOR = 0.709
 _SMALLEST_FACE = 20
-_PROPOSAL_SCORE, _REFINED_SCORE, _OUTPUT_SCORE = 0.6, 0.7, 0.7
 _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
 # Pieces whose activations stay in the caches: about twice as fast as whole batches.
 _PROPOSAL_PIXELS, _REFINE_PIECE, _OUTPUT_PIECE = 100_000, 128, 16
@@ -38,7 +38,8 @@ Index = Int64[np.ndarray, " _"]
 class Cascade:
     """Finds faces in photos of one size."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: CascadeSettings) -> None:
+        self._settings = settings
         self._proposal = _prepare(PNet())
         self._refine = _prepare(RNet())
         self._output = _prepare(ONet())
@@ -66,12 +67,12 @@ class Cascade:
         """Stage 1: windows of every size that may hold a face."""
         num_photos, rows, columns, _ = sums.shape
         boxes_of: list[list[np.ndarray]] = [[] for _ in range(num_photos)]
-        for scale in _scales(rows - 1, columns - 1):
+        for scale in _scales(rows - 1, columns - 1, self._settings.pyramid_factor):
             level = _shrink(sums, scale)
             piece = max(1, _PROPOSAL_PIXELS // (level.shape[1] * level.shape[2]))
             moves, scores = _run(self._proposal, level, piece)
             scores = scores[:, 1]
-            hit = scores >= _PROPOSAL_SCORE
+            hit = scores >= self._settings.proposal_score
             photo_index, row, column = np.nonzero(hit)
             corner = np.stack([column, row], axis=1).astype(np.float32) * _STRIDE
             found = np.concatenate(
@@ -107,7 +108,7 @@ class Cascade:
         if not len(boxes):
             return boxes, photo_index
         moves, scores = _run(self._refine, crops, _REFINE_PIECE)
-        boxes, kept = _rescore(boxes, scores[:, 1], _REFINED_SCORE)
+        boxes, kept = _rescore(boxes, scores[:, 1], self._settings.refined_score)
         photo_index, moves = photo_index[kept], moves[kept]
         picks = [
             own[_suppress(boxes[own], _OVERLAP)]
@@ -127,7 +128,7 @@ class Cascade:
         if not len(boxes):
             return boxes, photo_index, np.empty((0, 5, 2), np.float32)
         moves, places, scores = _run(self._output, crops, _OUTPUT_PIECE)
-        boxes, kept = _rescore(boxes, scores[:, 1], _OUTPUT_SCORE)
+        boxes, kept = _rescore(boxes, scores[:, 1], self._settings.output_score)
         photo_index, moves, places = photo_index[kept], moves[kept], places[kept]
         sizes = boxes[:, 2:4] - boxes[:, :2] + 1
         # Ten numbers: five x, then five y, as fractions of the box.
@@ -155,14 +156,14 @@ def _run(
     return [torch.cat(parts).numpy() for parts in zip(*pieces, strict=True)]
 
 
-def _scales(height: int, width: int) -> list[float]:
+def _scales(height: int, width: int, factor: float) -> list[float]:
     scale = _CELL / _SMALLEST_FACE
     shorter = min(height, width) * scale
     scales = []
     while shorter >= _CELL:
         scales.append(scale)
-        scale *= _PYRAMID_FACTOR
-        shorter *= _PYRAMID_FACTOR
+        scale *= factor
+        shorter *= factor
     return scales
 
 

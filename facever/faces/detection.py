@@ -31,21 +31,42 @@ class Face:
     score: float
 
 
-class MtcnnDetector:
-    """MTCNN with the networks and weights of facenet-pytorch, at its default settings.
+@dataclass(frozen=True)
+class CascadeSettings:
+    """How MTCNN searches; the defaults are facenet-pytorch's.
 
-    It finds the faces that ``facenet_pytorch.MTCNN.detect`` finds, in any number of
-    photos of any sizes at a time, from 20 pixels up. Photos of more than
-    ``MAX_DETECTION_PIXELS`` are shrunk to that many for the search (and their smallest
-    face is larger accordingly). On the CPU.
+    Attributes:
+        pyramid_factor: Between the sizes at which a photo is searched, in (0, 1).
+        proposal_score: That a window must reach in the first stage, in [0, 1].
+        refined_score: In the second.
+        output_score: In the third.
+    """
+
+    pyramid_factor: float = 0.709
+    proposal_score: float = 0.6
+    refined_score: float = 0.7
+    output_score: float = 0.7
+
+
+SPHEREFACE = CascadeSettings(pyramid_factor=0.85, output_score=0.9)
+"""Of SphereFace's alignment: finer steps between sizes, and surer faces."""
+
+
+class MtcnnDetector:
+    """MTCNN with the networks and weights of facenet-pytorch.
+
+    At the default settings it finds the faces that ``facenet_pytorch.MTCNN.detect``
+    finds, in any number of photos of any sizes at a time, from 20 pixels up. Photos of
+    more than ``MAX_DETECTION_PIXELS`` are shrunk to that many for the search (and their
+    smallest face is larger accordingly). On the CPU.
     """
 
     MAX_DETECTION_PIXELS = 4_000_000
 
-    def __init__(self) -> None:
+    def __init__(self, settings: CascadeSettings | None = None) -> None:
         from facever.faces.cascade import Cascade
 
-        self._cascade = Cascade()
+        self._cascade = Cascade(settings or CascadeSettings())
 
     def detect(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[list[Face]]:
         """Find the faces in each photo, largest first.

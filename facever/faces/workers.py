@@ -10,7 +10,7 @@ from types import TracebackType
 
 from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
-from facever.faces.detection import FaceRule, MtcnnDetector
+from facever.faces.detection import SPHEREFACE, FaceRule, MtcnnDetector
 from facever.faces.sources import PhotoSource
 from facever.processes import start_worker
 
@@ -36,12 +36,13 @@ class AlignRecipe:
     @property
     def uses_network(self) -> bool:
         """Whether faces are searched."""
-        return not self.by_landmarks and self.detector == "mtcnn"
+        return not self.by_landmarks and self.detector != "crops"
 
     def make_aligner(self) -> PhotoAligner:
         """The aligner; loads the network if there is one."""
+        settings = SPHEREFACE if self.detector == "mtcnn-sphereface" else None
         return PhotoAligner(
-            detect=MtcnnDetector().detect if self.uses_network else None,
+            detect=MtcnnDetector(settings).detect if self.uses_network else None,
             by_landmarks=self.by_landmarks,
             face=self.face,
             max_pixels=self.max_pixels,

@@ -56,6 +56,51 @@ class AlignSummary:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Shard:
+    """One machine's part of the photos.
+
+    Attributes:
+        number: From 1.
+        total: Parts in all.
+    """
+
+    number: int
+    total: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read ``number/total``, such as ``2/8``.
+
+        Raises:
+            ParameterError: If it is not of that form.
+        """
+        number, _, total = text.partition("/")
+        if number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total):
+            return cls(int(number), int(total))
+        raise ParameterError(
+            f"shard must be number/total, such as 2/8, the number from 1; got {text!r}"
+        )
+
+    def of(self, photos: list[PhotoSource]) -> list[PhotoSource]:
+        """Its run of whole batches, so that no batch depends on the number of parts.
+
+        Raises:
+            ParameterError: If there are fewer batches than parts.
+        """
+        num_batches = -(-len(photos) // _BATCH_PHOTOS)
+        if num_batches < self.total:
+            raise ParameterError(
+                f"{len(photos)} photos make {num_batches} batches of {_BATCH_PHOTOS}: "
+                f"at most so many shards, got {self.total}"
+            )
+        first, last = (
+            _BATCH_PHOTOS * (num_batches * edge // self.total)
+            for edge in (self.number - 1, self.number)
+        )
+        return photos[first:last]
+
+
 def align(
     source: Path,
     out: Path,
@@ -66,6 +111,7 @@ def align(
     workers: int | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     only: set[str] | None = None,
+    shard: Shard | None = None,
 ) -> AlignSummary:
     """Align the photos of a source into a crop store.
 
@@ -79,14 +125,17 @@ def align(
             of the network.
         out: Folder of the store.
         face: Which face to take when a photo has several.
-        detector: ``mtcnn``, or ``crops`` for photos that are crops of the template
-            already: 112x96 is stored as it is, of 112x112 the columns 8 to 103, and
-            other sizes go to the ledger.
+        detector: ``mtcnn``, ``mtcnn-sphereface`` for the thresholds 0.6, 0.7, 0.9 and
+            the pyramid factor 0.85 of SphereFace, or ``crops`` for photos that are
+            crops of the template already: 112x96 is stored as it is, of 112x112 the
+            columns 8 to 103, and other sizes go to the ledger.
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
         workers: Processes; by default one for each CPU that this process may use.
         max_pixels: Larger photos go to the ledger.
         only: Sources that are wanted, others are left for a later run; by default all.
+        shard: The part of the photos that this machine aligns. ``facever data merge``
+            of all parts, in their order, gives the store of one run, byte for byte.
 
     Raises:
         ParameterError: If an option is out of its range.
@@ -98,10 +147,10 @@ def align(
     num_workers = _count_workers(workers)
     points = None if landmarks is None else read_landmarks(landmarks)
     listing = list_source(source)
-    photos = listing.photos
+    photos = listing.photos if shard is None else shard.of(listing.photos)
     if points is not None:
         photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
-    by_landmarks = detector == "mtcnn" and (points is not None or listing.has_landmarks)
+    by_landmarks = detector != "crops" and (points is not None or listing.has_landmarks)
     recipe = AlignRecipe(detector, face, by_landmarks, max_pixels)
     names = [(photo.source, photo.identity) for photo in photos]
     with CropWriter(out, _settings_of(recipe), names) as writer:

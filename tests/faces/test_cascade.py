@@ -32,7 +32,7 @@ def as_network_input(planes):
 @pytest.mark.parametrize(("height", "width"), [(50, 50), (61, 97), (250, 31)])
 def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
     planes, sums = make_photos(2, height, width)
-    scales = _scales(height, width)
+    scales = _scales(height, width, 0.709)
     assert scales[0] == 0.6
     assert min(height, width) * scales[-1] >= 12
     for scale in scales:
@@ -42,8 +42,8 @@ def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
 
 
 def test_scales_of_a_photo_too_small_for_a_face():
-    assert _scales(19, 500) == []
-    assert len(_scales(20, 500)) == 1
+    assert _scales(19, 500, 0.709) == []
+    assert len(_scales(20, 500, 0.709)) == 1
 
 
 def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():

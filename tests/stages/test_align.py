@@ -13,7 +13,8 @@ from facever.data.record_writer import write_record_photos
 from facever.errors import DataError, FileError, MismatchError, ParameterError
 from facever.faces.alignment import align_faces
 from facever.faces.geometry import TEMPLATE
-from facever.stages.align import align
+from facever.stages.align import Shard, align
+from facever.stages.store_changes import merge
 
 FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
 
@@ -122,7 +123,8 @@ def test_ready_crops_are_stored_as_they_are(tmp_path):
 CHILD = """
 import sys
 from pathlib import Path
-from facever.stages.align import align
+from facever.stages.align import Shard, align
+from facever.stages.store_changes import merge
 if __name__ == "__main__":
     photos, out, landmarks, workers = sys.argv[1:]
     align(Path(photos), Path(out), landmarks=Path(landmarks), workers=int(workers))
@@ -133,7 +135,8 @@ if __name__ == "__main__":
 KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from facever.stages.align import align
+from facever.stages.align import Shard, align
+from facever.stages.store_changes import merge
 photos, out = map(Path, sys.argv[1:3])
 way = {"landmarks": Path(sys.argv[3])} if len(sys.argv) > 3 else {"detector": "crops"}
 journal, moments, num_kills = out / ".partial" / "journal.jsonl", random.Random(0), 0
@@ -281,3 +284,45 @@ def test_real_photos(tmp_path, data_folder, capsys):
     assert store.sources[:3] == ["multiface.jpg", "multiface.jpg#2", "multiface.jpg#3"]
     assert MtcnnDetector.MAX_DETECTION_PIXELS >= 1_000_000
     assert "without a face" in capsys.readouterr().out
+
+
+def test_shards_merged_in_order_are_one_run(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 150)
+    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
+    parts = []
+    for number in (1, 2, 3):
+        shard = Shard.parse(f"{number}/3")
+        parts.append(tmp_path / f"part{number}")
+        align(photos, parts[-1], landmarks=landmarks, workers=1, shard=shard)
+    # Five batches of 32: one, two and two.
+    counts = [len(store) + len(store.failures) for store in map(CropStore.open, parts)]
+    assert counts == [32, 64, 54]
+    merge(parts, tmp_path / "merged")
+    assert read_files(tmp_path / "merged") == read_files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/2/3"])
+def test_a_shard_is_a_number_of_a_total(text):
+    with pytest.raises(ParameterError, match="such as 2/8"):
+        Shard.parse(text)
+
+
+def test_more_shards_than_batches(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 40)
+    with pytest.raises(ParameterError, match="40 photos make 2 batches of 32"):
+        align(photos, tmp_path / "x", landmarks=landmarks, shard=Shard(1, 3))
+
+
+@pytest.mark.realdata
+def test_spherefaces_settings_ask_more_of_a_face(tmp_path, data_folder):
+    """The group photo's two false faces score below 0.9."""
+    group = data_folder / "photos"
+    found = {}
+    for detector in ("mtcnn", "mtcnn-sphereface"):
+        out = tmp_path / detector
+        align(group, out, face="all", detector=detector, workers=1)
+        store = CropStore.open(out)
+        found[detector] = store.scores
+        assert store.settings["detector"] == detector
+    assert 0.7 <= found["mtcnn"].min() < 0.9
+    assert found["mtcnn-sphereface"].min() >= 0.9
