@@ -77,7 +77,6 @@ def main() -> None:
         "benchmark": "data",
         "gather": measure_gather(store, 20 * options.turns),
         "epoch": measure_epoch(store, options),
-        # Record files and the opening of large stores: further sections go here.
         "machine": describe_machine(),
         "versions": describe_versions(),
     }
