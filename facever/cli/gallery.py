@@ -165,3 +165,24 @@ def gallery_import(
     from facever.stages import gallery_upkeep as stages
 
     stages.import_entries(path, gallery)
+
+
+@gallery_app.command("calibrate")
+def gallery_calibrate(
+    gallery: _Gallery,
+    far: Annotated[
+        float | None, typer.Option(help="False accept rate over pairs, such as 1e-3")
+    ] = None,
+    fpir: Annotated[
+        float | None,
+        typer.Option(help="Share of unknown people taken for somebody, such as 1e-2"),
+    ] = None,
+    num_shown: Annotated[
+        int, typer.Option("--top", help="Similar pairs of different names to show")
+    ] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Set the threshold below which search answers nobody."""
+    from facever.stages import gallery_calibrate as stages
+
+    stages.calibrate(gallery, far, fpir, num_shown, as_json)
