@@ -186,3 +186,17 @@ def gallery_calibrate(
     from facever.stages import gallery_calibrate as stages
 
     stages.calibrate(gallery, far, fpir, num_shown, as_json)
+
+
+@gallery_app.command("migrate")
+def gallery_migrate(
+    gallery: _Gallery,
+    model: Annotated[Path, typer.Option(help="The model file to go over to")],
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Remove faces that are gone")
+    ] = False,
+) -> None:
+    """Go over to another model: embed all faces anew, from where they came from."""
+    from facever.stages import gallery_migrate as stages
+
+    stages.migrate(gallery, model, drop_missing)

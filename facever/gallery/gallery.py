@@ -276,6 +276,41 @@ class Gallery:
             self._update(entries, new_name, fields)
             return len(entries)
 
+    def replace_model(
+        self,
+        embeddings: Mapping[str, Float[np.ndarray, " dim"]],
+        dropped: Sequence[str],
+        model_fingerprint: str,
+        model_details: Mapping[str, Any],
+    ) -> None:
+        """Put another model's embeddings in the place of all there are, or none.
+
+        Ids, names, sources and fields stay; the threshold, which was for the other
+        model, is taken away. This gallery is open for the new model then.
+
+        Args:
+            embeddings: By id.
+            dropped: Ids of entries to remove, as there is no new embedding of them.
+            model_fingerprint: Of the new model.
+            model_details: Kept for ``info``.
+
+        Raises:
+            GalleryError: If the two do not name all entries: somebody has changed the
+                gallery since; or an embedding is zero or not finite.
+        """
+        with self._store.writing():
+            known = {entry.id for entry in self.entries()}
+            if known != {*embeddings, *dropped}:
+                raise GalleryError(
+                    f"{self.path}: somebody has changed the gallery meanwhile; nothing "
+                    "was migrated, try again"
+                )
+            rows = np.stack(list(embeddings.values()))
+            units = unit_embeddings(rows, rows.shape[1])
+            self._store.replace_all(dict(zip(embeddings, units, strict=True)))
+            self._store.set_model(rows.shape[1], model_fingerprint, model_details)
+        self._model_fingerprint = model_fingerprint
+
     def find(self, name: str, source: str) -> str | None:
         """The id of a source that is enrolled under a name, None if it is not."""
         return self._store.find(name, source)
@@ -446,7 +481,10 @@ class Gallery:
 
 
 def _same_embeddings(one: GalleryMeta, other: GalleryMeta) -> bool:
-    return one.embedding_size == other.embedding_size
+    return (
+        one.embedding_size == other.embedding_size
+        and one.model_fingerprint == other.model_fingerprint
+    )
 
 
 def _match(hit: Hit, entry: Entry) -> Match:

@@ -58,6 +58,18 @@ class GalleryStore:
         """What the embeddings have in common, as it is now."""
         return read_meta(self._database)
 
+    def set_model(
+        self, embedding_size: int, fingerprint: str, details: Mapping[str, Any]
+    ) -> None:
+        """Say what model the embeddings are of; the threshold was another's."""
+        write_meta(
+            self._database,
+            embedding_size=embedding_size,
+            model_fingerprint=fingerprint,
+            model_details=dict(details),
+            threshold=None,
+        )
+
     def set_threshold(self, threshold: Threshold | None) -> None:
         """Keep a threshold, or none."""
         value = None if threshold is None else asdict(threshold)
@@ -115,6 +127,15 @@ class GalleryStore:
                 embedding.astype("<f4").tobytes(),
             ),
         )
+
+    def replace_all(self, units: Mapping[str, Float32[np.ndarray, " dim"]]) -> None:
+        """Give the rows of these ids other embeddings, and new numbers; drop others."""
+        known = self._database.execute("SELECT id FROM entries ORDER BY number")
+        kept = [str(row[0]) for row in known if row[0] in units]
+        rows = [(self.entries_by_id([i])[i], self.origin(i)) for i in kept]
+        self._database.execute("DELETE FROM entries")
+        for entry, origin in rows:
+            self.insert(entry, units[entry.id], origin)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove rows that are there."""

@@ -23,10 +23,11 @@ from facever.faces.detection import Face, FaceRule
 from facever.faces.geometry import TEMPLATE
 from facever.gallery.entries import Filter, Match, Origin
 from facever.gallery.gallery import Gallery
-from facever.inference.model_file import ModelHeader, save_model
+from facever.gallery.meta import Threshold
+from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
 from facever.stages import gallery as stage
-from facever.stages import gallery_faces, gallery_upkeep
+from facever.stages import gallery_faces, gallery_migrate, gallery_upkeep
 
 
 def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -53,6 +54,7 @@ def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(stage, "make_aligner", make_aligner)
     monkeypatch.setattr(gallery_faces, "make_aligner", make_aligner)
+    monkeypatch.setattr(gallery_migrate, "make_aligner", make_aligner)
 
 
 def write_model(path: Path, seed: int = 0, **header: object) -> Path:
@@ -525,3 +527,77 @@ def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
     ]:
         with pytest.raises(kind, match=message):
             gallery_upkeep.import_entries(path, people)
+
+
+def write_store(folder: Path) -> Path:
+    with CropWriter(folder, {}, [("Di/1.png", "Di"), ("Di/2.png", "Di")]) as writer:
+        for number in (1, 2):
+            unknown = np.full((1, 5, 2), np.nan)
+            crop = picture(50 + number)[None]
+            writer.add(f"Di/{number}.png", crop, unknown, np.array([np.nan]))
+        writer.commit()
+        writer.finish()
+    return folder
+
+
+def test_migrate_is_as_enrolling_anew(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people, store = tmp_path / "people", write_store(tmp_path / "crops")
+    stage.add(people, model, photos, fields=["team=red"])
+    stage.add(people, model, store)
+    other = write_model(tmp_path / "other.safetensors", seed=1, mirror="concat")
+    before = gallery_upkeep.list_photos(people)
+    with Gallery(people, load_model(model).fingerprint) as reader:
+        reader.set_threshold(Threshold(0.5, "far", 1e-3, 6))
+        reader.search(np.ones((1, 16)))
+
+        gallery_migrate.migrate(people, other)
+
+        with pytest.raises(MismatchError, match="gallery migrate"):
+            reader.search(np.ones((1, 16)))
+    assert gallery_upkeep.list_photos(people) == before
+    assert gallery_upkeep.verify(people) == 6
+    stage.add(tmp_path / "anew", other, photos)
+    stage.add(tmp_path / "anew", other, store)
+    with Gallery(people) as one, Gallery(tmp_path / "anew") as anew:
+        [(_, embeddings)], [(_, expected)] = one.read(), anew.read()
+        np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+        assert one.info().threshold is None
+        assert one.info().model_details == anew.info().model_details
+        assert one.info().embedding_size == 32
+    [matches] = search(people, other, photos / "Cy.png", k=1)
+    assert matches[0].name == "Cy"
+    with pytest.raises(GalleryError, match="of this model already"):
+        gallery_migrate.migrate(people, other)
+
+
+def test_migrate_changes_nothing_unless_all_faces_are_there(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people, store = tmp_path / "people", write_store(tmp_path / "crops")
+    stage.add(people, model, photos)
+    stage.add(people, model, store)
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with Gallery(people, load_model(model).fingerprint) as gallery:
+        gallery.add(["Eve"], np.ones((1, 16)), ["eve.jpg"])
+        [*before] = gallery.read()
+    (photos / "Cy.png").unlink()
+    (store / "crops.npy").unlink()
+    capsys.readouterr()
+
+    with pytest.raises(GalleryError, match=r"4 of 7 faces .* nothing was changed; "):
+        gallery_migrate.migrate(people, other)
+
+    printed = capsys.readouterr().out
+    assert "missing Eve, eve.jpg: it was enrolled as an embedding" in printed
+    assert "missing Cy, Cy.png: cannot be opened" in printed
+    assert printed.count("its crop store is gone") == 2
+    with Gallery(people) as gallery:
+        [*after] = gallery.read()
+    assert [entries for entries, _ in after] == [entries for entries, _ in before]
+    assert after[0][1].tobytes() == before[0][1].tobytes()
+
+    found = gallery_migrate.migrate(people, other, drop_missing=True)
+    assert (len(found.embeddings), len(found.missing)) == (3, 4)
+    assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1}
