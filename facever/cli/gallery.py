@@ -29,11 +29,15 @@ def gallery_create(
     embedding_size: Annotated[
         int | None, typer.Option(help="Without a model: numbers in an embedding")
     ] = None,
+    index: Annotated[
+        Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"],
+        typer.Option(help="What to search with; auto goes by the size"),
+    ] = "exact",
 ) -> None:
     """Make an empty gallery."""
     from facever.stages import gallery as stages
 
-    stages.create(gallery, model, embedding_size)
+    stages.create(gallery, model, embedding_size, index)
 
 
 @gallery_app.command("add")
@@ -128,11 +132,17 @@ def gallery_list(
 
 
 @gallery_app.command("info")
-def gallery_info(gallery: _Gallery, as_json: AsJson = False) -> None:
+def gallery_info(
+    gallery: _Gallery,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Compare the index with exact search")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """What the gallery holds, and the model it was made with."""
     from facever.stages import gallery_upkeep as stages
 
-    stages.info(gallery, as_json)
+    stages.info(gallery, as_json, audit)
 
 
 @gallery_app.command("verify")
@@ -200,3 +210,17 @@ def gallery_migrate(
     from facever.stages import gallery_migrate as stages
 
     stages.migrate(gallery, model, drop_missing)
+
+
+@gallery_app.command("rebuild")
+def gallery_rebuild(
+    gallery: _Gallery,
+    index: Annotated[
+        Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"] | None,
+        typer.Option(help="Search with this kind from now on"),
+    ] = None,
+) -> None:
+    """Build the index anew from the stored embeddings, of another kind if asked for."""
+    from facever.stages import gallery_upkeep as stages
+
+    stages.rebuild(gallery, index)

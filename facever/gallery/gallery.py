@@ -12,7 +12,10 @@ from jaxtyping import Float, Float32
 from facever.errors import GalleryError, MismatchError, ParameterError
 from facever.gallery.checking import check_model, check_texts, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
-from facever.gallery.index import ExactIndex
+from facever.gallery.index_audit import Audit, audit_index
+from facever.gallery.index_choice import AUTO, EXACT, check_kind
+from facever.gallery.index_file import remove_index
+from facever.gallery.index_keeping import fresh_searcher, keep_searcher
 from facever.gallery.meta import GalleryMeta, Threshold, create_tables
 from facever.gallery.searching import By, Hit, Searcher, check_by
 from facever.gallery.store import GalleryStore
@@ -31,6 +34,7 @@ class GalleryInfo:
         model_fingerprint: Of the model that made the embeddings, None if unbound.
         model_details: That model's network, mirror rule, preprocessing and the like.
         threshold: Above which cosine a match is the same person; None if none was set.
+        index: Kind of index that is searched with.
     """
 
     format: int
@@ -41,6 +45,7 @@ class GalleryInfo:
     model_fingerprint: str | None
     model_details: dict[str, Any]
     threshold: Threshold | None
+    index: str
 
 
 class Gallery:
@@ -74,6 +79,7 @@ class Gallery:
         self._model_fingerprint = model_fingerprint
         self._searcher: Searcher | None = None
         self._searched: GalleryMeta | None = None
+        self._kind = AUTO
         if model_fingerprint is not None:
             try:
                 self._check_model()
@@ -88,6 +94,7 @@ class Gallery:
         embedding_size: int,
         model_fingerprint: str | None = None,
         model_details: Mapping[str, Any] | None = None,
+        index: str = "exact",
     ) -> "Gallery":
         """Make an empty gallery and open it.
 
@@ -97,9 +104,11 @@ class Gallery:
             model_fingerprint: Of the model whose embeddings, and no others, it
                 takes. None: it takes any of the right size.
             model_details: Kept for ``info``: what a person wants to know of the model.
+            index: What to search with: ``exact``, ``sq8``, ``ivf-flat``, ``ivf-pq``,
+                ``hnsw``, or ``auto``, by the gallery's size.
 
         Raises:
-            ParameterError: If ``embedding_size`` is below 1.
+            ParameterError: If ``embedding_size`` is below 1, or ``index`` unknown.
             GalleryError: If there is a gallery already.
             FileError: If the folder holds something else, or cannot be written.
         """
@@ -107,8 +116,9 @@ class Gallery:
             raise ParameterError(
                 f"embedding_size must be at least 1, got {embedding_size}"
             )
+        check_kind(index)
         create_tables(
-            Path(path), embedding_size, model_fingerprint, model_details or {}, "exact"
+            Path(path), embedding_size, model_fingerprint, model_details or {}, index
         )
         return cls(path, model_fingerprint)
 
@@ -419,6 +429,7 @@ class Gallery:
             model_fingerprint=meta.model_fingerprint,
             model_details=meta.model_details,
             threshold=meta.threshold,
+            index=meta.index,
         )
 
     def verify(self) -> int:
@@ -434,13 +445,50 @@ class Gallery:
             self._store.check()
             return sum(len(entries) for entries, _ in self.read())
 
+    def rebuild(self, index: str | None = None) -> str:
+        """Build the index anew from the stored embeddings.
+
+        Args:
+            index: Kind to search with from now on, as in ``create``; None leaves it.
+
+        Returns:
+            The kind that was built: ``auto`` chooses one.
+
+        Raises:
+            ParameterError: If ``index`` is unknown.
+            FileError: If the gallery is damaged, or the index cannot be written.
+        """
+        if index is not None:
+            check_kind(index)
+            with self._store.writing():
+                self._store.set_index(index)
+        with self._store.reading():
+            self._searched = self._store.meta()
+            kept = fresh_searcher(self.path, self._store, self._searched, anew=True)
+            self._searcher, self._kind = kept
+        if self._kind == EXACT:
+            remove_index(self.path)
+        return self._kind
+
+    def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
+        """Search for some of the enrolled photos, and compare with exact search.
+
+        Args:
+            num_queries: Photos to look up among the others, drawn with a fixed seed.
+            k: How many matches of each to compare.
+        """
+        with self._store.reading():
+            return audit_index(self._store, self._refreshed(), num_queries, k)
+
     def _refreshed(self) -> Searcher:
         meta = self._store.meta()
-        if self._searched is None or not _same_embeddings(meta, self._searched):
-            self._searcher = Searcher(self._store, ExactIndex(meta.embedding_size))
+        if self._searcher is None or not _searched_alike(meta, self._searched):
             self._searched = meta
-        assert self._searcher is not None
+            self._searcher, self._kind = fresh_searcher(self.path, self._store, meta)
         self._searcher.refresh()
+        self._searcher = keep_searcher(
+            self.path, self._store, meta, self._kind, self._searcher
+        )
         return self._searcher
 
     def _known(self, ids: Sequence[str]) -> list[Entry]:
@@ -461,8 +509,10 @@ class Gallery:
     ) -> None:
         check_texts("name", [] if name is None else [name])
         for entry in entries:
-            merged = entry.fields | dict(fields or {})
-            kept = {key: value for key, value in merged.items() if value is not None}
+            changes = dict(fields or {})
+            gone = {key for key, value in changes.items() if value is None}
+            merged = entry.fields | changes
+            kept = {key: value for key, value in merged.items() if key not in gone}
             self._store.update(replace(entry, name=name or entry.name, fields=kept))
 
     def _of_person(self, name: str) -> list[Entry]:
@@ -480,9 +530,11 @@ class Gallery:
         return meta
 
 
-def _same_embeddings(one: GalleryMeta, other: GalleryMeta) -> bool:
+def _searched_alike(one: GalleryMeta, other: GalleryMeta | None) -> bool:
     return (
-        one.embedding_size == other.embedding_size
+        other is not None
+        and one.index == other.index
+        and one.embedding_size == other.embedding_size
         and one.model_fingerprint == other.model_fingerprint
     )
 

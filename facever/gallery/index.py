@@ -18,9 +18,11 @@ class Index(Protocol):
 
     Attributes:
         exact: Whether nothing that is asked for can be missed.
+        compressed: Whether its cosines are rough, to be replaced by exact ones.
     """
 
     exact: bool
+    compressed: bool
 
     def __len__(self) -> int: ...
 
@@ -52,6 +54,7 @@ class ExactIndex:
     """Unit embeddings in memory, searched without approximation."""
 
     exact = True
+    compressed = False
 
     def __init__(self, embedding_size: int) -> None:
         self._units = np.empty((0, embedding_size), np.float32)

@@ -8,12 +8,24 @@ from jaxtyping import Bool, Float32, Int64
 
 from facever.errors import ParameterError
 from facever.gallery.entries import Filter
-from facever.gallery.index import ExactIndex, Index
+from facever.gallery.index import ExactIndex, Found, Index
 from facever.gallery.store import GalleryStore
 
 By = Literal["photo", "best", "mean"]
 
 _ROWS_A_READ = 8192
+
+# So few are compared one by one, whatever the index: a search for these alone among
+# many others would miss some.
+_FEW = 4096
+
+# People by their mean: so many times as many as asked for are looked at, by their best.
+_PEOPLE = 4
+
+# Rough cosines: so many times as many photos as asked for, and at least so many, are
+# compared exactly.
+_OVERSAMPLING = 8
+_LEAST_CANDIDATES = 64
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,11 @@ class Searcher:
     """Numbers, people and embeddings of a gallery's rows.
 
     All methods are called within ``store.reading``.
+
+    Attributes:
+        index: Of the embeddings.
+        num_saved: Rows of the index that are in the gallery's index file.
+        num_learned: Rows that there were when the index learned from them.
     """
 
     def __init__(self, store: GalleryStore, index: Index) -> None:
@@ -59,11 +76,18 @@ class Searcher:
         self._codes: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
         self._code_of: dict[str, int] = {}
         self._sequence = store.last()[1]
+        self.num_saved = 0
+        self.num_learned = 0
 
     @property
     def numbers(self) -> Int64[np.ndarray, " rows"]:
         """The number of each row of the index, ascending; removed ones included."""
         return self._numbers
+
+    @property
+    def alive_numbers(self) -> Int64[np.ndarray, " rows"]:
+        """The numbers of all entries, ascending."""
+        return np.asarray(self._numbers[self._alive])
 
     @property
     def num_removed(self) -> int:
@@ -72,10 +96,11 @@ class Searcher:
 
     def take(self, numbers: Int64[np.ndarray, " rows"]) -> None:
         """Say which rows, ascending, an index that was read from a file holds."""
-        self._numbers = numbers
+        self._numbers = np.array(numbers)
         self._alive = np.zeros(len(numbers), bool)
         self._codes = np.full(len(numbers), -1, np.int64)
         self._read_names(numbers)
+        self.num_saved = self.num_learned = len(numbers)
 
     def refresh(self) -> None:
         """Bring memory up to what the database holds now, whoever changed it."""
@@ -127,11 +152,11 @@ class Searcher:
                 self._means(self.index.scores(query[None])[0], k, allowed)
                 for query in units
             ]
-        found = self._people(units, k, num_left, allowed)
         if by == "best":
-            return found
+            return self._people(units, k, num_left, allowed)
+        found = self._people(units, _PEOPLE * k, num_left, allowed)
         return [
-            self._mean_of(query, hits, allowed)
+            self._mean_of(query, hits, allowed)[:k]
             for query, hits in zip(units, found, strict=True)
         ]
 
@@ -148,7 +173,10 @@ class Searcher:
         k: int,
         allowed: Bool[np.ndarray, " rows"] | None,
     ) -> list[list[Hit]]:
-        cosine, rows = self.index.search(units, k, allowed)
+        if not self.index.exact:
+            cosine, rows = self._search_roughly(units, k, allowed)
+        else:
+            cosine, rows = self.index.search(units, k, allowed)
         return [
             [
                 Hit(int(self._numbers[row]), float(score))
@@ -157,6 +185,47 @@ class Searcher:
             ]
             for scores, found in zip(cosine, rows, strict=True)
         ]
+
+    def _search_roughly(
+        self,
+        units: Float32[np.ndarray, "queries dim"],
+        k: int,
+        allowed: Bool[np.ndarray, " rows"] | None,
+    ) -> Found:
+        """Candidates from the index, compared exactly where its cosines are rough."""
+        num_left = len(self._numbers) if allowed is None else int(allowed.sum())
+        if num_left <= _FEW:
+            left = np.arange(num_left) if allowed is None else np.flatnonzero(allowed)
+            few = np.broadcast_to(left, (len(units), num_left))
+            return self._compare(units, few, k)
+        wide = k
+        if self.index.compressed:
+            wide = min(num_left, max(_LEAST_CANDIDATES, _OVERSAMPLING * k))
+        cosine, rows = self.index.search(units, wide, allowed)
+        if self.index.compressed:
+            return self._compare(units, rows, k)
+        return cosine, rows
+
+    def _compare(
+        self,
+        units: Float32[np.ndarray, "queries dim"],
+        candidates: Int64[np.ndarray, "queries some"],
+        k: int,
+    ) -> Found:
+        """The best ``k`` of each query's candidates, -1 for none, compared exactly."""
+        places = np.unique(candidates[candidates >= 0])
+        _, stored = self._store.embeddings(self._numbers[places])
+        where = np.searchsorted(places, candidates).clip(max=max(0, len(places) - 1))
+        scores = np.full(candidates.shape, -np.inf, np.float32)
+        for query, unit in enumerate(units):
+            if len(places):
+                scores[query] = np.clip(stored[where[query]] @ unit, -1.0, 1.0)
+        scores[candidates < 0] = -np.inf
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return (
+            np.take_along_axis(scores, best, axis=1),
+            np.take_along_axis(candidates, best, axis=1),
+        )
 
     def _people(
         self,
@@ -233,12 +302,17 @@ class Searcher:
 
     def _read_names(self, numbers: Int64[np.ndarray, " some"]) -> None:
         """Note which of these rows are there, and whose they are."""
-        for start in range(0, len(numbers), _ROWS_A_READ):
-            names = self._store.people_of(numbers[start : start + _ROWS_A_READ])
+        # All names at once are read from an index, a few from among the embeddings.
+        if len(numbers) > _ROWS_A_READ:
+            blocks = self._store.people()
+        else:
+            blocks = iter([self._store.people_of(numbers)])
+        for names in blocks:
+            places = self._places(np.array(list(names), np.int64))
+            known = places < len(self._numbers)
             codes = [
                 self._code_of.setdefault(name, len(self._code_of))
                 for name in names.values()
             ]
-            places = self._places(np.array(list(names), np.int64))
-            self._codes[places] = codes
-            self._alive[places] = True
+            self._codes[places[known]] = np.array(codes, np.int64)[known]
+            self._alive[places[known]] = True

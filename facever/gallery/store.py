@@ -70,6 +70,10 @@ class GalleryStore:
             threshold=None,
         )
 
+    def set_index(self, kind: str) -> None:
+        """Say what kind of index to search with."""
+        write_meta(self._database, index=kind)
+
     def set_threshold(self, threshold: Threshold | None) -> None:
         """Keep a threshold, or none."""
         value = None if threshold is None else asdict(threshold)
@@ -209,6 +213,22 @@ class GalleryStore:
                 (json.dumps(numbers.tolist()),),
             )
         )
+
+    def people(self) -> Iterator[dict[int, str]]:
+        """The numbers and names of all rows, block by block, in any order.
+
+        The index of names holds both: the embeddings beside them are not read.
+        """
+        query = "SELECT number, name FROM entries"
+        for rows in self._database.read(query, (), _ROWS_A_READ):
+            yield dict(rows)
+
+    def count_to(self, number: int) -> int:
+        """How many rows have at most this number."""
+        [[count]] = self._database.execute(
+            "SELECT COUNT(*) FROM entries WHERE number <= ?", (number,)
+        )
+        return int(count)
 
     def changes_after(self, sequence: int) -> tuple[list[int], int]:
         """The numbers removed or renamed since, and the new place in that list."""

@@ -24,7 +24,10 @@ from facever.verification.embeddings_file import read_embeddings
 
 
 def create(
-    gallery: Path, model: Path | None = None, embedding_size: int | None = None
+    gallery: Path,
+    model: Path | None = None,
+    embedding_size: int | None = None,
+    index: str = "exact",
 ) -> None:
     """Make an empty gallery for a model, or for embeddings of any model.
 
@@ -32,19 +35,20 @@ def create(
         gallery: A folder that is not there yet, or is empty.
         model: The model file to embed with.
         embedding_size: Numbers in an embedding; without a model.
+        index: What to search with; see ``Gallery.create``.
 
     Raises:
-        ParameterError: Unless one of the two is given.
+        ParameterError: Unless one of the two is given, or ``index`` is unknown.
         GalleryError: If there is a gallery already.
         FileError: If a path is missing or in the way.
     """
     if (model is None) == (embedding_size is None):
         raise ParameterError("give either --model or --embedding-size")
     if model is not None:
-        _create_for(gallery, load(model)).close()
+        _create_for(gallery, load(model), index).close()
     else:
         assert embedding_size is not None
-        Gallery.create(gallery, embedding_size).close()
+        Gallery.create(gallery, embedding_size, index=index).close()
     print(f"{gallery}: an empty gallery")
 
 
@@ -193,12 +197,13 @@ def _open_or_create(gallery: Path, embedder: Embedder | None, photos: Path) -> G
     return Gallery.create(gallery, file.embeddings.shape[1], file.model_fingerprint)
 
 
-def _create_for(gallery: Path, embedder: Embedder) -> Gallery:
+def _create_for(gallery: Path, embedder: Embedder, index: str = "exact") -> Gallery:
     return Gallery.create(
         gallery,
         embedder.embedding_size,
         embedder.model_fingerprint,
         model_details(embedder.header),
+        index,
     )
 
 

@@ -65,19 +65,23 @@ def list_photos(
     return entries
 
 
-def info(gallery: Path, as_json: bool = False) -> GalleryInfo:
+def info(gallery: Path, as_json: bool = False, audit: bool = False) -> GalleryInfo:
     """Print what a gallery holds and for which model it was made.
 
     Args:
         gallery: The gallery's folder.
         as_json: Print one JSON object in place of a table.
+        audit: Look some of its photos up among the others, and say what share of an
+            exact search's answers the index finds.
 
     Raises:
         FileError: If there is no gallery, or it is damaged.
     """
     with Gallery(gallery) as people:
         found = people.info()
-    facts = {"gallery": str(gallery), **asdict(found)}
+        facts = {"gallery": str(gallery), **asdict(found)}
+        if audit:
+            facts |= asdict(people.audit())
     if as_json:
         print_json(facts)
         return found
@@ -166,6 +170,22 @@ def verify(gallery: Path) -> int:
         count = people.verify()
     print(f"{gallery}: {count} embeddings, all well")
     return count
+
+
+def rebuild(gallery: Path, index: str | None = None) -> str:
+    """Build a gallery's index anew, of another kind if one is given.
+
+    Returns:
+        The kind that was built: ``auto`` chooses one.
+
+    Raises:
+        ParameterError: If ``index`` is unknown.
+        FileError: If there is no gallery, or it is damaged.
+    """
+    with Gallery(gallery) as people:
+        kind = people.rebuild(index)
+        print(f"{gallery}: searched with the index {kind}, of {len(people)} faces")
+    return kind
 
 
 def export(gallery: Path, out: Path) -> int:

@@ -16,9 +16,11 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from facever.errors import GalleryError, ParameterError
+from facever.gallery import index_keeping, searching
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.gallery import Gallery
 from facever.gallery.searching import check_by
@@ -59,20 +61,27 @@ class GalleryMachine(RuleBasedStateMachine):
     """A gallery that two handles change and search."""
 
     ids = Bundle("ids")
+    index = "exact"
 
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # Small galleries are searched by their index, too, which misses nothing here.
+        self.patch.setattr(index_keeping, "MIN_TRAINING", 4)
+        self.patch.setattr(searching, "_FEW", 0)
+        self.patch.setattr(searching, "_PEOPLE", 100)
         self.folder = Path(tempfile.mkdtemp())
         self.handles = [self.create(), Gallery(self.folder / "people")]
         self.model: dict[str, Row] = {}
 
     def create(self) -> Gallery:
-        return Gallery.create(self.folder / "people", 3)
+        return Gallery.create(self.folder / "people", 3, index=self.index)
 
     def teardown(self) -> None:
         self.handles[0].verify()
         for handle in self.handles:
             handle.close()
+        self.patch.undo()
         shutil.rmtree(self.folder)
 
     @rule(
@@ -210,10 +219,13 @@ class GalleryMachine(RuleBasedStateMachine):
             }
 
 
-TestGalleryMachine = GalleryMachine.TestCase
-TestGalleryMachine.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None
-)
+@pytest.mark.parametrize("index", ["exact", "sq8", "ivf-flat", "hnsw"])
+def test_behaves_like_a_dictionary_and_brute_force(index: str) -> None:
+    machine = type("Machine", (GalleryMachine,), {"index": index})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(max_examples=20, stateful_step_count=25, deadline=None),
+    )
 
 
 @pytest.fixture

@@ -601,3 +601,21 @@ def test_migrate_changes_nothing_unless_all_faces_are_there(
     found = gallery_migrate.migrate(people, other, drop_missing=True)
     assert (len(found.embeddings), len(found.missing)) == (3, 4)
     assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1}
+
+
+def test_rebuild_and_audit_by_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.create(people, None, 8, "auto")
+    file = tmp_path / "e.npz"
+    vectors = np.random.default_rng(0).normal(size=(1100, 8)).astype(np.float32)
+    np.savez(file, embeddings=vectors, images=[f"P{row}/1.jpg" for row in range(1100)])
+    stage.add(people, None, file)
+    assert gallery_upkeep.rebuild(people) == "exact"
+    assert gallery_upkeep.rebuild(people, "sq8") == "sq8"
+    assert "searched with the index sq8, of 1100" in capsys.readouterr().out
+    gallery_upkeep.info(people, as_json=True, audit=True)
+    facts = read_json(capsys)
+    assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
+    assert facts["recall_at_1"] == 1
