@@ -141,8 +141,10 @@ class GalleryMachine(RuleBasedStateMachine):
             return
         self.handles[which].update([entry_id], name, fields)
         row.name = name or row.name
-        merged = row.fields | fields
-        row.fields = {k: v for k, v in merged.items() if v is not None}
+        for key, value in fields.items():
+            row.fields = {k: v for k, v in row.fields.items() if k != key}
+            if value is not None:
+                row.fields[key] = value
 
     @rule(which=st.integers(0, 1), old=NAMES, new=NAMES)
     def rename(self, which: int, old: str, new: str) -> None:
@@ -219,13 +221,11 @@ class GalleryMachine(RuleBasedStateMachine):
             }
 
 
-@pytest.mark.parametrize("index", ["exact", "sq8", "ivf-flat", "hnsw"])
+@pytest.mark.parametrize("index", ["exact", "sq8", "ivf-flat"])
 def test_behaves_like_a_dictionary_and_brute_force(index: str) -> None:
     machine = type("Machine", (GalleryMachine,), {"index": index})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(max_examples=20, stateful_step_count=25, deadline=None),
-    )
+    limits = settings(max_examples=15, stateful_step_count=25, deadline=None)
+    run_state_machine_as_test(machine, settings=limits)
 
 
 @pytest.fixture
