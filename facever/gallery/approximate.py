@@ -1,4 +1,4 @@
-"""Approximate nearest neighbours by cosine; the only file that knows library."""
+"""Approximate nearest neighbours by cosine, by faiss."""
 
 from typing import Any
 

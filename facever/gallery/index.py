@@ -1,7 +1,8 @@
-"""Exact nearest neighbours by cosine: a blocked matrix product in float32."""
+"""Exact nearest neighbours by cosine in float32: a scan, or a blocked product."""
 
 from typing import Protocol, runtime_checkable
 
+import faiss
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
@@ -10,6 +11,13 @@ Found = tuple[Float32[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]
 # Scores held at once: 16 MiB, which the next block finds warm.
 _BLOCK_ROWS = 2**16
 _BLOCK_QUERIES = 64
+
+# faiss compares so few queries row by row faster than BLAS multiplies: 3.3 ms beside
+# 4.9 for one, 6.9 beside 9.9 for two, 18 beside 9.8 for four (50,000 rows of 256).
+_SCANNED_QUERIES = 2
+
+# Where fewer than a fourth of the rows may be found, they alone are multiplied.
+_FEW_ALLOWED = 0.25
 
 
 @runtime_checkable
@@ -94,6 +102,8 @@ class ExactIndex:
         allowed: Bool[np.ndarray, " rows"] | None = None,
     ) -> Found:
         """The ``k`` rows nearest to each query; see ``Index``."""
+        if allowed is None and 0 < len(embeddings) <= _SCANNED_QUERIES:
+            return self._scan(embeddings, k)
         cosine = np.full((len(embeddings), k), -np.inf, np.float32)
         rows = np.full((len(embeddings), k), -1, np.int64)
         for first in range(0, len(embeddings), _BLOCK_QUERIES):
@@ -101,13 +111,25 @@ class ExactIndex:
             for start in range(0, self._count, _BLOCK_ROWS):
                 block = slice(start, min(start + _BLOCK_ROWS, self._count))
                 units, places = self._units[block], np.arange(block.start, block.stop)
-                if allowed is not None:
-                    keep = allowed[block]
-                    units, places = units[keep], places[keep]
+                keep = None if allowed is None else allowed[block]
+                if keep is not None and keep.mean() < _FEW_ALLOWED:
+                    units, places, keep = units[keep], places[keep], None
                 scores = embeddings[queries] @ units.T
+                if keep is not None:
+                    scores[:, ~keep] = -np.inf
                 for query, found in enumerate(scores, start=first):
                     _merge(cosine[query], rows[query], found, places)
         return np.clip(cosine, -1.0, 1.0, where=rows >= 0, out=cosine), rows
+
+    def _scan(self, embeddings: Float32[np.ndarray, "queries dim"], k: int) -> Found:
+        """All rows, one by one."""
+        cosine, rows = faiss.knn(
+            np.ascontiguousarray(embeddings),
+            self._units[: self._count],
+            k,
+            metric=faiss.METRIC_INNER_PRODUCT,
+        )
+        return np.where(rows >= 0, np.clip(cosine, -1.0, 1.0), -np.inf), rows
 
 
 def _merge(
