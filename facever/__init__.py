@@ -11,7 +11,8 @@ from facever.errors import FaceverError
 from facever.version import __version__
 
 if TYPE_CHECKING:
-    from facever.gallery.gallery import Gallery, Match
+    from facever.gallery.entries import Match
+    from facever.gallery.gallery import Gallery
     from facever.inference.embedder import Embedder, Verification, load
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 _HOMES = {
     "Embedder": "facever.inference.embedder",
     "Gallery": "facever.gallery.gallery",
-    "Match": "facever.gallery.gallery",
+    "Match": "facever.gallery.entries",
     "Verification": "facever.inference.embedder",
     "load": "facever.inference.embedder",
 }

@@ -35,6 +35,7 @@ from facever.stages.unrestricted import (
     run_fold,
 )
 from facever.verification.error_bars import folder_bootstrap
+from facever.verification.findings import Findings
 from facever.verification.page import Setting
 from facever.verification.protocols import read_lfw_pairs, read_lfw_people
 from facever.verification.report import write_report
@@ -178,7 +179,9 @@ def write(
         settings | describe(options, protocol, results),
         protocol.store.failures,
         pictures(protocol.store),
-        bootstraps={name: folder_bootstrap(each) for name, each in evaluations.items()},
+        findings=Findings(
+            {name: folder_bootstrap(each) for name, each in evaluations.items()}
+        ),
     )
     print()
     for name, evaluation in evaluations.items():

@@ -520,6 +520,14 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "gallery search {o} {w}/wall.png --model {w}/model.safetensors",
         ["{o}"],
     ),
+    "gallery search: no model": ("gallery search g p.jpg", ["p.jpg", "--model"]),
+    "gallery remove: nothing": ("gallery remove {w}/empty", ["ids or --name"]),
+    "gallery update: nothing": ("gallery update {w}/empty", ["ids or --name"]),
+    "gallery verify: no gallery": ("gallery verify {o}", ["{o}"]),
+    "gallery export: no gallery": ("gallery export {o} {o}", ["{o}"]),
+    "gallery import: no export": ("gallery import {o} {o}", ["no such export"]),
+    "gallery calibrate: no rate": ("gallery calibrate {o}", ["either --far"]),
+    "gallery create: for what": ("gallery create {o}", ["--embedding-size"]),
     "gallery list: no gallery": ("gallery list {o}", ["{o}"]),
     "gallery list: empty folder": ("gallery list {w}/empty", ["{w}/empty"]),
     "gallery info: a file": ("gallery info {w}/text.txt", ["{w}/text.txt"]),
@@ -783,7 +791,7 @@ class TestUsage:
             "evaluate compare --out x",
             "calibrate m",
             "calibrate m c --far few",
-            "gallery search g p.jpg",
+            "gallery search g p.jpg --by median",
         ],
     )
     def test_a_wrong_call_is_explained_with_exit_code_two(
@@ -828,13 +836,13 @@ def test_a_bug_shows_its_traceback(
 def test_ctrl_c_says_what_comes_next(
     command: Command, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    from facever.stages import embed, gallery
+    from facever.stages import embed, gallery_upkeep
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(embed, "embed", stop)
-    monkeypatch.setattr(gallery, "list_people", stop)
+    monkeypatch.setattr(gallery_upkeep, "list_people", stop)
     finished = command(*call.split())
     assert finished.code == 130
     line = check_one_line(finished.err)

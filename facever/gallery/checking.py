@@ -1,6 +1,7 @@
 """What a gallery takes: embeddings of its size, names and sources that are text."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -54,6 +55,26 @@ def check_texts(kind: str, texts: Sequence[str]) -> None:
             raise ParameterError(
                 f"the {kind} of row {row} must be text that is not empty, got {text!a}"
             )
+
+
+def check_model(path: Path, made_for: str | None, opened_with: str | None) -> None:
+    """Refuse embeddings of another model than the gallery's.
+
+    Raises:
+        MismatchError: That names the two.
+    """
+    if made_for != opened_with:
+        raise MismatchError(
+            f"{path}: this gallery was made {_for_model(made_for)} and was opened "
+            f"{_for_model(opened_with)}; open it with the model it was made for, or "
+            "re-embed it with gallery migrate"
+        )
+
+
+def _for_model(fingerprint: str | None) -> str:
+    if fingerprint is None:
+        return "for no model in particular"
+    return f"for model {fingerprint[:12]}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from facever.errors import FileError, GalleryError
 DATABASE_NAME = "gallery.sqlite"
 _APPLICATION_ID = 0x66637667  # "fcvg": tells a gallery from any other SQLite file
 _BUSY_SECONDS = 30.0
+
+Values = Sequence[Any] | Mapping[str, Any]
 
 
 class Database:
@@ -34,7 +36,7 @@ class Database:
         """
         path = folder / DATABASE_NAME
         if not folder.exists():
-            raise FileError(f"{folder}: no such gallery; add photos to it to make one")
+            raise FileError(f"{folder}: no such gallery; make one with gallery create")
         if not path.is_file():
             raise FileError(
                 f"{folder}: not a gallery (no {DATABASE_NAME} in it); name the folder "
@@ -63,7 +65,7 @@ class Database:
         """Let go of the database."""
         self._connection.close()
 
-    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+    def execute(self, statement: str, values: Values = ()) -> list[Any]:
         """Run one statement and give all its rows.
 
         Raises:
@@ -74,7 +76,7 @@ class Database:
             return self._connection.execute(statement, values).fetchall()
 
     def read(
-        self, statement: str, values: tuple[Any, ...], num_rows: int
+        self, statement: str, values: Values, num_rows: int
     ) -> Iterator[list[Any]]:
         """Run a query and give its rows in blocks of at most ``num_rows``."""
         with self._explained():
@@ -94,7 +96,13 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """See one whole state throughout the block, whoever writes meanwhile."""
+        """See one whole state throughout the block, whoever writes meanwhile.
+
+        Within another block, that block's state.
+        """
+        if self._connection.in_transaction:
+            yield
+            return
         with self._transaction("DEFERRED"):
             yield
 

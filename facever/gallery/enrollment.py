@@ -1,59 +1,118 @@
-"""From photos or crops to entries of a gallery, a batch at a time."""
+"""From photos, crops or embeddings to entries of a gallery, a batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from facever.data.crops import CropStore
 from facever.faces.aligner import PhotoAligner
 from facever.faces.sources import PhotoSource
+from facever.gallery.entries import Origin
 from facever.gallery.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
 
 _BATCH = 32
+_EMBEDDINGS_BATCH = 8192
+
+
+@runtime_checkable
+class FaceSource(Protocol):
+    """Faces to enroll or to look up.
+
+    Attributes:
+        names: Whose each is.
+        sources: Which each is, as it is shown and stored: never a machine's path.
+        origins: Where each can be read from again.
+        batch: How many to ask for at a time.
+    """
+
+    names: list[str]
+    sources: list[str]
+    origins: Sequence[Origin | None]
+    batch: int
+
+    def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
+        """The embedding of each of these rows, or the reason why there is none."""
+        ...
 
 
 class PhotoFaces:
-    """One face of each photo, the one that the aligner chooses.
+    """One face of each photo, the one that the aligner chooses."""
 
-    Attributes:
-        names: Whose each is.
-        sources: Which each is: the photo's whole path.
-    """
+    batch = _BATCH
 
-    def __init__(self, photos: Sequence[PhotoSource], aligner: PhotoAligner) -> None:
+    def __init__(
+        self, photos: Sequence[PhotoSource], aligner: PhotoAligner, embedder: Embedder
+    ) -> None:
         self.names = [_as_unicode(photo.identity) for photo in photos]
-        # Whole paths: photo.jpg of one folder is not photo.jpg of another.
-        self.sources = [_as_unicode(str(photo.path.resolve())) for photo in photos]
+        self.sources = [_as_unicode(photo.source) for photo in photos]
+        self.origins: Sequence[Origin | None] = [
+            Origin(str(photo.path.resolve())) for photo in photos
+        ]
         self._photos = photos
         self._aligner = aligner
+        self._embedder = embedder
 
-    def cut(self, rows: Sequence[int]) -> list[UInt8[np.ndarray, "112 96 3"] | str]:
-        """The crop of each of these rows, or the reason why there is none."""
+    def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
+        """The embedding of each of these rows, or the reason why there is none."""
         aligned = self._aligner.align([self._photos[row] for row in rows])
-        return [photo.reason or photo.crops[0] for photo in aligned]
+        found: dict[int, Float[np.ndarray, " dim"] | str] = {
+            row: photo.reason
+            for row, photo in zip(rows, aligned, strict=True)
+            if photo.reason is not None
+        }
+        crops = {
+            row: photo.crops[0]
+            for row, photo in zip(rows, aligned, strict=True)
+            if photo.reason is None
+        }
+        return found | _embed(self._embedder, crops)
 
 
 class StoreFaces:
-    """The crops of a store.
+    """The crops of a store."""
 
-    Attributes:
-        names: Whose each is.
-        sources: Which each is: the store's folder, ``#``, and the photo.
-    """
+    batch = _BATCH
 
-    def __init__(self, store: CropStore) -> None:
-        folder = store.folder.resolve()
+    def __init__(self, store: CropStore, embedder: Embedder) -> None:
+        folder = str(store.folder.resolve())
         self.names = [_as_unicode(store.identities[label]) for label in store.labels]
-        self.sources = [_as_unicode(f"{folder}#{source}") for source in store.sources]
+        self.sources = [_as_unicode(source) for source in store.sources]
+        self.origins: Sequence[Origin | None] = [
+            Origin(folder, source) for source in store.sources
+        ]
         self._crops = store.crops
+        self._embedder = embedder
 
-    def cut(self, rows: Sequence[int]) -> list[UInt8[np.ndarray, "112 96 3"] | str]:
-        """The crop of each of these rows."""
-        return [self._crops[row] for row in rows]
+    def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
+        """The embedding of each of these rows."""
+        return _embed(self._embedder, {row: self._crops[row] for row in rows})
+
+
+class EmbeddingFaces:
+    """Faces that somebody has embedded already."""
+
+    batch = _EMBEDDINGS_BATCH
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        sources: Sequence[str],
+        embeddings: Float[np.ndarray, "rows dim"],
+    ) -> None:
+        self.names, self.sources = list(names), list(sources)
+        self.origins: Sequence[Origin | None] = [None] * len(self.names)
+        self._embeddings = embeddings
+
+    def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
+        """The embedding of each of these rows."""
+        return {row: self._embeddings[row] for row in rows}
 
 
 @dataclass(frozen=True)
@@ -73,50 +132,84 @@ class Enrollment:
 
 def enroll(
     gallery: Gallery,
-    faces: PhotoFaces | StoreFaces,
-    embedder: Embedder,
+    faces: FaceSource,
+    fields: Mapping[str, Any] | None = None,
     advance: Advance = ignore_progress,
 ) -> Enrollment:
     """Embed faces and add them to a gallery, in batches that are on disk when done.
 
     Faces that are there already are not looked at, so an enrollment that was killed
-    can be run again and goes on where it was.
+    can be run again and goes on where it was. A source of the same name from another
+    place that still exists is another photo: it is enrolled as ``source~2``.
 
     Args:
-        gallery: Open for the embedder's model.
-        faces: Photos or crops, with names.
-        embedder: Makes the embeddings.
+        gallery: Open for the model that makes the embeddings.
+        faces: With names.
+        fields: What else is known of all of them.
         advance: Progress, one unit a face, known ones included.
 
     Raises:
         MismatchError: If the gallery is of another model.
     """
-    new = [
-        row
-        for row, (name, source) in enumerate(
-            zip(faces.names, faces.sources, strict=True)
-        )
-        if gallery.find(name, source) is None
-    ]
+    left_out: dict[str, str] = {}
+    sources: dict[int, str] = {}
+    listed = zip(faces.names, faces.sources, faces.origins, strict=True)
+    for row, (name, source, origin) in enumerate(listed):
+        free = _free_source(gallery, name, source, origin)
+        if free is not None:
+            sources[row] = free
+    new = list(sources)
     num_known = len(faces.names) - len(new)
     advance(num_known)
-    left_out: dict[str, str] = {}
-    for start in range(0, len(new), _BATCH):
-        rows = new[start : start + _BATCH]
-        crops: dict[int, UInt8[np.ndarray, "112 96 3"]] = {}
-        for row, crop in zip(rows, faces.cut(rows), strict=True):
-            if isinstance(crop, str):
-                left_out[faces.sources[row]] = crop
-            else:
-                crops[row] = crop
-        if crops:
+    for start in range(0, len(new), faces.batch):
+        rows = new[start : start + faces.batch]
+        embedded = faces.embed(rows)
+        reasons = {row: e for row, e in embedded.items() if isinstance(e, str)}
+        left_out |= {faces.sources[row]: reason for row, reason in reasons.items()}
+        well = {row: e for row, e in embedded.items() if not isinstance(e, str)}
+        if well:
             gallery.add(
-                [faces.names[row] for row in crops],
-                embedder.embed_crops(np.stack(list(crops.values()))),
-                [faces.sources[row] for row in crops],
+                [faces.names[row] for row in well],
+                np.stack(list(well.values())),
+                [sources[row] for row in well],
+                [fields or {}] * len(well),
+                [faces.origins[row] for row in well],
             )
         advance(len(rows))
     return Enrollment(len(new) - len(left_out), num_known, left_out)
+
+
+def _embed(
+    embedder: Embedder, crops: dict[int, UInt8[np.ndarray, "112 96 3"]]
+) -> dict[int, Float[np.ndarray, " dim"] | str]:
+    if not crops:
+        return {}
+    embeddings = embedder.embed_crops(np.stack(list(crops.values())))
+    return dict(zip(crops, embeddings, strict=True))
+
+
+def _free_source(
+    gallery: Gallery, name: str, source: str, origin: Origin | None
+) -> str | None:
+    """What to call a photo in the gallery; None if it is enrolled already."""
+    for number in count(1):
+        asked = source if number == 1 else f"{source}~{number}"
+        known = gallery.find(name, asked)
+        if known is None:
+            return asked
+        if not _elsewhere(gallery.origin(known), origin):
+            return None
+    raise AssertionError("unreachable")
+
+
+def _elsewhere(enrolled: Origin | None, asked: Origin | None) -> bool:
+    """Whether the two are different photos, as far as can be known.
+
+    One that is gone from where it was enrolled has been moved.
+    """
+    if enrolled is None or asked is None or enrolled == asked:
+        return False
+    return Path(enrolled.path).exists()
 
 
 def _as_unicode(text: str) -> str:

@@ -1,63 +1,97 @@
-"""The stage ``facever gallery``: enroll people, and ask who is on a photo."""
+"""The stage ``facever gallery``: make one, enroll people, ask who is on a photo."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+import numpy as np
 
-from facever.data.crops import CropStore
-from facever.data.store_folder import FAILURES_FILE, STORE_FILE
 from facever.errors import DataError, GalleryError, ParameterError, PhotoError
-from facever.faces.aligner import NO_FACE, PhotoAligner
-from facever.faces.detection import FaceRule
-from facever.faces.photos import DEFAULT_MAX_PIXELS
-from facever.faces.sources import PHOTO_SUFFIXES, PhotoSource, list_photos
-from facever.gallery.enrollment import (
-    Enrollment,
-    PhotoFaces,
-    StoreFaces,
-    enroll,
-)
-from facever.gallery.gallery import Gallery, GalleryInfo, Match
+from facever.faces.aligner import NO_FACE
+from facever.faces.sources import PhotoSource
+from facever.gallery.enrollment import Enrollment, enroll
+from facever.gallery.entries import Filter, Match
+from facever.gallery.gallery import Gallery
+from facever.gallery.searching import By
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import ModelHeader
 from facever.progress import progress_bar
+from facever.stages.gallery_faces import find_faces, is_photo, make_aligner
+from facever.stages.gallery_fields import parse_fields
+from facever.stages.gallery_tables import print_json, print_table
+from facever.verification.embeddings_file import read_embeddings
+
+
+def create(
+    gallery: Path,
+    model: Path | None = None,
+    embedding_size: int | None = None,
+    index: str = "exact",
+) -> None:
+    """Make an empty gallery for a model, or for embeddings of any model.
+
+    Args:
+        gallery: A folder that is not there yet, or is empty.
+        model: The model file to embed with.
+        embedding_size: Numbers in an embedding; without a model.
+        index: What to search with; see ``Gallery.create``.
+
+    Raises:
+        ParameterError: Unless one of the two is given, or ``index`` is unknown.
+        GalleryError: If there is a gallery already.
+        FileError: If a path is missing or in the way.
+    """
+    if (model is None) == (embedding_size is None):
+        raise ParameterError("give either --model or --embedding-size")
+    if model is not None:
+        _create_for(gallery, load(model), index).close()
+    else:
+        assert embedding_size is not None
+        Gallery.create(gallery, embedding_size, index=index).close()
+    print(f"{gallery}: an empty gallery")
 
 
 def add(
-    gallery: Path, model: Path, photos: Path, name: str | None = None
+    gallery: Path,
+    model: Path | None,
+    photos: Path,
+    name: str | None = None,
+    fields: Sequence[str] = (),
 ) -> Enrollment:
-    """Enroll photos or crops; the gallery is made if it is not there yet.
+    """Enroll faces; the gallery is made if it is not there yet.
 
     Of a photo with several faces the largest is taken. What is enrolled under its name
-    already stays as it is. Photos without a face, and those that cannot be read, are
-    printed with the reason.
+    already stays as it is. What could not be enrolled, such as photos without a face,
+    is printed with the reason.
 
     Args:
         gallery: The gallery's folder.
-        model: The model file to embed with; it must be the one of the gallery.
-        photos: A photo, a folder of identity folders, a list file or a crop store. In
-            a folder, a photo belongs to its topmost folder, or, if it lies in none, to
-            the person that the file is named after.
+        model: The model file to embed with; it must be the one of the gallery. An
+            embeddings file needs none.
+        photos: A photo, a folder of identity folders, a list file, a crop store or an
+            ``.npz`` of embeddings. In a folder, and an ``.npz``, a photo belongs to its
+            topmost folder, or, if it lies in none, to the person that the file is named
+            after.
         name: Whose they are, all of them. A single photo needs it.
+        fields: What else is known of them, each ``key=value``.
 
     Raises:
-        ParameterError: If a single photo has no name.
+        ParameterError: If a single photo has no name, or there is no model.
         FileError: If a path is missing or not of its kind.
         MismatchError: If the gallery was made for another model.
         GalleryError: If nothing could be enrolled.
     """
-    faces = _find_faces(photos, name)
-    embedder = load(model)
+    if name is None and is_photo(photos):
+        raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
+    known_of = parse_fields(fields)
+    embedder = None if model is None else load(model)
+    faces = find_faces(photos, embedder, name)
     with (
-        _open_or_create(gallery, embedder) as people,
+        _open_or_create(gallery, embedder, photos) as people,
         progress_bar("enroll", len(faces.names), "faces") as advance,
     ):
-        done = enroll(people, faces, embedder, advance)
+        done = enroll(people, faces, known_of, advance)
         num_people, num_embeddings = len(people.names()), len(people)
     for source, reason in done.left_out.items():
         print(f"  left out {source}: {reason}")
@@ -75,130 +109,107 @@ def add(
 
 
 def search(
-    gallery: Path, model: Path, photo: Path, k: int = 5, as_json: bool = False
-) -> list[Match]:
-    """Print who in a gallery resembles the largest face of a photo.
+    gallery: Path,
+    model: Path | None,
+    photo: Path,
+    k: int = 5,
+    as_json: bool = False,
+    by: By = "photo",
+    names: Sequence[str] = (),
+    fields: Sequence[str] = (),
+) -> dict[str, list[Match]]:
+    """Print who in a gallery resembles the largest face of a photo, or of many.
 
     Args:
         gallery: The gallery's folder.
-        model: The model file to embed with; it must be the one of the gallery.
-        photo: With at least one face.
-        k: How many matches to print, at least 1.
+        model: The model file to embed with; it must be the one of the gallery. An
+            embeddings file needs none.
+        photo: With at least one face. Or what ``add`` takes: all of its faces are
+            looked up, and those without one are listed with the reason.
+        k: How many matches to print, at least 1; of many photos each one's best alone
+            is in the table.
         as_json: Print one JSON object in place of a table.
+        by: Whether each photo is a match, or each person by the ``best`` or the
+            ``mean`` of their photos.
+        names: Search these people alone.
+        fields: Search photos of these fields alone, each ``key=value``.
+
+    Returns:
+        The matches of each photo that could be looked up, by its source.
 
     Raises:
-        PhotoError: If the photo cannot be read.
+        PhotoError: If the single photo cannot be read.
         DataError: If no face is found in it.
         FileError: If the gallery or the model file is missing or damaged.
         MismatchError: If the gallery was made for another model.
         GalleryError: If the gallery is empty.
         ParameterError: If ``k`` is below 1.
     """
-    embedder = load(model)
-    with Gallery(gallery, embedder.model_fingerprint) as people:
+    where = Filter(names, parse_fields(fields))
+    embedder = None if model is None else load(model)
+    fingerprint = _fingerprint(embedder, photo)
+    with Gallery(gallery, fingerprint) as people:
         if not len(people):
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
             )
-        source = PhotoSource(str(photo), "", photo)
-        [aligned] = _make_aligner("all").align([source])
-        if aligned.reason is not None:
-            kind = DataError if aligned.reason == NO_FACE else PhotoError
-            raise kind(f"{photo}: {aligned.reason}")
-        # The largest face comes first.
-        embeddings = embedder.embed_crops(aligned.crops[:1])
-        [matches] = people.search(embeddings, k)
-    num_faces = len(aligned.crops)
-    if as_json:
-        _print_json(_describe(photo, num_faces, embedder.header, matches))
-    else:
-        _print_matches(photo, num_faces, embedder.header, matches)
-    return matches
-
-
-def list_people(gallery: Path, as_json: bool = False) -> dict[str, int]:
-    """Print each person of a gallery and how many photos of theirs are enrolled.
-
-    Args:
-        gallery: The gallery's folder.
-        as_json: Print one JSON object, name to count, in place of a table.
-
-    Raises:
-        FileError: If there is no gallery, or it is damaged.
-    """
-    with Gallery(gallery) as people:
-        names = people.names()
-    if as_json:
-        _print_json(names)
-    else:
-        _print_table(["name", "photos"], [[name, str(names[name])] for name in names])
-    return names
-
-
-def info(gallery: Path, as_json: bool = False) -> GalleryInfo:
-    """Print what a gallery holds and for which model it was made.
-
-    Args:
-        gallery: The gallery's folder.
-        as_json: Print one JSON object in place of a table.
-
-    Raises:
-        FileError: If there is no gallery, or it is damaged.
-    """
-    with Gallery(gallery) as people:
-        found = people.info()
-    facts = {"gallery": str(gallery), **asdict(found)}
-    if as_json:
-        _print_json(facts)
-        return found
-    details = facts.pop("model_details")
-    facts["model_fingerprint"] = found.model_fingerprint or "none: takes any embeddings"
-    facts |= {f"model's {key}": value for key, value in details.items()}
-    _print_table(["", ""], [[key, str(value)] for key, value in facts.items()])
+        rule = _rule(people, None if embedder is None else embedder.header, by)
+        if is_photo(photo) and embedder is not None:
+            embedding, num_faces = _embed_photo(photo, embedder)
+            [matches] = people.search(embedding, k, by, where)
+            answer = {"photo": photo.name, "num_faces": num_faces, "face": "largest"}
+            answer |= rule | _answer(matches, rule)
+            if as_json:
+                print_json(answer)
+            else:
+                _print_matches(photo, num_faces, rule, matches)
+            return {photo.name: matches}
+        faces = find_faces(photo, embedder)
+        found: dict[str, list[Match]] = {}
+        failed: dict[str, str] = {}
+        rows = range(len(faces.sources))
+        with progress_bar("search", len(rows), "faces") as advance:
+            for start in rows[:: faces.batch]:
+                batch = rows[start : start + faces.batch]
+                embedded = faces.embed(batch)
+                well = {r: e for r, e in embedded.items() if not isinstance(e, str)}
+                failed |= {
+                    faces.sources[r]: reason
+                    for r, reason in embedded.items()
+                    if isinstance(reason, str)
+                }
+                if well:
+                    answers = people.search(np.stack([*well.values()]), k, by, where)
+                    found |= {
+                        faces.sources[r]: a for r, a in zip(well, answers, strict=True)
+                    }
+                advance(len(batch))
+    _show_many(found, failed, rule, as_json)
     return found
 
 
-def _find_faces(photos: Path, name: str | None) -> PhotoFaces | StoreFaces:
-    if name is not None and not name.strip():
-        raise ParameterError(f"name must not be empty, got {name!r}")
-    if (photos / STORE_FILE).exists():
-        store = CropStore.open(photos)
-        faces: PhotoFaces | StoreFaces = StoreFaces(store)
-        if store.failures:
-            print(
-                f"{photos}: {len(store.failures)} photos have no crop in this store; "
-                f"{photos / FAILURES_FILE} says why"
-            )
-    else:
-        faces = PhotoFaces(_find_photos(photos, name), _make_aligner("largest"))
-    if name is not None:
-        faces.names = [name] * len(faces.names)
-    return faces
+def _open_or_create(gallery: Path, embedder: Embedder | None, photos: Path) -> Gallery:
+    if gallery.is_file() or (gallery.is_dir() and any(gallery.iterdir())):
+        return Gallery(gallery, _fingerprint(embedder, photos))
+    if embedder is not None:
+        return _create_for(gallery, embedder)
+    file = read_embeddings(photos)
+    return Gallery.create(gallery, file.embeddings.shape[1], file.model_fingerprint)
 
 
-def _find_photos(photos: Path, name: str | None) -> list[PhotoSource]:
-    if photos.is_dir() or photos.suffix.lower() not in PHOTO_SUFFIXES:
-        return list_photos(photos).photos
-    if name is None:
-        raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
-    if not photos.exists():
-        raise PhotoError(f"{photos}: no such photo")
-    return [PhotoSource(photos.name, name, photos)]
-
-
-def _make_aligner(face: FaceRule) -> PhotoAligner:
-    from facever.faces.detection import MtcnnDetector
-
-    return PhotoAligner(
-        detect=MtcnnDetector().detect, face=face, max_pixels=DEFAULT_MAX_PIXELS
+def _create_for(gallery: Path, embedder: Embedder, index: str = "exact") -> Gallery:
+    return Gallery.create(
+        gallery,
+        embedder.embedding_size,
+        embedder.model_fingerprint,
+        model_details(embedder.header),
+        index,
     )
 
 
-def _open_or_create(gallery: Path, embedder: Embedder) -> Gallery:
-    if gallery.is_file() or (gallery.is_dir() and any(gallery.iterdir())):
-        return Gallery(gallery, embedder.model_fingerprint)
-    header = embedder.header
-    details = {
+def model_details(header: ModelHeader) -> dict[str, Any]:
+    """What ``gallery info`` says of a model."""
+    return {
         "network": header.network,
         "mirror": header.mirror,
         "mean": header.mean,
@@ -206,63 +217,114 @@ def _open_or_create(gallery: Path, embedder: Embedder) -> Gallery:
         "training_data": header.training_data,
         "licence": header.licence,
     }
-    return Gallery.create(
-        gallery, embedder.embedding_size, embedder.model_fingerprint, details
-    )
 
 
-def _describe(
-    photo: Path, num_faces: int, header: ModelHeader, matches: Sequence[Match]
-) -> dict[str, Any]:
-    threshold = header.threshold
+def _fingerprint(embedder: Embedder | None, photos: Path) -> str | None:
+    if embedder is not None:
+        return embedder.model_fingerprint
+    if photos.suffix == ".npz":
+        return read_embeddings(photos).model_fingerprint
+    raise ParameterError(f"{photos}: name the model to embed it with: --model FILE")
+
+
+def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
+    [aligned] = make_aligner("all").align([PhotoSource(str(photo), "", photo)])
+    if aligned.reason is not None:
+        kind = DataError if aligned.reason == NO_FACE else PhotoError
+        raise kind(f"{photo}: {aligned.reason}")
+    # The largest face comes first.
+    return embedder.embed_crops(aligned.crops[:1]), len(aligned.crops)
+
+
+def _rule(people: Gallery, header: ModelHeader | None, by: By) -> dict[str, Any]:
+    """Above which cosine it is the same person, and who says so."""
+    own = people.info().threshold
+    # A mean over photos is lower than the best of them, which thresholds are set for.
+    if by == "mean" or (own is None and header is None):
+        return {"threshold": None, "threshold_far": None, "threshold_from": None}
+    if own is None:
+        assert header is not None
+        return {
+            "threshold": header.threshold,
+            "threshold_far": header.threshold_far,
+            "threshold_from": None if header.threshold is None else "model file",
+        }
     return {
-        "photo": str(photo),
-        "num_faces": num_faces,
-        "face": "largest",
-        "threshold": threshold,
-        "threshold_far": header.threshold_far,
+        "threshold": own.cosine,
+        f"threshold_{own.rule}": own.rate,
+        "threshold_from": "gallery",
+    }
+
+
+def _same(match: Match, rule: dict[str, Any]) -> bool | None:
+    return None if rule["threshold"] is None else match.cosine > rule["threshold"]
+
+
+def _answer(matches: Sequence[Match], rule: dict[str, Any]) -> dict[str, Any]:
+    same = [_same(match, rule) for match in matches]
+    known = None if rule["threshold"] is None else any(same[:1])
+    return {
+        "known": known,
+        "name": matches[0].name if known else None,
         "matches": [
-            asdict(match)
-            | {"same": None if threshold is None else match.cosine > threshold}
-            for match in matches
+            asdict(match) | {"same": one}
+            for match, one in zip(matches, same, strict=True)
         ],
     }
 
 
 def _print_matches(
-    photo: Path, num_faces: int, header: ModelHeader, matches: Sequence[Match]
+    photo: Path, num_faces: int, rule: dict[str, Any], matches: Sequence[Match]
 ) -> None:
     faces = "its only face" if num_faces == 1 else f"the largest of {num_faces} faces"
     print(f"{photo}: {faces}")
-    threshold = header.threshold
     columns = ["", "name", "cosine", "photo"]
     rows = [
         [str(rank), match.name, f"{match.cosine:.4f}", match.source]
         for rank, match in enumerate(matches, start=1)
     ]
-    if threshold is not None:
+    if rule["threshold"] is not None:
         columns.insert(3, "same person")
         for row, match in zip(rows, matches, strict=True):
-            row.insert(3, "yes" if match.cosine > threshold else "no")
-    _print_table(columns, rows)
-    if threshold is None:
-        print("The model file sets no threshold: these are the nearest, whoever it is.")
-    else:
-        far = header.threshold_far
-        rate = "" if far is None else f", set for a false accept rate of {far:g}"
-        print(f"Same person: cosine above {threshold:.4f}{rate}.")
+            row.insert(3, "yes" if _same(match, rule) else "no")
+    print_table(columns, rows)
+    if rule["threshold"] is not None:
+        answer = _answer(matches, rule)
+        print(f"This is {answer['name'] if answer['known'] else 'nobody enrolled'}.")
+    print(_rule_in_words(rule))
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(show_header=any(columns))
-    for column in columns:
-        right = column in ("", "cosine", "photos") and len(columns) > 2
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    # Names are what people typed: they are not markup.
-    Console(markup=False, highlight=False).print(table)
+def _rule_in_words(rule: dict[str, Any]) -> str:
+    if rule["threshold"] is None:
+        return "No threshold is set for this: these are the nearest, whoever it is."
+    what = {
+        "threshold_far": "a false accept rate",
+        "threshold_fpir": "a share of unknown people taken for somebody",
+    }
+    rates = [
+        f", set for {words} of {rule[key]:g}"
+        for key, words in what.items()
+        if rule.get(key) is not None
+    ]
+    return f"Same person: cosine above {rule['threshold']:.4f}{''.join(rates)}."
 
 
-def _print_json(content: object) -> None:
-    print(json.dumps(content, ensure_ascii=False, indent=2))
+def _show_many(
+    found: dict[str, list[Match]],
+    failed: dict[str, str],
+    rule: dict[str, Any],
+    as_json: bool,
+) -> None:
+    if as_json:
+        answers = [{"photo": s} | _answer(m, rule) for s, m in found.items()]
+        print_json({**rule, "photos": answers, "failed": failed})
+        return
+    rows = []
+    for source, matches in found.items():
+        known = not matches or _same(matches[0], rule) is False
+        best = [matches[0].name, f"{matches[0].cosine:.4f}"] if matches else ["", ""]
+        rows.append([source, "nobody" if known else best[0], *best])
+    print_table(["photo", "this is", "nearest", "cosine"], rows)
+    for source, reason in failed.items():
+        print(f"  no answer for {source}: {reason}")
+    print(_rule_in_words(rule))

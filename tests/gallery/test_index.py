@@ -46,3 +46,33 @@ def test_cosines_stay_within_one_despite_rounding() -> None:
     assert (found[:, 0] == np.arange(200)).all()
     assert (highest == 1).all()
     assert (lowest[:, -1] == -1).all()
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 70])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0, None])
+def test_finds_among_allowed_rows_alone_in_blocks_and_fills_up(
+    queries: int, share: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facever.gallery.index._BLOCK_ROWS", 7)
+    rng = np.random.default_rng(3)
+    enrolled, asked = unit(rng, 30, 8), unit(rng, queries, 8)
+    allowed = None if share is None else rng.random(30) < share
+    index = ExactIndex(8)
+    index.add(enrolled)
+
+    cosine, found = index.search(asked, 40, allowed)
+
+    rows = range(30) if allowed is None else np.flatnonzero(allowed)
+    for query in range(queries):
+        exact = {int(r): float(enrolled[r].astype(float) @ asked[query]) for r in rows}
+        order = sorted(exact, key=lambda row: -exact[row])[:40]
+        fill = 40 - len(order)
+        assert found[query].tolist() == order + [-1] * fill
+        expected = [exact[row] for row in order] + [-np.inf] * fill
+        np.testing.assert_allclose(cosine[query], expected, atol=1e-6)
+
+
+def test_an_empty_index_finds_nothing() -> None:
+    cosine, found = ExactIndex(4).search(np.eye(4, dtype=np.float32)[:1], 3)
+    assert found.tolist() == [[-1, -1, -1]]
+    assert np.isneginf(cosine).all()

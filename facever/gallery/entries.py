@@ -1,0 +1,95 @@
+"""What a gallery holds and answers: entries, filters, matches."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from facever.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an entry's face can be read from again; for this machine, never shown.
+
+    Attributes:
+        path: The photo's file, or the crop store's folder; absolute.
+        crop: The crop's source in that store; None for a photo.
+    """
+
+    path: str
+    crop: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An enrolled photo, without its embedding.
+
+    Attributes:
+        id: Its own for good, whatever becomes of its name.
+        name: Whose photo it is.
+        source: Which photo it is: a path below some folder, with ``/``.
+        added: When, UTC, ISO 8601.
+        fields: What else is known of it; JSON values by name.
+    """
+
+    id: str
+    name: str
+    source: str
+    added: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Some of a gallery's entries: those that meet all that is asked for.
+
+    Attributes:
+        names: Of one of these people; empty for anybody.
+        fields: With these values in these fields. Text, numbers, true, false or null;
+            an entry without the field does not meet null.
+    """
+
+    names: Sequence[str] = ()
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Match:
+    """An enrolled photo, or person, that resembles a query.
+
+    Attributes:
+        name: Whose photo it is.
+        cosine: Similarity in [-1, 1]; larger is more similar. Of a person: the best or
+            the mean of their photos'.
+        source: Which photo it is; of a person, the one that is most similar.
+        id: That photo's own, for good.
+        fields: What else is known of it.
+    """
+
+    name: str
+    cosine: float
+    source: str
+    id: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def fields_as_json(fields: Mapping[str, Any]) -> str:
+    """JSON of fields, as it is stored.
+
+    Raises:
+        ParameterError: If a field's name is no text or empty, or its value no JSON.
+    """
+    for name in fields:
+        if not isinstance(name, str) or not name.strip():
+            raise ParameterError(
+                f"a field's name must be text that is not empty, got {name!a}"
+            )
+    try:
+        text = json.dumps(dict(fields), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            f"fields must be JSON values by name, got {dict(fields)!a} ({error})"
+        ) from None
+    return text

@@ -1,0 +1,189 @@
+"""A gallery's entries in files that any tool can open, and back.
+
+``people.parquet`` is one table with the columns id, name, source, added, fields (JSON)
+and embedding (a list of float32). Any other name is a folder with ``entries.csv``, the
+same columns without the embedding, and ``embeddings.npy``, float32 ``[rows, dim]`` in
+the same order. ``gallery.json`` in the folder, or the table's metadata, says the model.
+Origins, which are this machine's paths, stay at home.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+
+from facever.errors import DataError, FileError
+from facever.files import whole_file
+from facever.gallery.entries import Entry
+from facever.gallery.gallery import Gallery
+from facever.progress import Advance, ignore_progress
+
+ENTRIES_FILE = "entries.csv"
+EMBEDDINGS_FILE = "embeddings.npy"
+ABOUT_FILE = "gallery.json"
+_COLUMNS = ["id", "name", "source", "added", "fields"]
+_KEY = b"facever_gallery"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export holds.
+
+    Attributes:
+        entries: In the order they were added.
+        embeddings: Of unit length.
+        model_fingerprint: Of the model that made them, None if unbound.
+        model_details: What is worth knowing of that model.
+    """
+
+    entries: list[Entry]
+    embeddings: Float32[np.ndarray, "rows dim"]
+    model_fingerprint: str | None
+    model_details: dict[str, Any]
+
+
+def export_gallery(
+    gallery: Gallery, out: Path, advance: Advance = ignore_progress
+) -> int:
+    """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
+
+    Args:
+        gallery: To read one whole state of.
+        out: A name that ends in ``.parquet``; or a folder.
+        advance: Progress, one unit an entry.
+
+    Returns:
+        How many entries there are.
+
+    Raises:
+        FileError: If it cannot be written; nothing is there then under a final name.
+    """
+    info = gallery.info()
+    about = {
+        "model_fingerprint": info.model_fingerprint,
+        "model_details": info.model_details,
+        "embedding_size": info.embedding_size,
+    }
+    if out.suffix == ".parquet":
+        return _write_parquet(gallery, out, about, advance)
+    with (
+        whole_file(out / ENTRIES_FILE) as entries_file,
+        whole_file(out / EMBEDDINGS_FILE) as embeddings_file,
+        whole_file(out / ABOUT_FILE) as about_file,
+    ):
+        about_file.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        blocks = [np.empty((0, info.embedding_size), np.float32)]
+        with entries_file.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(_COLUMNS)
+            for entries, embeddings in gallery.read():
+                writer.writerows(_as_row(entry) for entry in entries)
+                blocks.append(embeddings)
+                advance(len(entries))
+        every = np.concatenate(blocks)
+        with embeddings_file.open("wb") as binary:
+            np.save(binary, every)
+    return len(every)
+
+
+def read_export(path: Path) -> Export:
+    """Read what ``export_gallery`` wrote, or another tool in its form.
+
+    Raises:
+        FileError: If there is no such file or folder, or it cannot be read.
+        DataError: If its parts contradict each other.
+    """
+    if not path.exists():
+        raise FileError(f"{path}: no such export; name a .parquet file or a folder")
+    try:
+        if path.is_dir():
+            about, rows, embeddings = _read_folder(path)
+        else:
+            about, rows, embeddings = _read_parquet(path)
+        entries = [
+            Entry(entry_id, name, source, added, json.loads(fields))
+            for entry_id, name, source, added, fields in rows
+        ]
+        fingerprint, details = about["model_fingerprint"], about["model_details"]
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{path}: not an export of a gallery ({error}); write one with gallery "
+            "export"
+        ) from None
+    if embeddings.dtype != np.float32 or embeddings.ndim != 2:
+        raise DataError(
+            f"{path}: embeddings must be float32 [rows, dim], got {embeddings.dtype} "
+            f"{list(embeddings.shape)}"
+        )
+    if len(entries) != len(embeddings):
+        raise DataError(
+            f"{path}: {len(entries)} entries and {len(embeddings)} embeddings; there "
+            "must be as many"
+        )
+    for entry in entries:
+        texts = (entry.id, entry.name, entry.source, entry.added)
+        if not all(isinstance(text, str) and text for text in texts):
+            raise DataError(
+                f"{path}: id, name, source and added must be text, got {texts}"
+            )
+        if not isinstance(entry.fields, dict):
+            raise DataError(f"{path}: fields must be a JSON object, got {entry.fields}")
+    return Export(entries, embeddings, fingerprint, details)
+
+
+def _as_row(entry: Entry) -> list[str]:
+    fields = json.dumps(entry.fields, ensure_ascii=False)
+    return [entry.id, entry.name, entry.source, entry.added, fields]
+
+
+def _write_parquet(
+    gallery: Gallery, out: Path, about: Mapping[str, Any], advance: Advance
+) -> int:
+    size = about["embedding_size"]
+    schema = pa.schema(
+        [
+            *((column, pa.string()) for column in _COLUMNS),
+            ("embedding", pa.list_(pa.float32(), size)),
+        ],
+        metadata={_KEY: json.dumps(about).encode()},
+    )
+    num_entries = 0
+    with whole_file(out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        for entries, embeddings in gallery.read():
+            columns = [
+                pa.array(column) for column in zip(*map(_as_row, entries), strict=True)
+            ]
+            flat = pa.array(embeddings.ravel())
+            lists = pa.FixedSizeListArray.from_arrays(flat, size)
+            writer.write_table(pa.Table.from_arrays([*columns, lists], schema=schema))
+            num_entries += len(entries)
+            advance(len(entries))
+    return num_entries
+
+
+def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
+    table = pq.read_table(path)
+    about = json.loads((table.schema.metadata or {})[_KEY])
+    rows = zip(*(table[column].to_pylist() for column in _COLUMNS), strict=True)
+    lists = table["embedding"].combine_chunks()
+    embeddings = lists.flatten().to_numpy(zero_copy_only=False)
+    return about, rows, embeddings.reshape(-1, about["embedding_size"])
+
+
+def _read_folder(path: Path) -> tuple[Any, Iterator[Any], Any]:
+    about = json.loads((path / ABOUT_FILE).read_text(encoding="utf-8"))
+    embeddings = np.load(path / EMBEDDINGS_FILE, allow_pickle=False)
+    with (path / ENTRIES_FILE).open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    if header != _COLUMNS:
+        raise ValueError(f"the columns of {ENTRIES_FILE} are {header}, not {_COLUMNS}")
+    return about, iter(rows), embeddings

@@ -1,0 +1,185 @@
+"""How like one another a gallery's people are: what an unknown one would score."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from facever.errors import DataError, ParameterError
+from facever.progress import Advance, ignore_progress
+
+# Scores held at once: 64 MiB of float32.
+_BLOCK_SCORES = 2**24
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Each photo looked up among all others.
+
+    Attributes:
+        own: Highest cosine with another photo of the same person; -inf if there is
+            none.
+        stranger: Highest cosine with a photo of anybody else: what the person would
+            score if they were unknown; -inf if there is nobody else.
+        nearest: That photo's row; -1 if there is none.
+        rank: 1 + the number of other people who score at least as high as the own; 0
+            where ``own`` is -inf.
+    """
+
+    own: Float32[np.ndarray, " photos"]
+    stranger: Float32[np.ndarray, " photos"]
+    nearest: Int64[np.ndarray, " photos"]
+    rank: Int64[np.ndarray, " photos"]
+
+    @property
+    def mated(self) -> Bool[np.ndarray, " photos"]:
+        """Photos of people with two or more."""
+        return np.asarray(np.isfinite(self.own))
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """What a threshold does to known and unknown people.
+
+    Attributes:
+        threshold: Accept above it.
+        fpir: Share of photos, taken for unknown people's, that are taken for somebody.
+        tpir: Share of the photos of people with two or more that are found, by name and
+            above the threshold; None if there are none.
+        num_unknown: Photos that ``fpir`` is a share of.
+        num_mated: Photos that ``tpir`` is a share of.
+    """
+
+    threshold: float
+    fpir: float
+    tpir: float | None
+    num_unknown: int
+    num_mated: int
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Two photos of different names that are very similar.
+
+    Attributes:
+        first: A photo's row.
+        second: The other's.
+        cosine: Their similarity.
+    """
+
+    first: int
+    second: int
+    cosine: float
+
+
+def leave_one_out(
+    units: Float32[np.ndarray, "photos dim"],
+    codes: Int64[np.ndarray, " photos"],
+    probes: Int64[np.ndarray, " probes"],
+    advance: Advance = ignore_progress,
+) -> LeaveOneOut:
+    """Look some photos up among all others.
+
+    Args:
+        units: Embeddings of unit length.
+        codes: Whose each is.
+        probes: Rows to look up.
+        advance: Progress, one unit a probe.
+    """
+    order = np.argsort(codes, kind="stable")
+    units, codes = units[order], codes[order]
+    place_of = np.empty(len(order), np.int64)
+    place_of[order] = np.arange(len(order))
+    _, starts, person = np.unique(codes, return_index=True, return_inverse=True)
+    parts = []
+    step = max(1, _BLOCK_SCORES // max(1, len(units)))
+    for start in range(0, len(probes), step):
+        places = place_of[probes[start : start + step]]
+        scores = units[places] @ units.T
+        rows = np.arange(len(places))
+        scores[rows, places] = -np.inf
+        best = np.maximum.reduceat(scores, starts, axis=1)
+        own = best[rows, person[places]].copy()
+        best[rows, person[places]] = -np.inf
+        stranger = best.max(axis=1)
+        at_least = np.count_nonzero(best >= own[:, None], axis=1)
+        rank = np.where(np.isfinite(own), 1 + at_least, 0)
+        ends = np.append(starts[1:], len(units))
+        nearest = np.full(len(places), -1, np.int64)
+        for row, code in enumerate(best.argmax(axis=1)):
+            if np.isfinite(stranger[row]):
+                theirs = slice(starts[code], ends[code])
+                nearest[row] = order[starts[code] + scores[row, theirs].argmax()]
+        parts.append((own, stranger, nearest, rank))
+        advance(len(places))
+    if not parts:
+        parts = [(np.empty(0, np.float32),) * 2 + (np.empty(0, np.int64),) * 2]
+    own, stranger, nearest, rank = map(np.concatenate, zip(*parts, strict=True))
+    return LeaveOneOut(own, stranger, nearest, rank)
+
+
+def threshold_at_fpir(found: LeaveOneOut, fpir: float) -> float:
+    """The lowest threshold that at most this share of unknown people exceeds.
+
+    Args:
+        found: Photos looked up among other people's.
+        fpir: In (0, 1).
+
+    Raises:
+        ParameterError: If ``fpir`` is outside (0, 1).
+        DataError: If there are fewer than ``1 / fpir`` photos with other people.
+    """
+    if not 0 < fpir < 1:
+        raise ParameterError(f"fpir must be in (0, 1), got {fpir}")
+    scores = np.sort(found.stranger[np.isfinite(found.stranger)])[::-1]
+    allowed = int(fpir * len(scores))
+    # The product is rounded: the quotient decides.
+    allowed += int((allowed + 1) / max(1, len(scores)) <= fpir)
+    if allowed < 1:
+        raise DataError(
+            f"a share of {fpir:g} needs at least {int(np.ceil(1 / fpir)):,} photos to "
+            f"look up among other people, there are {len(scores):,}; enroll more, or "
+            "give a higher share"
+        )
+    # Midway, so that a cosine that another machine rounds otherwise changes nothing.
+    higher = scores[scores > scores[allowed]]
+    if not len(higher):
+        return float(np.nextafter(scores[allowed], np.float32(2)))
+    return (float(scores[allowed]) + float(higher.min())) / 2
+
+
+def open_set(found: LeaveOneOut, threshold: float) -> OpenSet:
+    """What a threshold does to the photos that were looked up."""
+    unknown = found.stranger[np.isfinite(found.stranger)]
+    mated = found.mated
+    hits = (found.rank[mated] == 1) & (found.own[mated] > threshold)
+    return OpenSet(
+        threshold=threshold,
+        fpir=float(np.mean(unknown > threshold)) if len(unknown) else 0.0,
+        tpir=float(np.mean(hits)) if len(hits) else None,
+        num_unknown=len(unknown),
+        num_mated=len(hits),
+    )
+
+
+def similar_strangers(
+    found: LeaveOneOut, probes: Int64[np.ndarray, " probes"], above: float
+) -> list[Stranger]:
+    """Photos whose most similar one of another name is above a cosine, each pair once.
+
+    The same photo or person may be enrolled under two names.
+
+    Args:
+        found: Of these probes.
+        probes: Rows that were looked up.
+        above: A cosine.
+
+    Returns:
+        Most similar first.
+    """
+    pairs: dict[tuple[int, int], float] = {}
+    for row in np.flatnonzero(found.stranger > above):
+        first, second = sorted((int(probes[row]), int(found.nearest[row])))
+        pairs[first, second] = float(found.stranger[row])
+    ordered = sorted(pairs.items(), key=lambda pair: -pair[1])
+    return [Stranger(*rows, cosine) for rows, cosine in ordered]

@@ -1,0 +1,296 @@
+"""Changes, filters and searches beside a dictionary and brute force."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from facever.errors import GalleryError, ParameterError
+from facever.gallery import index_keeping, searching
+from facever.gallery.entries import Entry, Filter
+from facever.gallery.gallery import Gallery
+from facever.gallery.searching import check_by
+
+NAMES = st.sampled_from(["Ann", "Bob", "Zoë", "o'Neil; --", "[red]", "王"])
+SOURCES = st.sampled_from(["1.jpg", "2.jpg", "3.jpg", "Ann/1.jpg"])
+# Small whole numbers: many equal directions, opposite ones, and ties.
+VECTORS = st.lists(st.integers(-2, 2), min_size=3, max_size=3).filter(any)
+VALUES = st.sampled_from([1, 1.5, True, "1", "red", None])
+FIELDS = st.dictionaries(st.sampled_from(['te"am', "$.x", "üb"]), VALUES, max_size=2)
+FILTERS = st.builds(
+    Filter,
+    st.lists(NAMES, max_size=2),
+    FIELDS.map(lambda f: {k: v for k, v in f.items() if v is not None}),
+)
+
+
+class Row:
+    """An enrolled photo as the model remembers it."""
+
+    def __init__(self, name: str, source: str, vector: list[int], fields: dict) -> None:
+        self.name, self.source, self.fields = name, source, fields
+        self.vector = np.array(vector, np.float64) / np.linalg.norm(vector)
+
+    def meets(self, where: Filter) -> bool:
+        return (not where.names or self.name in where.names) and all(
+            key in self.fields and same(self.fields[key], value)
+            for key, value in where.fields.items()
+        )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Python takes True for 1; JSON does not."""
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+class GalleryMachine(RuleBasedStateMachine):
+    """A gallery that two handles change and search."""
+
+    ids = Bundle("ids")
+    index = "exact"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        # Small galleries are searched by their index, too, which misses nothing here.
+        self.patch.setattr(index_keeping, "MIN_TRAINING", 4)
+        self.patch.setattr(searching, "_FEW", 0)
+        self.patch.setattr(searching, "_PEOPLE", 100)
+        self.folder = Path(tempfile.mkdtemp())
+        self.handles = [self.create(), Gallery(self.folder / "people")]
+        self.model: dict[str, Row] = {}
+
+    def create(self) -> Gallery:
+        return Gallery.create(self.folder / "people", 3, index=self.index)
+
+    def teardown(self) -> None:
+        self.handles[0].verify()
+        for handle in self.handles:
+            handle.close()
+        self.patch.undo()
+        shutil.rmtree(self.folder)
+
+    @rule(
+        target=ids,
+        which=st.integers(0, 1),
+        rows=st.lists(st.tuples(NAMES, SOURCES, VECTORS, FIELDS), max_size=4),
+    )
+    def add(self, which: int, rows: list) -> Any:
+        names, sources, vectors, fields = ([row[i] for row in rows] for i in range(4))
+        embeddings = np.array(vectors, np.float32).reshape(-1, 3)
+        ids = self.handles[which].add(names, embeddings, sources, fields)
+        known = {(row.name, row.source): key for key, row in self.model.items()}
+        for entry_id, values in zip(ids, rows, strict=True):
+            key = known.setdefault(values[:2], entry_id)
+            assert key == entry_id
+            self.model.setdefault(entry_id, Row(*values))
+        return multiple(*ids)
+
+    @rule(which=st.integers(0, 1), entry_id=consumes(ids))
+    def remove(self, which: int, entry_id: str) -> None:
+        if entry_id in self.model:
+            self.handles[which].remove([entry_id])
+            del self.model[entry_id]
+        else:
+            with pytest.raises(GalleryError, match="no photo with the id"):
+                self.handles[which].remove([entry_id])
+
+    @rule(which=st.integers(0, 1), name=NAMES)
+    def remove_person(self, which: int, name: str) -> None:
+        gone = [key for key, row in self.model.items() if row.name == name]
+        if gone:
+            assert self.handles[which].remove_person(name) == len(gone)
+        else:
+            with pytest.raises(GalleryError, match="nobody is enrolled as"):
+                self.handles[which].remove_person(name)
+        for key in gone:
+            del self.model[key]
+
+    @rule(
+        which=st.integers(0, 1),
+        entry_id=ids,
+        name=st.one_of(st.none(), NAMES),
+        fields=FIELDS,
+    )
+    def update(self, which: int, entry_id: str, name: Any, fields: dict) -> None:
+        if entry_id not in self.model:
+            return
+        row = self.model[entry_id]
+        clash = any(
+            (other.name, other.source) == (name, row.source)
+            for key, other in self.model.items()
+            if key != entry_id
+        )
+        if clash:
+            with pytest.raises(GalleryError, match="enrolled already, as"):
+                self.handles[which].update([entry_id], name, fields)
+            return
+        self.handles[which].update([entry_id], name, fields)
+        row.name = name or row.name
+        for key, value in fields.items():
+            row.fields = {k: v for k, v in row.fields.items() if k != key}
+            if value is not None:
+                row.fields[key] = value
+
+    @rule(which=st.integers(0, 1), old=NAMES, new=NAMES)
+    def rename(self, which: int, old: str, new: str) -> None:
+        moved = [row for row in self.model.values() if row.name == old]
+        taken = {row.source for row in self.model.values() if row.name == new}
+        clash = old != new and any(row.source in taken for row in moved)
+        if not moved or clash:
+            with pytest.raises(GalleryError):
+                self.handles[which].update_person(old, new)
+            return
+        assert self.handles[which].update_person(old, new) == len(moved)
+        for row in moved:
+            row.name = new
+
+    @rule(which=st.integers(0, 1))
+    def reopen(self, which: int) -> None:
+        self.handles[which].close()
+        self.handles[which] = Gallery(self.folder / "people")
+
+    @rule(
+        which=st.integers(0, 1),
+        queries=st.lists(VECTORS, min_size=1, max_size=2),
+        k=st.integers(1, 6),
+        by=st.sampled_from(["photo", "best", "mean"]),
+        where=FILTERS,
+    )
+    def search(self, which: int, queries: list, k: int, by: Any, where: Filter) -> None:
+        found = self.handles[which].search(np.array(queries, np.float64), k, by, where)
+        for query, matches in zip(queries, found, strict=True):
+            unit = np.array(query, np.float64) / np.linalg.norm(query)
+            own = {
+                key: float(np.clip(row.vector @ unit, -1, 1))
+                for key, row in self.model.items()
+                if row.meets(where)
+            }
+            people: dict[str, list[float]] = {}
+            for key, cosine in own.items():
+                who = key if by == "photo" else self.model[key].name
+                people.setdefault(who, []).append(cosine)
+            merge = np.mean if by == "mean" else np.max
+            scores = {who: float(merge(cosines)) for who, cosines in people.items()}
+            whose = [m.id if by == "photo" else m.name for m in matches]
+            assert len(set(whose)) == len(whose) == min(k, len(scores))
+            cosines = [match.cosine for match in matches]
+            # Ties may come in any order: each match has its own score, and the scores
+            # are the highest there are.
+            np.testing.assert_allclose(cosines, [scores[w] for w in whose], atol=1e-6)
+            highest = sorted(scores.values(), reverse=True)[:k]
+            np.testing.assert_allclose(cosines, highest, atol=1e-6)
+            for match in matches:
+                row = self.model[match.id]
+                assert (match.name, match.source) == (row.name, row.source)
+                nearest = max(c for i, c in own.items() if self.is_of(i, match, by))
+                assert own[match.id] == pytest.approx(nearest, abs=1e-6)
+
+    def is_of(self, key: str, match: Any, by: str) -> bool:
+        return key == match.id if by == "photo" else self.model[key].name == match.name
+
+    @rule(which=st.integers(0, 1), where=FILTERS)
+    def list_entries(self, which: int, where: Filter) -> None:
+        found = {entry.id for entry in self.handles[which].entries(where)}
+        assert found == {key for key, row in self.model.items() if row.meets(where)}
+
+    @invariant()
+    def holds_what_the_model_holds(self) -> None:
+        for handle in self.handles:
+            found = {
+                entry.id: (entry.name, entry.source, entry.fields)
+                for entry in handle.entries()
+            }
+            assert found == {
+                key: (row.name, row.source, row.fields)
+                for key, row in self.model.items()
+            }
+
+
+@pytest.mark.parametrize("index", ["exact", "sq8", "ivf-flat"])
+def test_behaves_like_a_dictionary_and_brute_force(index: str) -> None:
+    machine = type("Machine", (GalleryMachine,), {"index": index})
+    limits = settings(max_examples=15, stateful_step_count=25, deadline=None)
+    run_state_machine_as_test(machine, settings=limits)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    gallery = Gallery.create(tmp_path / "people", 2)
+    vectors = np.array([[1, 0], [0, 1], [3, 4]], np.float32)
+    gallery.add(["Ann", "Ann", "Bob"], vectors, ["1", "2", "1"])
+    return gallery
+
+
+def test_people_are_scored_by_best_or_mean_by_hand(gallery: Gallery) -> None:
+    # Cosines with (1, 0): Ann 1 and 0, Bob 3/5.
+    query = np.array([[2.0, 0.0]])
+    [best] = gallery.search(query, by="best")
+    [mean] = gallery.search(query, by="mean")
+    assert [(m.name, m.source) for m in best] == [("Ann", "1"), ("Bob", "1")]
+    assert [m.cosine for m in best] == pytest.approx([1, 0.6])
+    assert [(m.name, m.source) for m in mean] == [("Bob", "1"), ("Ann", "1")]
+    assert [m.cosine for m in mean] == pytest.approx([0.6, 0.5])
+    # Ann's mean over her second photo alone.
+    gallery.update([mean[1].id], fields={"blurred": True})
+    gallery.update([gallery.find("Ann", "2") or ""], fields={"blurred": False})
+    [[only]] = gallery.search(query, by="mean", where=Filter(fields={"blurred": False}))
+    assert (only.name, only.source, only.cosine) == ("Ann", "2", pytest.approx(0))
+
+
+def test_a_refused_change_changes_nothing(gallery: Gallery) -> None:
+    before = gallery.entries()
+    ids = [entry.id for entry in before]
+    for refused in (
+        lambda: gallery.remove([ids[0], "nobody's"]),
+        lambda: gallery.update([ids[1], ids[0]], name="Bob"),
+        lambda: gallery.update_person("Ann", "Bob"),
+        lambda: gallery.remove_person("Cy"),
+        lambda: gallery.insert(before[:1], np.array([[1, 0]], np.float32)),
+    ):
+        with pytest.raises(GalleryError):
+            refused()
+        assert gallery.entries() == before
+
+
+@pytest.mark.parametrize(
+    "fields", [{"": 1}, {"x": float("nan")}, {"x": {1}}, {"x": "M\udcfc"}]
+)
+def test_refuses_fields_that_are_no_json(gallery: Gallery, fields: dict) -> None:
+    with pytest.raises(ParameterError, match=r"field.* got "):
+        gallery.add(["Cy"], np.ones((1, 2)), ["1"], [fields])
+    with pytest.raises(ParameterError, match=r"field.* got "):
+        gallery.update([gallery.find("Bob", "1") or ""], fields=fields)
+    assert gallery.names() == {"Ann": 2, "Bob": 1}
+
+
+def test_entries_go_over_to_another_gallery_bit_by_bit(
+    gallery: Gallery, tmp_path: Path
+) -> None:
+    gallery.update([gallery.find("Ann", "2") or ""], fields={"team": ["red", 1]})
+    [(entries, embeddings)] = gallery.read()
+    other = Gallery.create(tmp_path / "other", 2)
+    other.insert(entries, embeddings)
+    [(copied, copies)] = other.read()
+    assert copied == entries
+    assert isinstance(copied[0], Entry)
+    assert copies.tobytes() == embeddings.tobytes()
+
+
+def test_refuses_an_unknown_way_to_score() -> None:
+    with pytest.raises(ParameterError, match=r"by must be one of photo, best, mean, g"):
+        check_by("median")
