@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from facever.errors import FaceverError, ParameterError
@@ -183,9 +185,15 @@ def process_group(device: str) -> Iterator[Processes]:
     on_gpu = not device.startswith("cpu") and torch.cuda.is_available()
     if on_gpu:
         _take_gpu(device, int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    rank = int(os.environ["RANK"])
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=_store_of_this_attempt(),
+        rank=rank,
+        world_size=count,
+    )
     try:
-        yield Processes(distributed.get_rank(), count)
+        yield Processes(rank, count)
     except RuntimeError as error:
         if not _is_lost_peer(error):
             raise
@@ -196,6 +204,17 @@ def process_group(device: str) -> Iterator[Processes]:
         ) from None
     # Not after an error: NCCL would wait for what the others never send.
     distributed.destroy_process_group()
+
+
+def _store_of_this_attempt() -> Store:
+    """Where the processes find each other's addresses.
+
+    torchrun may keep one store over its restarts: without a prefix, a process that is
+    faster than the others reads the addresses of the attempt that died.
+    """
+    store, _, _ = next(rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"attempt_{attempt}", store)
 
 
 def _take_gpu(device: str, local_rank: int) -> None:
