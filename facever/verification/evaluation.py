@@ -10,7 +10,9 @@ Stated rules:
   is no evaluation.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +26,12 @@ from facever.verification.folds import (
     fold_thresholds,
 )
 from facever.verification.pair_scores import MEASURES, Measure
-from facever.verification.pca import fold_projections, home_folds
+from facever.verification.pca import (
+    Projection,
+    fold_projections,
+    home_folds,
+    one_thread_each,
+)
 from facever.verification.photo_matching import match_pairs
 from facever.verification.protocols import PairList
 from facever.verification.roc import (
@@ -153,19 +160,23 @@ def evaluate_pairs(
         scores = score(matched.vectors, left, right)
         return evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
 
-    scores = np.empty(len(pairs))
-    thresholds = np.empty(pairs.num_folds)
     home = home_folds(left, right, pairs.fold, len(matched.vectors))
     projections = fold_projections(
         matched.vectors, home, pairs.num_folds, pca_components, whiten
     )
-    for fold, projection in enumerate(projections):
+    scores = np.empty(len(pairs))
+    thresholds = np.empty(pairs.num_folds)
+
+    def judge(fold: int, projection: Projection) -> None:
         tested = pairs.fold == fold
         fold_scores = _fill(
             score(projection(matched.vectors), left, right), missing_rule
         )
         scores[tested] = fold_scores[tested]
         thresholds[fold] = best_threshold(fold_scores[~tested], pairs.same[~tested])
+
+    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as threads:
+        list(threads.map(judge, range(pairs.num_folds), projections))
     num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
     return judged_scores(
         scores, thresholds, pairs, missing, num_missing, missing_rule, pca_components

@@ -1,6 +1,7 @@
 """PCA for each fold, fitted on the photos of the other folds alone."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 
@@ -129,9 +130,7 @@ def fold_projections(
     product_of_all = products.sum(axis=0)
     for fold, (mean, count) in enumerate(zip(means, num_training, strict=True)):
         scatter = product_of_all - products[1 + fold] - count * np.outer(mean, mean)
-        # A matrix this small is done before a second thread has woken up.
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            values, directions = np.linalg.eigh(scatter)
+        values, directions = np.linalg.eigh(scatter)
         components = directions[:, : -num_components - 1 : -1]
         if whiten:
             variances = values[: -num_components - 1 : -1] / (count - 1)
@@ -139,6 +138,18 @@ def fold_projections(
             floor = _NO_VARIANCE * variances[0] or 1.0
             components = components / np.sqrt(np.maximum(variances, floor))
         yield Projection(center + mean, components)
+
+
+def one_thread_each() -> AbstractContextManager[object]:
+    """A context in which a matrix product takes one thread of this process.
+
+    For folds that are computed side by side, and because a matrix of an embedding's
+    size is done before a second thread has woken up.
+    """
+    limit: AbstractContextManager[object] = _thread_pools().limit(
+        limits=1, user_api="blas"
+    )
+    return limit
 
 
 @cache
