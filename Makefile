@@ -14,8 +14,9 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/python pipelines/demo.py
 
+# A process a core, each with one thread.
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .
