@@ -1,15 +1,12 @@
 """``facever train``: a config and a crop store become a model file."""
 
 import dataclasses
-import hashlib
-import json
 import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -23,12 +20,19 @@ from facever.data.preprocessing import Preprocessing
 from facever.data.resident import ResidentCrops
 from facever.data.sampling import Split, split_identities
 from facever.errors import ConfigError, DataError, FileError
-from facever.files import whole_file
 from facever.heads import check_labels
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
 from facever.models.hardware import pick_device, uses_bf16
 from facever.progress import Advance, ignore_progress, progress_bar
+from facever.stages.run_folder import (
+    CHECKPOINT_FILE,
+    LOG_FILE,
+    MODEL_FILE,
+    cut_log,
+    run_fingerprint,
+    write_config,
+)
 from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
@@ -38,11 +42,6 @@ from facever.version import __version__
 
 THRESHOLD_FAR = 1e-3
 """The false accept rate that a model file's threshold is set for."""
-
-MODEL_FILE = "model.safetensors"
-CHECKPOINT_FILE = "checkpoint.pt"
-CONFIG_FILE = "config.yaml"
-LOG_FILE = "log.jsonl"
 
 
 def train(config: TrainConfig) -> Path:
@@ -103,7 +102,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
 
     model_path = config.out / MODEL_FILE
     checkpoint_path = config.out / CHECKPOINT_FILE
-    fingerprint = _fingerprint(config, store)
+    fingerprint = run_fingerprint(config, store)
     if _is_there(checkpoint_path, processes):
         load_checkpoint(checkpoint_path, state, fingerprint)
         if state.step == schedule.steps and _is_there(model_path, processes):
@@ -111,8 +110,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
             return model_path
         processes.say(f"going on from step {state.step:,} of {schedule.steps:,}")
     if processes.is_first:
-        _write_config(config)
-        _cut_log(config.out / LOG_FILE, state.step)
+        write_config(config)
+        cut_log(config.out / LOG_FILE, state.step)
     num_weights = sum(weight.numel() for weight in network.parameters())
     processes.say(
         f"{len(split.rows):,} crops of {split.num_classes:,} identities, "
@@ -257,39 +256,3 @@ def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibratio
             f"{found.threshold:.4f}"
         )
     return found
-
-
-def _write_config(config: TrainConfig) -> None:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    with whole_file(config.out / CONFIG_FILE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Drop the lines of steps that a killed run logged after its last checkpoint."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = []
-    for line in lines:
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
-    with whole_file(path) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def _fingerprint(config: TrainConfig, store: CropStore) -> str:
-    """What must be equal for a checkpoint to be gone on from."""
-    free = {"out", "log_every", "checkpoint_every", "device", "precision"}
-    content = config.model_dump(mode="json", exclude=free)
-    for free_of_data in ("crops", "workers", "resident"):
-        content["data"].pop(free_of_data)
-    content["crops"] = [store.fingerprint, len(store)]
-    # The list itself, not its place; without one, as before there were such lists.
-    content["data"].pop("people")
-    if config.data.people is not None:
-        people = read_people_list(config.data.people)
-        content["people"] = [sorted(people.train), sorted(people.held_out)]
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

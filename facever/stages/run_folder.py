@@ -1,0 +1,54 @@
+"""The folder of a training run: what lies there under which name."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from facever.config import TrainConfig
+from facever.data.crops import CropStore
+from facever.data.people_list import read_people_list
+from facever.files import whole_file
+
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_FILE = "checkpoint.pt"
+CONFIG_FILE = "config.yaml"
+LOG_FILE = "log.jsonl"
+
+
+def write_config(config: TrainConfig) -> None:
+    """Write the config as it was used, with every default spelled out."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    with whole_file(config.out / CONFIG_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drop the lines of steps that a killed run logged after its last checkpoint."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = []
+    for line in lines:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    with whole_file(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
+    """What must be equal for a checkpoint to be gone on from."""
+    free = {"out", "log_every", "checkpoint_every", "device", "precision"}
+    content = config.model_dump(mode="json", exclude=free)
+    for free_of_data in ("crops", "workers", "resident"):
+        content["data"].pop(free_of_data)
+    content["crops"] = [store.fingerprint, len(store)]
+    # The list itself, not its place; without one, as before there were such lists.
+    content["data"].pop("people")
+    if config.data.people is not None:
+        people = read_people_list(config.data.people)
+        content["people"] = [sorted(people.train), sorted(people.held_out)]
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
