@@ -16,6 +16,10 @@ CHECKPOINT_FILE = "checkpoint.pt"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
 
+# Options that came after the first checkpoints were written. At its default an option
+# leaves the fingerprint as it was, so that those runs still go on.
+_LATER = {"": ("accumulate",), "optimiser": ("name", "betas", "clip")}
+
 
 def write_config(config: TrainConfig) -> None:
     """Write the config as it was used, with every default spelled out."""
@@ -44,6 +48,12 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     content = config.model_dump(mode="json", exclude=free)
     for free_of_data in ("crops", "workers", "resident"):
         content["data"].pop(free_of_data)
+    for section, names in _LATER.items():
+        options = getattr(config, section) if section else config
+        place = content[section] if section else content
+        for name in names:
+            if getattr(options, name) == type(options).model_fields[name].default:
+                place.pop(name)
     content["crops"] = [store.fingerprint, len(store)]
     # The list itself, not its place; without one, as before there were such lists.
     content["data"].pop("people")

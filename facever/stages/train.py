@@ -84,6 +84,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     head.to(device)
     state = TrainingState(network, head, build.make_optimiser(config, network, head))
     schedule = build.make_schedule(config)
+    num_parts = build.parts_of(config, processes)
     mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
     preprocessing = Preprocessing(mean)
     loader = BatchLoader(
@@ -138,6 +139,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
             advance=advance,
             processes=processes,
             stop_asked=stop_asked,
+            accumulate=num_parts,
+            clip=config.optimiser.clip,
         )
     if not processes.is_first:
         return model_path

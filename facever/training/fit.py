@@ -16,7 +16,9 @@ from facever.data.preprocessing import Preprocessing
 from facever.errors import DivergedError, TerminatedError
 from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
+from facever.training.accumulation import add_gradients
 from facever.training.checkpoint import TrainingState
+from facever.training.clipping import clip_gradients
 from facever.training.distributed import ALONE, Processes
 from facever.training.global_batch import GlobalBatch
 from facever.training.schedule import Schedule
@@ -49,6 +51,8 @@ def fit(
     advance: Advance = ignore_progress,
     processes: Processes = ALONE,
     stop_asked: Callable[[], bool] = lambda: False,
+    accumulate: int = 1,
+    clip: float | None = None,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
 
@@ -69,6 +73,9 @@ def fit(
         advance: Progress, one unit a crop.
         processes: Each computes its part of every batch; the first logs.
         stop_asked: Whether to save and end after this step.
+        accumulate: Parts in which the network meets its part of a batch, to save
+            memory (see ``add_gradients``).
+        clip: Longest gradient (see ``clip_gradients``); None leaves all as they are.
 
     Raises:
         DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
@@ -89,22 +96,25 @@ def fit(
             labels = batch.labels.to(device, non_blocking=True)
             crops = batch.crops.to(device, non_blocking=True)
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                embeddings = network(images)
+            optimiser.zero_grad(set_to_none=True)
             try:
-                output: HeadOutput = head(embeddings, labels)
+                output = add_gradients(
+                    network, head, images, labels, num_parts=accumulate, bf16=bf16
+                )
             except DivergedError as error:
                 raise DivergedError(
                     f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
                     f"{_REMEDY}"
                 ) from None
-            optimiser.zero_grad(set_to_none=True)
-            output.loss.backward()  # type: ignore[no-untyped-call]
             head.align_gradients()
+            measured = {}
+            if clip is not None:
+                norm = clip_gradients(network, head, clip, processes)
+                measured["gradient_norm"] = norm
             optimiser.step()
 
             state.step += 1
-            window.add(output, labels, processes.count)
+            window.add(output, labels, processes.count, measured)
             stopping = processes.any(stop_asked())
             last = state.step == schedule.steps
             if state.step % intervals.log == 0 or last:
@@ -149,8 +159,14 @@ class _Window:
         self.num_crops = 0
         self.sums: dict[str, Tensor] = {}
 
-    def add(self, output: HeadOutput, labels: Tensor, num_processes: int) -> None:
-        values = {"loss": output.loss.detach(), **output.parts}
+    def add(
+        self,
+        output: HeadOutput,
+        labels: Tensor,
+        num_processes: int,
+        measured: dict[str, Tensor],
+    ) -> None:
+        values = {"loss": output.loss.detach(), **output.parts, **measured}
         hits = output.hits
         if output.logits is not None:
             hits = output.logits.argmax(dim=1) == labels
