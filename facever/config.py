@@ -200,6 +200,19 @@ class TrainConfig(StrictModel):
         "less memory for a third more time. The head meets the whole batch all the "
         "same; batch normalisation takes its statistics from each part",
     )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which the model file "
+        "then holds, such as 0.999",
+    )
+    init: Path | None = Field(
+        None, description="A model file of the same network, to start from its weights"
+    )
+    frozen: tuple[str, ...] = Field(
+        (), description="Parts of the network that do not learn, such as trunk.0"
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = Field(0, ge=0)

@@ -10,6 +10,7 @@ from facever.config import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.people_list import read_people_list
 from facever.files import whole_file
+from facever.inference.model_file import load_model
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -18,7 +19,10 @@ LOG_FILE = "log.jsonl"
 
 # Options that came after the first checkpoints were written. At its default an option
 # leaves the fingerprint as it was, so that those runs still go on.
-_LATER = {"": ("accumulate",), "optimiser": ("name", "betas", "clip")}
+_LATER = {
+    "": ("accumulate", "ema", "init", "frozen"),
+    "optimiser": ("name", "betas", "clip"),
+}
 
 
 def write_config(config: TrainConfig) -> None:
@@ -54,6 +58,8 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
         for name in names:
             if getattr(options, name) == type(options).model_fields[name].default:
                 place.pop(name)
+    if config.init is not None:  # The weights themselves, not their place.
+        content["init"] = load_model(config.init).fingerprint
     content["crops"] = [store.fingerprint, len(store)]
     # The list itself, not its place; without one, as before there were such lists.
     content["data"].pop("people")

@@ -35,8 +35,10 @@ from facever.stages.run_folder import (
 )
 from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from facever.training.distributed import Processes, process_group
+from facever.training.fine_tuning import freeze, start_from
 from facever.training.fit import Intervals, fit
 from facever.training.termination import termination
+from facever.training.weight_average import WeightAverage
 from facever.verification.calibration import Calibration, calibrate, check_pairs
 from facever.version import __version__
 
@@ -73,6 +75,9 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     network = build.make_network(config.network)
+    if config.init is not None:
+        start_from(network, config.init)
+    frozen = freeze(network, config.frozen)
     network.to(device).to(memory_format=torch.channels_last)
     head = build.make_head(
         config.heads,
@@ -82,7 +87,13 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         processes=processes,
     )
     head.to(device)
-    state = TrainingState(network, head, build.make_optimiser(config, network, head))
+    state = TrainingState(
+        network,
+        head,
+        build.make_optimiser(config, network, head),
+        average=None if config.ema is None else WeightAverage(network, config.ema),
+        frozen=frozen,
+    )
     schedule = build.make_schedule(config)
     num_parts = build.parts_of(config, processes)
     mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
@@ -145,6 +156,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     if not processes.is_first:
         return model_path
 
+    if state.average is not None:
+        network.load_state_dict(state.average.weights)
     header = ModelHeader(
         network=config.network.name,
         network_options=build.network_options(config.network),

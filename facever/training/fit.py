@@ -85,6 +85,8 @@ def fit(
     network, optimiser = processes.wrapped(state.network), state.optimiser
     head = GlobalBatch(state.head, processes)
     network.train()
+    for part in state.frozen:
+        part.eval()
     head.train()
     window = _Window()
     with closing(loader.batches(state.step, schedule.steps)) as batches:
@@ -114,6 +116,8 @@ def fit(
             optimiser.step()
 
             state.step += 1
+            if state.average is not None:
+                state.average.follow(state.network, state.step)
             window.add(output, labels, processes.count, measured)
             stopping = processes.any(stop_asked())
             last = state.step == schedule.steps
