@@ -218,6 +218,12 @@ class TrainConfig(StrictModel):
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
+    keep_last: int = Field(
+        1, ge=1, description="Newest checkpoints that stay; 1 is checkpoint.pt alone"
+    )
+    milestones: tuple[int, ...] = Field(
+        (), description="Steps whose checkpoints stay for good"
+    )
     out: Path = Path("runs/train")
 
 

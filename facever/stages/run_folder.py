@@ -48,7 +48,15 @@ def cut_log(path: Path, step: int) -> None:
 
 def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
-    free = {"out", "log_every", "checkpoint_every", "device", "precision"}
+    free = {
+        "out",
+        "log_every",
+        "checkpoint_every",
+        "keep_last",
+        "milestones",
+        "device",
+        "precision",
+    }
     content = config.model_dump(mode="json", exclude=free)
     for free_of_data in ("crops", "workers", "resident"):
         content["data"].pop(free_of_data)

@@ -1,30 +1,19 @@
 """``facever train``: a config and a crop store become a model file."""
 
 import dataclasses
-import math
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import Float32
 from torch import Tensor
 
 from facever import build
 from facever.config import TrainConfig
-from facever.data.crop_workers import CropSource
-from facever.data.crops import CROP_SHAPE, CropStore
-from facever.data.loading import BatchLoader
-from facever.data.people_list import read_people_list
-from facever.data.preprocessing import Preprocessing
-from facever.data.resident import ResidentCrops
-from facever.data.sampling import Split, split_identities
-from facever.errors import ConfigError, DataError, FileError
-from facever.heads import check_labels
+from facever.data.crops import CropStore
+from facever.data.sampling import Split
+from facever.errors import FileError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
-from facever.models.hardware import pick_device, uses_bf16
-from facever.progress import Advance, ignore_progress, progress_bar
+from facever.models.hardware import uses_bf16
+from facever.progress import progress_bar
 from facever.stages.run_folder import (
     CHECKPOINT_FILE,
     LOG_FILE,
@@ -33,13 +22,13 @@ from facever.stages.run_folder import (
     run_fingerprint,
     write_config,
 )
-from facever.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from facever.stages.train_setup import prepare, shown_bar
+from facever.training.checkpoint import load_checkpoint, save_checkpoint
 from facever.training.distributed import Processes, process_group
-from facever.training.fine_tuning import freeze, start_from
 from facever.training.fit import Intervals, fit
+from facever.training.kept_checkpoints import KeptCheckpoints
 from facever.training.termination import termination
-from facever.training.weight_average import WeightAverage
-from facever.verification.calibration import Calibration, calibrate, check_pairs
+from facever.verification.calibration import Calibration, calibrate
 from facever.version import __version__
 
 THRESHOLD_FAR = 1e-3
@@ -67,59 +56,26 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, processes: Processes) -> Path:
-    store = CropStore.open(config.data.crops)
-    split = split_crops(config, store)
-    _check_classes(config, split)
-    if len(split.held_out):
-        check_pairs(store.labels[split.held_out])
-    device = pick_device(config.device)
-    torch.manual_seed(config.seed)
-    network = build.make_network(config.network)
-    if config.init is not None:
-        start_from(network, config.init)
-    frozen = freeze(network, config.frozen)
-    network.to(device).to(memory_format=torch.channels_last)
-    head = build.make_head(
-        config.heads,
-        network.embedding_size,
-        split.num_classes,
-        seed=config.seed,
-        processes=processes,
-    )
-    head.to(device)
-    state = TrainingState(
-        network,
-        head,
-        build.make_optimiser(config, network, head),
-        average=None if config.ema is None else WeightAverage(network, config.ema),
-        frozen=frozen,
-    )
-    schedule = build.make_schedule(config)
-    num_parts = build.parts_of(config, processes)
-    mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
-    preprocessing = Preprocessing(mean)
-    loader = BatchLoader(
-        _place_crops(config, store, split, device, processes),
-        split.rows,
-        split.labels,
-        batch_size=config.batch_size,
-        augmentation=build.make_augmentation(config),
-        mirror=config.augmentation.mirror,
-        seed=config.seed,
-        photos_per_identity=config.data.photos_per_identity,
-        part=processes.part(config.batch_size),
-        workers=config.data.workers,
-        pin_memory=device.type == "cuda",
-    )
-
+    run = prepare(config, processes)
+    state, schedule, split = run.state, run.schedule, run.split
+    network, device = run.network, run.device
     model_path = config.out / MODEL_FILE
     checkpoint_path = config.out / CHECKPOINT_FILE
-    fingerprint = run_fingerprint(config, store)
+    fingerprint = run_fingerprint(config, run.store)
+    kept = KeptCheckpoints(config.keep_last, config.milestones)
+
+    def save() -> None:
+        save_checkpoint(checkpoint_path, state, fingerprint, processes)
+        if processes.is_first:
+            kept.keep(checkpoint_path, state.step)
+
     if _is_there(checkpoint_path, processes):
         load_checkpoint(checkpoint_path, state, fingerprint)
         if state.step == schedule.steps and _is_there(model_path, processes):
             processes.say(f"{model_path} is trained already: nothing to do")
             return model_path
+        if processes.is_first:
+            kept.keep(checkpoint_path, state.step)
         processes.say(f"going on from step {state.step:,} of {schedule.steps:,}")
     if processes.is_first:
         write_config(config)
@@ -133,24 +89,24 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
-    bar = _bar("train", total, processes, done)
+    bar = shown_bar("train", total, processes, done)
     with termination() as stop_asked, bar as advance:
         fit(
             state,
-            loader,
-            preprocessing,
+            run.loader,
+            run.preprocessing,
             schedule,
             device=device,
             bf16=uses_bf16(config.precision, device),
-            intervals=Intervals(config.log_every, config.checkpoint_every),
-            log_file=config.out / LOG_FILE,
-            save=lambda: save_checkpoint(
-                checkpoint_path, state, fingerprint, processes
+            intervals=Intervals(
+                config.log_every, config.checkpoint_every, config.milestones
             ),
+            log_file=config.out / LOG_FILE,
+            save=save,
             advance=advance,
             processes=processes,
             stop_asked=stop_asked,
-            accumulate=num_parts,
+            accumulate=run.num_parts,
             clip=config.optimiser.clip,
         )
     if not processes.is_first:
@@ -158,6 +114,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
 
     if state.average is not None:
         network.load_state_dict(state.average.weights)
+    mean = run.preprocessing.mean
     header = ModelHeader(
         network=config.network.name,
         network_options=build.network_options(config.network),
@@ -169,9 +126,9 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         facever_version=__version__,
     )
     if len(split.held_out):
-        unsaved = LoadedModel(network.eval(), header, preprocessing, fingerprint="")
+        unsaved = LoadedModel(network.eval(), header, run.preprocessing, fingerprint="")
         embedder = Embedder(unsaved, config.device, config.precision)
-        calibration = _calibrate(embedder, store, split)
+        calibration = _calibrate(embedder, run.store, split)
         header = dataclasses.replace(
             header,
             threshold=calibration.threshold,
@@ -180,48 +137,6 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
     print(f"model: {model_path}")
     return model_path
-
-
-def split_crops(config: TrainConfig, store: CropStore) -> Split:
-    """The crops that a run trains on and those that it holds out.
-
-    Raises:
-        FaceverError: If the config's list of people does not fit the crops, or too few
-            people would be left.
-    """
-    data = config.data
-    if data.people is None:
-        return split_identities(store.labels, data.validation_identities, config.seed)
-    if data.validation_identities:
-        raise ConfigError(
-            "data.validation_identities must be 0 where data.people says who is held "
-            f"out, got {data.validation_identities}"
-        )
-    return read_people_list(data.people).split(store.identities, store.labels)
-
-
-def _place_crops(
-    config: TrainConfig,
-    store: CropStore,
-    split: Split,
-    device: torch.device,
-    processes: Processes,
-) -> CropSource | ResidentCrops:
-    """Where to read crops from: the store, or the device after a copy."""
-    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
-    if not build.is_resident(config, num_bytes, device):
-        return store.crops
-    with _bar(f"copy to {device}", len(split.rows), processes) as advance:
-        return ResidentCrops(store.crops, split.rows, device, advance)
-
-
-def _bar(
-    title: str, total: int, processes: Processes, done: int = 0
-) -> AbstractContextManager[Advance]:
-    """Progress in crops, which one process shows for all."""
-    if processes.is_first:
-        return progress_bar(title, total, "crops", done)
-    return nullcontext(ignore_progress)
 
 
 def _is_there(path: Path, processes: Processes) -> bool:
@@ -233,27 +148,6 @@ def _is_there(path: Path, processes: Processes) -> bool:
             "out must be a folder that all machines share"
         )
     return found
-
-
-def _check_classes(config: TrainConfig, split: Split) -> None:
-    if config.data.num_classes not in (None, split.num_classes):
-        raise DataError(
-            f"data.num_classes is {config.data.num_classes}, but {config.data.crops} "
-            f"leaves {split.num_classes} identities to train on"
-        )
-    check_labels(torch.from_numpy(split.labels), split.num_classes)
-
-
-def _mean_image(
-    store: CropStore, split: Split, processes: Processes
-) -> Float32[Tensor, "height width 3"]:
-    """The mean of the training crops, read once and in slices that fit any memory."""
-    total = np.zeros(store.crops.shape[1:], np.float64)
-    if processes.is_first:
-        for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
-            total += store.crops[rows].sum(axis=0, dtype=np.float64)
-    mean = torch.from_numpy((total / len(split.rows)).astype(np.float32))
-    return processes.copy_from_first(mean)
 
 
 def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibration:

@@ -122,3 +122,20 @@ def test_what_cannot_be_frozen(
     with pytest.raises(ParameterError, match=said) as refusal:
         train(make_config(store, tmp_path / "run", frozen=frozen))
     assert "\n" not in str(refusal.value)
+
+
+def test_kept_checkpoints_hold_the_steps_they_name(store: Path, tmp_path: Path) -> None:
+    config = make_config(
+        store, tmp_path / "run", checkpoint_every=1, keep_last=2, milestones=[1]
+    )
+    train(config)
+    # A milestone that a kill took before it got its name comes back on resume.
+    (tmp_path / "run" / "model.safetensors").unlink()
+    (tmp_path / "run" / "checkpoint-00000003.pt").unlink()
+    train(config)
+    found = {
+        path.name: torch.load(path, weights_only=True)["step"]
+        for path in (tmp_path / "run").glob("*.pt")
+    }
+    numbered = {f"checkpoint-0000000{step}.pt": step for step in (1, 2, 3)}
+    assert found == numbered | {"checkpoint.pt": 3}

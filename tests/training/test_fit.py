@@ -26,6 +26,9 @@ from facever.training.weight_average import WeightAverage
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+PARTS = ("data", "network", "optimiser")
+
+
 class Stopped(Exception):
     """Stands for Ctrl-C."""
 
@@ -56,6 +59,8 @@ def assert_same_bits(left: TrainingState, right: TrainingState) -> None:
 def log_lines(folder: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").open()]
     for line in lines:
+        seconds = sum(line.pop(f"{part}_seconds") for part in PARTS)
+        assert 0 < seconds
         assert line.pop("crops_per_second") > 0
     return lines
 

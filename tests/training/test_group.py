@@ -163,7 +163,7 @@ def test_a_job_trains_the_network_of_one_process(
     for line, expected in zip(*logs, strict=True):
         assert line.keys() == expected.keys()
         assert ("gradient_norm" in line) == ("clip" in options)
-        for key in line.keys() - {"crops_per_second"}:
+        for key in (key for key in line if "second" not in key):
             assert line[key] == pytest.approx(expected[key], rel=1e-4), key
 
 
