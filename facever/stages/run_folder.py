@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
@@ -9,6 +10,11 @@ import yaml
 from facever.config import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.people_list import read_people_list
+from facever.environment import (
+    describe_commit,
+    describe_machine,
+    describe_versions,
+)
 from facever.files import whole_file
 from facever.inference.model_file import load_model
 
@@ -16,6 +22,7 @@ MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
+STARTS_FILE = "starts.jsonl"
 
 # Options that came after the first checkpoints were written. At its default an option
 # leaves the fingerprint as it was, so that those runs still go on.
@@ -30,6 +37,26 @@ def write_config(config: TrainConfig) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     with whole_file(config.out / CONFIG_FILE) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def record_start(folder: Path, step: int, num_processes: int) -> None:
+    """Add a line on what a run starts with: versions, commit and machine.
+
+    Args:
+        folder: Of the run.
+        step: That it goes on from; 0 at the first start.
+        num_processes: Of the job.
+    """
+    line = {
+        "step": step,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": describe_versions(),
+        "commit": describe_commit(),
+        "machine": describe_machine(),
+        "processes": num_processes,
+    }
+    with (folder / STARTS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def cut_log(path: Path, step: int) -> None:

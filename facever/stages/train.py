@@ -14,11 +14,13 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, ModelHeader, save_model
 from facever.models.hardware import uses_bf16
 from facever.progress import progress_bar
+from facever.stages.model_card import write_card
 from facever.stages.run_folder import (
     CHECKPOINT_FILE,
     LOG_FILE,
     MODEL_FILE,
     cut_log,
+    record_start,
     run_fingerprint,
     write_config,
 )
@@ -44,8 +46,9 @@ def train(config: TrainConfig) -> Path:
         config: Everything that decides the run.
 
     Returns:
-        The model file. Beside it in ``config.out`` lie ``config.yaml``, ``log.jsonl``
-        and the last checkpoint.
+        The model file. Beside it in ``config.out`` lie ``config.yaml``, ``log.jsonl``,
+        ``starts.jsonl`` (versions, commit and machine of each start), the checkpoints
+        that ``config`` keeps and, as ``README.md``, the model card.
 
     Raises:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit.
@@ -80,6 +83,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     if processes.is_first:
         write_config(config)
         cut_log(config.out / LOG_FILE, state.step)
+        record_start(config.out, state.step, processes.count)
     num_weights = sum(weight.numel() for weight in network.parameters())
     processes.say(
         f"{len(split.rows):,} crops of {split.num_classes:,} identities, "
@@ -125,6 +129,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         licence=config.data.licence,
         facever_version=__version__,
     )
+    calibration = None
     if len(split.held_out):
         unsaved = LoadedModel(network.eval(), header, run.preprocessing, fingerprint="")
         embedder = Embedder(unsaved, config.device, config.precision)
@@ -134,6 +139,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
             threshold=calibration.threshold,
             threshold_far=None if calibration.threshold is None else THRESHOLD_FAR,
         )
+    # First the card: a run whose model file is there is done.
+    write_card(config, run, model_path, calibration)
     save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
     print(f"model: {model_path}")
     return model_path
