@@ -88,8 +88,8 @@ def _results(found: Calibration | None) -> str:
         return f"AUC {found.auc:.4f} over {pairs}. No threshold: {found.note}."
     return (
         f"AUC {found.auc:.4f} over {pairs}; {found.tar:.2%} of the genuine ones are "
-        f"accepted\nat a false accept rate of {found.target_far:g}, above the "
-        f"threshold {found.threshold:.4f}, which was set\non these same pairs."
+        f"accepted at a false accept rate of {found.target_far:g}, above the "
+        f"threshold {found.threshold:.4f}, which was set on these same pairs."
     )
 
 
