@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from facever.config import HeadConfig, NetworkConfig, TrainConfig
+from facever.config import HeadConfig, NetworkConfig, OptimiserConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
 from facever.data.resident import fits_on
 from facever.errors import ConfigError
@@ -19,6 +19,7 @@ from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
 from facever.objects.fit import RATE_FACTOR
+from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import parameter_groups
 from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Schedule
@@ -99,18 +100,36 @@ def make_head(
 def make_optimiser(
     config: TrainConfig | ObjectCell, network: nn.Module, head: nn.Module
 ) -> torch.optim.Optimizer:
-    """SGD over a network and its heads; the schedule sets the rate of each step."""
-    sgd = config.optimiser
-    groups = parameter_groups(network, head, sgd.weight_decay)
-    if isinstance(sgd, ObjectOptimiserConfig):
-        _, free, _ = groups
-        free[RATE_FACTOR] = sgd.bias_rate
+    """The optimiser of a network and its heads; the schedule sets each step's rate."""
+    options = config.optimiser
+    groups = parameter_groups(network, head, options.weight_decay)
+    _, free, centers = groups
+    if isinstance(options, ObjectOptimiserConfig):
+        free[RATE_FACTOR] = options.bias_rate
+    elif isinstance(options, OptimiserConfig) and options.name == "adamw":
+        centers[PLAIN] = True
+        return AdamW(groups, lr=options.learning_rate, betas=options.betas)
     return torch.optim.SGD(
         groups,
-        lr=sgd.learning_rate,
-        momentum=sgd.momentum,
-        nesterov=sgd.nesterov,
+        lr=options.learning_rate,
+        momentum=options.momentum,
+        nesterov=options.nesterov,
     )
+
+
+def parts_of(config: TrainConfig, processes: Processes) -> int:
+    """In how many parts the network meets this process's part of a batch.
+
+    Raises:
+        ConfigError: If they would not be equal.
+    """
+    size = config.batch_size // processes.count
+    if size % config.accumulate:
+        raise ConfigError(
+            f"accumulate must divide the {size} crops of a process's batch, got "
+            f"{config.accumulate}"
+        )
+    return config.accumulate
 
 
 def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:

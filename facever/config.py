@@ -5,7 +5,7 @@ error that lists the valid ones.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -126,13 +126,34 @@ class AugmentationConfig(StrictModel):
     )
 
 
-class OptimiserConfig(StrictModel):
+class SGDConfig(StrictModel):
     """SGD, as the papers train."""
 
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     nesterov: bool = False
+
+
+class OptimiserConfig(SGDConfig):
+    """How gradients become steps.
+
+    Under adamw the centers of metric heads still move by plain gradient descent at the
+    learning rate, which is slow at the rates of adamw; ``update: wen`` moves them at a
+    rate of its own.
+    """
+
+    name: Literal["sgd", "adamw"] = Field(
+        "sgd", description="momentum and nesterov are those of sgd"
+    )
+    betas: tuple[
+        Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
+    ] = Field((0.9, 0.999), description="Of adamw: decay of the mean and of the square")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        description="Longest gradient, over all parameters; longer ones are scaled",
+    )
 
 
 class ScheduleConfig(StrictModel):
@@ -145,7 +166,9 @@ class ScheduleConfig(StrictModel):
     steps: int = Field(28_000, ge=1)
     shape: Literal["drops", "cosine", "inverse", "one_cycle"] = "drops"
     drops: tuple[int, ...] = (16_000, 24_000)
-    warmup: int = Field(0, ge=0, description="Steps of linear rise at the start")
+    warmup: int = Field(
+        0, ge=0, description="Steps of linear rise at the start, of any shape"
+    )
     gamma: float = Field(1e-4, ge=0, description="Of inverse")
     power: float = Field(0.75, ge=0, description="Of inverse")
     factor: float = Field(1.0, gt=0, description="On steps, drops and warmup")
@@ -170,11 +193,37 @@ class TrainConfig(StrictModel):
         description="Crops of all processes together; batch normalisation takes its "
         "statistics from the part of each",
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Parts in which the network meets a process's part of the batch: "
+        "less memory for a third more time. The head meets the whole batch all the "
+        "same; batch normalisation takes its statistics from each part",
+    )
+    ema: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Decay of a moving average of the weights, which the model file "
+        "then holds, such as 0.999",
+    )
+    init: Path | None = Field(
+        None, description="A model file of the same network, to start from its weights"
+    )
+    frozen: tuple[str, ...] = Field(
+        (), description="Parts of the network that do not learn, such as trunk.0"
+    )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
+    keep_last: int = Field(
+        1, ge=1, description="Newest checkpoints that stay; 1 is checkpoint.pt alone"
+    )
+    milestones: tuple[int, ...] = Field(
+        (), description="Steps whose checkpoints stay for good"
+    )
     out: Path = Path("runs/train")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,29 @@ def describe_versions() -> dict[str, str]:
     """Versions of facever, Python and the packages that decide the numbers."""
     packages = {name: version(name) for name in _PACKAGES}
     return {"facever": __version__, "python": platform.python_version(), **packages}
+
+
+def describe_commit() -> str | None:
+    """The git commit of facever's own checkout, or None where it is installed.
+
+    ``+changes`` stands behind it where files differ from the commit.
+    """
+    folder = Path(__file__).parent
+    if not (folder.parent / ".git").exists():
+        return None
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *words], cwd=folder, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changes else commit
 
 
 def describe_machine() -> dict[str, str | int]:

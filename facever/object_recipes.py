@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from facever.config import (
     HeadConfig,
     NetworkConfig,
-    OptimiserConfig,
     ScheduleConfig,
+    SGDConfig,
     StrictModel,
 )
 
@@ -29,7 +29,7 @@ class ObjectDataConfig(StrictModel):
     )
 
 
-class ObjectOptimiserConfig(OptimiserConfig):
+class ObjectOptimiserConfig(SGDConfig):
     """SGD; Caffe's networks move biases twice as fast as weights."""
 
     bias_rate: float = Field(1.0, gt=0, description="Factor on the rate of biases")

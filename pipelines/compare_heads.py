@@ -28,7 +28,8 @@ from facever.files import whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
-from facever.stages.train import CHECKPOINT_FILE, LOG_FILE, train
+from facever.stages.run_folder import CHECKPOINT_FILE, LOG_FILE
+from facever.stages.train import train
 from facever.training.checkpoint import read_checkpoint
 from facever.verification.class_angles import class_angles
 from facever.verification.embeddings_file import read_embeddings

@@ -12,6 +12,7 @@ from facever.heads.ie import IncludeExclude
 from facever.heads.lsoftmax import LSoftmax
 from facever.heads.sharded_rows import ClassShards
 from facever.models.resnet27 import ResNet27
+from facever.training.adamw import AdamW
 from facever.training.distributed import ALONE, Processes
 
 
@@ -160,6 +161,27 @@ def test_the_optimiser_has_every_parameter_and_the_config_s_numbers() -> None:
     assert weights == (0.8, True, 0.01)
     assert free == (0.8, True, 0.0)
     assert centers == (0.0, False, 0.0)
+
+
+def test_adamw_moves_centers_by_plain_steps() -> None:
+    given = config(
+        network={"width": 1 / 16, "embedding_size": 4},
+        heads=[{"name": "softmax"}, {"name": "ie"}],
+        optimiser={"name": "adamw", "learning_rate": 0.3, "betas": [0.8, 0.9]},
+    )
+    network = build.make_network(given.network)
+    joint = build.make_head(given.heads, network.embedding_size, 3)
+    optimiser = build.make_optimiser(given, network, joint)
+    assert isinstance(optimiser, AdamW)
+    assert [group["betas"] for group in optimiser.param_groups] == [(0.8, 0.9)] * 3
+    assert [group.get("plain") for group in optimiser.param_groups] == [None, None, 1]
+
+
+def test_parts_of_a_batch_are_equal() -> None:
+    given = config(batch_size=24, accumulate=3)
+    assert build.parts_of(given, ALONE) == 3
+    with pytest.raises(ConfigError, match=r"divide the 8 crops .* got 3"):
+        build.parts_of(given, Processes(0, 3))
 
 
 def test_the_schedule_is_scaled_by_its_factor() -> None:

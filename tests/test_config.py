@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from facever.config import TrainConfig, load_config
@@ -241,6 +242,36 @@ def test_every_config_that_ships_is_valid(path: Path) -> None:
     from facever import build
 
     config = load_config(TrainConfig, path)
-    build.network_options(config.network)
-    build.make_head(config.heads, embedding_size=4, num_classes=3)
-    build.make_schedule(config)
+    # Only a head is made whole: networks of full width take a second each.
+    options = build.network_options(config.network)
+    head = build.make_head(config.heads, embedding_size=4, num_classes=3)
+    with torch.device("meta"):
+        network = build.make_network(config.network)
+    assert network.embedding_size == options.get("embedding_size", 512)
+    optimiser = build.make_optimiser(config, network, head)
+    assert optimiser.param_groups[0]["lr"] == config.optimiser.learning_rate
+    schedule = build.make_schedule(config)
+    assert all(0 < step < schedule.steps for step in config.milestones)
+    build.make_augmentation(config)
+    # The command at its head is the one that it is run by, and no two share a folder.
+    assert f"configs/train/{path.name}" in path.read_text() or "demo" in path.stem
+    assert config.out.name == path.stem.removeprefix("demo-")
+
+
+TABLE_6 = ("softmax", "triplet", "lsoftmax-m4", "center", "ie")
+
+
+@pytest.mark.parametrize("name", [*TABLE_6, "lsoftmax-m2", "lsoftmax-m3"])
+def test_the_recipes_of_table_6_differ_in_the_width_alone(name: str) -> None:
+    normal, powerful = (
+        load_config(TrainConfig, CONFIGS / f"webface-{name}{end}.yaml").model_dump()
+        for end in ("", "-powerful")
+    )
+    assert normal.pop("network") == {"name": "resnet27"}
+    wide = {"name": "resnet27", "width": 2, "narrow_stem": True}
+    assert powerful.pop("network") == wide
+    assert powerful.pop("out") != normal.pop("out")
+    assert normal == powerful
+    # The paper's section 4.3 and no other.
+    assert (normal["batch_size"], normal["mean"]) == (256, "image")
+    assert normal["schedule"]["drops"] == (16_000, 24_000)

@@ -123,15 +123,26 @@ def train(
         list[str] | None,
         typer.Argument(help="key=value, such as network.width=0.5 out=runs/mine"),
     ] = None,
+    is_dry: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Time a few steps; print weights, work, memory and time"
+        ),
+    ] = False,
 ) -> None:
     """A crop store to a model file; the same command again resumes a killed run.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m facever train CONFIG
     """
     from facever.config import TrainConfig, load_config
+    from facever.stages.dry_run import dry_run
     from facever.stages.train import train as stage
 
-    stage(load_config(TrainConfig, config, overrides))
+    settings = load_config(TrainConfig, config, overrides)
+    if is_dry:
+        typer.echo("\n".join(dry_run(settings).lines()))
+    else:
+        stage(settings)
 
 
 @app.command()

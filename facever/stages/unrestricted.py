@@ -17,7 +17,8 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
 from facever.stages.features import Features, embed_rows
 from facever.stages.judging import EXACT
-from facever.stages.train import split_crops, train
+from facever.stages.train import train
+from facever.stages.train_setup import split_crops
 from facever.verification.embeddings_file import read_embeddings
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import (

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from facever.errors import ModelFileError
 from facever.training.class_slices import joined_slices, own_slices
 from facever.training.distributed import ALONE, Processes
+from facever.training.weight_average import WeightAverage
 
 _FORMAT = 1
 
@@ -26,12 +27,16 @@ class TrainingState:
         head: Its heads.
         optimiser: Over the parameters of both.
         step: Steps done.
+        average: Of the network's weights, where it is wanted.
+        frozen: Parts of the network that stay in evaluation mode; not saved.
     """
 
     network: nn.Module
     head: nn.Module
     optimiser: torch.optim.Optimizer
     step: int = 0
+    average: WeightAverage | None = None
+    frozen: tuple[nn.Module, ...] = ()
 
     @property
     def optimiser_parameters(self) -> list[Tensor]:
@@ -63,6 +68,8 @@ def save_checkpoint(
         "optimiser": state.optimiser.state_dict(),
         "torch_random": torch.get_rng_state(),
     }
+    if state.average is not None:
+        content["average"] = state.average.weights
     joined_slices(content, state.head, state.optimiser_parameters, processes)
     if not processes.is_first:
         return
@@ -97,6 +104,8 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
         state.head.load_state_dict(content["head"])
         # A copy: the optimiser would go on with the mapped file.
         state.optimiser.load_state_dict(copy.deepcopy(content["optimiser"]))
+        if state.average is not None:
+            state.average.load(content["average"])
         torch.set_rng_state(content["torch_random"])
         state.step = content["step"]
     except (KeyError, RuntimeError, ValueError):

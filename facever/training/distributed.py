@@ -154,7 +154,8 @@ class _Averaged(DistributedDataParallel):
     def _lay_buckets(self, images: Tensor) -> None:
         training = [module for module in self.modules() if module.training]
         self.eval()  # No running statistics move, no random numbers are drawn.
-        super().forward(images[:1]).sum().backward()  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
+            super().forward(images[:1]).sum().backward()  # type: ignore[no-untyped-call]
         for module in training:
             module.training = True
         self.zero_grad(set_to_none=True)

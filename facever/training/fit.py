@@ -2,23 +2,24 @@
 
 import json
 import math
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
 from facever.errors import DivergedError, TerminatedError
-from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
+from facever.training.accumulation import add_gradients
 from facever.training.checkpoint import TrainingState
+from facever.training.clipping import clip_gradients
 from facever.training.distributed import ALONE, Processes
 from facever.training.global_batch import GlobalBatch
+from facever.training.log_window import LogWindow
 from facever.training.schedule import Schedule
 
 _REMEDY = (
@@ -29,10 +30,21 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Intervals:
-    """How often a run writes things down, in steps, each at least 1."""
+    """How often a run writes things down, in steps, each at least 1.
+
+    Attributes:
+        log: Between two lines.
+        checkpoint: Between two checkpoints.
+        milestones: Steps with a checkpoint besides.
+    """
 
     log: int = 20
     checkpoint: int = 500
+    milestones: tuple[int, ...] = ()
+
+    def saves(self, step: int) -> bool:
+        """Whether a checkpoint falls due after a step, counted from 1."""
+        return step % self.checkpoint == 0 or step in self.milestones
 
 
 def fit(
@@ -49,6 +61,8 @@ def fit(
     advance: Advance = ignore_progress,
     processes: Processes = ALONE,
     stop_asked: Callable[[], bool] = lambda: False,
+    accumulate: int = 1,
+    clip: float | None = None,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
 
@@ -64,11 +78,14 @@ def fit(
         bf16: Whether the network computes in bfloat16.
         intervals: How often to log and to save.
         log_file: Gets one JSON line every ``intervals.log`` steps, the means over them.
-        save: Called every ``intervals.checkpoint`` steps and at the end, in every
+        save: Called as ``intervals`` says and at the end, in every
             process.
         advance: Progress, one unit a crop.
         processes: Each computes its part of every batch; the first logs.
         stop_asked: Whether to save and end after this step.
+        accumulate: Parts in which the network meets its part of a batch, to save
+            memory (see ``add_gradients``).
+        clip: Longest gradient (see ``clip_gradients``); None leaves all as they are.
 
     Raises:
         DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
@@ -78,10 +95,13 @@ def fit(
     network, optimiser = processes.wrapped(state.network), state.optimiser
     head = GlobalBatch(state.head, processes)
     network.train()
+    for part in state.frozen:
+        part.eval()
     head.train()
-    window = _Window()
+    window = LogWindow(device)
     with closing(loader.batches(state.step, schedule.steps)) as batches:
         for batch in batches:
+            window.clock.mark("data")
             rate = schedule.rate(state.step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -89,22 +109,29 @@ def fit(
             labels = batch.labels.to(device, non_blocking=True)
             crops = batch.crops.to(device, non_blocking=True)
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                embeddings = network(images)
+            optimiser.zero_grad(set_to_none=True)
             try:
-                output: HeadOutput = head(embeddings, labels)
+                output = add_gradients(
+                    network, head, images, labels, num_parts=accumulate, bf16=bf16
+                )
             except DivergedError as error:
                 raise DivergedError(
                     f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
                     f"{_REMEDY}"
                 ) from None
-            optimiser.zero_grad(set_to_none=True)
-            output.loss.backward()  # type: ignore[no-untyped-call]
             head.align_gradients()
+            measured = {}
+            if clip is not None:
+                norm = clip_gradients(network, head, clip, processes)
+                measured["gradient_norm"] = norm
+            window.clock.mark("network")
             optimiser.step()
-
             state.step += 1
-            window.add(output, labels, processes.count)
+            if state.average is not None:
+                state.average.follow(state.network, state.step)
+            window.clock.mark("optimiser")
+
+            window.add(output, labels, processes.count, measured)
             stopping = processes.any(stop_asked())
             last = state.step == schedule.steps
             if state.step % intervals.log == 0 or last:
@@ -117,9 +144,9 @@ def fit(
                 if processes.is_first:
                     with log_file.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(line) + "\n")
-                window = _Window()
+                window = LogWindow(device)
                 advance(0, f"loss {line['loss']:.3f}")
-            if state.step % intervals.checkpoint == 0 or last or stopping:
+            if intervals.saves(state.step) or last or stopping:
                 if processes.any(not (_is_finite(network) and _is_finite(head))):
                     raise DivergedError(
                         f"a weight is NaN or infinite after step {state.step} "
@@ -127,6 +154,7 @@ def fit(
                     )
                 save()
             advance(len(labels) * processes.count)
+            window.clock.mark(None)
             if stopping and not last:
                 raise TerminatedError(
                     f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
@@ -138,38 +166,3 @@ def _is_finite(module: nn.Module) -> bool:
     return all(
         bool(torch.isfinite(each).all()) for each in module.state_dict().values()
     )
-
-
-class _Window:
-    """Sums over the steps of one log line, kept on the device until it is written."""
-
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-        self.num_steps = 0
-        self.num_crops = 0
-        self.sums: dict[str, Tensor] = {}
-
-    def add(self, output: HeadOutput, labels: Tensor, num_processes: int) -> None:
-        values = {"loss": output.loss.detach(), **output.parts}
-        hits = output.hits
-        if output.logits is not None:
-            hits = output.logits.argmax(dim=1) == labels
-        if hits is not None:
-            values["accuracy"] = hits.float().mean()
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        self.num_steps += 1
-        self.num_crops += len(labels) * num_processes
-
-    def line(self, step: int, rate: float) -> dict[str, int | float]:
-        means = {
-            name: round(float(value) / self.num_steps, 6)
-            for name, value in self.sums.items()
-        }
-        seconds = time.perf_counter() - self.started
-        return {
-            "step": step,
-            "learning_rate": rate,
-            **means,
-            "crops_per_second": round(self.num_crops / seconds, 1),
-        }

@@ -64,17 +64,22 @@ class GlobalBatch(nn.Module):
         """
         if self._processes.count == 1:
             return
-        sliced = {
-            id(parameter)
-            for module in self.head.modules()
-            if isinstance(module, ClassifyingHead)
-            for parameter in module.parameters()
-        }
+        sliced = sliced_parameters(self.head)
         for parameter in self.head.parameters():
             gradient = parameter.grad
             if gradient is not None and id(parameter) not in sliced:
                 values = gradient._values() if gradient.is_sparse else gradient
                 self._processes.copy_from_first(values)
+
+
+def sliced_parameters(head: nn.Module) -> set[int]:
+    """``id`` of the parameters of which a process holds its own rows alone."""
+    return {
+        id(parameter)
+        for module in head.modules()
+        if isinstance(module, ClassifyingHead) and module.shards is not None
+        for parameter in module.parameters()
+    }
 
 
 class _Joined(torch.autograd.Function):

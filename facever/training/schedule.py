@@ -27,7 +27,8 @@ class Schedule:
             from a tenth, falls back in the same time and then to a thousandth (Smith, A
             disciplined approach to neural network hyper-parameters, 2018).
         drops: Steps, rising, each in (0, steps).
-        warmup: Steps of linear rise from 0, in [0, steps).
+        warmup: Steps in which a factor on the shape's rate rises in a straight line
+            from 0 to 1, in [0, steps); ``cosine`` begins to fall after them.
         gamma: Of ``inverse``, at least 0; the default is LeNet's in Caffe.
         power: Of ``inverse``, at least 0.
     """
@@ -75,10 +76,12 @@ class Schedule:
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
-        if step < self.warmup:
-            return self.learning_rate * (step + 1) / self.warmup
+        rate = self._rate_of_shape(step)
+        return rate * (step + 1) / self.warmup if step < self.warmup else rate
+
+    def _rate_of_shape(self, step: int) -> float:
         if self.shape == "cosine":
-            share = (step - self.warmup) / (self.steps - self.warmup)
+            share = max(0, step - self.warmup) / (self.steps - self.warmup)
             return self.learning_rate * (1 + math.cos(math.pi * share)) / 2
         if self.shape == "inverse":
             return float(self.learning_rate * (1 + self.gamma * step) ** -self.power)

@@ -31,7 +31,14 @@ from facever.errors import (
 from facever.inference.model_file import load_model
 from facever.stages.train import train
 
-FILES = ["checkpoint.pt", "config.yaml", "log.jsonl", "model.safetensors"]
+FILES = [
+    "README.md",
+    "checkpoint.pt",
+    "config.yaml",
+    "log.jsonl",
+    "model.safetensors",
+    "starts.jsonl",
+]
 
 
 def content_of(store: Path, out: Path, **changes: Any) -> dict[str, Any]:
@@ -107,6 +114,31 @@ class TestWhatARunLeaves:
         assert written == make_config(store, trained)
         # Defaults are spelled out: they may change in a later version.
         assert yaml.safe_load((trained / "config.yaml").read_text())["mirror"] == "sum"
+
+    def test_a_card_that_says_what_it_is(self, trained: Path) -> None:
+        card = (trained / "README.md").read_text()
+        for said in (
+            "# resnet27 trained on drawn patterns",
+            "16 dimensions, 98,250 weights",
+            "12 crops of 3 people",
+            "Licence of the data: CC0.",
+            "Nobody was held out",
+            "10 steps of 6 crops.",
+            f"facever {facever.__version__}",
+        ):
+            assert said in card
+        block = card.split("```yaml\n")[1].split("```")[0]
+        written = yaml.safe_load((trained / "config.yaml").read_text())
+        for name, value in yaml.safe_load(block).items():
+            assert value == written[name]
+        assert str(trained) not in card
+
+    def test_what_it_was_started_with(self, trained: Path) -> None:
+        (line,) = map(json.loads, (trained / "starts.jsonl").open())
+        assert (line["step"], line["processes"]) == (0, 1)
+        assert torch.__version__.startswith(line["versions"]["torch"])
+        assert line["commit"] is None or len(line["commit"].split("+")[0]) == 40
+        assert line["machine"]["num_cpus"] >= 1
 
     def test_one_line_a_step_group(self, trained: Path) -> None:
         lines = read_log(trained)
@@ -300,12 +332,14 @@ def test_a_killed_run_goes_on_and_gives_the_same_model(
     assert model.read_bytes() == expected.read_bytes()
     timeless = [
         [
-            {key: value for key, value in line.items() if key != "crops_per_second"}
+            {key: value for key, value in line.items() if "second" not in key}
             for line in read_log(folder)
         ]
         for folder in (out, trained)
     ]
     assert timeless[0] == timeless[1]
+    starts = [json.loads(line) for line in (out / "starts.jsonl").open()]
+    assert [line["step"] for line in starts] == [0, 4]
     assert sorted(path.name for path in out.iterdir()) == FILES
 
 
@@ -550,6 +584,10 @@ class TestValidation:
     ) -> None:
         header = load_model(model).header
         assert header.threshold_far == 1e-3
+        card = (model.parent / "README.md").read_text()
+        assert "60 crops of people who are not in training" in card
+        assert f"threshold {header.threshold:.4f}" in card
+        assert "120 genuine and 1,650 impostor pairs" in card
         crops = CropStore.open(store)
         held_out = split_identities(crops.labels, self.HELD_OUT, 3).held_out
         assert len(held_out) == 60

@@ -21,6 +21,7 @@ from facever.heads import HEADS, Head, JointHead
 from facever.heads.annealing import Annealing
 from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
+from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import (
     TrainingState,
     load_checkpoint,
@@ -57,6 +58,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "hinge": ("hinge", {}),
     "euclidean_margin": ("euclidean_margin", {}),
     "anchor_ncm": ("anchor_ncm", {}),
+}
+
+# Runs of the loop. Every gradient is longer than the clip.
+RUNS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "sampled": {"sample": 0.4},
+    "clipped": {"clip": 0.02},
+    "adamw in parts": {"adamw": True, "accumulate": 2, "clip": 5.0},
 }
 
 
@@ -157,7 +166,9 @@ class Flat(nn.Module):
         return self.second(torch.tanh(self.first(pooled)))
 
 
-def make_state(processes: Processes, sample: float = 1.0) -> TrainingState:
+def make_state(
+    processes: Processes, sample: float = 1.0, adamw: bool = False
+) -> TrainingState:
     """A network under a joint head that shares classes and has centers."""
     torch.manual_seed(0)
     network = Flat()
@@ -171,15 +182,24 @@ def make_state(processes: Processes, sample: float = 1.0) -> TrainingState:
         ]
     )
     groups = parameter_groups(network, head, weight_decay=5e-4)
-    optimiser = torch.optim.SGD(groups, lr=1.0, momentum=0.9)
+    groups[2][PLAIN] = True
+    optimiser: torch.optim.Optimizer = (
+        AdamW(groups) if adamw else torch.optim.SGD(groups, lr=1.0, momentum=0.9)
+    )
     return TrainingState(network, head, optimiser)
 
 
 def train(
-    folder: Path, processes: Processes, steps: int, sample: float = 1.0
+    folder: Path,
+    processes: Processes,
+    steps: int,
+    *,
+    sample: float = 1.0,
+    adamw: bool = False,
+    **options: Any,
 ) -> TrainingState:
     """Train to a step, from the checkpoint of the folder if there is one."""
-    state = make_state(processes, sample)
+    state = make_state(processes, sample, adamw)
     path = folder / "checkpoint.pt"
     if path.exists():
         load_checkpoint(path, state, "group")
@@ -199,13 +219,14 @@ def train(
         loader,
         Preprocessing(),
         # One schedule whatever the stop: the rate does not hang on it.
-        Schedule(steps, 0.5),
+        Schedule(steps, 0.01 if adamw else 0.5),
         device=torch.device("cpu"),
         bf16=False,
         intervals=Intervals(log=2, checkpoint=3),
         log_file=folder / "log.jsonl",
         save=lambda: save_checkpoint(path, state, "group", processes),
         processes=processes,
+        **options,
     )
     return state
 
@@ -220,14 +241,14 @@ def measure(processes: Processes, folder: Path) -> dict[str, Any]:
         save_checkpoint(path, state, case, processes)
         head["own"] = {k: v.clone() for k, v in state.head.state_dict().items()}
         found[case] = head
-    for title, sample in (("whole", 1.0), ("sampled", 0.4)):
+    for title, options in RUNS.items():
         straight, resumed = folder / title, folder / f"{title}-resumed"
         for place in (straight, resumed):
             place.mkdir(exist_ok=True)
-        found[title] = train(straight, processes, 6, sample).network.state_dict()
-        train(resumed, processes, 3, sample)
+        found[title] = train(straight, processes, 6, **options).network.state_dict()
+        train(resumed, processes, 3, **options)
         processes.any(False)  # The first has written what all read.
-        state = train(resumed, processes, 6, sample)
+        state = train(resumed, processes, 6, **options)
         found[f"{title}-resumed"] = state.network.state_dict()
     return found
 

@@ -18,10 +18,15 @@ from facever.data.preprocessing import Preprocessing
 from facever.errors import DivergedError, FaceverError, TerminatedError
 from facever.heads import Head, HeadOutput, JointHead
 from facever.training.checkpoint import TrainingState, read_checkpoint
+from facever.training.fine_tuning import freeze
 from facever.training.fit import Intervals, fit
 from facever.training.schedule import Schedule
+from facever.training.weight_average import WeightAverage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+PARTS = ("data", "network", "optimiser")
 
 
 class Stopped(Exception):
@@ -34,13 +39,16 @@ def flatten(state: TrainingState) -> dict[str, Any]:
     found |= {f"head.{k}": v for k, v in state.head.state_dict().items()}
     for number, values in state.optimiser.state_dict()["state"].items():
         found |= {f"optimiser.{number}.{k}": v for k, v in values.items()}
+    if state.average is not None:
+        found |= {f"average.{k}": v for k, v in state.average.weights.items()}
     return found
 
 
 def assert_same_bits(left: TrainingState, right: TrainingState) -> None:
     one, other = flatten(left), flatten(right)
     assert one.keys() == other.keys()
-    assert any(key.startswith("optimiser") for key in one)
+    for part in ("optimiser", "average"):
+        assert any(key.startswith(part) for key in one)
     for key, value in one.items():
         if isinstance(value, Tensor):
             assert torch.equal(value, other[key]), key
@@ -51,6 +59,8 @@ def assert_same_bits(left: TrainingState, right: TrainingState) -> None:
 def log_lines(folder: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").open()]
     for line in lines:
+        seconds = sum(line.pop(f"{part}_seconds") for part in PARTS)
+        assert 0 < seconds
         assert line.pop("crops_per_second") > 0
     return lines
 
@@ -161,6 +171,51 @@ def test_log_lines_are_means_over_their_steps(
         mean = sum(line[key] for line in single[:3]) / 3
         assert means[0][key] == pytest.approx(mean, abs=2e-6)
         assert means[1][key] == pytest.approx(single[3][key], abs=2e-6)
+
+
+def test_the_average_follows_the_weights_of_every_step(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    state = tiny.make_state()
+    expected = {k: v.double() for k, v in state.network.state_dict().items()}
+
+    def save() -> None:
+        # The decay is 0.7, less in the first steps: 2/11, 3/12, 4/13, 5/14.
+        kept = (1 + state.step) / (10 + state.step)
+        for name, value in state.network.state_dict().items():
+            if name.endswith("num_batches_tracked"):
+                expected[name] = value.double()
+            else:
+                expected[name] = kept * expected[name] + (1 - kept) * value.double()
+
+    run(tiny, tmp_path, state, save=save, intervals=Intervals(2, 1))
+    assert state.average is not None
+    for name, value in state.average.weights.items():
+        assert torch.allclose(value.double(), expected[name], 1e-5, 1e-6), name
+        if not name.endswith("num_batches_tracked"):
+            assert not torch.equal(value, state.network.state_dict()[name]), name
+    late = WeightAverage(linear := nn.Linear(1, 1), 0.9)
+    before = late.weights["weight"].item()
+    nn.init.constant_(linear.weight, before + 1)
+    late.follow(linear, step=10**6)
+    assert late.weights["weight"].item() == pytest.approx(before + 0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_frozen_parts_stay_to_the_last_bit(
+    tiny: SimpleNamespace, tmp_path: Path, accumulate: int
+) -> None:
+    state, fresh = tiny.make_state(), tiny.make_state()
+    state.frozen = freeze(state.network, ("trunk.0", "trunk.1", "trunk.7"))
+    run(tiny, tmp_path, state, accumulate=accumulate)
+    before = fresh.network.state_dict()
+    kept = ("trunk.0.", "trunk.1.", "trunk.7.")
+    num_kept = 0
+    for name, value in state.network.state_dict().items():
+        is_kept = name.startswith(kept)
+        assert torch.equal(value, before[name]) == is_kept, name
+        num_kept += is_kept
+    assert num_kept > 6
 
 
 @pytest.mark.parametrize(

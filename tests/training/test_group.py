@@ -146,21 +146,24 @@ def test_class_vectors_are_shared_and_the_memory_with_them(
     assert max(sizes) - min(sizes) <= expected / group.CLASSES
 
 
+@pytest.mark.parametrize("title", ["whole", "clipped", "adamw in parts"])
 def test_a_job_trains_the_network_of_one_process(
-    job: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+    title: str, job: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
-    state = group.train(tmp_path, ALONE, 6)
+    options = group.RUNS[title]
+    state = group.train(tmp_path, ALONE, 6, **options)
     fresh = group.make_state(ALONE)
     for key, value in state.network.state_dict().items():
         assert not torch.allclose(value, fresh.network.state_dict()[key], atol=1e-3)
         for process in job[1]:
-            found = process["whole"][key]
+            found = process[title][key]
             np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-6)
-            assert torch.equal(found, job[1][0]["whole"][key])
-    logs = [read_log(folder) for folder in (job[0] / "whole", tmp_path)]
+            assert torch.equal(found, job[1][0][title][key])
+    logs = [read_log(folder) for folder in (job[0] / title, tmp_path)]
     for line, expected in zip(*logs, strict=True):
         assert line.keys() == expected.keys()
-        for key in line.keys() - {"crops_per_second"}:
+        assert ("gradient_norm" in line) == ("clip" in options)
+        for key in (key for key in line if "second" not in key):
             assert line[key] == pytest.approx(expected[key], rel=1e-4), key
 
 
@@ -168,7 +171,7 @@ def read_log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").open()]
 
 
-@pytest.mark.parametrize("title", ["whole", "sampled"])
+@pytest.mark.parametrize("title", list(group.RUNS))
 def test_a_resumed_job_goes_on_bit_for_bit(
     title: str, job: tuple[Path, list[dict[str, Any]]]
 ) -> None:

@@ -57,6 +57,16 @@ def test_warmup_rises_in_a_straight_line_to_the_full_rate(shape: str) -> None:
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
 
 
+@pytest.mark.parametrize("shape", ["inverse", "one_cycle"])
+def test_warmup_is_a_factor_on_shapes_that_move_from_the_start(shape: str) -> None:
+    plain, warm = (
+        Schedule(100, 0.8, shape, warmup=warmup, gamma=0.5)  # type: ignore[arg-type]
+        for warmup in (0, 4)
+    )
+    factors = [warm.rate(step) / plain.rate(step) for step in range(6)]
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+
+
 def test_cosine_falls_from_the_full_rate_through_half_of_it_to_zero() -> None:
     schedule = Schedule(110, 0.4, "cosine", warmup=10)
     assert schedule.rate(10) == pytest.approx(0.4)

@@ -25,6 +25,7 @@ from facever.training.checkpoint import (
 )
 from facever.training.fit import Intervals, fit
 from facever.training.schedule import Schedule
+from facever.training.weight_average import WeightAverage
 
 STEPS = 10
 
@@ -41,7 +42,12 @@ def make_state(seed: int = 0, embedding_size: int = 8) -> TrainingState:
         ]
     )
     groups = parameter_groups(network, head, weight_decay=5e-4)
-    return TrainingState(network, head, torch.optim.SGD(groups, lr=1.0, momentum=0.9))
+    return TrainingState(
+        network,
+        head,
+        torch.optim.SGD(groups, lr=1.0, momentum=0.9),
+        average=WeightAverage(network, decay=0.7),
+    )
 
 
 def make_loader() -> BatchLoader:
