@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from facever.errors import FaceverError, ParameterError
+from facever.training import distributed as module
 from facever.training.distributed import ALONE, Processes, process_group
 
 
@@ -72,11 +73,28 @@ def test_a_lost_process_is_one_line_and_a_bug_is_not(
     error: RuntimeError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for name in ("init_process_group", "get_rank", "destroy_process_group"):
-        monkeypatch.setattr(torch.distributed, name, lambda *_: 0)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(module, "_store_of_this_attempt", torch.distributed.HashStore)
+    for name in ("init_process_group", "destroy_process_group"):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, **__: 0)
     with pytest.raises(FaceverError, match="another process of this job ended") as told:
         with process_group("cpu"):
             raise error
     assert "\n" not in str(told.value)
     with pytest.raises(RuntimeError, match="a bug"), process_group("cpu"):
         raise RuntimeError("a bug")
+
+
+def test_a_restart_reads_no_address_of_the_attempt_that_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torchrun keeps one store over its restarts."""
+    kept = torch.distributed.HashStore()
+    monkeypatch.setattr(module, "rendezvous", lambda _: iter([(kept, 0, 2)]))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    module._store_of_this_attempt().set("address", "old")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    anew = module._store_of_this_attempt()
+    assert not anew.check(["address"])
+    anew.set("address", "new")
+    assert anew.get("address") == b"new"
