@@ -44,7 +44,7 @@ def make_case(
 
 def gradients(*modules: nn.Module) -> dict[str, Tensor]:
     return {
-        f"{number}.{name}": parameter.grad.to_dense()
+        f"{number}.{name}": parameter.grad.to_dense().clone()
         for number, module in enumerate(modules)
         for name, parameter in module.named_parameters()
         if parameter.grad is not None
