@@ -12,6 +12,9 @@ Vectors = Float64[np.ndarray, "photos dim"]
 Places = Int64[np.ndarray, " pairs"]
 Scores = Float64[np.ndarray, " pairs"]
 
+# Whose vectors stay in the caches between being gathered and multiplied.
+_BLOCK_PAIRS = 1024
+
 
 def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
     """Cosine of each pair.
@@ -26,7 +29,10 @@ def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
     Returns:
         Scores in [-1, 1], but for rounding; -inf where a photo is missing.
     """
-    dots = np.einsum("ij,ij->i", vectors[left], vectors[right])
+    dots = np.empty(len(left))
+    for start in range(0, len(left), _BLOCK_PAIRS):
+        block = slice(start, start + _BLOCK_PAIRS)
+        dots[block] = np.einsum("ij,ij->i", vectors[left[block]], vectors[right[block]])
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
     products = lengths[left] * lengths[right]
     cosine: Scores = np.divide(
