@@ -107,8 +107,8 @@ def fold_projections(
         whiten: Scale the components to variance 1; those of less than 1e-12 of the
             largest variance, as if they had that much.
 
-    Yields:
-        The projection to test fold 0, then 1, and so on.
+    Returns:
+        The projections to test fold 0, then 1, and so on, each fitted when asked for.
 
     Raises:
         ParameterError: If ``num_components`` is not in ``1 .. dim``, or is not below
@@ -122,22 +122,34 @@ def fold_projections(
     sums = np.stack([images.sum(axis=0) for images in of_home])
     means = (sums.sum(axis=0) - sums[1:]) / num_training[:, None]
     if num_components is None:
-        for mean in means:
-            yield Projection(center + mean, None)
-        return
+        return (Projection(center + mean, None) for mean in means)
     _check_components(num_components, embeddings.shape[1], num_training)
     products = np.stack([images.T @ images for images in of_home])
     product_of_all = products.sum(axis=0)
-    for fold, (mean, count) in enumerate(zip(means, num_training, strict=True)):
+
+    def fit(fold: int) -> Projection:
+        mean, count = means[fold], int(num_training[fold])
         scatter = product_of_all - products[1 + fold] - count * np.outer(mean, mean)
-        values, directions = np.linalg.eigh(scatter)
-        components = directions[:, : -num_components - 1 : -1]
-        if whiten:
-            variances = values[: -num_components - 1 : -1] / (count - 1)
-            # Where all images are equal, there is nothing to scale.
-            floor = _NO_VARIANCE * variances[0] or 1.0
-            components = components / np.sqrt(np.maximum(variances, floor))
-        yield Projection(center + mean, components)
+        components = _directions(scatter, count, num_components, whiten)
+        return Projection(center + mean, components)
+
+    return map(fit, range(num_folds))
+
+
+def _directions(
+    scatter: Float64[np.ndarray, "dim dim"],
+    num_images: int,
+    num_components: int,
+    whiten: bool,
+) -> Float64[np.ndarray, "dim components"]:
+    values, directions = np.linalg.eigh(scatter)
+    components: np.ndarray = directions[:, : -num_components - 1 : -1]
+    if whiten:
+        variances = values[: -num_components - 1 : -1] / (num_images - 1)
+        # Where all images are equal, there is nothing to scale.
+        floor = _NO_VARIANCE * variances[0] or 1.0
+        components = components / np.sqrt(np.maximum(variances, floor))
+    return components
 
 
 def one_thread_each() -> AbstractContextManager[object]:

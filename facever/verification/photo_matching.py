@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from facever.errors import DataError
-from facever.verification.protocols import PairList, photo_key
+from facever.verification.protocols import PairList, photo_keys
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def find_rows(
             f"{len(embeddings)} embeddings and {len(images)} images"
         )
     row_of = row_of_key(images)
-    return np.array([row_of.get(key, -1) for key in map(photo_key, wanted)], np.int64)
+    return np.array([row_of.get(key, -1) for key in photo_keys(wanted)], np.int64)
 
 
 def row_of_key(images: Sequence[str]) -> dict[str, int]:
@@ -105,7 +105,7 @@ def row_of_key(images: Sequence[str]) -> dict[str, int]:
     Raises:
         DataError: If a photo is listed twice.
     """
-    keys = list(map(photo_key, images))
+    keys = photo_keys(images)
     row_of = dict(zip(keys, range(len(keys)), strict=True))
     if len(row_of) < len(keys):
         earlier: dict[str, int] = {}

@@ -19,7 +19,7 @@ from facever.verification.protocols.pair_bin import (
     write_bin,
 )
 from facever.verification.protocols.pair_csv import read_pair_csv
-from facever.verification.protocols.pairs import PairList, photo_key
+from facever.verification.protocols.pairs import PairList, photo_key, photo_keys
 from facever.verification.protocols.video_frames import (
     VideoFrames,
     choose_frames,
@@ -47,6 +47,7 @@ __all__ = [
     "parse_frame_rule",
     "person_of",
     "photo_key",
+    "photo_keys",
     "read_bin",
     "read_lfw_pairs",
     "read_lfw_people",

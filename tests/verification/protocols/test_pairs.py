@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError
-from facever.verification.protocols.pairs import PairList, photo_key
+from facever.verification.protocols.pairs import PairList, photo_key, photo_keys
 
 
 def make_list(same: list[bool], fold: list[int], extra: int = 0) -> PairList:
@@ -47,6 +47,7 @@ def test_empty_list() -> None:
 )
 def test_photo_key(source: str, key: str) -> None:
     assert photo_key(source) == key
+    assert photo_keys([source, "a.b", source]) == [key, "a.b", key]
 
 
 def test_folds_may_differ_in_size() -> None:
