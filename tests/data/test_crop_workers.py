@@ -145,7 +145,8 @@ def test_a_run_that_is_stopped_leaves_no_process_behind(
         else:
             run.kill()
     told = errors.read_text()
-    assert told.count("KeyboardInterrupt") == (1 if stop == signal.SIGINT else 0)
+    # A worker that is still starting may say it, too.
+    assert ("KeyboardInterrupt" in told) == (stop == signal.SIGINT)
     for _ in range(600):  # A minute on an idle machine: only a failure takes so long.
         if not any(map(is_running, workers)):
             break

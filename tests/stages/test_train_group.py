@@ -105,10 +105,12 @@ def trained(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 def test_a_job_prints_logs_and_writes_once(trained: tuple[Path, str]) -> None:
     run, printed = trained
     assert sorted(path.name for path in run.iterdir()) == [
+        "README.md",
         "checkpoint.pt",
         "config.yaml",
         "log.jsonl",
         "model.safetensors",
+        "starts.jsonl",
     ]
     assert log_steps(run) == [2, 4, 6, 8, 10]
     for once in ("in 2 processes", "held out: AUC", "model: ", "train: 80 crops"):
@@ -169,4 +171,5 @@ def test_sigterm_saves_and_ends_with_a_line(
         "checkpoint.pt",
         "config.yaml",
         "log.jsonl",
+        "starts.jsonl",
     ]
