@@ -28,16 +28,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise FileError(f"cannot write {path}: it is a folder; choose another name")
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except FaceverError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot write {path}: {error.strerror or error}; make room there or "
-            "choose another place"
-        ) from None
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -62,11 +56,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise FileError(f"{path} is there already: choose another name")
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            temporary.replace(path)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        temporary.replace(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, in a line that names the file."""
+    try:
+        yield
     except FaceverError:
         raise
     except OSError as error:
@@ -74,5 +78,3 @@ def whole_folder(path: Path) -> Iterator[Path]:
             f"cannot write {path}: {error.strerror or error}; make room there or "
             "choose another place"
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

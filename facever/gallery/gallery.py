@@ -1,7 +1,7 @@
 """Who is this? People's embeddings on disk, and the ones most similar to a face."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,39 +13,12 @@ from facever.errors import GalleryError, MismatchError, ParameterError
 from facever.gallery.checking import check_model, check_texts, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
 from facever.gallery.index_audit import Audit, audit_index
-from facever.gallery.index_choice import AUTO, EXACT, check_kind
-from facever.gallery.index_file import remove_index
-from facever.gallery.index_keeping import fresh_searcher, keep_searcher
+from facever.gallery.index_choice import check_kind
+from facever.gallery.info import GalleryInfo, describe_gallery
+from facever.gallery.live_searcher import LiveSearcher
 from facever.gallery.meta import GalleryMeta, Threshold, create_tables
-from facever.gallery.searching import By, Hit, Searcher, check_by
+from facever.gallery.searching import By, Hit, check_by
 from facever.gallery.store import GalleryStore
-
-
-@dataclass(frozen=True)
-class GalleryInfo:
-    """What a gallery holds.
-
-    Attributes:
-        format: Version of the database's layout.
-        created: UTC, ISO 8601.
-        num_people: Different names.
-        num_embeddings: Enrolled photos.
-        embedding_size: Numbers in an embedding.
-        model_fingerprint: Of the model that made the embeddings, None if unbound.
-        model_details: That model's network, mirror rule, preprocessing and the like.
-        threshold: Above which cosine a match is the same person; None if none was set.
-        index: Kind of index that is searched with.
-    """
-
-    format: int
-    created: str
-    num_people: int
-    num_embeddings: int
-    embedding_size: int
-    model_fingerprint: str | None
-    model_details: dict[str, Any]
-    threshold: Threshold | None
-    index: str
 
 
 class Gallery:
@@ -77,9 +50,7 @@ class Gallery:
         self.path = Path(path)
         self._store = GalleryStore(self.path)
         self._model_fingerprint = model_fingerprint
-        self._searcher: Searcher | None = None
-        self._searched: GalleryMeta | None = None
-        self._kind = AUTO
+        self._searcher = LiveSearcher(self.path, self._store)
         if model_fingerprint is not None:
             try:
                 self._check_model()
@@ -380,7 +351,7 @@ class Gallery:
         check_by(by)
         with self._store.reading():
             unit = unit_embeddings(embeddings, self._check_model().embedding_size)
-            found = self._refreshed().search(unit, k, by, where)
+            found = self._searcher.refreshed().search(unit, k, by, where)
             numbers = {hit.number for hits in found for hit in hits}
             entries = self._store.entries_of(np.array(sorted(numbers), np.int64))
         return [[_match(hit, entries[hit.number]) for hit in hits] for hits in found]
@@ -417,20 +388,7 @@ class Gallery:
 
     def info(self) -> GalleryInfo:
         """What the gallery holds, and for which model it was made."""
-        with self._store.reading():
-            meta = self._store.meta()
-            num_people, num_embeddings = len(self.names()), len(self)
-        return GalleryInfo(
-            format=meta.format,
-            created=meta.created,
-            num_people=num_people,
-            num_embeddings=num_embeddings,
-            embedding_size=meta.embedding_size,
-            model_fingerprint=meta.model_fingerprint,
-            model_details=meta.model_details,
-            threshold=meta.threshold,
-            index=meta.index,
-        )
+        return describe_gallery(self._store)
 
     def verify(self) -> int:
         """Read everything and check that it is what this gallery would have written.
@@ -462,13 +420,7 @@ class Gallery:
             check_kind(index)
             with self._store.writing():
                 self._store.set_index(index)
-        with self._store.reading():
-            self._searched = self._store.meta()
-            kept = fresh_searcher(self.path, self._store, self._searched, anew=True)
-            self._searcher, self._kind = kept
-        if self._kind == EXACT:
-            remove_index(self.path)
-        return self._kind
+        return self._searcher.rebuild()
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
         """Search for some of the enrolled photos, and compare with exact search.
@@ -478,18 +430,7 @@ class Gallery:
             k: How many matches of each to compare.
         """
         with self._store.reading():
-            return audit_index(self._store, self._refreshed(), num_queries, k)
-
-    def _refreshed(self) -> Searcher:
-        meta = self._store.meta()
-        if self._searcher is None or not _searched_alike(meta, self._searched):
-            self._searched = meta
-            self._searcher, self._kind = fresh_searcher(self.path, self._store, meta)
-        self._searcher.refresh()
-        self._searcher = keep_searcher(
-            self.path, self._store, meta, self._kind, self._searcher
-        )
-        return self._searcher
+            return audit_index(self._store, self._searcher.refreshed(), num_queries, k)
 
     def _known(self, ids: Sequence[str]) -> list[Entry]:
         known = self._store.entries_by_id(ids)
@@ -528,15 +469,6 @@ class Gallery:
         meta = self._store.meta()
         check_model(self.path, meta.model_fingerprint, self._model_fingerprint)
         return meta
-
-
-def _searched_alike(one: GalleryMeta, other: GalleryMeta | None) -> bool:
-    return (
-        other is not None
-        and one.index == other.index
-        and one.embedding_size == other.embedding_size
-        and one.model_fingerprint == other.model_fingerprint
-    )
 
 
 def _match(hit: Hit, entry: Entry) -> Match:

@@ -7,7 +7,8 @@ from pathlib import Path
 from facever.errors import ParameterError
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.exchange import export_gallery, read_export
-from facever.gallery.gallery import Gallery, GalleryInfo
+from facever.gallery.gallery import Gallery
+from facever.gallery.info import GalleryInfo
 from facever.progress import progress_bar
 from facever.stages.gallery_fields import parse_fields
 from facever.stages.gallery_tables import print_json, print_table

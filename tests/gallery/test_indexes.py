@@ -73,7 +73,7 @@ def test_finds_nearly_what_exact_search_finds_after_every_change(
             exact.close()
 
         check(0.9)
-        assert not isinstance(gallery._refreshed().index, ExactIndex)
+        assert not isinstance(gallery._searcher.refreshed().index, ExactIndex)
         assert (tmp_path / "people" / INDEX_NAME).exists()
         nearest = [matches[0].id for matches in gallery.search(queries)]
         gallery.remove(sorted({*nearest, *ids[:200]}))
@@ -197,7 +197,7 @@ def test_memory_is_read_anew_when_most_is_removed(tmp_path: Path) -> None:
         gallery.search(people(1))
         gallery.remove(ids[:1500])
         gallery.search(people(1))
-        assert len(gallery._refreshed().index) == 1000
+        assert len(gallery._searcher.refreshed().index) == 1000
 
 
 def test_the_audit_tells_what_a_poor_index_misses(
