@@ -2,11 +2,10 @@
 
 from typing import Literal
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
-from facever.models.base import EmbeddingNetwork
+from facever.models.pooled import PooledNetwork
 
 Shortcut = Literal["padded", "projected"]
 
@@ -48,7 +47,7 @@ class _Block(nn.Module):
         return relu(self.second(relu(self.first(maps))) + passed)
 
 
-class _ResNet(EmbeddingNetwork):
+class _ResNet(PooledNetwork):
     """A 3x3 convolution, stages of blocks that halve the size, the mean over places."""
 
     def __init__(
@@ -66,20 +65,7 @@ class _ResNet(EmbeddingNetwork):
                 stride = 2 if number and not block else 1
                 layers.append(_Block(width, outputs, stride, shortcut))
                 width = outputs
-        self.layers = nn.Sequential(*layers)
-        self.linear = (
-            nn.Linear(width, embedding_size) if embedding_size != width else None
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
-    def forward(
-        self, images: Float[Tensor, "batch channels side side"]
-    ) -> Float[Tensor, "batch dim"]:
-        """Features of images."""
-        features: Tensor = self.layers(images).mean(dim=(2, 3))
-        return features if self.linear is None else self.linear(features)
+        self._stack(layers, width)
 
 
 class ResNet20(_ResNet):

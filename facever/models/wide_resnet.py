@@ -1,11 +1,10 @@
 """Wide residual networks for 32x32 images, WRN-28-10 among them."""
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from facever.errors import ParameterError
-from facever.models.base import EmbeddingNetwork
+from facever.models.pooled import PooledNetwork
 
 
 class _Block(nn.Module):
@@ -32,7 +31,7 @@ class _Block(nn.Module):
         return summed
 
 
-class WideResNet(EmbeddingNetwork):
+class WideResNet(PooledNetwork):
     """WRN-depth-width: three groups of pre-activation blocks, then a mean over places.
 
     Args:
@@ -78,17 +77,4 @@ class WideResNet(EmbeddingNetwork):
                 layers.append(_Block(inputs, outputs, stride, dropout))
                 inputs = outputs
         layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)]
-        self.layers = nn.Sequential(*layers)
-        self.linear = (
-            nn.Linear(inputs, embedding_size) if embedding_size != inputs else None
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
-    def forward(
-        self, images: Float[Tensor, "batch channels side side"]
-    ) -> Float[Tensor, "batch dim"]:
-        """Features of images."""
-        features: Tensor = self.layers(images).mean(dim=(2, 3))
-        return features if self.linear is None else self.linear(features)
+        self._stack(layers, inputs)
