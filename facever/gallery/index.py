@@ -25,10 +25,12 @@ class Index(Protocol):
     """Unit embeddings that can be searched by cosine; a row is a place in their order.
 
     Attributes:
+        kind: Its name.
         exact: Whether nothing that is asked for can be missed.
         compressed: Whether its cosines are rough, to be replaced by exact ones.
     """
 
+    kind: str
     exact: bool
     compressed: bool
 
@@ -61,6 +63,7 @@ class Index(Protocol):
 class ExactIndex:
     """Unit embeddings in memory, searched without approximation."""
 
+    kind = "exact"
     exact = True
     compressed = False
 

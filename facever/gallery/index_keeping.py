@@ -25,10 +25,11 @@ _UNSAVED = 10_000
 
 def fresh_searcher(
     folder: Path, store: GalleryStore, meta: GalleryMeta, anew: bool = False
-) -> tuple[Searcher, str]:
+) -> Searcher:
     """A searcher whose index is read from the gallery's file, or built and written.
 
-    A damaged file is built anew, which is logged as a warning.
+    A damaged file is built anew, which is logged as a warning. Too few photos to learn
+    from are searched exactly, whatever the kind.
 
     Args:
         folder: The gallery's.
@@ -37,15 +38,14 @@ def fresh_searcher(
         anew: Build, whatever the file holds.
 
     Returns:
-        The searcher, and the kind of its index. Too few photos to learn from are
-        searched exactly, whatever the kind.
+        The searcher, refreshed.
     """
     count = store.count()
     kind = choose_kind(meta.index, count)
     if kind == EXACT or count < MIN_TRAINING:
         searcher = Searcher(store, ExactIndex(meta.embedding_size))
         searcher.refresh()
-        return searcher, EXACT
+        return searcher
     found = None
     if not anew:
         try:
@@ -59,13 +59,14 @@ def fresh_searcher(
         num_kept = len(found.numbers) - searcher.num_removed
         # Of another state of the database: one that a copy was put in the place of.
         if num_kept == store.count_to(last) and last <= store.last()[0]:
-            return searcher, kind
+            searcher.refresh()
+            return searcher
         _log.warning("%s: the index is of another state; it is built anew", folder)
-    return _built(folder, store, meta, kind, count), kind
+    return _built(folder, store, meta, kind, count)
 
 
 def keep_searcher(
-    folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str, searcher: Searcher
+    folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
 ) -> Searcher:
     """The same searcher, or one built anew where too much has changed since.
 
@@ -73,23 +74,22 @@ def keep_searcher(
         folder: The gallery's.
         store: Within ``reading``.
         meta: Of the gallery.
-        kind: Of the searcher's index.
         searcher: Refreshed.
     """
     rows = len(searcher.numbers)
     if searcher.num_removed > max(MIN_TRAINING, rows // 2):
-        return fresh_searcher(folder, store, meta, anew=True)[0]
+        return fresh_searcher(folder, store, meta, anew=True)
     index = searcher.index
     if isinstance(index, FaissIndex):
         if rows - searcher.num_saved > max(_UNSAVED, rows // 10):
             # Cells learned from half of what there is now are not worth keeping.
             if rows > 2 * searcher.num_learned:
-                return _built(folder, store, meta, kind, rows)
+                return _built(folder, store, meta, index.kind, rows)
             _save(folder, meta, searcher)
-    elif kind == EXACT and rows - searcher.num_removed >= MIN_TRAINING:
+    elif rows - searcher.num_removed >= MIN_TRAINING:
         wanted = choose_kind(meta.index, rows - searcher.num_removed)
         if wanted != EXACT:
-            return fresh_searcher(folder, store, meta)[0]
+            return fresh_searcher(folder, store, meta)
     return searcher
 
 

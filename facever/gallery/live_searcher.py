@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from facever.gallery.index_choice import AUTO, EXACT
+from facever.gallery.index_choice import EXACT
 from facever.gallery.index_file import remove_index
 from facever.gallery.index_keeping import fresh_searcher, keep_searcher
 from facever.gallery.meta import GalleryMeta
@@ -18,18 +18,16 @@ class LiveSearcher:
         self._store = store
         self._searcher: Searcher | None = None
         self._searched: GalleryMeta | None = None
-        self._kind = AUTO
 
     def refreshed(self) -> Searcher:
         """The searcher, with all changes up to now; within ``reading``."""
         meta = self._store.meta()
         if self._searcher is None or not _searched_alike(meta, self._searched):
             self._searched = meta
-            self._searcher, self._kind = fresh_searcher(self._folder, self._store, meta)
-        self._searcher.refresh()
-        self._searcher = keep_searcher(
-            self._folder, self._store, meta, self._kind, self._searcher
-        )
+            self._searcher = fresh_searcher(self._folder, self._store, meta)
+        else:
+            self._searcher.refresh()
+        self._searcher = keep_searcher(self._folder, self._store, meta, self._searcher)
         return self._searcher
 
     def rebuild(self) -> str:
@@ -43,12 +41,13 @@ class LiveSearcher:
         """
         with self._store.reading():
             self._searched = self._store.meta()
-            self._searcher, self._kind = fresh_searcher(
+            self._searcher = fresh_searcher(
                 self._folder, self._store, self._searched, anew=True
             )
-        if self._kind == EXACT:
+        kind = self._searcher.index.kind
+        if kind == EXACT:
             remove_index(self._folder)
-        return self._kind
+        return kind
 
 
 def _searched_alike(one: GalleryMeta, other: GalleryMeta | None) -> bool:

@@ -118,6 +118,35 @@ def test_an_index_file_is_read_again_and_not_built(
             gallery.rebuild()
 
 
+def test_a_handle_that_takes_to_the_file_of_another_finds_what_the_file_lacks(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "people"
+    with Gallery.create(folder, SIZE, index="sq8") as one, Gallery(folder) as other:
+        fill(one, 100)
+        other.search(people(1))  # in memory now, exact: so few
+        fill(one, 1000, seed=1)
+        one.search(people(1))  # writes the file
+        late = fill(one, 30, seed=2)
+        [matches] = other.search(people(1), k=2000)
+        assert not isinstance(other._searcher.refreshed().index, ExactIndex)
+        assert len(matches) == 1130
+        assert {*late} <= {match.id for match in matches}
+
+
+def test_an_index_emptied_and_filled_again_is_of_its_kind_again(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "people", SIZE, index="sq8") as gallery:
+        ids = fill(gallery, 1100)
+        gallery.search(people(1))
+        gallery.remove(ids[:1050])
+        gallery.search(people(1))
+        assert isinstance(gallery._searcher.refreshed().index, ExactIndex)
+        fill(gallery, 1100, seed=1)
+        [matches] = gallery.search(people(1), k=2000)
+        assert len(matches) == 1150
+        assert not isinstance(gallery._searcher.refreshed().index, ExactIndex)
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "text", "of another"])
 def test_a_damaged_index_file_is_built_anew_and_said(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
