@@ -36,7 +36,7 @@ from facever.stages.unrestricted import (
 )
 from facever.verification.error_bars import folder_bootstrap
 from facever.verification.findings import Findings
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.protocols import read_lfw_pairs, read_lfw_people
 from facever.verification.report import write_report
 from facever.verification.unrestricted import merge_folds, pairs_of_folds

@@ -22,7 +22,7 @@ from facever.verification.error_bars import folder_bootstrap
 from facever.verification.evaluation import Evaluation
 from facever.verification.findings import Findings
 from facever.verification.frame_counts import FrameCounts
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.protocols import (
     PairList,
     read_bin,

@@ -18,7 +18,7 @@ from facever.models.hardware import Precision
 from facever.progress import progress_bar
 from facever.stages.align import align
 from facever.verification.embeddings_file import read_embeddings
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.protocols import photo_key
 
 CROPS_FOLDER = "crops"

@@ -9,7 +9,7 @@ from facever.verification.evaluation import (
     MissingRule,
     evaluate_pairs,
 )
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.pair_scores import Measure
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList

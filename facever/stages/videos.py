@@ -11,7 +11,7 @@ from facever.stages.features import Features, Inputs, find_features
 from facever.stages.judging import EXACT, Judging
 from facever.verification.evaluation import Evaluation, evaluate_scores
 from facever.verification.frame_counts import FrameCounts
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.protocols import (
     find_frames,
     mean_by_video,

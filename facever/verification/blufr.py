@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from facever.errors import DataError
+from facever.progress import Advance, ignore_progress
 from facever.verification.all_pairs import all_pairs_tar_at_far
 from facever.verification.blufr_trials import BlufrTrial, BlufrTrials
 from facever.verification.identification import TpirAtFpir, evaluate_identification
@@ -83,6 +84,7 @@ def evaluate_blufr(
     embeddings: Float[np.ndarray, "images dim"],
     images: Sequence[str],
     trials: BlufrTrials,
+    advance: Advance = ignore_progress,
 ) -> BlufrEvaluation:
     """Evaluate all trials with the same embeddings.
 
@@ -90,6 +92,7 @@ def evaluate_blufr(
         embeddings: One row an image; those that no trial names are ignored.
         images: Source of each row; its extension does not matter.
         trials: At least two.
+        advance: Called with 1 after each trial.
 
     Raises:
         DataError: As ``evaluate_blufr_trial``, if there are fewer than two trials, or
@@ -100,7 +103,10 @@ def evaluate_blufr(
             "BLUFR's mean minus standard deviation needs at least 2 trials, got "
             f"{len(trials.trials)} ({trials.origin})"
         )
-    results = [evaluate_blufr_trial(embeddings, images, t) for t in trials.trials]
+    results = []
+    for trial in trials.trials:
+        results.append(evaluate_blufr_trial(embeddings, images, trial))
+        advance(1)
     for number, result in enumerate(results, start=1):
         note = result.verification.note or result.identification.note
         if note:

@@ -60,3 +60,8 @@ def svg(label: str, parts: Sequence[str]) -> str:
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def format_rate(rate: float) -> str:
+    """A share as a percentage without needless zeros: ``0.1 %``."""
+    return f"{float(f'{100 * rate:.6g}'):g} %"

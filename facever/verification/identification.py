@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from facever.errors import DataError, ParameterError
 from facever.verification.identity_list import (
@@ -29,7 +29,7 @@ from facever.verification.identity_list import (
 )
 from facever.verification.photo_matching import row_of_key
 from facever.verification.protocols import photo_key
-from facever.verification.roc import roc_curve, tar_at_far
+from facever.verification.roc import Roc, roc_curve, tar_at_far
 
 TARGET_FPIRS = (1e-1, 1e-2, 1e-3)
 
@@ -73,6 +73,12 @@ class Identification:
         mated_ranks: Each mated probe's rank; where the score is ``-inf``, one more
             than there are identities.
         unmated_scores: Each unmated probe's highest score; ``-inf`` where missing.
+        open_set: TPIR, in the place of the true accept rate, over FPIR; None where no
+            unmated probe has an embedding.
+        mated: Which probes are mated, in the order of the list, as are the next.
+        nearest: Place in the gallery list of the photo most similar to each probe; -1
+            where the probe is missing.
+        nearest_scores: Its score; ``-inf`` where the probe is missing.
         missing_gallery: Gallery photos without an embedding.
         missing_probes: Probes without an embedding.
     """
@@ -82,6 +88,10 @@ class Identification:
     mated_scores: Float64[np.ndarray, " mated"]
     mated_ranks: Int64[np.ndarray, " mated"]
     unmated_scores: Float64[np.ndarray, " unmated"]
+    open_set: Roc | None
+    mated: Bool[np.ndarray, " probes"]
+    nearest: Int64[np.ndarray, " probes"]
+    nearest_scores: Float64[np.ndarray, " probes"]
     missing_gallery: list[str]
     missing_probes: list[str]
 
@@ -136,21 +146,28 @@ def evaluate_identification(
     own = np.full(len(probes), -np.inf)
     highest = np.full(len(probes), -np.inf)
     ranks = np.full(len(probes), len(identities) + 1, dtype=np.int64)
-    own[searched], highest[searched], found_ranks = _search(
+    nearest = np.full(len(probes), -1, dtype=np.int64)
+    found = _search(
         unit_rows(embeddings, images, gallery_rows[enrolled]),
         gallery_codes[enrolled],
         unit_rows(embeddings, images, probe_rows[searched]),
         probe_codes[searched],
     )
-    ranks[searched] = found_ranks
+    own[searched], highest[searched], ranks[searched] = found[:3]
+    nearest[searched] = np.flatnonzero(enrolled)[found[3]]
     ranks[np.isneginf(own)] = len(identities) + 1
     num_at_rank = np.bincount(ranks[mated], minlength=len(identities) + 2)
+    open_set = _open_set(own[mated], ranks[mated], highest[~mated])
     return Identification(
         cmc=np.cumsum(num_at_rank[1:-1]) / np.count_nonzero(mated),
-        tpir=_tpir_at_fpir(own[mated], ranks[mated], highest[~mated], target_fpirs),
+        tpir=_tpir_at_fpir(open_set, int(np.count_nonzero(~mated)), target_fpirs),
         mated_scores=own[mated],
         mated_ranks=ranks[mated],
         unmated_scores=highest[~mated],
+        open_set=open_set,
+        mated=mated,
+        nearest=nearest,
+        nearest_scores=highest,
         missing_gallery=[gallery.images[i] for i in np.flatnonzero(~enrolled)],
         missing_probes=[probes.images[i] for i in np.flatnonzero(~searched)],
     )
@@ -180,8 +197,9 @@ def _search(
     Float64[np.ndarray, " probes"],
     Float64[np.ndarray, " probes"],
     Int64[np.ndarray, " probes"],
+    Int64[np.ndarray, " probes"],
 ]:
-    """Each probe's score with its own identity, its highest score, and its rank.
+    """Each probe's own identity's score, its highest, its rank, and the nearest photo.
 
     Where its own identity is not in the gallery, the score is -inf and the rank is of
     no meaning.
@@ -193,37 +211,46 @@ def _search(
     own = np.empty(len(probes))
     highest = np.empty(len(probes))
     ranks = np.empty(len(probes), np.int64)
+    nearest = np.empty(len(probes), np.int64)
     step = max(1, _BLOCK_SCORES // len(gallery))
     for start in range(0, len(probes), step):
         block = slice(start, start + step)
         # Probes along the fast axis: the maximum over an identity's photos is taken
         # for all of them at once.
-        best = np.maximum.reduceat(gallery @ probes[block].T, first_photos, axis=0)
+        scores = gallery @ probes[block].T
+        best = np.maximum.reduceat(scores, first_photos, axis=0)
         own_best = np.take_along_axis(best, places[None, block], axis=0)
         own[block] = own_best
-        highest[block] = best.max(axis=0)
+        places_of_best = scores.argmax(axis=0)
+        nearest[block] = order[places_of_best]
+        highest[block] = scores[places_of_best, np.arange(scores.shape[1])]
         ranks[block] = np.count_nonzero(best >= own_best, axis=0)
     own[identities[places] != probe_codes] = -np.inf
-    return own, highest, ranks
+    return own, highest, ranks, nearest
 
 
-def _tpir_at_fpir(
+def _open_set(
     mated_scores: Float64[np.ndarray, " mated"],
     mated_ranks: Int64[np.ndarray, " mated"],
     unmated_scores: Float64[np.ndarray, " unmated"],
-    targets: Sequence[float],
-) -> list[TpirAtFpir]:
+) -> Roc | None:
     """A ROC curve whose genuine scores are the mated probes' that have rank 1."""
-    num_unmated = len(unmated_scores)
     if not np.isfinite(unmated_scores).any():
+        return None
+    hits = np.where(mated_ranks == 1, mated_scores, -np.inf)
+    same = np.arange(len(hits) + len(unmated_scores)) < len(hits)
+    return roc_curve(np.append(hits, unmated_scores), same)
+
+
+def _tpir_at_fpir(
+    open_set: Roc | None, num_unmated: int, targets: Sequence[float]
+) -> list[TpirAtFpir]:
+    if open_set is None:
         note = (
             "FPIR needs unmated probes with an embedding, there is none among "
             f"{num_unmated:,} unmated probes"
         )
         return [TpirAtFpir(target, None, None, None, note) for target in targets]
-    hits = np.where(mated_ranks == 1, mated_scores, -np.inf)
-    same = np.arange(len(hits) + num_unmated) < len(hits)
-    points = tar_at_far(roc_curve(np.append(hits, unmated_scores), same), targets)
     return [
         TpirAtFpir(
             target_fpir=point.target_far,
@@ -236,5 +263,5 @@ def _tpir_at_fpir(
             f"{int(np.ceil(1 / point.target_far)):,} unmated probes, there are "
             f"{num_unmated:,}",
         )
-        for point in points
+        for point in tar_at_far(open_set, targets)
     ]

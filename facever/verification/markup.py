@@ -1,7 +1,13 @@
-"""Small pieces of HTML that several parts of the page share."""
+"""Pieces of HTML that pages and their parts share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from importlib import resources
+from string import Template
+
+from facever.version import __version__
+
+Setting = str | int | float | None
 
 
 def swatch(style: str) -> str:
@@ -42,4 +48,41 @@ def table(
     return (
         f'<div class="wide"><table class="{name}"><thead><tr>{headings}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def hero(title: str, headline: str, text: str, facts: Sequence[tuple[str, str]]) -> str:
+    """What a page begins with: the one number, what it is, and those beside it.
+
+    Args:
+        title: Plain text.
+        headline: Ready HTML, as are ``text`` and the facts' names and values.
+        text: What the headline says.
+        facts: Names and values.
+    """
+    items = "".join(
+        f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts
+    )
+    return (
+        f"<header><h1>{escape(title)}</h1></header>"
+        f'<div class="hero"><div class="headline">{headline}</div><p>{text}</p></div>'
+        f'<dl class="facts">{items}</dl>'
+    )
+
+
+def settings_list(settings: Mapping[str, Setting]) -> str:
+    """The section of settings; underscores in their names become spaces."""
+    items = "".join(
+        f"<dt>{escape(name.replace('_', ' '))}</dt>"
+        f"<dd>{'none' if value is None else escape(str(value))}</dd>"
+        for name, value in settings.items()
+    )
+    return f'<h2>Settings</h2><dl class="settings">{items}</dl>'
+
+
+def whole_page(title: str, parts: Sequence[str]) -> str:
+    """A page of ready parts that needs no other file."""
+    template = resources.files("facever.verification") / "report_template.html"
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        title=escape(title), body="\n".join(parts), version=escape(__version__)
     )

@@ -2,20 +2,23 @@
 
 from collections.abc import Mapping
 from html import escape
-from importlib import resources
-from string import Template
 
 import numpy as np
 
+from facever.verification.charts import NUM_LINE_STYLES, histogram_svg, roc_svg
+from facever.verification.drawing import format_rate
 from facever.verification.evaluation import Evaluation
-from facever.verification.figures import (
-    NUM_LINE_STYLES,
-    format_rate,
-    histogram_svg,
-    roc_svg,
-)
+from facever.verification.face_pictures import CropOf
 from facever.verification.findings import Findings
-from facever.verification.markup import legend, swatch, table
+from facever.verification.markup import (
+    Setting,
+    hero,
+    legend,
+    settings_list,
+    swatch,
+    table,
+    whole_page,
+)
 from facever.verification.page_probabilities import calibration
 from facever.verification.page_tables import (
     differences,
@@ -25,10 +28,8 @@ from facever.verification.page_tables import (
 )
 from facever.verification.probabilities import Probabilities
 from facever.verification.roc import TarAtFar
-from facever.verification.worst_errors import CropOf, worst_errors
-from facever.version import __version__
+from facever.verification.worst_errors import worst_errors
 
-Setting = str | int | float | None
 _MISSING = {
     "reject": "is rejected, so it counts as an error where both photos show one person",
     "lowest": "scores as the least similar pair does",
@@ -65,12 +66,9 @@ def render_page(
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
         *([failed_frames(findings.frames)] if findings.frames else []),
         _missing(evaluations, reasons),
-        _settings(settings),
+        settings_list(settings),
     ]
-    template = resources.files("facever.verification") / "report_template.html"
-    return Template(template.read_text(encoding="utf-8")).substitute(
-        title=escape(title), body="\n".join(parts), version=escape(__version__)
-    )
+    return whole_page(title, parts)
 
 
 def _hero(name: str, evaluation: Evaluation, title: str, alone: bool) -> str:
@@ -83,17 +81,13 @@ def _hero(name: str, evaluation: Evaluation, title: str, alone: bool) -> str:
         *((f"TAR at FAR {format_rate(a.target_far)}", _tar(a)) for a in evaluation.tar),
         ("Pairs not scored", f"{evaluation.num_missing_pairs:,}"),
     ]
-    return (
-        f"<header><h1>{escape(title)}</h1></header>"
-        f'<div class="hero"><div class="headline">{100 * evaluation.accuracy:.2f} %'
-        f"<small>± {100 * evaluation.standard_error:.2f}</small></div>"
-        f"<p>{whose}{num_right:,} of {len(pairs):,} pairs judged right. Mean accuracy "
-        f"of {pairs.num_folds} folds and its standard error, in percent.</p></div>"
-        '<dl class="facts">'
-        + "".join(
-            f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts
-        )
-        + "</dl>"
+    return hero(
+        title,
+        f"{100 * evaluation.accuracy:.2f} %"
+        f"<small>± {100 * evaluation.standard_error:.2f}</small>",
+        f"{whose}{num_right:,} of {len(pairs):,} pairs judged right. Mean accuracy "
+        f"of {pairs.num_folds} folds and its standard error, in percent.",
+        facts,
     )
 
 
@@ -225,15 +219,6 @@ def _missing(evaluations: Mapping[str, Evaluation], reasons: Mapping[str, str]) 
             f'<ul class="missing">{items}</ul></details>'
         )
     return "".join(parts)
-
-
-def _settings(settings: Mapping[str, Setting]) -> str:
-    items = "".join(
-        f"<dt>{escape(name.replace('_', ' '))}</dt>"
-        f"<dd>{'none' if value is None else escape(str(value))}</dd>"
-        for name, value in settings.items()
-    )
-    return f'<h2>Settings</h2><dl class="settings">{items}</dl>'
 
 
 def _tar(answer: TarAtFar) -> str:

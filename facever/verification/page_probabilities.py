@@ -10,6 +10,7 @@ from facever.verification.drawing import (
     LEFT,
     RIGHT,
     TOP,
+    format_rate,
     linear,
     nice_ticks,
     path_of,
@@ -18,7 +19,6 @@ from facever.verification.drawing import (
     y_axis,
 )
 from facever.verification.evaluation import Evaluation
-from facever.verification.figures import format_rate
 from facever.verification.intervals import Interval, wilson
 from facever.verification.markup import legend, table
 from facever.verification.probabilities import Probabilities

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from html import escape
 
+from facever.verification.drawing import format_rate
 from facever.verification.error_bars import accuracy_interval
 from facever.verification.evaluation import Evaluation
-from facever.verification.figures import format_rate
 from facever.verification.frame_counts import FrameCounts
 from facever.verification.intervals import BootstrapIntervals, Interval
 from facever.verification.markup import table

@@ -10,12 +10,13 @@ import numpy as np
 
 from facever.errors import DataError, FileError
 from facever.verification.evaluation import Evaluation
+from facever.verification.face_pictures import CropOf
 from facever.verification.figures import save_roc
 from facever.verification.findings import Findings
-from facever.verification.page import Setting, render_page
+from facever.verification.markup import Setting
+from facever.verification.page import render_page
 from facever.verification.probabilities import probabilities_of
 from facever.verification.report_numbers import finite_or_none, report_numbers
-from facever.verification.worst_errors import CropOf
 
 PAGE_FILE = "report.html"
 JSON_FILE = "report.json"

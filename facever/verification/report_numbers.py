@@ -12,7 +12,7 @@ from facever.verification.evaluation import Evaluation
 from facever.verification.findings import Findings
 from facever.verification.frame_counts import FrameCounts
 from facever.verification.intervals import BootstrapIntervals
-from facever.verification.page import Setting
+from facever.verification.markup import Setting
 from facever.verification.paired import Difference, PairedComparison
 from facever.verification.probabilities import Probabilities
 from facever.verification.rule_judging import RuleResult

@@ -1,20 +1,19 @@
 """The report's section of worst errors, with pictures inside the page."""
 
-import base64
-from collections.abc import Callable
 from html import escape
 
-import cv2
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.protocols import photo_key
-
-CropOf = Callable[[str], UInt8[np.ndarray, "height width 3"] | None]
+from facever.verification.face_pictures import (
+    NO_PICTURES,
+    CropOf,
+    error_card,
+    error_cards,
+)
 
 NUM_WORST = 12
-_JPEG_QUALITY = 88
 
 
 def worst_errors(
@@ -38,12 +37,7 @@ def worst_errors(
     )
     false_rejects = false_rejects[np.argsort(excess[false_rejects], kind="stable")]
     whose = "" if alone else f'<span class="soft">: {escape(name)}</span>'
-    no_pictures = (
-        '<p class="soft">The pictures need the crops; this run was given embeddings '
-        "alone.</p>"
-        if crop_of is None
-        else ""
-    )
+    no_pictures = NO_PICTURES if crop_of is None else ""
     return (
         f"<h2>Worst errors{whose}</h2>{no_pictures}"
         + _error_cards("accept", false_accepts, evaluation, crop_of)
@@ -61,44 +55,15 @@ def _error_cards(
         "accept": "False accepts: two people, judged to be one",
         "reject": "False rejects: one person, judged to be two",
     }[kind]
-    shown = wrong[:NUM_WORST]
-    rest = f" The worst {len(shown)} of {len(wrong):,}." if len(wrong) else " None."
     pairs = evaluation.pairs
-    cards = []
-    for pair in shown.tolist():
-        faces = "".join(
-            _face(source, crop_of) for source in (pairs.left[pair], pairs.right[pair])
+    cards = [
+        error_card(
+            kind,
+            (pairs.left[pair], pairs.right[pair]),
+            crop_of,
+            f"score <b>{evaluation.scores[pair]:.3f}</b>",
+            f"threshold {evaluation.thresholds[pairs.fold[pair]]:.3f}",
         )
-        threshold = evaluation.thresholds[pairs.fold[pair]]
-        cards.append(
-            f'<li class="{kind}"><div class="pair">{faces}</div><p class="score">'
-            f"<span>score <b>{evaluation.scores[pair]:.3f}</b></span>"
-            f'<span class="soft">threshold {threshold:.3f}</span></p></li>'
-        )
-    return (
-        f'<h3 style="margin-top:24px">{what}.<span class="soft">{rest}</span></h3>'
-        f'<ul class="errors">{"".join(cards)}</ul>'
-    )
-
-
-def _face(source: str, crop_of: CropOf | None) -> str:
-    folder, _, name = photo_key(source).rpartition("/")
-    person = folder.rpartition("/")[2]
-    # LFW's file names say the person; a video's number, or 1.jpg, does not.
-    name = escape(name if name.startswith(person) else f"{person}/{name}")
-    caption = name.replace("_", "_<wbr>").replace("/", "/<wbr>")
-    picture = ""
-    if crop_of is not None:
-        crop = crop_of(source)
-        picture = (
-            '<div class="none">no picture</div>'
-            if crop is None
-            else f'<img alt="{name}" src="data:image/jpeg;base64,{_jpeg(crop)}">'
-        )
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
-
-
-def _jpeg(crop: UInt8[np.ndarray, "height width 3"]) -> str:
-    bgr = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return base64.b64encode(encoded.tobytes()).decode("ascii")
+        for pair in wrong[:NUM_WORST].tolist()
+    ]
+    return error_cards(what, cards, len(wrong))

@@ -111,6 +111,8 @@ def test_identification_from_the_command_to_its_files(
     assert sorted(path.name for path in out.iterdir()) == [
         "cmc.png",
         "identification.json",
+        "probes.csv",
+        "report.html",
     ]
     numbers = json.loads((out / "identification.json").read_text())
     cmc, open_set = search_by_hand(embeddings)
@@ -141,6 +143,50 @@ def test_identification_from_the_command_to_its_files(
     assert lines[1] == f"TPIR at FPIR 0.1: {open_set['tpir']:.2%}"
     assert "needs at least 100" in lines[2]
     assert lines[4] == "missing: 1 gallery photos, 2 probes"
+    assert lines[5] == f"report: {out / 'report.html'}"
+    check_probes(out / "probes.csv", embeddings)
+    page = (out / "report.html").read_text()
+    assert f"{100 * cmc[0]:.2f} %</div>" in page
+    assert f"{100 * open_set['tpir']:.2f} %" in page
+    assert "too few probes" in page
+    assert "Identification, 42 probes among 8 people" in page
+    for source in (ENROLLED[4], SEARCHED[1], NOBODY):
+        assert f"<li>{source}</li>" in page
+
+
+def check_probes(path: Path, embeddings: Path) -> None:
+    """Every probe, in order, with the photo that a loop finds nearest."""
+    with np.load(embeddings) as file:
+        vectors = file["embeddings"].astype(float)
+        row_of = {
+            name.replace(".png", ".jpg"): row / np.linalg.norm(row)
+            for name, row in zip(file["images"].tolist(), vectors, strict=True)
+        }
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == SEARCHED
+    for row in rows:
+        person = row["image"].partition("/")[0]
+        assert row["identity"] == person
+        assert row["enrolled"] == str(int(int(person[1:]) < 8))
+        if row["image"] not in row_of:
+            assert row["nearest_image"] == row["nearest_score"] == ""
+            continue
+        score_of = {
+            image: row_of[row["image"]] @ row_of[image]
+            for image in ENROLLED
+            if image in row_of
+        }
+        nearest = max(score_of, key=lambda image: score_of[image])
+        assert row["nearest_image"] == nearest
+        assert row["nearest_identity"] == nearest.partition("/")[0]
+        assert float(row["nearest_score"]) == pytest.approx(score_of[nearest], abs=1e-6)
+        own = [s for image, s in score_of.items() if image.startswith(f"{person}/")]
+        if own:
+            assert float(row["own_score"]) == pytest.approx(max(own), abs=1e-6)
+            assert (row["rank"] == "1") == (nearest.partition("/")[0] == person)
+        else:
+            assert row["own_score"] == ""
 
 
 def test_numbers_hash_what_was_read(
@@ -180,6 +226,30 @@ def test_a_model_and_crops(
     nearest = max(vectors[0] @ vectors[5], vectors[3] @ vectors[5])
     np.testing.assert_allclose(found.mated_scores, own, atol=1e-5)
     np.testing.assert_allclose(found.unmated_scores, [nearest], atol=1e-5)
+    # The stranger and the nearest photo are shown.
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 2
+
+
+def test_a_page_without_strangers_and_with_names_of_any_kind(
+    tmp_path: Path, types_unchecked: None
+) -> None:
+    images = ["<b>A&B/1.jpg", "<b>A&B/2.jpg", "C/1.jpg", "C/2.jpg"]
+    path = tmp_path / "embeddings.npz"
+    vectors = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], np.float32)
+    np.savez(path, embeddings=vectors, images=np.array(images))
+    lists = [
+        write_list(tmp_path / "gallery.csv", images[::2]),
+        write_list(tmp_path / "probes.csv", images[1::2]),
+    ]
+    identify(tmp_path / "out", *lists, Inputs(embeddings=path))
+    page = (tmp_path / "out" / "report.html").read_text()
+    # Each is taken for the other.
+    assert '<div class="headline">0.00 %</div>' in page
+    assert "The worst 2 of 2." in page
+    assert "<b>A&B" not in page
+    assert "&lt;b&gt;A&amp;B" in page
+    assert "for a rate of strangers" not in page
 
 
 def test_nothing_is_written_when_an_input_is_wrong(
@@ -241,6 +311,10 @@ class TestBlufr:
         reported = np.mean(rates) - np.std(rates, ddof=1)
         assert numbers["verification_rate_at_far_0.001"] == pytest.approx(reported)
         assert f"{reported:.2%}" in finished.out
+        page = (out / "report.html").read_text()
+        assert f'<div class="headline">{100 * reported:.2f} %</div>' in page
+        assert "NOT the official trials" in page
+        assert all(f'<td class="">{100 * rate:.2f} %</td>' in page for rate in rates)
         assert 0 < reported < 1
         assert numbers["embeddings"] == str(path)
         assert numbers["missing"] == []

@@ -107,6 +107,14 @@ def test_ranks_scores_and_cmc_are_those_of_loops(lists, block: int) -> None:
     ]
     assert result.missing_gallery == [p.source for p in gallery if p.missing]
     assert result.missing_probes == [p.source for p in probes if p.missing]
+    enrolled = {photo.who for photo in gallery}
+    assert result.mated.tolist() == [probe.who in enrolled for probe in probes]
+    for probe, place, score in zip(
+        probes, result.nearest.tolist(), result.nearest_scores.tolist(), strict=True
+    ):
+        # Of photos equally near any may be named.
+        assert score == max(cosine(photo, probe) for photo in gallery)
+        assert place == -1 if probe.missing else cosine(gallery[place], probe) == score
 
 
 @given(photo_lists())
