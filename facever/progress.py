@@ -1,6 +1,7 @@
 """Progress of long work: count, rate, time left, on a terminal or in a log."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TextColumn,
     TimeElapsedColumn,
@@ -56,6 +58,36 @@ def format_seconds(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say that something of unknown length goes on, if it takes two seconds or more.
+
+    Args:
+        what: Such as ``"listing photos.rec"``.
+    """
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    bar = Progress(*columns, console=console, transient=True)
+
+    def say() -> None:
+        if console.is_terminal:
+            bar.add_task(what, total=None)
+            bar.start()
+        else:
+            print(f"{what} ...", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(_FIRST_LOG_SECONDS, say)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 import io
+import threading
+import time
 
 import pytest
 from rich.console import Console
 
 from facever import progress
-from facever.progress import format_seconds, ignore_progress, progress_bar
+from facever.progress import format_seconds, ignore_progress, progress_bar, waiting
 
 
 @pytest.mark.parametrize(
@@ -157,3 +159,41 @@ def test_the_default_of_library_calls_shows_nothing(
     ignore_progress()
     ignore_progress(3, "note")
     assert capsys.readouterr() == ("", "")
+
+
+class TestWaiting:
+    def test_says_so_after_a_while(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        said = threading.Event()
+        monkeypatch.setattr(progress, "_FIRST_LOG_SECONDS", 0.0)
+        monkeypatch.setattr(
+            progress,
+            "print",
+            lambda *a, **k: (print(*a, **k), said.set()),
+            raising=False,
+        )
+        with waiting("listing photos.rec"):
+            assert said.wait(60)
+        assert capsys.readouterr().err == "listing photos.rec ...\n"
+
+    def test_says_nothing_of_what_is_done_at_once(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = threading.active_count()
+        with waiting("listing photos.rec"):
+            pass
+        assert capsys.readouterr() == ("", "")
+        assert threading.active_count() == before
+
+    def test_on_a_terminal_it_goes_away_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=True, width=80)
+        monkeypatch.setattr(progress, "_FIRST_LOG_SECONDS", 0.0)
+        monkeypatch.setattr(progress, "Console", lambda **_: console)
+        with waiting("listing photos.rec"):
+            while "listing" not in screen.getvalue():
+                time.sleep(0.01)
+        assert "\x1b[2K" in screen.getvalue()  # The line is erased.

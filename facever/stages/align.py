@@ -28,7 +28,7 @@ from facever.faces.geometry import TEMPLATE
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.sources import PhotoSource, describe_skipped
 from facever.faces.workers import AlignRecipe, AlignWorkers
-from facever.progress import format_seconds, progress_bar
+from facever.progress import format_seconds, progress_bar, waiting
 
 _BATCH_PHOTOS = 32
 
@@ -146,7 +146,8 @@ def align(
     _check_options(face, detector, landmarks, max_pixels)
     num_workers = _count_workers(workers)
     points = None if landmarks is None else read_landmarks(landmarks)
-    listing = list_source(source)
+    with waiting(f"listing {source}"):
+        listing = list_source(source)
     photos = listing.photos if shard is None else shard.of(listing.photos)
     if points is not None:
         photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
