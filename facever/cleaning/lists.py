@@ -30,6 +30,7 @@ OUTLIERS = "outliers.csv"
 LOOKALIKES = "lookalikes.csv"
 OVERLAP = "overlap.csv"
 OVERLAP_PHOTOS = "overlap_photos.csv"
+ABOUT_FILE = "cleaning.json"
 
 COLUMNS = {
     DUPLICATES: "action cosine left left_identity right right_identity".split(),

@@ -178,12 +178,13 @@ def data_clean(
     --apply NEW_STORE.
     """
     from facever.cleaning.suggestions import CleaningRules
-    from facever.stages import clean as stages
+    from facever.stages.clean import clean as stage
+    from facever.stages.clean_apply import apply_lists
 
     if apply is not None:
-        stages.apply(store, out, apply)
+        apply_lists(store, out, apply)
         return
-    stages.clean(
+    stage(
         store,
         out,
         model=model,

@@ -13,7 +13,8 @@ from PIL import Image
 from facever.cleaning.suggestions import CleaningRules
 from facever.data.crops import CropStore
 from facever.errors import DataError, FileError, ParameterError
-from facever.stages import clean as stages
+from facever.stages.clean import clean
+from facever.stages.clean_apply import apply_lists
 
 PEOPLE, PHOTOS, DIM = 12, 4, 32
 RULES = CleaningRules(duplicate=0.999, outlier_far=0.02, alike_far=0.005)
@@ -55,7 +56,7 @@ def test_planted_faults_are_listed_and_shown(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     doubles = rows_of(out / "duplicates.csv")
     assert {(row["left"], row["right"], row["action"]) for row in doubles} >= {
         ("P0/0.png", "P0/1.png", "remove")
@@ -79,14 +80,14 @@ def test_nothing_is_removed_before_apply_and_then_what_the_lists_say(
     store, embeddings = faulty
     out, new = tmp_path / "lists", tmp_path / "new"
     before = {path.name: path.read_bytes() for path in store.iterdir()}
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     text = (out / "lookalikes.csv").read_text()
     edited = [
         line.replace("keep", "merge") if "P10" in line and "P11" in line else line
         for line in text.splitlines()
     ]
     (out / "lookalikes.csv").write_text("\n".join(edited) + "\n")
-    stages.apply(store, out, new)
+    apply_lists(store, out, new)
     assert before == {path.name: path.read_bytes() for path in store.iterdir()}
     old, cleaned = CropStore.open(store), CropStore.open(new)
     removed = {row["source"]: row["reason"] for row in rows_of(new / "left_out.csv")}
@@ -112,7 +113,7 @@ def test_people_of_a_test_set_are_found_and_taken_out(
         vectors[8] = ours["embeddings"][12]  # a photo of its P3 under P2
     save(file, test, vectors)
     out, new = tmp_path / "lists", tmp_path / "new"
-    stages.clean(
+    clean(
         store,
         out,
         embeddings=embeddings,
@@ -127,12 +128,12 @@ def test_people_of_a_test_set_are_found_and_taken_out(
         for row in rows_of(out / "overlap_photos.csv")
     }
     assert ("P3/0.png", "P2/0.png") in photos
-    stages.apply(store, out, new)
+    apply_lists(store, out, new)
     cleaned = CropStore.open(new)
     assert "P6" not in cleaned.identities
     assert "P3/0.png" not in cleaned.sources
     # Without a test set the lists of the overlap go, they would be applied again.
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     assert not (out / "overlap.csv").exists()
     assert not (out / "overlap.png").exists()
 
@@ -156,13 +157,13 @@ def test_lists_that_were_edited_wrongly(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     path = out / name
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(DataError) as error:
-        stages.apply(store, out, tmp_path / "new")
+        apply_lists(store, out, tmp_path / "new")
     for word in words:
         assert word in str(error.value)
     assert not (tmp_path / "new").exists()
@@ -173,12 +174,12 @@ def test_identities_merged_in_a_circle(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     head = (out / "lookalikes.csv").read_text().splitlines()[0]
     lines = [head, "merge,0.9,a,1,b,1", "merge,0.9,b,1,a,1"]
     (out / "lookalikes.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match="merges b into a into b"):
-        stages.apply(store, out, tmp_path / "new")
+        apply_lists(store, out, tmp_path / "new")
 
 
 def test_lists_of_another_store(
@@ -187,23 +188,23 @@ def test_lists_of_another_store(
     store, embeddings = faulty
     other, _, _ = write_set(tmp_path / "other", make_store, 2, 1)
     out = tmp_path / "lists"
-    stages.clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)
     with pytest.raises(DataError, match="lists of another crop store"):
-        stages.apply(other, out, tmp_path / "new")
+        apply_lists(other, out, tmp_path / "new")
     with pytest.raises(FileError, match="no list of suggestions"):
-        stages.apply(store, tmp_path / "empty", tmp_path / "new")
+        apply_lists(store, tmp_path / "empty", tmp_path / "new")
 
 
 def test_what_embeddings_come_from(faulty: tuple[Path, Path], tmp_path: Path) -> None:
     store, embeddings = faulty
     with pytest.raises(ParameterError, match="either a model or embeddings"):
-        stages.clean(store, tmp_path / "out")
+        clean(store, tmp_path / "out")
     with pytest.raises(ParameterError, match="embeddings of the test set"):
-        stages.clean(store, tmp_path / "out", embeddings=embeddings, test=store)
+        clean(store, tmp_path / "out", embeddings=embeddings, test=store)
     few = tmp_path / "few.npz"
     np.savez(few, embeddings=np.ones((1, 3)), images=np.array(["P0/0.png"]))
     with pytest.raises(DataError, match="no embedding of 47 crops"):
-        stages.clean(store, tmp_path / "out", embeddings=few)
+        clean(store, tmp_path / "out", embeddings=few)
 
 
 def test_the_command(
