@@ -1,12 +1,77 @@
-"""psi of L-Softmax and SphereFace: the cosine of a multiple angle, made to fall."""
+"""What L-Softmax and SphereFace share: the target's angle is multiplied."""
 
 import math
+from abc import abstractmethod
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from facever.errors import ParameterError
+from facever.heads.annealing import PUBLISHED, Annealing
+from facever.heads.base import HeadOutput
+from facever.heads.class_rows import ClassRows
 from facever.heads.classifier import inverse
+from facever.heads.classifying import ClassifyingHead
+from facever.heads.sharded_rows import ClassShards
+
+
+class MultipleAngleHead(ClassifyingHead):
+    """Cross-entropy with the target's angle multiplied by ``margin``.
+
+    The target's logit is ``length (lambda cos(theta) + psi(theta)) / (1 + lambda)``;
+    the others stay as they are, so only this one is computed anew. lambda falls with
+    the training batches seen, which the buffer ``step`` counts.
+
+    Args:
+        embedding_size: Dimensions of an embedding.
+        num_classes: Classes, one row of ``weight`` each.
+        shards: Which of them this process holds; None means all.
+        margin: m, 1, 2, 3 or 4; with 1 the target stays as it is.
+        annealing: Of lambda.
+
+    Raises:
+        ParameterError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int,
+        num_classes: int,
+        shards: ClassShards | None = None,
+        *,
+        margin: int = 4,
+        annealing: Annealing = PUBLISHED,
+    ) -> None:
+        super().__init__(embedding_size, num_classes, shards)
+        check_multiple(margin)
+        self.margin = margin
+        self.annealing = annealing
+        self.step: Tensor
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    @abstractmethod
+    def logits(
+        self, rows: ClassRows, embeddings: Float[Tensor, "batch dim"]
+    ) -> tuple[
+        Float[Tensor, "batch classes"], Float[Tensor, " batch"], Float[Tensor, " batch"]
+    ]:
+        """All logits; the own classes'; the lengths that these have beside a cosine."""
+
+    def compute(
+        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+    ) -> HeadOutput:
+        """Mean cross-entropy over the batch; the logits shown carry no margin.
+
+        The part ``lambda`` is the constant used.
+        """
+        rows = self.rows(labels)
+        logits, target, lengths = self.logits(rows, embeddings)
+        constant = self.annealing.at(self.step)
+        if self.training:
+            self.step += 1
+        target = blend(target, lengths, self.margin, constant)
+        return rows.output(logits, target, {"lambda": constant})
 
 
 def psi(cosine: Float[Tensor, "*shape"], margin: int) -> Float[Tensor, "*shape"]:

@@ -115,6 +115,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
     return kept
 
 
+@pytest.fixture(autouse=True)
+def _ready(splits: Path, photos: Path, model: Path, asked: list[set[str]]) -> None:
+    """Every test begins with the list, the frames, a model and no alignment."""
+
+
 def embed(model: Path, video: str, failing: set[str]) -> np.ndarray:
     frames = [frame for frame in frames_of(video) if frame not in failing]
     crops = np.stack([draw_crop(frame) for frame in frames])
@@ -145,12 +150,7 @@ def read_settings(tmp_path: Path) -> dict[str, str]:
 
 
 def test_pooled_embeddings_are_the_frames_means(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    failing: set[str],
+    tmp_path: Path, model: Path, asked: list[set[str]], failing: set[str]
 ) -> None:
     failing |= {"Bob/1/1.9.jpg", "Cy/0/0.8.jpg"}
     result = run(tmp_path)["cosine"]
@@ -183,13 +183,7 @@ def test_pooled_embeddings_are_the_frames_means(
 
 
 def test_pooled_scores_are_the_means_over_all_pairs_of_frames(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    failing: set[str],
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, model: Path, failing: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing |= {"Bob/1/1.9.jpg"}
     found = run(tmp_path, Judging(), pool="scores")
@@ -213,14 +207,7 @@ def test_pooled_scores_are_the_means_over_all_pairs_of_frames(
     [("first:2", slice(2), 15), ("every:2", slice(None, None, 2), 13)],
 )
 def test_frame_rules(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    rule: str,
-    places: slice,
-    number: int,
+    tmp_path: Path, asked: list[set[str]], rule: str, places: slice, number: int
 ) -> None:
     run(tmp_path, frames=rule)
     taken = {frame for video in NUM_FRAMES for frame in frames_of(video)[places]}
@@ -244,13 +231,7 @@ def test_random_frames_hang_on_the_seed(
 
 @pytest.mark.parametrize("pool", ["embeddings", "scores"])
 def test_a_video_whose_frames_all_fail_is_missing(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    failing: set[str],
-    pool: str,
+    tmp_path: Path, failing: set[str], pool: str
 ) -> None:
     failing |= {*frames_of("Ann_Lee/4"), "Cy/0/0.9.jpg"}
     [result] = run(tmp_path, pool=pool).values()
@@ -284,21 +265,14 @@ def test_a_video_whose_frames_all_fail_is_missing(
     ids=str,
 )
 def test_what_pooled_scores_cannot_honour(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    judging: Judging,
+    tmp_path: Path, asked: list[set[str]], judging: Judging
 ) -> None:
     with pytest.raises(ParameterError, match="pool scores compares frames by cosine"):
         run(tmp_path, judging, pool="scores")
     assert asked == []
 
 
-def test_a_video_without_a_folder_is_missing(
-    tmp_path: Path, splits: Path, photos: Path, model: Path, asked: list[set[str]]
-) -> None:
+def test_a_video_without_a_folder_is_missing(tmp_path: Path, photos: Path) -> None:
     (photos / "Dee" / "5").rename(tmp_path / "elsewhere")
     [result] = run(tmp_path).values()
     assert result.missing == ["Dee/5"]
@@ -307,14 +281,7 @@ def test_a_video_without_a_folder_is_missing(
     assert "Each gives a face. Videos without a frame left: 1." in page
 
 
-def test_no_frame_with_a_face_at_all(
-    tmp_path: Path,
-    splits: Path,
-    photos: Path,
-    model: Path,
-    asked: list[set[str]],
-    failing: set[str],
-) -> None:
+def test_no_frame_with_a_face_at_all(tmp_path: Path, failing: set[str]) -> None:
     failing |= {frame for video in NUM_FRAMES for frame in frames_of(video)}
     for pool, says in (
         ("embeddings", "pairs name photos such as 'Ann_Lee/0'"),
