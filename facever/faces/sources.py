@@ -201,7 +201,7 @@ def safe_name(where: str, name: str) -> str:
     """
     path = PurePosixPath(name)
     if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise DataError(f"{where}: {name!r} is not a path below the list's folder")
+        raise DataError(f"{where}: {name!r} is not a path below its folder")
     return str(path)
 
 
