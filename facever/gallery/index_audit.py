@@ -43,7 +43,7 @@ def audit_index(
         num_queries: Photos to look up, drawn with a fixed seed.
         k: How many matches of each to compare.
     """
-    alive = searcher.alive_numbers
+    alive = searcher.rows.alive_numbers
     k = min(k, len(alive) - 1)
     if k < 1:
         return Audit(0, 0, 1.0, 1.0)

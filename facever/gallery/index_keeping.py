@@ -56,7 +56,7 @@ def fresh_searcher(
         searcher = Searcher(store, found.index)
         searcher.take(found.numbers)
         last = int(found.numbers[-1]) if len(found.numbers) else 0
-        num_kept = len(found.numbers) - searcher.num_removed
+        num_kept = len(found.numbers) - searcher.rows.num_removed
         # Of another state of the database: one that a copy was put in the place of.
         if num_kept == store.count_to(last) and last <= store.last()[0]:
             searcher.refresh()
@@ -76,8 +76,8 @@ def keep_searcher(
         meta: Of the gallery.
         searcher: Refreshed.
     """
-    rows = len(searcher.numbers)
-    if searcher.num_removed > max(MIN_TRAINING, rows // 2):
+    rows = len(searcher.rows)
+    if searcher.rows.num_removed > max(MIN_TRAINING, rows // 2):
         return fresh_searcher(folder, store, meta, anew=True)
     index = searcher.index
     if isinstance(index, FaissIndex):
@@ -86,8 +86,8 @@ def keep_searcher(
             if rows > 2 * searcher.num_learned:
                 return _built(folder, store, meta, index.kind, rows)
             _save(folder, meta, searcher)
-    elif rows - searcher.num_removed >= MIN_TRAINING:
-        wanted = choose_kind(meta.index, rows - searcher.num_removed)
+    elif rows - searcher.rows.num_removed >= MIN_TRAINING:
+        wanted = choose_kind(meta.index, rows - searcher.rows.num_removed)
         if wanted != EXACT:
             return fresh_searcher(folder, store, meta)
     return searcher
@@ -98,7 +98,7 @@ def _built(
 ) -> Searcher:
     searcher = Searcher(store, FaissIndex.train(kind, _sample(store, count), count))
     searcher.refresh()
-    searcher.num_learned = len(searcher.numbers)
+    searcher.num_learned = len(searcher.rows)
     _save(folder, meta, searcher)
     return searcher
 
@@ -106,11 +106,11 @@ def _built(
 def _save(folder: Path, meta: GalleryMeta, searcher: Searcher) -> None:
     assert isinstance(searcher.index, FaissIndex)
     try:
-        write_index(folder, meta, searcher.index, searcher.numbers)
+        write_index(folder, meta, searcher.index, searcher.rows.numbers)
     except FileError as error:
         # Somebody who may only read can search all the same.
         _log.warning("%s; it is kept in memory alone", error)
-    searcher.num_saved = len(searcher.numbers)
+    searcher.num_saved = len(searcher.rows)
 
 
 def _sample(store: GalleryStore, count: int) -> Float32[np.ndarray, "rows dim"]:

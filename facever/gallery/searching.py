@@ -1,4 +1,4 @@
-"""A gallery in memory: kept in step with the database, and searched."""
+"""Search an index for photos, or for people by their best or mean photo."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,11 +9,10 @@ from jaxtyping import Bool, Float32, Int64
 from facever.errors import ParameterError
 from facever.gallery.entries import Filter
 from facever.gallery.index import ExactIndex, Found, Index
+from facever.gallery.indexed_rows import IndexedRows
 from facever.gallery.store import GalleryStore
 
 By = Literal["photo", "best", "mean"]
-
-_ROWS_A_READ = 8192
 
 # So few are compared one by one, whatever the index: a search for these alone among
 # many others would miss some.
@@ -52,12 +51,13 @@ def check_by(by: str) -> None:
 
 
 class Searcher:
-    """Numbers, people and embeddings of a gallery's rows.
+    """An index and its rows, searched for photos or people.
 
     All methods are called within ``store.reading``.
 
     Attributes:
         index: Of the embeddings.
+        rows: What it holds.
         num_saved: Rows of the index that are in the gallery's index file.
         num_learned: Rows that there were when the index learned from them.
     """
@@ -70,59 +70,19 @@ class Searcher:
             index: Empty, or with the rows that ``take`` is going to be told of.
         """
         self.index = index
+        self.rows = IndexedRows(store)
         self._store = store
-        self._numbers: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
-        self._alive: Bool[np.ndarray, " rows"] = np.empty(0, bool)
-        self._codes: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
-        self._code_of: dict[str, int] = {}
-        self._sequence = store.last()[1]
         self.num_saved = 0
         self.num_learned = 0
 
-    @property
-    def numbers(self) -> Int64[np.ndarray, " rows"]:
-        """The number of each row of the index, ascending; removed ones included."""
-        return self._numbers
-
-    @property
-    def alive_numbers(self) -> Int64[np.ndarray, " rows"]:
-        """The numbers of all entries, ascending."""
-        return np.asarray(self._numbers[self._alive])
-
-    @property
-    def num_removed(self) -> int:
-        """Rows of the index whose entry is gone."""
-        return int(len(self._alive) - np.count_nonzero(self._alive))
-
     def take(self, numbers: Int64[np.ndarray, " rows"]) -> None:
         """Say which rows, ascending, an index that was read from a file holds."""
-        self._numbers = np.array(numbers)
-        self._alive = np.zeros(len(numbers), bool)
-        self._codes = np.full(len(numbers), -1, np.int64)
-        self._read_names(numbers)
+        self.rows.take(numbers)
         self.num_saved = self.num_learned = len(numbers)
 
     def refresh(self) -> None:
         """Bring memory up to what the database holds now, whoever changed it."""
-        changed, self._sequence = self._store.changes_after(self._sequence)
-        last = int(self._numbers[-1]) if len(self._numbers) else 0
-        old = np.unique(np.array([n for n in changed if n <= last], np.int64))
-        self._alive[self._places(old)] = False
-        self._read_names(old)
-        blocks = [self._numbers]
-        if isinstance(self.index, ExactIndex) and not len(self.index):
-            self.index.reserve(self._store.count())
-        try:
-            for numbers, embeddings in self._store.read_after(last):
-                self.index.add(embeddings)
-                blocks.append(numbers)
-        finally:
-            self._numbers = np.concatenate(blocks)
-        new = self._numbers[len(self._alive) :]
-        if len(new):
-            self._alive = np.append(self._alive, np.zeros(len(new), bool))
-            self._codes = np.append(self._codes, np.full(len(new), -1, np.int64))
-            self._read_names(new)
+        self.rows.refresh(self.index)
 
     def search(
         self,
@@ -142,7 +102,7 @@ class Searcher:
             where: Search these alone.
         """
         allowed = self._allowed(where)
-        num_left = len(self._numbers) if allowed is None else int(allowed.sum())
+        num_left = len(self.rows.numbers) if allowed is None else int(allowed.sum())
         if num_left == 0 or len(units) == 0:
             return [[] for _ in units]
         if by == "photo":
@@ -162,9 +122,9 @@ class Searcher:
 
     def _allowed(self, where: Filter | None) -> Bool[np.ndarray, " rows"] | None:
         if where is None or not (where.names or where.fields):
-            return None if self._alive.all() else self._alive
-        allowed = np.zeros(len(self._numbers), bool)
-        allowed[self._places(self._store.chosen(where))] = True
+            return None if self.rows.alive.all() else self.rows.alive
+        allowed = np.zeros(len(self.rows.numbers), bool)
+        allowed[self.rows.places(self._store.chosen(where))] = True
         return allowed
 
     def _photos(
@@ -179,7 +139,7 @@ class Searcher:
             cosine, rows = self.index.search(units, k, allowed)
         return [
             [
-                Hit(int(self._numbers[row]), float(score))
+                Hit(int(self.rows.numbers[row]), float(score))
                 for score, row in zip(scores, found, strict=True)
                 if row >= 0
             ]
@@ -193,7 +153,7 @@ class Searcher:
         allowed: Bool[np.ndarray, " rows"] | None,
     ) -> Found:
         """Candidates from the index, compared exactly where its cosines are rough."""
-        num_left = len(self._numbers) if allowed is None else int(allowed.sum())
+        num_left = len(self.rows.numbers) if allowed is None else int(allowed.sum())
         if num_left <= _FEW:
             left = np.arange(num_left) if allowed is None else np.flatnonzero(allowed)
             few = np.broadcast_to(left, (len(units), num_left))
@@ -214,7 +174,7 @@ class Searcher:
     ) -> Found:
         """The best ``k`` of each query's candidates, -1 for none, compared exactly."""
         places = np.unique(candidates[candidates >= 0])
-        _, stored = self._store.embeddings(self._numbers[places])
+        _, stored = self._store.embeddings(self.rows.numbers[places])
         where = np.searchsorted(places, candidates).clip(max=max(0, len(places) - 1))
         scores = np.full(candidates.shape, -np.inf, np.float32)
         for query, unit in enumerate(units):
@@ -247,8 +207,10 @@ class Searcher:
             found = self._photos(units[waiting], num_photos, allowed)
             short = []
             for query, hits in zip(waiting, found, strict=True):
-                places = self._places(np.array([hit.number for hit in hits], np.int64))
-                first = np.unique(self._codes[places], return_index=True)[1]
+                places = self.rows.places(
+                    np.array([hit.number for hit in hits], np.int64)
+                )
+                first = np.unique(self.rows.codes[places], return_index=True)[1]
                 results[query] = [hits[place] for place in np.sort(first)[:k]]
                 if len(first) < k and num_photos < num_left:
                     short.append(query)
@@ -263,9 +225,9 @@ class Searcher:
     ) -> list[Hit]:
         """The ``k`` people whose photos' cosines have the highest mean."""
         rows = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
-        codes, scores = self._codes[rows], np.clip(scores[rows], -1.0, 1.0)
-        counts = np.bincount(codes, minlength=len(self._code_of))
-        sums = np.bincount(codes, weights=scores, minlength=len(self._code_of))
+        codes, scores = self.rows.codes[rows], np.clip(scores[rows], -1.0, 1.0)
+        counts = np.bincount(codes, minlength=self.rows.num_people)
+        sums = np.bincount(codes, weights=scores, minlength=self.rows.num_people)
         means = np.full(len(counts), -np.inf)
         np.divide(sums, counts, out=means, where=counts > 0)
         hits = []
@@ -273,7 +235,7 @@ class Searcher:
             if counts[code]:
                 own = np.flatnonzero(codes == code)
                 nearest = rows[own[scores[own].argmax()]]
-                hits.append(Hit(int(self._numbers[nearest]), float(means[code])))
+                hits.append(Hit(int(self.rows.numbers[nearest]), float(means[code])))
         return hits
 
     def _mean_of(
@@ -285,34 +247,13 @@ class Searcher:
         """The same people with the exact mean over all of their photos."""
         means = []
         for hit in hits:
-            code = self._codes[self._places(np.array([hit.number]))[0]]
-            own = self._codes == code
-            rows = np.flatnonzero(own & (self._alive if allowed is None else allowed))
-            _, units = self._store.embeddings(self._numbers[rows])
+            code = self.rows.codes[self.rows.places(np.array([hit.number]))[0]]
+            own = self.rows.codes == code
+            rows = np.flatnonzero(
+                own & (self.rows.alive if allowed is None else allowed)
+            )
+            _, units = self._store.embeddings(self.rows.numbers[rows])
             scores = np.clip(units @ query, -1.0, 1.0)
-            nearest = int(self._numbers[rows[scores.argmax()]])
+            nearest = int(self.rows.numbers[rows[scores.argmax()]])
             means.append(Hit(nearest, float(scores.mean(dtype=np.float64))))
         return sorted(means, key=lambda hit: -hit.cosine)
-
-    def _places(
-        self, numbers: Int64[np.ndarray, " some"]
-    ) -> Int64[np.ndarray, " some"]:
-        """The rows of numbers that are in memory."""
-        return np.asarray(np.searchsorted(self._numbers, numbers), np.int64)
-
-    def _read_names(self, numbers: Int64[np.ndarray, " some"]) -> None:
-        """Note which of these rows are there, and whose they are."""
-        # All names at once are read from an index, a few from among the embeddings.
-        if len(numbers) > _ROWS_A_READ:
-            blocks = self._store.people()
-        else:
-            blocks = iter([self._store.people_of(numbers)])
-        for names in blocks:
-            places = self._places(np.array(list(names), np.int64))
-            known = places < len(self._numbers)
-            codes = [
-                self._code_of.setdefault(name, len(self._code_of))
-                for name in names.values()
-            ]
-            self._codes[places[known]] = np.array(codes, np.int64)[known]
-            self._alive[places[known]] = True
