@@ -8,7 +8,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from facever.config import HeadConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from facever.config.objects import ObjectCell, ObjectOptimiserConfig
+from facever.config.parts import HeadConfig, NetworkConfig
+from facever.config.training import OptimiserConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
 from facever.data.resident import fits_on
 from facever.errors import ConfigError
@@ -17,7 +19,6 @@ from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
 from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
-from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
 from facever.objects.fit import RATE_FACTOR
 from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import parameter_groups

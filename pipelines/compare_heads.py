@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import yaml
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.sampling import split_identities
 from facever.environment import describe_machine, describe_versions

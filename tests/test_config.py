@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.errors import ConfigError, FileError, ParameterError
 
 MINIMAL = {"data": {"crops": "crops"}}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.people_list import read_people_list
 from facever.environment import (

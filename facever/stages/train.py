@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from facever import build
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.sampling import Split
 from facever.errors import FileError

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from facever import build
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crop_workers import CropSource
 from facever.data.crops import CROP_SHAPE, CropStore
 from facever.data.loading import BatchLoader

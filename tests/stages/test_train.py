@@ -17,7 +17,8 @@ import yaml
 from safetensors.torch import load_file
 
 import facever
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.sampling import split_identities
 from facever.errors import (
@@ -285,7 +286,8 @@ from pathlib import Path
 
 import torch
 
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.stages.train import train
 
 torch.set_num_threads(int(sys.argv[2]))

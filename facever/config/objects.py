@@ -1,13 +1,10 @@
-"""Recipes of the papers' object experiments: one YAML file a table.
-
-Only ``build`` and the stages import this, as ``config``.
-"""
+"""Recipes of the papers' object experiments: one YAML file a table."""
 
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from facever.config import (
+from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
     ScheduleConfig,
