@@ -11,6 +11,7 @@ from facever.config.parts import (
     SGDConfig,
     StrictModel,
 )
+from facever.training.schedule import Shape
 
 
 class ObjectDataConfig(StrictModel):
@@ -32,6 +33,12 @@ class ObjectOptimiserConfig(SGDConfig):
     bias_rate: float = Field(1.0, gt=0, description="Factor on the rate of biases")
 
 
+class ObjectScheduleConfig(ScheduleConfig):
+    """The schedules of small images."""
+
+    shape: Shape = "drops"
+
+
 class Printed(StrictModel):
     """What the paper prints of a cell, error rates in percent."""
 
@@ -46,7 +53,7 @@ class ObjectCell(StrictModel):
     network: NetworkConfig
     heads: tuple[HeadConfig, ...]
     optimiser: ObjectOptimiserConfig
-    schedule: ScheduleConfig
+    schedule: ObjectScheduleConfig
     batch_size: int = Field(ge=2)
     start: str | None = Field(
         None, description="Cell of the same table whose network this one goes on from"

@@ -1,7 +1,5 @@
 """What training runs and object tables share: networks, heads, SGD, schedules."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -50,7 +48,6 @@ class ScheduleConfig(StrictModel):
     """
 
     steps: int = Field(28_000, ge=1)
-    shape: Literal["drops", "cosine", "inverse", "one_cycle"] = "drops"
     drops: tuple[int, ...] = (16_000, 24_000)
     warmup: int = Field(
         0, ge=0, description="Steps of linear rise at the start, of any shape"

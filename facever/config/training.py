@@ -12,6 +12,7 @@ from facever.config.parts import (
     SGDConfig,
     StrictModel,
 )
+from facever.training.plateau import Measure
 
 
 class DataConfig(StrictModel):
@@ -113,11 +114,37 @@ class OptimiserConfig(SGDConfig):
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
     ] = Field((0.9, 0.999), description="Of adamw: decay of the mean and of the square")
+    decay_all: bool = Field(
+        False,
+        description="Weight decay on the network's biases, slopes and normalisation "
+        "too, as Caffe has it unless told otherwise",
+    )
     clip: float | None = Field(
         None,
         gt=0,
         description="Longest gradient, over all parameters; longer ones are scaled",
     )
+
+
+class PlateauConfig(StrictModel):
+    """When a rate of shape ``plateau`` falls: see ``training.plateau``."""
+
+    measure: Measure = Field(
+        "auc",
+        description="Of the held-out people: the area under the ROC curve, or tar, the "
+        "share of genuine pairs accepted at a false accept rate of 0.001",
+    )
+    patience: int = Field(
+        3, ge=1, description="Looks in a row without a better value that make it fall"
+    )
+    factor: float = Field(0.1, gt=0, lt=1, description="On the rate, each time")
+
+
+class TrainScheduleConfig(ScheduleConfig):
+    """The schedules of a training run, which may go by its held-out people."""
+
+    shape: Literal["drops", "cosine", "inverse", "one_cycle", "plateau"] = "drops"
+    plateau: PlateauConfig = PlateauConfig()
 
 
 class TrainConfig(StrictModel):
@@ -128,7 +155,7 @@ class TrainConfig(StrictModel):
     heads: tuple[HeadConfig, ...] = (HeadConfig(name="softmax"),)
     augmentation: AugmentationConfig = AugmentationConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: TrainScheduleConfig = TrainScheduleConfig()
     mean: Literal["constant", "image"] = Field(
         "constant", description="127.5, or the mean image of the training crops"
     )
@@ -161,8 +188,23 @@ class TrainConfig(StrictModel):
     )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
+    compile: bool = Field(
+        False,
+        description="Make kernels of the network with torch.compile, which takes "
+        "minutes at the start; needs a C++ compiler, on a GPU Triton",
+    )
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
+    tensorboard: bool = Field(
+        False,
+        description="Write the numbers of the JSON lines for TensorBoard as well",
+    )
+    validate_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between two looks at the held-out people, into the log; "
+        "only shape plateau goes by them",
+    )
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
     keep_last: int = Field(
         1, ge=1, description="Newest checkpoints that stay; 1 is checkpoint.pt alone"

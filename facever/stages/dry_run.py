@@ -147,6 +147,7 @@ def _time_steps(
                     advance=advance,
                     accumulate=run.num_parts,
                     clip=config.optimiser.clip,
+                    compile_network=config.compile,
                 )
         *_, last = log_file.read_text(encoding="utf-8").splitlines()
         line: dict[str, int | float] = json.loads(last)
