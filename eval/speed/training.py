@@ -12,9 +12,10 @@ each, in one process, so that a busy machine slows all:
 - files: as most projects write it, a DataLoader over JPEG files with as many workers,
   decoded, mirrored and scaled by it, fp16 with a gradient scaler on a GPU.
 
-The ratios' median and spread over the turns go to the json, with the time of a
-checkpoint, the shares of a step that go to waiting for crops and to logging, and the
-FLOPs a second beside those of a matrix product on the same device and threads.
+The ratios' median and spread over the turns go to the json, of the time that passes and
+of the CPU time of all threads, which other programs on the machine disturb less; beside
+them the time of a checkpoint, the shares of a step that go to waiting for crops and to
+logging, and the FLOPs a second beside those of a matrix product.
 """
 
 import argparse
@@ -50,6 +51,7 @@ LIMIT = 1.03
 LOG_EVERY = 20
 
 Steps = Callable[[], None]
+Seconds = dict[str, list[float]]
 
 
 def main() -> None:
@@ -74,7 +76,9 @@ def main() -> None:
         if options.files:
             paths = write_files(run, folder, options.files)
             others["files"] = file_steps(config, run, is_bf16, options, paths)
-        seconds, lines = take_turns(config, run, is_bf16, options, folder, others)
+        seconds, cpu_seconds, lines = take_turns(
+            config, run, is_bf16, options, folder, others
+        )
         checkpoint = time_checkpoint(run, folder)
         logging = time_logging(run, folder)
 
@@ -98,6 +102,7 @@ def main() -> None:
             for name, each in seconds.items()
         },
         "times_bare": spread(seconds["ours"], seconds["bare"]),
+        "cpu_times_bare": spread(cpu_seconds["ours"], cpu_seconds["bare"]),
         "limit_times_bare": LIMIT,
         "share_waiting_for_crops": share(lines, "data_seconds"),
         "share_optimiser": share(lines, "optimiser_seconds"),
@@ -144,32 +149,36 @@ def take_turns(
     options: argparse.Namespace,
     folder: Path,
     others: dict[str, Steps],
-) -> tuple[dict[str, list[float]], list[dict[str, float]]]:
-    """Seconds of each turn, the first left out, and the log lines of our loop.
+) -> tuple[Seconds, Seconds, list[dict[str, float]]]:
+    """Seconds of each turn, the first left out, CPU seconds, and our log lines.
 
     Ours is one call of ``fit``, which stands still in its progress report while the
     others have their turn: its next batch was made by then, as in any step.
     """
-    seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in others}}
+    passed: Seconds = {"ours": [], **{name: [] for name in others}}
+    used: Seconds = {"ours": [], **{name: [] for name in others}}
     num_steps = 0
-    started = time.perf_counter()
+    mark = now(run.device)
+
+    def turn(name: str) -> None:
+        nonlocal mark
+        end = now(run.device)
+        if num_steps > options.block:  # The first turn warms up.
+            passed[name].append(end[0] - mark[0])
+            used[name].append(end[1] - mark[1])
+        mark = now(run.device)
 
     def advance(count: int = 1, note: str = "") -> None:
-        nonlocal num_steps, started
+        nonlocal num_steps
         if not count:
             return
         num_steps += 1
         if num_steps % options.block:
             return
-        took = {"ours": finished(run.device) - started}
+        turn("ours")
         for name, steps in others.items():
-            started = time.perf_counter()
             steps()
-            took[name] = finished(run.device) - started
-        if num_steps > options.block:  # The first turn warms up.
-            for name, each in took.items():
-                seconds[name].append(each)
-        started = time.perf_counter()
+            turn(name)
 
     length = options.block * (options.turns + 1)
     schedule = {"steps": length, "shape": "cosine"}
@@ -188,13 +197,15 @@ def take_turns(
         advance=advance,
         compile_network=config.compile,
     )
-    return seconds, [json.loads(line) for line in log_file.open(encoding="utf-8")]
+    lines = log_file.read_text(encoding="utf-8").splitlines()
+    return passed, used, [json.loads(line) for line in lines]
 
 
-def finished(device: torch.device) -> float:
+def now(device: torch.device) -> tuple[float, float]:
+    """Seconds that passed and CPU seconds, once the device has done its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return time.perf_counter(), time.process_time()
 
 
 def bare_steps(
@@ -316,14 +327,14 @@ def time_logging(run: PreparedRun, folder: Path) -> float:
         output = run.state.head(embeddings.to(run.device), labels)
     seconds = []
     for _ in range(9):
-        started = finished(run.device)
+        started, _ = now(run.device)
         window = LogWindow(run.device)
         for _ in range(LOG_EVERY):
             for part in ("data", "network", "optimiser", None):
                 window.clock.mark(part)
             window.add(output, labels, 1, {})
         append_line(folder / "timed.jsonl", json.dumps(window.line(1, 0.1)))
-        seconds.append((finished(run.device) - started) / LOG_EVERY)
+        seconds.append((now(run.device)[0] - started) / LOG_EVERY)
     return statistics.median(seconds)
 
 
@@ -334,9 +345,9 @@ def matrix_product_rate(device: torch.device, is_bf16: bool) -> float:
     left, right = (torch.randn(size, size, device=device).to(number) for _ in range(2))
     seconds = []
     for _ in range(10):
-        started = finished(device)
+        started, _ = now(device)
         left @ right
-        seconds.append(finished(device) - started)
+        seconds.append(now(device)[0] - started)
     return 2 * size**3 / min(seconds)
 
 
