@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,7 +171,7 @@ def fit(
                     )
                 log(line)
                 window = LogWindow(device)
-                advance(0, f"loss {line['loss']:.3f}")
+                advance(0, _loss_note(line, output.parts))
             if validate is not None and intervals.looks(state.step):
                 found = validate() if processes.is_first else {}
                 log({"step": state.step, **found})
@@ -193,6 +193,13 @@ def fit(
                     f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
                     "same command goes on"
                 )
+
+
+def _loss_note(line: Line, parts: Iterable[str]) -> str:
+    """The loss for a person, with that of each head where there are several."""
+    heads = [name for name in parts if "." not in name]
+    shown = ", ".join(f"{name} {line[name]:.3f}" for name in heads)
+    return f"loss {line['loss']:.3f}" + (f" ({shown})" if len(heads) > 1 else "")
 
 
 def _is_finite(module: nn.Module) -> bool:
