@@ -8,7 +8,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from facever.config import HeadConfig, NetworkConfig, OptimiserConfig, TrainConfig
+from facever.config.objects import ObjectCell, ObjectOptimiserConfig
+from facever.config.parts import HeadConfig, NetworkConfig
+from facever.config.training import OptimiserConfig, TrainConfig
 from facever.data.augmentation import Augmentation, AugmentationStrength
 from facever.data.resident import fits_on
 from facever.errors import ConfigError
@@ -17,12 +19,12 @@ from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
 from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
-from facever.object_recipes import ObjectCell, ObjectOptimiserConfig
 from facever.objects.fit import RATE_FACTOR
 from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import parameter_groups
 from facever.training.distributed import ALONE, Processes
-from facever.training.schedule import Schedule
+from facever.training.plateau import Plateau
+from facever.training.schedule import Schedule, Shape
 
 
 def network_options(config: NetworkConfig) -> dict[str, Any]:
@@ -102,7 +104,8 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """The optimiser of a network and its heads; the schedule sets each step's rate."""
     options = config.optimiser
-    groups = parameter_groups(network, head, options.weight_decay)
+    decay_all = isinstance(options, OptimiserConfig) and options.decay_all
+    groups = parameter_groups(network, head, options.weight_decay, decay_all)
     _, free, centers = groups
     if isinstance(options, ObjectOptimiserConfig):
         free[RATE_FACTOR] = options.bias_rate
@@ -134,16 +137,27 @@ def parts_of(config: TrainConfig, processes: Processes) -> int:
 
 def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:
     """The learning rates of a config, scaled by its factor."""
+    options = config.schedule
+    # On a plateau the rate stays but for what Plateau makes of it.
+    shape: Shape = "drops" if options.shape == "plateau" else options.shape
     schedule = Schedule(
-        steps=config.schedule.steps,
+        steps=options.steps,
         learning_rate=config.optimiser.learning_rate,
-        shape=config.schedule.shape,
-        drops=config.schedule.drops,
-        warmup=config.schedule.warmup,
-        gamma=config.schedule.gamma,
-        power=config.schedule.power,
+        shape=shape,
+        drops=() if options.shape == "plateau" else options.drops,
+        warmup=options.warmup,
+        gamma=options.gamma,
+        power=options.power,
     )
-    return schedule.scaled(config.schedule.factor)
+    return schedule.scaled(options.factor)
+
+
+def make_plateau(config: TrainConfig) -> Plateau | None:
+    """What lowers the rate by the held-out people; None under another shape."""
+    if config.schedule.shape != "plateau":
+        return None
+    options = config.schedule.plateau
+    return Plateau(options.measure, options.patience, options.factor)
 
 
 def make_augmentation(config: TrainConfig) -> Augmentation | None:

@@ -66,6 +66,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file, which is made where there is none.
+
+    Raises:
+        FileError: If it cannot be written.
+    """
+    with _told(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """What the system refuses, in a line that names the file."""

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import yaml
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.sampling import split_identities
 from facever.environment import describe_machine, describe_versions
@@ -105,7 +105,8 @@ def _evaluate(out: Path, pairs: PairList, with_pca: bool) -> Evaluation:
 
 def _measure(config: TrainConfig, out: Path, pairs: PairList) -> dict[str, Any]:
     plain, projected = (_evaluate(out, pairs, with_pca) for with_pca in (False, True))
-    log = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+    lines = map(json.loads, (out / LOG_FILE).read_text().splitlines())
+    log = [line for line in lines if "loss" in line]  # Not looks at held-out people.
     return {
         "accuracy_cosine": plain.accuracy,
         "accuracy_pca": projected.accuracy,

@@ -16,7 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.preprocessing import Preprocessing
 from facever.data.synthetic import write_pairs, write_photos

@@ -20,7 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from facever.config import UnrestrictedConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import UnrestrictedConfig
 from facever.data.crops import CropStore
 from facever.errors import FaceverError, ParameterError
 from facever.files import whole_file

@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from facever.config import load_config
+from facever.config.objects import ObjectTable
+from facever.config.reading import load_config
 from facever.data.objects import ObjectSet, read_objects
 from facever.environment import describe_machine, describe_versions
 from facever.errors import FaceverError, FileError, ParameterError
 from facever.files import whole_file
-from facever.object_recipes import ObjectTable
 from facever.objects.tables import CellResults, markdown
 from facever.stages.object_figures import write_figures
 from facever.stages.objects import CHECKPOINT_FILE, train_cell

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from facever import build
-from facever.config import HeadConfig, NetworkConfig, TrainConfig
+from facever.config.parts import HeadConfig, NetworkConfig
+from facever.config.training import TrainConfig
 from facever.errors import ConfigError, ParameterError
 from facever.heads.annealing import Annealing
 from facever.heads.ie import IncludeExclude

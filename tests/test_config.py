@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.errors import ConfigError, FileError, ParameterError
 
 MINIMAL = {"data": {"crops": "crops"}}
@@ -137,7 +138,7 @@ def test_a_wrong_value_names_its_place_and_itself(
         ({"optimiser": {"momentum": 1.0}}, "less than 1"),
         (
             {"schedule": {"shape": "step"}},
-            "'drops', 'cosine', 'inverse' or 'one_cycle'",
+            "'drops', 'cosine', 'inverse', 'one_cycle' or 'plateau'",
         ),
     ],
 )

@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from facever import build
-from facever.config import load_config
+from facever.config.objects import ObjectCell, ObjectTable
+from facever.config.reading import load_config
 from facever.data.object_batches import (
     ObjectBatches,
     Preparation,
@@ -36,7 +37,6 @@ from facever.data.object_batches import (
 from facever.data.objects import read_objects
 from facever.environment import describe_machine, describe_versions
 from facever.models.hardware import pick_device
-from facever.object_recipes import ObjectCell, ObjectTable
 
 Batch = tuple[Tensor, Tensor]
 RECIPE = Path("configs/objects/ie-loss/mnist-lenet.yaml")

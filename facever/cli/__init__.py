@@ -134,7 +134,8 @@ def train(
 
     On several GPUs or machines: torchrun --nproc-per-node N -m facever train CONFIG
     """
-    from facever.config import TrainConfig, load_config
+    from facever.config.reading import load_config
+    from facever.config.training import TrainConfig
     from facever.stages.dry_run import dry_run
     from facever.stages.train import train as stage
 

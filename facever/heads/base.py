@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -34,7 +35,13 @@ class Head(nn.Module, ABC):
 
     A subclass takes ``embedding_size`` and ``num_classes`` first and its options as
     keyword arguments with defaults; those keywords are the options of the config file.
+
+    Attributes:
+        compares_classmates: Whether it learns from crops of one person in one batch,
+            of which a batch of photos at random holds hardly any.
     """
+
+    compares_classmates: ClassVar[bool] = False
 
     def __init__(self, embedding_size: int, num_classes: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """Contrastive loss over all pairs of a batch."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -62,6 +63,8 @@ class Contrastive(Head):
     References:
         Sun et al., DeepID2, 2014, eq. 3.
     """
+
+    compares_classmates: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Triplet loss with the triplets mined within the batch."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -90,6 +90,8 @@ class Triplet(Head):
     References:
         Schroff et al., FaceNet, 2015, eq. 3.
     """
+
+    compares_classmates: ClassVar[bool] = True
 
     def __init__(
         self,

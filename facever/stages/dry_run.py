@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.preprocessing import Preprocessing
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.models.hardware import uses_bf16
@@ -147,6 +147,7 @@ def _time_steps(
                     advance=advance,
                     accumulate=run.num_parts,
                     clip=config.optimiser.clip,
+                    compile_network=config.compile,
                 )
         *_, last = log_file.read_text(encoding="utf-8").splitlines()
         line: dict[str, int | float] = json.loads(last)

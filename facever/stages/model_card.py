@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
 from facever.stages.train_setup import PreparedRun

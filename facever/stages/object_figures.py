@@ -9,9 +9,9 @@ from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from facever.config.objects import ObjectCell, ObjectTable
 from facever.errors import FileError
 from facever.files import whole_file
-from facever.object_recipes import ObjectCell, ObjectTable
 from facever.objects.figures import (
     Cloud,
     Curve,

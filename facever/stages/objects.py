@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from facever import build
+from facever.config.objects import ObjectCell
 from facever.data.object_batches import (
     ObjectBatches,
     Preparation,
@@ -22,7 +23,6 @@ from facever.errors import FileError
 from facever.files import whole_file
 from facever.heads import JointHead
 from facever.models.hardware import pick_device
-from facever.object_recipes import ObjectCell
 from facever.objects.fit import Line, fit_objects
 from facever.objects.measure import (
     class_points,

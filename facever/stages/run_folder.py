@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.people_list import read_people_list
 from facever.environment import (
@@ -15,7 +15,7 @@ from facever.environment import (
     describe_machine,
     describe_versions,
 )
-from facever.files import whole_file
+from facever.files import append_line, whole_file
 from facever.inference.model_file import load_model
 
 MODEL_FILE = "model.safetensors"
@@ -23,12 +23,14 @@ CHECKPOINT_FILE = "checkpoint.pt"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
 STARTS_FILE = "starts.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
 
 # Options that came after the first checkpoints were written. At its default an option
 # leaves the fingerprint as it was, so that those runs still go on.
 _LATER = {
     "": ("accumulate", "ema", "init", "frozen"),
-    "optimiser": ("name", "betas", "clip"),
+    "optimiser": ("name", "betas", "clip", "decay_all"),
+    "schedule": ("plateau",),
 }
 
 
@@ -55,8 +57,7 @@ def record_start(folder: Path, step: int, num_processes: int) -> None:
         "machine": describe_machine(),
         "processes": num_processes,
     }
-    with (folder / STARTS_FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_line(folder / STARTS_FILE, json.dumps(line))
 
 
 def cut_log(path: Path, step: int) -> None:
@@ -83,7 +84,11 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
         "milestones",
         "device",
         "precision",
+        "compile",
+        "tensorboard",
     }
+    if config.schedule.shape != "plateau":
+        free.add("validate_every")
     content = config.model_dump(mode="json", exclude=free)
     for free_of_data in ("crops", "workers", "resident"):
         content["data"].pop(free_of_data)

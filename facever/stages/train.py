@@ -1,40 +1,49 @@
 """``facever train``: a config and a crop store become a model file."""
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from torch import Tensor
 
-from facever import build
-from facever.config import TrainConfig
-from facever.data.crops import CropStore
-from facever.data.sampling import Split
+from facever.config.training import TrainConfig
 from facever.errors import FileError
-from facever.inference.embedder import Embedder
-from facever.inference.model_file import LoadedModel, ModelHeader, save_model
+from facever.inference.model_file import save_model
+from facever.models.base import EmbeddingNetwork
 from facever.models.hardware import uses_bf16
 from facever.progress import progress_bar
+from facever.stages.held_out import (
+    look,
+    measure_held_out,
+    model_header,
+    network_to_keep,
+)
 from facever.stages.model_card import write_card
 from facever.stages.run_folder import (
     CHECKPOINT_FILE,
     LOG_FILE,
     MODEL_FILE,
+    TENSORBOARD_FOLDER,
     cut_log,
     record_start,
     run_fingerprint,
     write_config,
 )
-from facever.stages.train_setup import prepare, shown_bar
+from facever.stages.train_setup import (
+    THRESHOLD_FAR,
+    PreparedRun,
+    prepare,
+    shown_bar,
+)
 from facever.training.checkpoint import load_checkpoint, save_checkpoint
 from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
 from facever.training.kept_checkpoints import KeptCheckpoints
+from facever.training.log_window import Line
+from facever.training.tensorboard import tensorboard_log
 from facever.training.termination import termination
-from facever.verification.calibration import Calibration, calibrate
-from facever.version import __version__
-
-THRESHOLD_FAR = 1e-3
-"""The false accept rate that a model file's threshold is set for."""
+from facever.verification.calibration import Calibration
 
 
 def train(config: TrainConfig) -> Path:
@@ -94,7 +103,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     )
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
     bar = shown_bar("train", total, processes, done)
-    with termination() as stop_asked, bar as advance:
+    board = _tensorboard(config, state.step, processes)
+    with termination() as stop_asked, board as on_line, bar as advance:
         fit(
             state,
             run.loader,
@@ -103,7 +113,10 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
             device=device,
             bf16=uses_bf16(config.precision, device),
             intervals=Intervals(
-                config.log_every, config.checkpoint_every, config.milestones
+                config.log_every,
+                config.checkpoint_every,
+                config.milestones,
+                config.validate_every,
             ),
             log_file=config.out / LOG_FILE,
             save=save,
@@ -112,28 +125,18 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
             stop_asked=stop_asked,
             accumulate=run.num_parts,
             clip=config.optimiser.clip,
+            compile_network=config.compile,
+            validate=lambda: look(config, run),
+            on_line=on_line,
         )
     if not processes.is_first:
         return model_path
 
-    if state.average is not None:
-        network.load_state_dict(state.average.weights)
-    mean = run.preprocessing.mean
-    header = ModelHeader(
-        network=config.network.name,
-        network_options=build.network_options(config.network),
-        embedding_size=network.embedding_size,
-        mean="image" if isinstance(mean, Tensor) else mean,
-        mirror=config.mirror,
-        training_data=config.data.name,
-        licence=config.data.licence,
-        facever_version=__version__,
-    )
+    kept_network = network_to_keep(run)
+    header = model_header(config, run)
     calibration = None
     if len(split.held_out):
-        unsaved = LoadedModel(network.eval(), header, run.preprocessing, fingerprint="")
-        embedder = Embedder(unsaved, config.device, config.precision)
-        calibration = _calibrate(embedder, run.store, split)
+        calibration = _calibrate(config, run, kept_network)
         header = dataclasses.replace(
             header,
             threshold=calibration.threshold,
@@ -141,9 +144,20 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         )
     # First the card: a run whose model file is there is done.
     write_card(config, run, model_path, calibration)
-    save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
+    mean = run.preprocessing.mean
+    save_model(
+        model_path, kept_network, header, mean if isinstance(mean, Tensor) else None
+    )
     print(f"model: {model_path}")
     return model_path
+
+
+def _tensorboard(
+    config: TrainConfig, step: int, processes: Processes
+) -> AbstractContextManager[Callable[[Line], None]]:
+    if config.tensorboard and processes.is_first:
+        return tensorboard_log(config.out / TENSORBOARD_FOLDER, step)
+    return nullcontext(lambda line: None)
 
 
 def _is_there(path: Path, processes: Processes) -> bool:
@@ -157,10 +171,11 @@ def _is_there(path: Path, processes: Processes) -> bool:
     return found
 
 
-def _calibrate(embedder: Embedder, store: CropStore, split: Split) -> Calibration:
-    with progress_bar("validate", len(split.held_out), "crops") as advance:
-        embeddings = embedder.embed_crops(store.crops[split.held_out], advance=advance)
-    found = calibrate(embeddings, store.labels[split.held_out], THRESHOLD_FAR)
+def _calibrate(
+    config: TrainConfig, run: PreparedRun, network: EmbeddingNetwork
+) -> Calibration:
+    with progress_bar("validate", len(run.split.held_out), "crops") as advance:
+        found = measure_held_out(config, run, network, advance)
     print(
         f"held out: AUC {found.auc:.4f} over {found.num_genuine:,} genuine and "
         f"{found.num_impostor:,} impostor pairs"

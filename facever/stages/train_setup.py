@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from facever import build
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.data.crop_workers import CropSource
 from facever.data.crops import CROP_SHAPE, CropStore
 from facever.data.loading import BatchLoader
@@ -19,7 +19,7 @@ from facever.data.preprocessing import Preprocessing
 from facever.data.resident import ResidentCrops
 from facever.data.sampling import Split, split_identities
 from facever.errors import ConfigError, DataError
-from facever.heads import check_labels
+from facever.heads import HEADS, check_labels
 from facever.models.base import EmbeddingNetwork
 from facever.models.hardware import pick_device
 from facever.progress import Advance, ignore_progress, progress_bar
@@ -27,8 +27,12 @@ from facever.training.checkpoint import TrainingState
 from facever.training.distributed import ALONE, Processes
 from facever.training.fine_tuning import freeze, start_from
 from facever.training.schedule import Schedule
+from facever.training.tensorboard import check_tensorboard
 from facever.training.weight_average import WeightAverage
-from facever.verification.calibration import check_pairs
+from facever.verification.calibration import check_impostor_pairs, check_pairs
+
+THRESHOLD_FAR = 1e-3
+"""The false accept rate of a model file's threshold and of the held-out TAR."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,10 @@ def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
     store = CropStore.open(config.data.crops)
     split = split_crops(config, store)
     _check_classes(config, split)
-    if len(split.held_out):
-        check_pairs(store.labels[split.held_out])
+    _check_held_out(config, store.labels[split.held_out])
+    _check_classmates(config)
+    if config.tensorboard:
+        check_tensorboard()
     device = pick_device(config.device)
     torch.manual_seed(config.seed)
     network = build.make_network(config.network)
@@ -93,6 +99,7 @@ def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
         head,
         build.make_optimiser(config, network, head),
         average=None if config.ema is None else WeightAverage(network, config.ema),
+        plateau=build.make_plateau(config),
         frozen=frozen,
     )
     schedule = build.make_schedule(config)
@@ -174,6 +181,36 @@ def _check_classes(config: TrainConfig, split: Split) -> None:
             f"leaves {split.num_classes} identities to train on"
         )
     check_labels(torch.from_numpy(split.labels), split.num_classes)
+
+
+def _check_held_out(config: TrainConfig, labels: Int64[np.ndarray, " crops"]) -> None:
+    goes_by_them = config.schedule.shape == "plateau"
+    if goes_by_them and config.validate_every is None:
+        raise ConfigError(
+            "schedule.shape=plateau goes by looks at held-out people: set "
+            "validate_every to the steps between two looks"
+        )
+    if len(labels):
+        check_pairs(labels)
+    elif config.validate_every is not None:
+        raise ConfigError(
+            f"validate_every={config.validate_every} looks at held-out people, but "
+            "nobody is held out: set data.validation_identities or data.people, or "
+            "leave it out"
+        )
+    if goes_by_them and config.schedule.plateau.measure == "tar":
+        check_impostor_pairs(labels, THRESHOLD_FAR)
+
+
+def _check_classmates(config: TrainConfig) -> None:
+    for head in config.heads:
+        kind = HEADS.get(head.name)
+        if kind is not None and kind.compares_classmates:
+            if config.data.photos_per_identity is None:
+                raise ConfigError(
+                    f"head {head.name} compares crops of one person in a batch: set "
+                    "data.photos_per_identity, the crops of each, such as 4"
+                )
 
 
 def _mean_image(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from facever.config import TrainConfig, UnrestrictedConfig
+from facever.config.training import TrainConfig, UnrestrictedConfig
 from facever.data.crops import CropStore, photo_of
 from facever.data.people_list import PeopleList, read_people_list, write_people_list
 from facever.errors import DataError

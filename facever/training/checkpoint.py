@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from facever.errors import ModelFileError
+from facever.files import whole_file
 from facever.training.class_slices import joined_slices, own_slices
 from facever.training.distributed import ALONE, Processes
+from facever.training.plateau import Plateau
 from facever.training.weight_average import WeightAverage
 
 _FORMAT = 1
@@ -28,6 +30,7 @@ class TrainingState:
         optimiser: Over the parameters of both.
         step: Steps done.
         average: Of the network's weights, where it is wanted.
+        plateau: What lowers the learning rate by held-out people, where it is wanted.
         frozen: Parts of the network that stay in evaluation mode; not saved.
     """
 
@@ -36,6 +39,7 @@ class TrainingState:
     optimiser: torch.optim.Optimizer
     step: int = 0
     average: WeightAverage | None = None
+    plateau: Plateau | None = None
     frozen: tuple[nn.Module, ...] = ()
 
     @property
@@ -58,6 +62,9 @@ def save_checkpoint(
         state: What to keep.
         fingerprint: Of the config and the data, compared on resume.
         processes: All of them call it, the first writes.
+
+    Raises:
+        FileError: If the file cannot be written; the one before it stays.
     """
     content = {
         "format": _FORMAT,
@@ -70,15 +77,19 @@ def save_checkpoint(
     }
     if state.average is not None:
         content["average"] = state.average.weights
+    if state.plateau is not None:
+        content["plateau"] = state.plateau.content()
     joined_slices(content, state.head, state.optimiser_parameters, processes)
     if not processes.is_first:
         return
-    temporary = path.with_name(f".{path.name}.partial")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # Its writer covers what the system said, such as that the disk is full.
+            raise error.__context__ or error from None
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
@@ -106,6 +117,8 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
         state.optimiser.load_state_dict(copy.deepcopy(content["optimiser"]))
         if state.average is not None:
             state.average.load(content["average"])
+        if state.plateau is not None:
+            state.plateau.load(content["plateau"])
         torch.set_rng_state(content["torch_random"])
         state.step = content["step"]
     except (KeyError, RuntimeError, ValueError):
@@ -151,9 +164,11 @@ def _load(path: Path) -> Any:
 
 
 def parameter_groups(
-    network: nn.Module, head: nn.Module, weight_decay: float
+    network: nn.Module, head: nn.Module, weight_decay: float, decay_all: bool = False
 ) -> list[dict[str, Any]]:
     """Parameters for the optimiser: weights decay; biases, norms and centers do not.
+
+    ``decay_all`` lets all of the network decay, its biases and norms too.
 
     The centers of metric heads stand for means of embeddings, and sigma2 for a
     variance: pulling them to 0 would bias them. Centers move by plain gradient descent
@@ -168,7 +183,8 @@ def parameter_groups(
             if name.endswith("centers.vectors"):
                 centers.append(parameter)
             else:
-                (decaying if parameter.ndim >= 2 else free).append(parameter)
+                decays = parameter.ndim >= 2 or (decay_all and module is network)
+                (decaying if decays else free).append(parameter)
     return [
         {"params": decaying, "weight_decay": weight_decay},
         {"params": free, "weight_decay": 0.0},

@@ -101,6 +101,10 @@ class Processes:
             distributed.broadcast(values, 0)
         return values
 
+    def number_of_first(self, value: float) -> float:
+        """The first process's number; what the others give does not count."""
+        return float(self.copy_from_first(torch.tensor(value, dtype=torch.float64)))
+
     def rows_to_first(
         self,
         rows: Shaped[Tensor, "own *rest"],

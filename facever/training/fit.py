@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from torch import nn
 from facever.data.loading import BatchLoader
 from facever.data.preprocessing import Preprocessing
 from facever.errors import DivergedError, TerminatedError
+from facever.files import append_line
 from facever.progress import Advance, ignore_progress
 from facever.training.accumulation import add_gradients
 from facever.training.checkpoint import TrainingState
 from facever.training.clipping import clip_gradients
+from facever.training.compiling import compiled, compiler_told
 from facever.training.distributed import ALONE, Processes
 from facever.training.global_batch import GlobalBatch
-from facever.training.log_window import LogWindow
+from facever.training.log_window import Line, LogWindow
 from facever.training.schedule import Schedule
 
 _REMEDY = (
@@ -36,15 +38,21 @@ class Intervals:
         log: Between two lines.
         checkpoint: Between two checkpoints.
         milestones: Steps with a checkpoint besides.
+        validate: Between two looks at held-out people; None never looks.
     """
 
     log: int = 20
     checkpoint: int = 500
     milestones: tuple[int, ...] = ()
+    validate: int | None = None
 
     def saves(self, step: int) -> bool:
         """Whether a checkpoint falls due after a step, counted from 1."""
         return step % self.checkpoint == 0 or step in self.milestones
+
+    def looks(self, step: int) -> bool:
+        """Whether to look at held-out people after a step, counted from 1."""
+        return self.validate is not None and step % self.validate == 0
 
 
 def fit(
@@ -63,6 +71,9 @@ def fit(
     stop_asked: Callable[[], bool] = lambda: False,
     accumulate: int = 1,
     clip: float | None = None,
+    compile_network: bool = False,
+    validate: Callable[[], dict[str, float]] | None = None,
+    on_line: Callable[[Line], None] = lambda line: None,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
 
@@ -86,23 +97,39 @@ def fit(
         accumulate: Parts in which the network meets its part of a batch, to save
             memory (see ``add_gradients``).
         clip: Longest gradient (see ``clip_gradients``); None leaves all as they are.
+        compile_network: Whether torch.compile makes the network's kernels.
+        validate: Measures held-out people, by name, without a change of the state;
+            given with ``intervals.validate`` and called in the first process alone.
+            ``state.plateau`` goes by ``held_out_auc`` or ``held_out_tar``, once the
+            warm-up is over.
+        on_line: Called with every line of the log, in the first process.
 
     Raises:
         DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
             the step and the learning rate; nothing is saved after that.
         TerminatedError: If any process was asked to stop; its last step is saved.
+        ParameterError: If the network cannot be compiled here.
     """
-    network, optimiser = processes.wrapped(state.network), state.optimiser
+    module = compiled(state.network) if compile_network else state.network
+    network, optimiser = processes.wrapped(module), state.optimiser
     head = GlobalBatch(state.head, processes)
     network.train()
     for part in state.frozen:
         part.eval()
     head.train()
+
+    def log(line: Line) -> None:
+        if processes.is_first:
+            append_line(log_file, json.dumps(line))
+            on_line(line)
+
     window = LogWindow(device)
     with closing(loader.batches(state.step, schedule.steps)) as batches:
         for batch in batches:
             window.clock.mark("data")
             rate = schedule.rate(state.step)
+            if state.plateau is not None:
+                rate *= state.plateau.scale
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
@@ -111,9 +138,10 @@ def fit(
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
             try:
-                output = add_gradients(
-                    network, head, images, labels, num_parts=accumulate, bf16=bf16
-                )
+                with compiler_told() if compile_network else nullcontext():
+                    output = add_gradients(
+                        network, head, images, labels, num_parts=accumulate, bf16=bf16
+                    )
             except DivergedError as error:
                 raise DivergedError(
                     f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
@@ -141,11 +169,16 @@ def fit(
                         f"the loss is {line['loss']} at step {state.step} "
                         f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
                     )
-                if processes.is_first:
-                    with log_file.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(line) + "\n")
+                log(line)
                 window = LogWindow(device)
-                advance(0, f"loss {line['loss']:.3f}")
+                advance(0, _loss_note(line, output.parts))
+            if validate is not None and intervals.looks(state.step):
+                found = validate() if processes.is_first else {}
+                log({"step": state.step, **found})
+                advance(0, f"held-out AUC {found.get('held_out_auc', 0.0):.4f}")
+                if state.plateau is not None and state.step > schedule.warmup:
+                    value = found.get(f"held_out_{state.plateau.measure}", 0.0)
+                    state.plateau.look(processes.number_of_first(value))
             if intervals.saves(state.step) or last or stopping:
                 if processes.any(not (_is_finite(network) and _is_finite(head))):
                     raise DivergedError(
@@ -160,6 +193,13 @@ def fit(
                     f"stopped at step {state.step:,} of {schedule.steps:,}, where the "
                     "same command goes on"
                 )
+
+
+def _loss_note(line: Line, parts: Iterable[str]) -> str:
+    """The loss for a person, with that of each head where there are several."""
+    heads = [name for name in parts if "." not in name]
+    shown = ", ".join(f"{name} {line[name]:.3f}" for name in heads)
+    return f"loss {line['loss']:.3f}" + (f" ({shown})" if len(heads) > 1 else "")
 
 
 def _is_finite(module: nn.Module) -> bool:

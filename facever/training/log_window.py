@@ -8,6 +8,9 @@ from torch import Tensor
 from facever.heads import HeadOutput
 from facever.training.step_clock import StepClock
 
+Line = dict[str, int | float]
+"""A line of the log: a step and what was measured until then."""
+
 
 class LogWindow:
     """Sums over the steps of one log line, kept on the device until it is written.
@@ -52,7 +55,7 @@ class LogWindow:
         self._num_steps += 1
         self._num_crops += len(labels) * num_processes
 
-    def line(self, step: int, rate: float) -> dict[str, int | float]:
+    def line(self, step: int, rate: float) -> Line:
         """Means over the steps; ``*_seconds`` are those of one step.
 
         Args:

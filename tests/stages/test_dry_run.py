@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.stages.dry_run import dry_run
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facever.config import TrainConfig
+from facever.config.training import TrainConfig
 from facever.errors import ModelFileError, ParameterError
 from facever.stages.train import train
 

@@ -17,10 +17,10 @@ import torch
 import yaml
 
 from facever import build
-from facever.config import load_config
+from facever.config.objects import ObjectTable
+from facever.config.reading import load_config
 from facever.data.objects import read_objects
 from facever.errors import ConfigError, FaceverError, FileError
-from facever.object_recipes import ObjectTable
 from facever.stages.objects import CHECKPOINT_FILE, RESULT_FILE, train_cell
 
 ROOT = Path(__file__).parents[2]
@@ -266,9 +266,9 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
 import os, signal
 from pathlib import Path
 import facever.stages.objects as stage
-from facever.config import load_config
+from facever.config.reading import load_config
 from facever.data.objects import read_objects
-from facever.object_recipes import ObjectTable
+from facever.config.objects import ObjectTable
 save = stage.save_checkpoint
 def save_and_die(path, state, fingerprint):
     save(path, state, fingerprint)

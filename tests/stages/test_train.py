@@ -3,6 +3,7 @@ import json
 import math
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import yaml
 from safetensors.torch import load_file
 
 import facever
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.sampling import split_identities
 from facever.errors import (
@@ -285,7 +287,8 @@ from pathlib import Path
 
 import torch
 
-from facever.config import TrainConfig, load_config
+from facever.config.reading import load_config
+from facever.config.training import TrainConfig
 from facever.stages.train import train
 
 torch.set_num_threads(int(sys.argv[2]))
@@ -503,6 +506,58 @@ class TestRefusedBeforeTheFirstStep:
         assert "[1, 12]" in message
         assert "got 13" in message
 
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"validate_every": 5}, "validate_every=5 .* nobody is held out"),
+            (
+                {"validate_every": 5, "schedule": {"shape": "plateau"}},
+                "validate_every=5 .* nobody is held out",
+            ),
+            (
+                {"schedule": {"shape": "plateau"}},
+                "shape=plateau goes by .* set validate_every",
+            ),
+            (
+                {"heads": [{"name": "softmax"}, {"name": "triplet"}]},
+                r"head triplet compares .* set data\.photos_per_identity",
+            ),
+            (
+                {"heads": [{"name": "contrastive"}]},
+                r"head contrastive compares .* set data\.photos_per_identity",
+            ),
+        ],
+        ids=str,
+    )
+    def test_what_a_run_goes_by_is_missing(
+        self, store: Path, tmp_path: Path, changes: dict[str, Any], said: str
+    ) -> None:
+        message = self.refused(ConfigError, store, tmp_path / "run", **changes)
+        assert re.search(said, message)
+
+    def test_too_few_pairs_for_the_measure_of_a_plateau(
+        self, tmp_path: Path, make_store: Callable[..., Path]
+    ) -> None:
+        store = make_store(tmp_path / "crops", (4, 4, 4, 4))
+        message = self.refused(
+            DataError,
+            store,
+            tmp_path / "run",
+            data={"validation_identities": 2},
+            schedule={"shape": "plateau", "plateau": {"measure": "tar"}},
+            validate_every=2,
+        )
+        assert "1,000 impostor pairs" in message
+
+    def test_tensorboard_without_the_extra(
+        self, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        message = self.refused(
+            ParameterError, store, tmp_path / "run", tensorboard=True
+        )
+        assert "facever[tensorboard]" in message
+
     def test_no_store(self, tmp_path: Path) -> None:
         message = self.refused(FileError, tmp_path / "nothing", tmp_path / "run")
         assert str(tmp_path / "nothing") in message
@@ -604,6 +659,47 @@ class TestValidation:
         assert len(impostors) == 1650
         first, second = sorted(impostors)[:-3:-1]
         assert second - 1e-6 <= header.threshold <= first + 1e-6
+
+    def test_a_run_that_looks_at_them_gives_the_same_model(
+        self, store: Path, model: Path, tmp_path: Path
+    ) -> None:
+        looking = self.config(store, tmp_path / "run").model_copy(
+            update={"validate_every": 1, "tensorboard": True}
+        )
+        assert train(looking).read_bytes() == model.read_bytes()
+        lines = read_log(tmp_path / "run")
+        looks = [line for line in lines if "held_out_auc" in line]
+        assert [line["step"] for line in looks] == [1, 2, 3, 4]
+        # The last look sees what the model file holds.
+        card = (tmp_path / "run" / "README.md").read_text()
+        assert f"AUC {looks[-1]['held_out_auc']:.4f}" in card
+        assert f"{looks[-1]['held_out_tar']:.2%} of the genuine" in card
+        assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
+
+    def test_a_plateau_lowers_the_rate_and_belongs_to_the_run(
+        self, store: Path, tmp_path: Path
+    ) -> None:
+        content = self.config(store, tmp_path / "run").model_dump()
+        content["schedule"] |= {
+            "shape": "plateau",
+            "warmup": 0,
+            "steps": 8,
+            "plateau": {"patience": 1, "factor": 0.5},
+        }
+        content |= {"validate_every": 1, "log_every": 1, "checkpoint_every": 3}
+        config = TrainConfig.model_validate(content)
+        train(config)
+        lines = read_log(tmp_path / "run")
+        rates = [line["learning_rate"] for line in lines if "loss" in line]
+        looks = [line["held_out_auc"] for line in lines if "held_out_auc" in line]
+        expected, rate, best = [], 0.005, -1.0
+        for value in looks:
+            expected.append(rate)
+            rate, best = (rate, value) if value > best else (rate / 2, best)
+        assert rates == pytest.approx(expected)
+        other = config.model_copy(update={"validate_every": 2})
+        with pytest.raises(ModelFileError, match="another config"):
+            train(other)
 
     def test_never_trains_on_what_is_held_out(
         self, store: Path, model: Path, tmp_path: Path

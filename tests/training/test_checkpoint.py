@@ -1,5 +1,8 @@
 import os
 import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from facever.errors import ModelFileError
+from facever.errors import FileError, ModelFileError
 from facever.heads import HEADS, JointHead
 from facever.training.checkpoint import (
     TrainingState,
@@ -198,32 +201,46 @@ def test_a_pickle_is_never_run(tmp_path: Path, form: str) -> None:
     assert sprung.exists(), "the trap works, so the refusal is what kept it shut"
 
 
-def test_a_write_that_fails_leaves_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """The system refuses to write on, in the midst of a file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [3, 300_000])
+def test_a_write_that_fails_is_one_line_and_leaves_the_last_checkpoint(
+    tmp_path: Path, size: int
 ) -> None:
     path = tmp_path / "checkpoint.pt"
-
-    def fill_the_disk(content: Any, file: Any) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", fill_the_disk)
-        with pytest.raises(OSError, match="No space"):
-            save_checkpoint(path, small_state(), "print")
-        assert not path.exists(), "nothing half-written under the final name"
-    save_checkpoint(path, small_state(value=1.0), "print")
+    save_checkpoint(path, small_state(size, value=1.0), "print")
     before = path.read_bytes()
-    monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(OSError, match="No space"):
-        save_checkpoint(path, small_state(value=2.0), "print")
+    with largest_file(len(before) // 2), pytest.raises(FileError) as caught:
+        save_checkpoint(path, small_state(size, value=2.0), "print")
+    assert str(caught.value).startswith(f"cannot write {path}: File too large; make")
+    assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_only_the_final_name_is_left(tmp_path: Path) -> None:
     for _ in range(2):
         save_checkpoint(tmp_path / "checkpoint.pt", small_state(), "print")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_all_of_the_network_decays_where_asked(tiny: SimpleNamespace) -> None:
+    network = tiny.make_state().network
+    head = JointHead([("softmax", HEADS["softmax"](8, 4), 1.0)])
+    decaying, free, _ = parameter_groups(network, head, 0.3, decay_all=True)
+    assert {id(each) for each in network.parameters()} < {
+        id(each) for each in decaying["params"]
+    }
+    assert [list(each.shape) for each in free["params"]] == [[4]]  # Softmax's bias.
 
 
 def test_only_weights_decay_and_centers_take_plain_steps(tiny: SimpleNamespace) -> None:

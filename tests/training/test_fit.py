@@ -240,6 +240,23 @@ def test_progress_counts_crops_and_shows_the_loss(
 
     run(tiny, tmp_path, tiny.make_state(), advance=advance)
     assert sum(counts) == 4 * 4
+    expected = [
+        f"loss {line['loss']:.3f} (softmax {line['softmax']:.3f}, ie {line['ie']:.3f}, "
+        f"center {line['center']:.3f})"
+        for line in log_lines(tmp_path)
+    ]
+    assert [note for note in notes if note] == expected
+
+
+def test_progress_shows_one_head_s_loss_once(
+    tiny: SimpleNamespace, tmp_path: Path
+) -> None:
+    notes = []
+
+    def advance(count: int = 1, note: str = "") -> None:
+        notes.append(note)
+
+    run(tiny, tmp_path, with_head(tiny, Spy()), advance=advance)
     losses = [f"loss {line['loss']:.3f}" for line in log_lines(tmp_path)]
     assert [note for note in notes if note] == losses
 

@@ -1,19 +1,17 @@
-"""Recipes of the papers' object experiments: one YAML file a table.
-
-Only ``build`` and the stages import this, as ``config``.
-"""
+"""Recipes of the papers' object experiments: one YAML file a table."""
 
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from facever.config import (
+from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
     ScheduleConfig,
     SGDConfig,
     StrictModel,
 )
+from facever.training.schedule import Shape
 
 
 class ObjectDataConfig(StrictModel):
@@ -35,6 +33,12 @@ class ObjectOptimiserConfig(SGDConfig):
     bias_rate: float = Field(1.0, gt=0, description="Factor on the rate of biases")
 
 
+class ObjectScheduleConfig(ScheduleConfig):
+    """The schedules of small images."""
+
+    shape: Shape = "drops"
+
+
 class Printed(StrictModel):
     """What the paper prints of a cell, error rates in percent."""
 
@@ -49,7 +53,7 @@ class ObjectCell(StrictModel):
     network: NetworkConfig
     heads: tuple[HeadConfig, ...]
     optimiser: ObjectOptimiserConfig
-    schedule: ScheduleConfig
+    schedule: ObjectScheduleConfig
     batch_size: int = Field(ge=2)
     start: str | None = Field(
         None, description="Cell of the same table whose network this one goes on from"

@@ -1,22 +1,18 @@
-"""Typed configs: YAML files with ``key=value`` overrides.
-
-Only ``build`` and the stages import this; engines take objects. An unknown key is an
-error that lists the valid ones.
-"""
+"""Everything that decides a training run."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from facever.errors import ConfigError, FileError
-
-
-class StrictModel(BaseModel):
-    """Refuses unknown keys; its values stay as they are."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from facever.config.parts import (
+    HeadConfig,
+    NetworkConfig,
+    ScheduleConfig,
+    SGDConfig,
+    StrictModel,
+)
+from facever.training.plateau import Measure
 
 
 class DataConfig(StrictModel):
@@ -57,28 +53,6 @@ class DataConfig(StrictModel):
     )
     name: str = Field("unnamed", description="What the model file says it was fed")
     licence: str = Field("unknown", description="Of the data, into the model file")
-
-
-class NetworkConfig(BaseModel):
-    """A network of ``models.NETWORKS``; further keys are its keyword arguments."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = "resnet27"
-
-
-class HeadConfig(BaseModel):
-    """A head of ``heads.HEADS``; further keys are its keyword arguments."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-    weight: float = Field(1.0, ge=0)
-    sample: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="Share of the classes that a batch meets, the own ones always: for "
-        "heads with class vectors and millions of people",
-    )
 
 
 class AugmentationConfig(StrictModel):
@@ -126,15 +100,6 @@ class AugmentationConfig(StrictModel):
     )
 
 
-class SGDConfig(StrictModel):
-    """SGD, as the papers train."""
-
-    learning_rate: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    nesterov: bool = False
-
-
 class OptimiserConfig(SGDConfig):
     """How gradients become steps.
 
@@ -149,6 +114,11 @@ class OptimiserConfig(SGDConfig):
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
     ] = Field((0.9, 0.999), description="Of adamw: decay of the mean and of the square")
+    decay_all: bool = Field(
+        False,
+        description="Weight decay on the network's biases, slopes and normalisation "
+        "too, as Caffe has it unless told otherwise",
+    )
     clip: float | None = Field(
         None,
         gt=0,
@@ -156,22 +126,25 @@ class OptimiserConfig(SGDConfig):
     )
 
 
-class ScheduleConfig(StrictModel):
-    """How long to train and how the learning rate falls.
+class PlateauConfig(StrictModel):
+    """When a rate of shape ``plateau`` falls: see ``training.plateau``."""
 
-    The default is the IE paper's: 28,000 steps, divided by 10 at 16,000 and 24,000.
-    ``factor`` scales all of them for shorter runs.
-    """
-
-    steps: int = Field(28_000, ge=1)
-    shape: Literal["drops", "cosine", "inverse", "one_cycle"] = "drops"
-    drops: tuple[int, ...] = (16_000, 24_000)
-    warmup: int = Field(
-        0, ge=0, description="Steps of linear rise at the start, of any shape"
+    measure: Measure = Field(
+        "auc",
+        description="Of the held-out people: the area under the ROC curve, or tar, the "
+        "share of genuine pairs accepted at a false accept rate of 0.001",
     )
-    gamma: float = Field(1e-4, ge=0, description="Of inverse")
-    power: float = Field(0.75, ge=0, description="Of inverse")
-    factor: float = Field(1.0, gt=0, description="On steps, drops and warmup")
+    patience: int = Field(
+        3, ge=1, description="Looks in a row without a better value that make it fall"
+    )
+    factor: float = Field(0.1, gt=0, lt=1, description="On the rate, each time")
+
+
+class TrainScheduleConfig(ScheduleConfig):
+    """The schedules of a training run, which may go by its held-out people."""
+
+    shape: Literal["drops", "cosine", "inverse", "one_cycle", "plateau"] = "drops"
+    plateau: PlateauConfig = PlateauConfig()
 
 
 class TrainConfig(StrictModel):
@@ -182,7 +155,7 @@ class TrainConfig(StrictModel):
     heads: tuple[HeadConfig, ...] = (HeadConfig(name="softmax"),)
     augmentation: AugmentationConfig = AugmentationConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: TrainScheduleConfig = TrainScheduleConfig()
     mean: Literal["constant", "image"] = Field(
         "constant", description="127.5, or the mean image of the training crops"
     )
@@ -215,8 +188,23 @@ class TrainConfig(StrictModel):
     )
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
+    compile: bool = Field(
+        False,
+        description="Make kernels of the network with torch.compile, which takes "
+        "minutes at the start; needs a C++ compiler, on a GPU Triton",
+    )
     seed: int = Field(0, ge=0)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
+    tensorboard: bool = Field(
+        False,
+        description="Write the numbers of the JSON lines for TensorBoard as well",
+    )
+    validate_every: int | None = Field(
+        None,
+        ge=1,
+        description="Steps between two looks at the held-out people, into the log; "
+        "only shape plateau goes by them",
+    )
     checkpoint_every: int = Field(500, ge=1, description="Steps a checkpoint")
     keep_last: int = Field(
         1, ge=1, description="Newest checkpoints that stay; 1 is checkpoint.pt alone"
@@ -239,110 +227,3 @@ class UnrestrictedConfig(StrictModel):
         description="Of the other folds: kept out of training, for threshold and PCA",
     )
     min_photos: int = Field(2, ge=1, description="People with fewer do not train")
-
-
-_Config = TypeVar("_Config", bound=BaseModel)
-
-
-def load_config(
-    kind: type[_Config], path: Path | None, overrides: list[str] | None = None
-) -> _Config:
-    """Read a YAML file and apply ``key=value`` overrides, dots for nested keys.
-
-    Args:
-        kind: The config class.
-        path: The YAML file; None starts from the defaults.
-        overrides: Such as ``network.width=0.5`` or ``heads.0.margin=0.3``; values are
-            YAML.
-
-    Returns:
-        The checked config.
-
-    Raises:
-        FileError: If the file is missing.
-        ConfigError: If it is not YAML, has an unknown key or a value out of range.
-    """
-    content: Any = {}
-    if path is not None:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except OSError as error:
-            raise FileError(
-                f"cannot read config {path}: {error.strerror}; configs/ has examples"
-            ) from None
-        except (yaml.YAMLError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"config {path} is not YAML: {reason}") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"config {path} must hold keys and values")
-    for override in overrides or []:
-        _apply(content, override)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(_explain(kind, error, path)) from None
-
-
-def _apply(content: Any, override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"an override is key=value, got {override!r}")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"override {override!r}: the value is not YAML") from None
-    *parents, last = key.split(".")
-    place = content
-    for step in parents:
-        place = _descend(place, step, override)
-    if isinstance(place, list):
-        place[_index(place, last, override)] = value
-    else:
-        place[last] = value
-
-
-def _descend(place: Any, step: str, override: str) -> Any:
-    if isinstance(place, list):
-        inner = place[_index(place, step, override)]
-    else:
-        inner = place.setdefault(step, {})
-    if not isinstance(inner, dict | list):
-        raise ConfigError(f"override {override!r}: {step!r} holds no further keys")
-    return inner
-
-
-def _index(items: list[Any], step: str, override: str) -> int:
-    if not step.isdecimal() or int(step) >= len(items):
-        raise ConfigError(
-            f"override {override!r}: {step!r} must be an index in [0, {len(items)})"
-        )
-    return int(step)
-
-
-def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:
-    """The first problem in one line."""
-    first = error.errors()[0]
-    place = ".".join(str(step) for step in first["loc"])
-    where = f"config {path}" if path else "config"
-    if first["type"] == "extra_forbidden":
-        valid = ", ".join(_keys_at(kind, first["loc"][:-1]))
-        return f"{where}: unknown key {place}; valid keys there: {valid}"
-    if first["type"] == "value_error":  # Our own words, which name the value.
-        return f"{where}: {place or 'as a whole'}: {first['ctx']['error']}"
-    if first["type"] == "missing":
-        return f"{where}: {place} is missing"
-    message = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where}: {place}: {message}, got {first['input']!r}"
-
-
-def _keys_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    for step in place:
-        field = kind.model_fields.get(str(step))
-        if field is None:  # An index, or a key of a mapping.
-            continue
-        annotation: Any = field.annotation
-        if get_origin(annotation) is dict:
-            annotation = get_args(annotation)[1]
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            kind = annotation
-    return list(kind.model_fields)

@@ -1,0 +1,118 @@
+"""YAML files with ``key=value`` overrides become checked configs.
+
+An unknown key is an error that lists the valid ones.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from facever.errors import ConfigError, FileError
+
+_Config = TypeVar("_Config", bound=BaseModel)
+
+
+def load_config(
+    kind: type[_Config], path: Path | None, overrides: list[str] | None = None
+) -> _Config:
+    """Read a YAML file and apply ``key=value`` overrides, dots for nested keys.
+
+    Args:
+        kind: The config class.
+        path: The YAML file; None starts from the defaults.
+        overrides: Such as ``network.width=0.5`` or ``heads.0.margin=0.3``; values are
+            YAML.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        FileError: If the file is missing.
+        ConfigError: If it is not YAML, has an unknown key or a value out of range.
+    """
+    content: Any = {}
+    if path is not None:
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise FileError(
+                f"cannot read config {path}: {error.strerror}; configs/ has examples"
+            ) from None
+        except (yaml.YAMLError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"config {path} is not YAML: {reason}") from None
+        if not isinstance(content, dict):
+            raise ConfigError(f"config {path} must hold keys and values")
+    for override in overrides or []:
+        _apply(content, override)
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(kind, error, path)) from None
+
+
+def _apply(content: Any, override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"an override is key=value, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    *parents, last = key.split(".")
+    place = content
+    for step in parents:
+        place = _descend(place, step, override)
+    if isinstance(place, list):
+        place[_index(place, last, override)] = value
+    else:
+        place[last] = value
+
+
+def _descend(place: Any, step: str, override: str) -> Any:
+    if isinstance(place, list):
+        inner = place[_index(place, step, override)]
+    else:
+        inner = place.setdefault(step, {})
+    if not isinstance(inner, dict | list):
+        raise ConfigError(f"override {override!r}: {step!r} holds no further keys")
+    return inner
+
+
+def _index(items: list[Any], step: str, override: str) -> int:
+    if not step.isdecimal() or int(step) >= len(items):
+        raise ConfigError(
+            f"override {override!r}: {step!r} must be an index in [0, {len(items)})"
+        )
+    return int(step)
+
+
+def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:
+    """The first problem in one line."""
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    where = f"config {path}" if path else "config"
+    if first["type"] == "extra_forbidden":
+        valid = ", ".join(_keys_at(kind, first["loc"][:-1]))
+        return f"{where}: unknown key {place}; valid keys there: {valid}"
+    if first["type"] == "value_error":  # Our own words, which name the value.
+        return f"{where}: {place or 'as a whole'}: {first['ctx']['error']}"
+    if first["type"] == "missing":
+        return f"{where}: {place} is missing"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{where}: {place}: {message}, got {first['input']!r}"
+
+
+def _keys_at(kind: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    for step in place:
+        field = kind.model_fields.get(str(step))
+        if field is None:  # An index, or a key of a mapping.
+            continue
+        annotation: Any = field.annotation
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kind = annotation
+    return list(kind.model_fields)
