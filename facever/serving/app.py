@@ -1,7 +1,7 @@
 """The web application: page, API, and what becomes of errors."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import resources
 
@@ -75,12 +75,12 @@ def create_app(
 def _add_page(app: FastAPI) -> None:
     folder = resources.files("facever.serving") / "page"
     for address, (name, kind) in _PAGE.items():
-        response = Response((folder / name).read_bytes(), media_type=kind)
-
-        def send(response: Response = response) -> Response:
-            return response
-
+        send = _sending((folder / name).read_bytes(), kind)
         app.add_api_route(address, send, include_in_schema=False)
+
+
+def _sending(content: bytes, kind: str) -> Callable[[], Response]:
+    return lambda: Response(content, media_type=kind)
 
 
 async def _explain(request: Request, error: Exception) -> JSONResponse:

@@ -9,10 +9,10 @@ other page knows, does instead of both.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -27,6 +27,7 @@ MAX_BODY_BYTES = 2 * MAX_BYTES + 64_000
 _READING = ("GET", "HEAD")
 # Of a request that no other page's script or form has sent.
 _OWN_SITES = ("same-origin", "none")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 _HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -108,7 +109,7 @@ class Guard:
         origin = headers.get("origin")
         # Scripts of other programs send neither; they are no page of a browser.
         is_own = site in _OWN_SITES and (
-            origin is None or urlsplit(origin).netloc == host
+            origin is None or origin.partition("://")[2] == host
         )
         if method not in _READING and not is_own:
             return _Refusal(403, "another web page has sent this; use the page here")
@@ -142,10 +143,9 @@ class _Counted:
 
 
 def _host_name(host: str) -> str:
-    """A Host header without its port, in small letters; ``[::1]`` stays as it is."""
-    if host.startswith("["):
-        return host[: host.find("]") + 1].lower()
-    return host.partition(":")[0].lower()
+    """A Host header without its port, in small letters; empty if it is not one."""
+    found = _HOST.fullmatch(host.lower())
+    return found[1] if found else ""
 
 
 async def _refuse(refusal: _Refusal, send: Send) -> None:

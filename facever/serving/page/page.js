@@ -105,9 +105,9 @@ function ruleInWords(rule) {
     return "No threshold is set, so nobody can be ruled out: these are the nearest, whoever it is.";
   }
   let words = `Same person: cosine above ${rule.threshold.toFixed(3)}`;
-  if (rule.threshold_far) words += `, set so that ${percent(rule.threshold_far)} of pairs of two people pass for one`;
-  if (rule.threshold_fpir) words += `, set so that ${percent(rule.threshold_fpir)} of unknown people pass for somebody`;
-  return `${words} (the ${rule.threshold_from}'s threshold).`;
+  if (rule.threshold_far) words += `, which ${percent(rule.threshold_far)} of pairs of two people were`;
+  if (rule.threshold_fpir) words += `, which ${percent(rule.threshold_fpir)} of unknown people were, to somebody here`;
+  return `${words}, when it was set. It is the ${rule.threshold_from}'s threshold.`;
 }
 
 /** A cosine on a line from 0 to 1, with the threshold across it. */
@@ -185,11 +185,11 @@ class Slot {
     crop.hidden = false;
     const number = answer.faces.length;
     const which = number === 1 ? "Its only face" : answer.face === 0
-      ? `The largest of ${number} faces; choose another on the photo`
-      : `Face ${answer.face + 1} of ${number}`;
-    const sure = percent(answer.faces[answer.face].score);
+      ? `The largest of ${number} faces` : `Face ${answer.face + 1} of ${number}, by size`;
+    const sure = answer.faces[answer.face].score.toFixed(3);
+    const others = number === 1 ? "" : " Choose another on the photo.";
     $(".facts", this.root).textContent =
-      `${this.file.name}, ${answer.width} × ${answer.height}. ${which}, found with a score of ${sure}.`;
+      `${this.file.name}, ${answer.width} × ${answer.height} pixels. ${which}, detected with a score of ${sure}.${others}`;
   }
 
   mark(face, index, answer) {
@@ -282,18 +282,21 @@ function prepareEnrolling(answer) {
   $(".done", enrollForm).replaceChildren();
 }
 
-$("#enroll-name").addEventListener("input", async (event) => {
-  const like = event.target.value;
-  const { people } = await ask("GET", `people?limit=8&like=${encodeURIComponent(like)}`);
+$("#enroll-name").addEventListener("input", (event) => attempt("who", async () => {
+  const like = encodeURIComponent(event.target.value);
+  const { people } = await ask("GET", `people?limit=8&like=${like}`);
   $("#known-names").replaceChildren(...people.map(({ name }) => element("option", { value: name })));
-});
+}));
 
 enrollForm.addEventListener("submit", (event) => {
   event.preventDefault();
   const done = $(".done", enrollForm);
+  const button = $("button.main", enrollForm);
+  button.disabled = true;
   attempt("who", async () => {
     const name = $("#enroll-name").value;
-    const answer = await ask("POST", "photos", { photo: who.file, face: who.face, name });
+    const answer = await ask("POST", "photos", { photo: who.file, face: who.face, name })
+      .finally(() => { button.disabled = false; });
     if (answer.was_known) {
       done.textContent = `This photo of ${answer.name} was enrolled already.`;
     } else {
@@ -352,7 +355,7 @@ function sameHint(hasOne) {
 $("#same .answer").append(...sameHint(false));
 
 function comparisonOf(answer) {
-  const words = answer.same === null ? "No threshold is set" : answer.same ? "The same person" : "Two different people";
+  const words = answer.same === null ? "No threshold is set" : answer.same ? "The same person" : "Different people";
   const headline = element("h2", { className: `headline ${verdict(answer.same)}`, textContent: words });
   const scale = element("div", { className: `single ${verdict(answer.same)}` }, gauge(answer.cosine, answer.threshold),
     element("div", { className: "cosine", textContent: answer.cosine.toFixed(3) }));
