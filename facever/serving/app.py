@@ -1,8 +1,7 @@
 """The web application: page, API, and what becomes of errors."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from importlib import resources
 
 from fastapi import Depends, FastAPI, Request
@@ -38,7 +37,7 @@ _LOG = logging.getLogger("uvicorn.error")
 def create_app(
     people: GalleryThread, reader: FaceReader, access: Access, write: bool
 ) -> FastAPI:
-    """The application; it closes the gallery when it is shut down.
+    """The application; whoever opened the gallery closes it after.
 
     Args:
         people: The gallery.
@@ -46,12 +45,6 @@ def create_app(
         access: Who may ask.
         write: Whether people can be enrolled and removed.
     """
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        people.close()
-
     app = FastAPI(
         title="facever gallery",
         version=__version__,
@@ -59,7 +52,6 @@ def create_app(
         # Their pages load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
-        lifespan=lifespan,
     )
     app.add_middleware(Guard, access=access)
     # The guard checks the token, before a body is read; this describes it.

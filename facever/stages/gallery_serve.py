@@ -1,11 +1,13 @@
 """The stage ``facever gallery serve``: a local web page to ask a gallery."""
 
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
 from facever.errors import ParameterError, TerminatedError
+from facever.gallery.gallery import Gallery
 from facever.inference.embedder import load
 from facever.training.termination import termination
 
@@ -57,28 +59,30 @@ def serve(
     from facever.serving.gallery_thread import GalleryThread
 
     access = choose_access(host, token)
-    embedder = load(model)
-    people = GalleryThread(gallery, embedder.model_fingerprint)
-    try:
-        reader = FaceReader(embedder, MtcnnDetector().detect)
-        sock = listen(host, port)
-    except BaseException:
-        people.close()
-        raise
-    info = people.ask(lambda opened: opened.info())
-    may = "can be changed" if write else "is only looked at (--write to change it)"
-    print(
-        f"{gallery}: {info.num_embeddings} faces of {info.num_people} people; it {may}"
-    )
-    if access.token is not None:
-        print(f"Authorization: Bearer {access.token}")
-        print(
-            "photos and token are sent as they are: put TLS in front, or trust the net"
+    with ExitStack() as opened:
+        # First what fails at once.
+        sock = opened.enter_context(listen(host, port))
+        embedder = load(model)
+        people = GalleryThread(gallery, embedder.model_fingerprint)
+        opened.callback(people.close)
+        app = create_app(
+            people, FaceReader(embedder, MtcnnDetector().detect), access, write
         )
-    address = page_address(host, sock.getsockname()[1], access.token)
-    print(f"open {address} in a browser; Ctrl-C stops", flush=True)
-    with termination() as terminated:
-        _run(create_app(people, reader, access, write), sock)
+        info = people.ask(Gallery.info)
+        change = "can be changed" if write else "is only looked at (--write to change)"
+        print(
+            f"{gallery}: {info.num_embeddings} faces of {info.num_people} people; it "
+            f"{change}"
+        )
+        if access.token is not None:
+            print(f"Authorization: Bearer {access.token}")
+            print(
+                "photos and token travel readable: put TLS in front, or trust the net"
+            )
+        address = page_address(host, sock.getsockname()[1], access.token)
+        print(f"open {address} in a browser; Ctrl-C stops", flush=True)
+        with termination() as terminated:
+            _run(app, sock)
         if terminated():
             raise TerminatedError(f"{gallery}: SIGTERM ended the server, in good order")
     print(f"{gallery}: the server has stopped")

@@ -125,20 +125,25 @@ MakeApp = Callable[..., FastAPI]
 @pytest.fixture
 def make_app(
     folder: Path, embedder: Embedder, detector: KnowingDetector, types_unchecked: None
-) -> MakeApp:
+) -> Iterator[MakeApp]:
     """Make the application; unchecked, as FastAPI gives an ``UploadFile`` that is none.
 
     It is of the class that FastAPI's own derives from.
     """
 
+    opened: list[GalleryThread] = []
+
     def make(
         write: bool = True, host: str = "127.0.0.1", token: str | None = None
     ) -> FastAPI:
         people = GalleryThread(folder, embedder.model_fingerprint)
+        opened.append(people)
         reader = FaceReader(embedder, detector.detect)
         return create_app(people, reader, choose_access(host, token), write)
 
-    return make
+    yield make
+    for people in opened:
+        people.close()
 
 
 @pytest.fixture
