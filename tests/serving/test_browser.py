@@ -73,7 +73,7 @@ def test_a_dropped_photo_is_looked_up(page: Page, album: dict[str, Any]) -> None
     expect(best).to_have_class("same")
     expect(best).to_contain_text("Ann/1.jpg")
     expect(best.locator(".cosine")).to_have_text("1.000")
-    expect(page.locator("#who .rule")).to_contain_text("cosine above 1.000")
+    expect(page.locator("#who .rule")).to_contain_text("cosine above 1.000, the")
     expect(page.locator("#who .face circle")).to_have_count(5)
     height, width, _ = album["Ann"].photo.shape
     expect(page.locator("#who .faces")).to_have_attribute(

@@ -80,6 +80,9 @@ function drawn(name, attributes, ...children) {
   return made;
 }
 
+/** A path as text that goes on in the next line after a slash or underscore. */
+const breakable = (text) => text.split(/(?<=[/_])/).flatMap((part) => [part, element("wbr")]);
+
 const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 const percent = (rate) => `${Number((100 * rate).toPrecision(3))} %`;
 
@@ -104,10 +107,10 @@ function ruleInWords(rule) {
   if (rule.threshold === null) {
     return "No threshold is set, so nobody can be ruled out: these are the nearest, whoever it is.";
   }
-  let words = `Same person: cosine above ${rule.threshold.toFixed(3)}`;
-  if (rule.threshold_far) words += `, which ${percent(rule.threshold_far)} of pairs of two people were`;
-  if (rule.threshold_fpir) words += `, which ${percent(rule.threshold_fpir)} of unknown people were, to somebody here`;
-  return `${words}, when it was set. It is the ${rule.threshold_from}'s threshold.`;
+  const words = `Same person: cosine above ${rule.threshold.toFixed(3)}, the ${rule.threshold_from}'s threshold`;
+  if (rule.threshold_far) return `${words}, set so that ${percent(rule.threshold_far)} of pairs of two people pass for one.`;
+  if (rule.threshold_fpir) return `${words}, set so that ${percent(rule.threshold_fpir)} of unknown people pass for somebody.`;
+  return `${words}.`;
 }
 
 /** A cosine on a line from 0 to 1, with the threshold across it. */
@@ -267,7 +270,7 @@ function matchesOf(answer) {
   }
   for (const match of answer.matches) {
     const name = element("div", { className: "who" }, element("b", { textContent: match.name }),
-      element("small", { textContent: match.source }));
+      element("small", {}, ...breakable(match.source)));
     const cosine = element("div", { className: "cosine", textContent: match.cosine.toFixed(3) });
     list.append(element("li", { className: verdict(match.same) }, name,
       gauge(match.cosine, answer.threshold), cosine));
@@ -394,7 +397,7 @@ async function listPhotos(name, place) {
   place.replaceChildren(...entries.map((entry) => {
     const added = new Date(entry.added).toLocaleDateString(undefined, { dateStyle: "medium" });
     const known = Object.entries(entry.fields).map(([key, value]) => ` · ${key}: ${value}`).join("");
-    const row = element("li", {}, element("div", {}, entry.source, element("br"),
+    const row = element("li", {}, element("div", {}, ...breakable(entry.source), element("br"),
       element("small", { textContent: `since ${added}${known}` })));
     if (gallery?.writable) {
       row.append(removing("Remove", `Remove ${entry.source} of ${name} from the gallery?`,
