@@ -76,21 +76,25 @@ def serve(
         )
         if access.token is not None:
             print(f"Authorization: Bearer {access.token}")
-            print(
-                "photos and token travel readable: put TLS in front, or trust the net"
-            )
+            print("photos and token travel in the clear: put TLS in front of it")
         address = page_address(host, sock.getsockname()[1], access.token)
-        print(f"open {address} in a browser; Ctrl-C stops", flush=True)
         with termination() as terminated:
-            _run(app, sock)
+            _run(app, sock, f"open {address} in a browser; Ctrl-C stops")
         if terminated():
             raise TerminatedError(f"{gallery}: SIGTERM ended the server, in good order")
     print(f"{gallery}: the server has stopped")
 
 
-def _run(app: "FastAPI", sock: socket) -> None:
+def _run(app: "FastAPI", sock: socket, ready: str) -> None:
     """Answer requests until SIGINT or SIGTERM, and end what was begun."""
     import uvicorn
+
+    class Server(uvicorn.Server):
+        """Says that it is ready when it is, and when signals reach it."""
+
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(ready, flush=True)
 
     config = uvicorn.Config(
         app,
@@ -101,7 +105,7 @@ def _run(app: "FastAPI", sock: socket) -> None:
         timeout_graceful_shutdown=_SECONDS_TO_FINISH,
     )
     try:
-        uvicorn.Server(config).run([sock])
+        Server(config).run([sock])
     except KeyboardInterrupt:
         # uvicorn has ended everything and says now why.
         return
