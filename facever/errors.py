@@ -5,12 +5,14 @@
     │   └── ConfigError          a config file or key=value override is wrong
     ├── FileError                a path is missing, empty or not of its kind (OSError)
     │   ├── PhotoError           a photo cannot be read
+    │   │   └── UploadError      a photo that was sent to the web page is not taken
     │   └── ModelFileError       a model file or checkpoint is damaged or foreign
     ├── DataError                readable data that contradicts itself (ValueError)
     │   └── MismatchError        embeddings or crops of another model or template
     ├── DivergedError            NaN or infinity where training needs numbers
     ├── TerminatedError          SIGTERM asked a run to end, and it did, in good order
     └── GalleryError             a gallery refuses a change or a question (ValueError)
+        └── NotEnrolledError     this person or photo is not in it
 
 Each message says what was wrong, where, and what to do. The console command prints that
 line alone and exits with 2, or with 143 after SIGTERM; a traceback is for bugs.
@@ -37,6 +39,18 @@ class PhotoError(FileError):
     """A photo cannot be read; the message is the reason, fit for a ledger."""
 
 
+class UploadError(PhotoError):
+    """A photo that was sent to the web page is not taken.
+
+    Attributes:
+        status: HTTP's for the reason: 413 too large, 415 of a wrong type, 422 damaged.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class ModelFileError(FileError):
     """A model file or checkpoint is damaged or foreign."""
 
@@ -59,3 +73,7 @@ class TerminatedError(FaceverError):
 
 class GalleryError(FaceverError, ValueError):
     """A gallery refuses a change or a question."""
+
+
+class NotEnrolledError(GalleryError):
+    """A gallery does not hold the person or photo that is to be changed."""

@@ -86,6 +86,32 @@ def gallery_search(
     stages.search(gallery, model, photo, k, as_json, by, names or (), fields or ())
 
 
+@gallery_app.command("serve")
+def gallery_serve(
+    gallery: _Gallery,
+    model: Annotated[
+        Path, typer.Option(help="model.safetensors, the one of the gallery")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Other machines reach any but loopback, with a token")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 for any that is free")] = 8000,
+    write: Annotated[
+        bool, typer.Option("--write", help="Let people be enrolled and removed")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FACEVER_TOKEN", help="In place of one that is made up and printed"
+        ),
+    ] = None,
+) -> None:
+    """A local web page: who is on a photo, do two photos show one person?"""
+    from facever.stages import gallery_serve as stages
+
+    stages.serve(gallery, model, host, port, write, token)
+
+
 @gallery_app.command("remove")
 def gallery_remove(
     gallery: _Gallery,

@@ -35,7 +35,9 @@ def read_photo(
 
 
 def decode_photo(
-    content: bytes, max_pixels: int = DEFAULT_MAX_PIXELS
+    content: bytes,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a photo upright, in RGB.
 
@@ -46,6 +48,8 @@ def decode_photo(
     Args:
         content: The bytes of a photo's file.
         max_pixels: Height times width allowed, checked before decoding.
+        formats: Pillow's names of those to try; all by default. Content of a stranger
+            should not choose among them all: some hand it to other programs.
 
     Raises:
         PhotoError: If it is empty, no image, truncated, too large or of a kind without
@@ -55,7 +59,7 @@ def decode_photo(
         raise PhotoError("empty file")
     try:
         # Reads the header only.
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError:
         raise PhotoError(f"too large: the limit is {max_pixels} pixels") from None
     except Exception:

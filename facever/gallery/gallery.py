@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from facever.errors import GalleryError, MismatchError, ParameterError
+from facever.errors import (
+    GalleryError,
+    MismatchError,
+    NotEnrolledError,
+    ParameterError,
+)
 from facever.gallery.checking import check_model, check_texts, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
 from facever.gallery.index_audit import Audit, audit_index
@@ -189,7 +194,7 @@ class Gallery:
         """Take enrolled photos out: all of them, on disk, or none.
 
         Raises:
-            GalleryError: If an id is not enrolled.
+            NotEnrolledError: If an id is not enrolled.
         """
         with self._store.writing():
             self._known(ids)
@@ -202,7 +207,7 @@ class Gallery:
             How many there were.
 
         Raises:
-            GalleryError: If nobody has that name.
+            NotEnrolledError: If nobody has that name.
         """
         with self._store.writing():
             entries = self._of_person(name)
@@ -436,7 +441,7 @@ class Gallery:
         known = self._store.entries_by_id(ids)
         for entry_id in ids:
             if entry_id not in known:
-                raise GalleryError(
+                raise NotEnrolledError(
                     f"{self.path}: no photo with the id {entry_id!a} is enrolled; "
                     "gallery list --photos shows the ids"
                 )
@@ -459,7 +464,7 @@ class Gallery:
     def _of_person(self, name: str) -> list[Entry]:
         entries = self.entries(Filter([name]))
         if not entries:
-            raise GalleryError(
+            raise NotEnrolledError(
                 f"{self.path}: nobody is enrolled as {name!a}; gallery list shows the "
                 "names"
             )

@@ -1,7 +1,6 @@
 """The stage ``facever gallery``: make one, enroll people, ask who is on a photo."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from facever.errors import DataError, GalleryError, ParameterError, PhotoError
 from facever.faces.aligner import NO_FACE
 from facever.faces.sources import PhotoSource
+from facever.gallery.answering import answer, is_same, threshold_rule
 from facever.gallery.enrollment import Enrollment, enroll
 from facever.gallery.entries import Filter, Match
 from facever.gallery.gallery import Gallery
@@ -153,14 +153,14 @@ def search(
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
             )
-        rule = _rule(people, None if embedder is None else embedder.header, by)
+        header = None if embedder is None else embedder.header
+        rule = threshold_rule(people.info().threshold, header, by)
         if is_photo(photo) and embedder is not None:
             embedding, num_faces = _embed_photo(photo, embedder)
             [matches] = people.search(embedding, k, by, where)
-            answer = {"photo": photo.name, "num_faces": num_faces, "face": "largest"}
-            answer |= rule | _answer(matches, rule)
             if as_json:
-                print_json(answer)
+                asked = {"photo": photo.name, "num_faces": num_faces, "face": "largest"}
+                print_json(asked | rule | answer(matches, rule))
             else:
                 _print_matches(photo, num_faces, rule, matches)
             return {photo.name: matches}
@@ -236,43 +236,6 @@ def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
     return embedder.embed_crops(aligned.crops[:1]), len(aligned.crops)
 
 
-def _rule(people: Gallery, header: ModelHeader | None, by: By) -> dict[str, Any]:
-    """Above which cosine it is the same person, and who says so."""
-    own = people.info().threshold
-    # A mean over photos is lower than the best of them, which thresholds are set for.
-    if by == "mean" or (own is None and header is None):
-        return {"threshold": None, "threshold_far": None, "threshold_from": None}
-    if own is None:
-        assert header is not None
-        return {
-            "threshold": header.threshold,
-            "threshold_far": header.threshold_far,
-            "threshold_from": None if header.threshold is None else "model file",
-        }
-    return {
-        "threshold": own.cosine,
-        f"threshold_{own.rule}": own.rate,
-        "threshold_from": "gallery",
-    }
-
-
-def _same(match: Match, rule: dict[str, Any]) -> bool | None:
-    return None if rule["threshold"] is None else match.cosine > rule["threshold"]
-
-
-def _answer(matches: Sequence[Match], rule: dict[str, Any]) -> dict[str, Any]:
-    same = [_same(match, rule) for match in matches]
-    known = None if rule["threshold"] is None else any(same[:1])
-    return {
-        "known": known,
-        "name": matches[0].name if known else None,
-        "matches": [
-            asdict(match) | {"same": one}
-            for match, one in zip(matches, same, strict=True)
-        ],
-    }
-
-
 def _print_matches(
     photo: Path, num_faces: int, rule: dict[str, Any], matches: Sequence[Match]
 ) -> None:
@@ -286,11 +249,11 @@ def _print_matches(
     if rule["threshold"] is not None:
         columns.insert(3, "same person")
         for row, match in zip(rows, matches, strict=True):
-            row.insert(3, "yes" if _same(match, rule) else "no")
+            row.insert(3, "yes" if is_same(match.cosine, rule) else "no")
     print_table(columns, rows)
     if rule["threshold"] is not None:
-        answer = _answer(matches, rule)
-        print(f"This is {answer['name'] if answer['known'] else 'nobody enrolled'}.")
+        who = answer(matches, rule)
+        print(f"This is {who['name'] if who['known'] else 'nobody enrolled'}.")
     print(_rule_in_words(rule))
 
 
@@ -316,12 +279,12 @@ def _show_many(
     as_json: bool,
 ) -> None:
     if as_json:
-        answers = [{"photo": s} | _answer(m, rule) for s, m in found.items()]
+        answers = [{"photo": s} | answer(m, rule) for s, m in found.items()]
         print_json({**rule, "photos": answers, "failed": failed})
         return
     rows = []
     for source, matches in found.items():
-        known = not matches or _same(matches[0], rule) is False
+        known = not matches or is_same(matches[0].cosine, rule) is False
         best = [matches[0].name, f"{matches[0].cosine:.4f}"] if matches else ["", ""]
         rows.append([source, "nobody" if known else best[0], *best])
     print_table(["photo", "this is", "nearest", "cosine"], rows)

@@ -1,0 +1,156 @@
+"""What the server answers: the models behind its OpenAPI description."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import BaseModel, Field
+
+from facever.faces.detection import Face
+from facever.serving.face_reader import ReadPhoto
+
+
+class Problem(BaseModel):
+    """Why there is no answer, in one line."""
+
+    error: str
+
+
+class Rule(BaseModel):
+    """Above which cosine two faces are of one person."""
+
+    threshold: float | None = Field(description="Null where nobody set one")
+    threshold_from: Literal["gallery", "model file"] | None
+    threshold_far: float | None = Field(
+        None, description="The false accept rate over pairs that it was set for"
+    )
+    threshold_fpir: float | None = Field(
+        None, description="The share of unknown people taken for somebody, likewise"
+    )
+
+
+class GalleryAnswer(Rule):
+    """The gallery, and what may be sent."""
+
+    name: str = Field(description="Of its folder")
+    num_people: int
+    num_faces: int
+    writable: bool = Field(description="Whether it can be changed from here")
+    max_bytes: int = Field(description="Of a photo's file")
+    max_pixels: int = Field(description="Of a photo, height times width")
+    version: str = Field(description="Of facever")
+
+
+class FaceAnswer(BaseModel):
+    """A face on a photo, in pixels of the upright photo."""
+
+    box: list[float] = Field(description="Left, top, right, bottom")
+    landmarks: list[list[float]] = Field(
+        description="x and y of left and right eye, nose, left and right mouth corner"
+    )
+    score: float = Field(description="The detector's, in [0, 1]")
+
+
+class PhotoAnswer(BaseModel):
+    """A photo and the face of it that was looked at."""
+
+    width: int = Field(description="Of the upright photo, pixels")
+    height: int
+    faces: list[FaceAnswer] = Field(description="Largest first")
+    face: int = Field(description="Which of them was looked at")
+    crop: str = Field(description="That face, 96x112 pixels: a data: address of a PNG")
+
+
+class MatchAnswer(BaseModel):
+    """An enrolled photo, or person, that resembles the face."""
+
+    name: str
+    cosine: float
+    source: str = Field(description="Which photo, or which one of the person's")
+    id: str = Field(description="That photo's own")
+    fields: dict[str, Any]
+    same: bool | None = Field(description="Above the threshold; null without one")
+
+
+class SearchAnswer(PhotoAnswer, Rule):
+    """Who it is."""
+
+    known: bool | None = Field(description="Null without a threshold")
+    name: str | None = Field(description="Null where it is nobody that is enrolled")
+    matches: list[MatchAnswer] = Field(description="Most similar first")
+
+
+class VerifyAnswer(Rule):
+    """Whether two photos show one person."""
+
+    first: PhotoAnswer
+    second: PhotoAnswer
+    cosine: float
+    same: bool | None = Field(description="Null without a threshold")
+
+
+class PersonAnswer(BaseModel):
+    """Somebody who is enrolled."""
+
+    name: str
+    num_faces: int
+
+
+class PeopleAnswer(BaseModel):
+    """Some of the enrolled people, in the order of their names."""
+
+    num_people: int = Field(description="Whose names match, these or not")
+    people: list[PersonAnswer]
+
+
+class EntryAnswer(BaseModel):
+    """An enrolled photo."""
+
+    id: str
+    name: str
+    source: str
+    added: str = Field(description="UTC, ISO 8601")
+    fields: dict[str, Any]
+
+
+class EnrolledAnswer(PhotoAnswer):
+    """What was enrolled; it is on disk."""
+
+    id: str
+    name: str
+    source: str
+    was_known: bool = Field(description="It was enrolled before and stays as it was")
+
+
+class RemovedAnswer(BaseModel):
+    """What was removed."""
+
+    num_removed: int
+
+
+def describe_photo(photo: ReadPhoto, face: int) -> dict[str, Any]:
+    """The fields of ``PhotoAnswer``."""
+    return {
+        "width": photo.width,
+        "height": photo.height,
+        "faces": _describe(photo.faces),
+        "face": face,
+        "crop": _as_address(photo.crop),
+    }
+
+
+def _describe(faces: Sequence[Face]) -> list[FaceAnswer]:
+    return [
+        FaceAnswer(
+            box=face.box.tolist(), landmarks=face.landmarks.tolist(), score=face.score
+        )
+        for face in faces
+    ]
+
+
+def _as_address(crop: UInt8[np.ndarray, "112 96 3"]) -> str:
+    _, png = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+    return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"

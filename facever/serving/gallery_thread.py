@@ -1,0 +1,51 @@
+"""A gallery for many threads: it belongs to one, which the others ask."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from facever.gallery.gallery import Gallery
+
+Answer = TypeVar("Answer")
+
+
+class GalleryThread:
+    """An open gallery and the thread that opened it, the only one that may use it.
+
+    A gallery for each thread would hold all embeddings in memory as many times.
+    """
+
+    def __init__(self, path: Path, model_fingerprint: str) -> None:
+        """Open a gallery.
+
+        Args:
+            path: Its folder.
+            model_fingerprint: Of the model that it is searched with.
+
+        Raises:
+            FileError: If there is no gallery at ``path``, or it is damaged.
+            GalleryError: If another version of facever made it.
+            MismatchError: If it was made for another model.
+        """
+        self.name = path.resolve().name
+        self._thread = ThreadPoolExecutor(1, "gallery")
+        try:
+            opening = self._thread.submit(Gallery, path, model_fingerprint)
+            self._gallery = opening.result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    def ask(self, question: Callable[[Gallery], Answer]) -> Answer:
+        """Call a function with the gallery, and give or raise what comes of it.
+
+        Questions are answered one after the other; a change is on disk when this
+        returns.
+        """
+        return self._thread.submit(question, self._gallery).result()
+
+    def close(self) -> None:
+        """Let go of the gallery when all that was asked is answered."""
+        self._thread.submit(self._gallery.close)
+        self._thread.shutdown()

@@ -1,0 +1,217 @@
+"""What can be asked: looking at photos, and, where it is allowed, changing people."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
+
+from facever.errors import DataError, NotEnrolledError, ParameterError, UploadError
+from facever.gallery.answering import answer, is_same, threshold_rule
+from facever.gallery.entries import Filter
+from facever.gallery.gallery import Gallery
+from facever.serving.answers import (
+    EnrolledAnswer,
+    EntryAnswer,
+    GalleryAnswer,
+    PeopleAnswer,
+    PersonAnswer,
+    PhotoAnswer,
+    Problem,
+    RemovedAnswer,
+    SearchAnswer,
+    VerifyAnswer,
+    describe_photo,
+)
+from facever.serving.face_reader import FaceReader, ReadPhoto
+from facever.serving.gallery_thread import GalleryThread
+from facever.serving.guard import API
+from facever.serving.uploads import MAX_BYTES, MAX_PIXELS, Upload
+from facever.version import __version__
+
+_Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF, GIF or BMP")]
+_Face = Annotated[int, Form(ge=0, description="Which face, counted from the largest")]
+_Name = Annotated[str, Query(min_length=1, description="Of a person")]
+_Responses = dict[int | str, dict[str, Any]]
+_ANY: _Responses = {
+    status: {"model": Problem, "description": why}
+    for status, why in {
+        400: "A form that cannot be read",
+        401: "The token is missing or wrong",
+        403: "From another page, or a change of a gallery that is only looked at",
+        409: "The gallery refuses",
+        422: "A wrong value, no face on the photo, or a damaged photo",
+    }.items()
+}
+_PHOTO: _Responses = {
+    413: {"model": Problem, "description": "Too many bytes or pixels"},
+    415: {"model": Problem, "description": "No photo"},
+}
+_MISSING: _Responses = {404: {"model": Problem, "description": "Not enrolled"}}
+
+
+class Routes:
+    """The answers to all questions of the API."""
+
+    def __init__(self, people: GalleryThread, reader: FaceReader, write: bool) -> None:
+        self._people = people
+        self._reader = reader
+        self._write = write
+
+    def router(self) -> APIRouter:
+        """The addresses of these answers."""
+        router = APIRouter(prefix=API.rstrip("/"), responses=_ANY)
+        get, post, delete = router.get, router.post, router.delete
+        get("/gallery", tags=["look"])(self.gallery)
+        get("/people", tags=["look"])(self.people)
+        get("/photos", tags=["look"])(self.photos)
+        post("/search", tags=["look"], responses=_PHOTO)(self.search)
+        post("/verify", tags=["look"], responses=_PHOTO)(self.verify)
+        post("/photos", tags=["change"], responses=_PHOTO, status_code=201)(self.enroll)
+        delete("/photos/{photo_id}", tags=["change"], responses=_MISSING)(self.remove)
+        delete("/people", tags=["change"], responses=_MISSING)(self.remove_person)
+        return router
+
+    def gallery(self) -> GalleryAnswer:
+        """What the gallery holds, and what may be sent."""
+        info = self._people.ask(Gallery.info)
+        return GalleryAnswer(
+            name=self._people.name,
+            num_people=info.num_people,
+            num_faces=info.num_embeddings,
+            writable=self._write,
+            max_bytes=MAX_BYTES,
+            max_pixels=MAX_PIXELS,
+            version=__version__,
+            **self._rule(),
+        )
+
+    def people(
+        self,
+        like: Annotated[
+            str, Query(description="Part of the name, in small or capital letters")
+        ] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> PeopleAnswer:
+        """Who is enrolled."""
+        wanted = like.strip().casefold()
+        found = [
+            PersonAnswer(name=name, num_faces=count)
+            for name, count in self._people.ask(Gallery.names).items()
+            if wanted in name.casefold()
+        ]
+        return PeopleAnswer(num_people=len(found), people=found[:limit])
+
+    def photos(self, name: _Name) -> list[EntryAnswer]:
+        """The enrolled photos of a person; none of somebody who is not enrolled."""
+        entries = self._people.ask(lambda gallery: gallery.entries(Filter([name])))
+        return [EntryAnswer(**asdict(entry)) for entry in entries]
+
+    def search(
+        self,
+        photo: _Photo,
+        face: _Face = 0,
+        k: Annotated[int, Form(ge=1, le=100, description="How many matches")] = 5,
+        by: Annotated[
+            Literal["photo", "best"],
+            Form(description="photo: each photo is a match; best: each person"),
+        ] = "best",
+    ) -> SearchAnswer:
+        """Who is on a photo: the most similar people, or nobody below the threshold."""
+        read = self._reader.read(_received(photo), face)
+        [matches] = self._people.ask(
+            lambda gallery: gallery.search(read.embedding[None], k, by)
+        )
+        rule = self._rule()
+        return SearchAnswer(
+            **describe_photo(read, face), **rule, **answer(matches, rule)
+        )
+
+    def verify(
+        self,
+        first: _Photo,
+        second: _Photo,
+        first_face: _Face = 0,
+        second_face: _Face = 0,
+    ) -> VerifyAnswer:
+        """Whether two photos show one person, by the threshold of the gallery."""
+        left = self._read("first", first, first_face)
+        right = self._read("second", second, second_face)
+        cosine = min(1.0, max(-1.0, float(left.embedding @ right.embedding)))
+        rule = self._rule()
+        return VerifyAnswer(
+            first=PhotoAnswer(**describe_photo(left, first_face)),
+            second=PhotoAnswer(**describe_photo(right, second_face)),
+            cosine=cosine,
+            same=is_same(cosine, rule),
+            **rule,
+        )
+
+    def enroll(
+        self,
+        photo: _Photo,
+        name: Annotated[str, Form(min_length=1, max_length=200)],
+        face: _Face = 0,
+    ) -> EnrolledAnswer:
+        """Enroll a face under a name."""
+        self._check_write()
+        name = name.strip()
+        if not name:
+            raise ParameterError("name must not be blank: whose face is this?")
+        upload = _received(photo)
+        read = self._reader.read(upload, face)
+        source = upload.source(face)
+
+        def add(gallery: Gallery) -> tuple[str, bool]:
+            known = gallery.find(name, source)
+            [added] = gallery.add([name], read.embedding[None], [source])
+            return added, known is not None
+
+        entry_id, was_known = self._people.ask(add)
+        return EnrolledAnswer(
+            **describe_photo(read, face),
+            id=entry_id,
+            name=name,
+            source=source,
+            was_known=was_known,
+        )
+
+    def remove(self, photo_id: str) -> RemovedAnswer:
+        """Remove an enrolled photo."""
+        self._check_write()
+        try:
+            self._people.ask(lambda gallery: gallery.remove([photo_id]))
+        except NotEnrolledError:
+            raise HTTPException(404, "no photo with this id is enrolled") from None
+        return RemovedAnswer(num_removed=1)
+
+    def remove_person(self, name: _Name) -> RemovedAnswer:
+        """Remove all photos of a person."""
+        self._check_write()
+        try:
+            count = self._people.ask(lambda gallery: gallery.remove_person(name))
+        except NotEnrolledError:
+            raise HTTPException(404, "nobody is enrolled by this name") from None
+        return RemovedAnswer(num_removed=count)
+
+    def _read(self, which: str, photo: UploadFile, face: int) -> ReadPhoto:
+        """Read one of two photos; an error says which."""
+        try:
+            return self._reader.read(_received(photo), face)
+        except UploadError as error:
+            raise UploadError(error.status, f"{which} photo: {error}") from None
+        except (DataError, ParameterError) as error:
+            raise type(error)(f"{which} photo: {error}") from None
+
+    def _rule(self) -> dict[str, Any]:
+        info = self._people.ask(Gallery.info)
+        return threshold_rule(info.threshold, self._reader.embedder.header, "best")
+
+    def _check_write(self) -> None:
+        if not self._write:
+            raise HTTPException(
+                403, "this server only looks: start it with --write to change anything"
+            )
+
+
+def _received(photo: UploadFile) -> Upload:
+    return Upload(photo.file.read(MAX_BYTES + 1), photo.filename or "")
