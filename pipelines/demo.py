@@ -26,7 +26,7 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
 from facever.models import build_network
 from facever.progress import format_seconds, progress_bar
-from facever.stages import gallery as gallery_stage
+from facever.stages import gallery_search
 from facever.stages.align import align
 from facever.stages.train import train
 from facever.verification.evaluation import Evaluation, evaluate_pairs
@@ -174,7 +174,7 @@ def show_gallery(model_path: Path, embeddings: np.ndarray, store: CropStore) -> 
     )
     # One search as facever gallery search does it: MTCNN finds the face in the photo.
     photo = OUT / "test-photos" / store.sources[others[3]]
-    gallery_stage.search(folder, model_path, photo, k=3)
+    gallery_search.search(folder, model_path, photo, k=3)
 
 
 def show_results(evaluations: dict[str, Evaluation]) -> None:

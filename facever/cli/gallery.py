@@ -81,7 +81,7 @@ def gallery_search(
     as_json: AsJson = False,
 ) -> None:
     """Who in the gallery resembles the face on a photo."""
-    from facever.stages import gallery as stages
+    from facever.stages import gallery_search as stages
 
     stages.search(gallery, model, photo, k, as_json, by, names or (), fields or ())
 

@@ -27,7 +27,12 @@ from facever.gallery.meta import Threshold
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
 from facever.stages import gallery as stage
-from facever.stages import gallery_faces, gallery_migrate, gallery_upkeep
+from facever.stages import (
+    gallery_faces,
+    gallery_migrate,
+    gallery_search,
+    gallery_upkeep,
+)
 
 
 def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -52,7 +57,7 @@ def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
     def make_aligner(face: FaceRule) -> PhotoAligner:
         return PhotoAligner(detect=detect, face=face, max_pixels=10**6)
 
-    monkeypatch.setattr(stage, "make_aligner", make_aligner)
+    monkeypatch.setattr(gallery_search, "make_aligner", make_aligner)
     monkeypatch.setattr(gallery_faces, "make_aligner", make_aligner)
     monkeypatch.setattr(gallery_migrate, "make_aligner", make_aligner)
 
@@ -95,7 +100,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def search(*values: Any, **options: Any) -> list[list[Match]]:
-    return list(stage.search(*values, **options).values())
+    return list(gallery_search.search(*values, **options).values())
 
 
 def read_json(capsys: pytest.CaptureFixture[str]) -> dict:
@@ -258,11 +263,11 @@ def test_says_whether_a_match_is_above_the_threshold(
     stage.add(people, model, photos)
     capsys.readouterr()
 
-    stage.search(people, model, photos / "Cy.png", k=2, as_json=True)
+    gallery_search.search(people, model, photos / "Cy.png", k=2, as_json=True)
     found = read_json(capsys)
     assert (found["threshold"], found["threshold_far"]) == (0.9999, 1e-3)
     assert [row["same"] for row in found["matches"]] == [True, False]
-    stage.search(people, model, photos / "Cy.png", k=2)
+    gallery_search.search(people, model, photos / "Cy.png", k=2)
     printed = capsys.readouterr().out
     assert "its only face" in printed
     assert "same person" in printed
@@ -276,10 +281,10 @@ def test_says_that_there_is_no_threshold(
     stage.add(people, model, photos / "Cy.png", name="[bold]Cy[/x]")
     capsys.readouterr()
 
-    stage.search(people, model, photos / "Cy.png", as_json=True)
+    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
     found = read_json(capsys)
     assert (found["threshold"], found["matches"][0]["same"]) == (None, None)
-    stage.search(people, model, photos / "Cy.png")
+    gallery_search.search(people, model, photos / "Cy.png")
     printed = capsys.readouterr().out
     assert "[bold]Cy[/x]" in printed
     assert "No threshold is set" in printed
@@ -312,7 +317,7 @@ def test_a_gallery_of_another_model_is_refused(
     with pytest.raises(MismatchError, match="was made for model"):
         stage.add(people, other, photos)
     with pytest.raises(MismatchError, match="was made for model"):
-        stage.search(people, other, photos / "Cy.png")
+        gallery_search.search(people, other, photos / "Cy.png")
 
 
 def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> None:
@@ -323,7 +328,7 @@ def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> No
         lambda: stage.add(people, nothing, photos),
         lambda: stage.add(photos, model, photos),
         lambda: stage.add(model, model, photos),
-        lambda: stage.search(nothing, model, photos / "Cy.png"),
+        lambda: gallery_search.search(nothing, model, photos / "Cy.png"),
         lambda: gallery_upkeep.list_people(photos),
         lambda: gallery_upkeep.info(nothing),
     ):
@@ -335,14 +340,14 @@ def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> No
     with pytest.raises(GalleryError, match="no face could be enrolled"):
         stage.add(people, model, photos / "Ann" / "dark.png", name="Ann")
     with pytest.raises(GalleryError, match="nobody is enrolled yet"):
-        stage.search(people, model, photos / "Cy.png")
+        gallery_search.search(people, model, photos / "Cy.png")
     stage.add(people, model, photos)
     with pytest.raises(PhotoError, match=r"no\.jpg: cannot be opened"):
-        stage.search(people, model, tmp_path / "no.jpg")
+        gallery_search.search(people, model, tmp_path / "no.jpg")
     with pytest.raises(DataError, match=r"dark\.png: no face found"):
-        stage.search(people, model, photos / "Ann" / "dark.png")
+        gallery_search.search(people, model, photos / "Ann" / "dark.png")
     with pytest.raises(ParameterError, match="k must be at least 1"):
-        stage.search(people, model, photos / "Cy.png", k=0)
+        gallery_search.search(people, model, photos / "Cy.png", k=0)
 
 
 def test_what_was_enrolled_before_a_kill_is_not_done_again(
@@ -376,7 +381,7 @@ def test_shows_no_path_of_this_machine(
     stage.add(people, model, photos.resolve())
     stage.add(people, model, (photos / "Cy.png").resolve(), name="Cyrus")
     capsys.readouterr()
-    stage.search(people, model, photos / "Cy.png", as_json=True)
+    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
     assert str(tmp_path) not in capsys.readouterr().out
     for as_json in (True, False):
         gallery_upkeep.list_photos(people, as_json=as_json)
@@ -419,7 +424,7 @@ def test_searches_many_photos_at_once(
     stage.add(people, model, photos / "Bob", name="Bob")
     capsys.readouterr()
 
-    found = stage.search(people, model, photos, k=2, as_json=True)
+    found = gallery_search.search(people, model, photos, k=2, as_json=True)
 
     answers = read_json(capsys)
     assert list(found) == ["Ann/1.png", "Ann/2.png", "Bob/1.png", "Cy.png"]
@@ -427,7 +432,7 @@ def test_searches_many_photos_at_once(
     assert [row["known"] for row in answers["photos"]] == [True, True, True, False]
     assert set(answers["failed"]) == {"Ann/dark.png", "Bob/broken.jpg"}
     assert found["Ann/2.png"][0].fields == {"team": "red", "age": 7}
-    stage.search(people, model, photos)
+    gallery_search.search(people, model, photos)
     printed = capsys.readouterr().out
     assert "nobody" in printed
     assert "no answer for Ann/dark.png: no face found" in printed
@@ -446,14 +451,14 @@ def test_embeddings_of_a_file_need_no_model(
     assert done.num_added == 3
     assert gallery_upkeep.list_people(people) == {"Ann": 1, "Bob": 1, "Cy": 1}
     capsys.readouterr()
-    found = stage.search(people, None, file)
+    found = gallery_search.search(people, None, file)
     assert [matches[0].name for matches in found.values()] == ["Ann", "Bob", "Cy"]
     assert "nearest, whoever it is" in capsys.readouterr().out
     np.savez(file, embeddings=vectors, images=["a", "b", "c"], model_fingerprint="f")
     with pytest.raises(MismatchError, match="no model in particular and was opened"):
         stage.add(people, None, file)
     with pytest.raises(ParameterError, match=r"name the model .* --model FILE"):
-        stage.search(people, None, tmp_path / "x.png")
+        gallery_search.search(people, None, tmp_path / "x.png")
 
 
 def test_changes_by_id_and_by_name(

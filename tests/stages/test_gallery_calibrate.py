@@ -9,7 +9,7 @@ from facever.errors import DataError, GalleryError, ParameterError
 from facever.gallery.entries import Filter
 from facever.gallery.gallery import Gallery
 from facever.stages import gallery as stage
-from facever.stages import gallery_calibrate
+from facever.stages import gallery_calibrate, gallery_search
 from facever.verification.embeddings_file import read_embeddings
 
 
@@ -104,13 +104,13 @@ def test_searches_say_nobody_by_the_gallery_s_own_threshold(
 ) -> None:
     threshold = gallery_calibrate.calibrate(people, fpir=0.1).threshold.cosine
     capsys.readouterr()
-    stage.search(people, None, tmp_path / "e.npz", k=1, as_json=True)
+    gallery_search.search(people, None, tmp_path / "e.npz", k=1, as_json=True)
     answer = json.loads(capsys.readouterr().out)
     assert (answer["threshold"], answer["threshold_fpir"]) == (threshold, 0.1)
     assert answer["photos"][0]["name"] == "P0"
     query = -read_embeddings(tmp_path / "e.npz").embeddings[:1]
     np.savez(tmp_path / "q.npz", embeddings=query, images=["q.jpg"])
-    stage.search(people, None, tmp_path / "q.npz", k=1)
+    gallery_search.search(people, None, tmp_path / "q.npz", k=1)
     assert "nobody" in capsys.readouterr().out
 
 
