@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -21,7 +21,7 @@ class AnyGallery(Protocol):
     gives and refuses; ``QdrantGallery`` says what it promises in place of that.
     """
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "AnyGallery": ...
 
     def __exit__(
         self,

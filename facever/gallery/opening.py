@@ -1,16 +1,14 @@
 """A gallery by its place: a folder, or the URL of a collection in a Qdrant database."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facever.errors import ParameterError
 from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.gallery import Gallery
 from facever.gallery.index_choice import EXACT
-
-if TYPE_CHECKING:
-    from facever.gallery.qdrant_collection import Collection
 
 # A folder, or qdrant+http://HOST:PORT/COLLECTION; see qdrant_collection.connect.
 Place = Path | str
@@ -37,9 +35,11 @@ def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGalle
     """
     if not is_url(place):
         return Gallery(place, model_fingerprint)
-    collection = _connect(str(place))
+    _check_client(place)
+    from facever.gallery.qdrant_collection import connect
     from facever.gallery.qdrant_gallery import QdrantGallery
 
+    collection = connect(str(place))
     try:
         return QdrantGallery(collection, model_fingerprint)
     except BaseException:
@@ -77,9 +77,11 @@ def create_gallery(
         raise ParameterError(
             f"index must be {EXACT} for a gallery in a database, got {index!r}"
         )
-    collection = _connect(str(place))
+    _check_client(place)
+    from facever.gallery.qdrant_collection import connect
     from facever.gallery.qdrant_gallery import QdrantGallery
 
+    collection = connect(str(place))
     try:
         return QdrantGallery.create(
             collection, embedding_size, model_fingerprint, model_details
@@ -99,21 +101,19 @@ def gallery_exists(place: Place) -> bool:
     if not is_url(place):
         path = Path(place)
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
-    collection = _connect(str(place))
+    _check_client(place)
+    from facever.gallery.qdrant_collection import connect
+
+    collection = connect(str(place))
     try:
         return collection.exists()
     finally:
         collection.close()
 
 
-def _connect(url: str) -> "Collection":
-    try:
-        from facever.gallery.qdrant_collection import connect
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "qdrant_client":
-            raise
+def _check_client(place: Place) -> None:
+    if find_spec("qdrant_client") is None:
         raise ParameterError(
-            f"{url}: this needs qdrant-client, which is not installed; pip install "
+            f"{place}: this needs qdrant-client, which is not installed; pip install "
             "'facever[qdrant]'"
-        ) from None
-    return connect(url)
+        )

@@ -103,7 +103,9 @@ class QdrantStore:
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove rows that are there."""
-        self._collection.delete([str(point_id(entry_id)) for entry_id in ids])
+        points = [str(point_id(entry_id)) for entry_id in ids]
+        if points:
+            self._collection.delete(points)
 
     def update(self, entries: Sequence[Entry]) -> None:
         """Give rows that are there these names and fields.
@@ -116,6 +118,8 @@ class QdrantStore:
             known = taken.setdefault((entry.name, entry.source), entry.id)
             if known != entry.id:
                 raise enrolled_already(entry.name, entry.source, known)
+        if not entries:
+            return
         # Rows that become alike are one operation: a person's, as a rule.
         alike: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
