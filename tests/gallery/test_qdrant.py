@@ -55,7 +55,7 @@ class Server(BaseHTTPRequestHandler):
             status = 401
         elif not self.local.collection_exists(name) and rest != ["exists"]:
             if self.command == "PUT" and not rest:
-                self.create(name, body)
+                result = self.create(name, body)
             else:
                 status = 404
         else:
@@ -68,9 +68,9 @@ class Server(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_PATCH = answer
 
-    def create(self, name: str, body: Any) -> None:
+    def create(self, name: str, body: Any) -> bool:
         vectors = models.VectorParams(**body["vectors"])
-        self.local.create_collection(name, vectors, metadata=body["metadata"])
+        return self.local.create_collection(name, vectors, metadata=body["metadata"])
 
     def carry_out(self, what: str, name: str, body: Any) -> Any:
         local = self.local
@@ -123,7 +123,7 @@ def server() -> Iterator[tuple[str, type[Server]]]:
     values = {"local": QdrantClient(":memory:"), "seen": []}
     handler = type("Own", (Server,), values)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
         thread.start()
         yield f"qdrant+http://127.0.0.1:{listening.server_port}/people", handler
         listening.shutdown()
@@ -226,7 +226,7 @@ def test_a_wrong_key_is_told(
 ) -> None:
     url, handler = server
     handler.key = "secret"
-    with pytest.raises(FileError, match="refuses the key; .* QDRANT_API_KEY"):
+    with pytest.raises(FileError, match=r"refuses the key; .* QDRANT_API_KEY"):
         open_gallery(url)
     monkeypatch.setenv("QDRANT_API_KEY", "secret")
     with pytest.warns(UserWarning, match="insecure"), create_gallery(url, 2) as gallery:
@@ -249,7 +249,7 @@ def test_another_server_is_one_line(tmp_path: Path) -> None:
         def log_message(self, *arguments: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Other) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
         thread.start()
         with pytest.raises(FileError, match="no Qdrant server answers") as caught:
             open_gallery(f"qdrant+http://127.0.0.1:{listening.server_port}/people")
@@ -299,7 +299,7 @@ def test_refuses_what_is_no_gallery_or_there_already() -> None:
         ParameterError, match="embedding_size must be at least 1, got 0"
     ):
         create_gallery(URL, 0)
-    with pytest.raises(ParameterError, match="index must be exact .* got 'hnsw'"):
+    with pytest.raises(ParameterError, match=r"index must be exact .* got 'hnsw'"):
         create_gallery(URL, 2, index="hnsw")
 
 
@@ -321,7 +321,7 @@ def test_refuses_a_gallery_of_the_future_or_damaged() -> None:
 def test_refuses_other_models_and_sizes() -> None:
     collection = connect(URL)
     fill(QdrantGallery.create(collection, 2, MODEL))
-    with pytest.raises(MismatchError, match="made for model aaaa.* for model bbbb"):
+    with pytest.raises(MismatchError, match=r"made for model aaaa.* for model bbbb"):
         QdrantGallery(collection, OTHER)
     untold = QdrantGallery(collection)
     assert untold.names() == {"Ann": 2, "Bob": 1}
