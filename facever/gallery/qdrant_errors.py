@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
@@ -26,8 +27,8 @@ def explained(place: str) -> Iterator[None]:
         yield
     except UnexpectedResponse as error:
         raise _refused(place, error) from error
-    except ApiException as error:
-        # It wraps whatever httpx or pydantic said.
+    except (ApiException, JSONDecodeError) as error:
+        # The first wraps whatever httpx or pydantic said.
         reason = str(getattr(error, "source", error)).split("\n")[0]
         raise FileError(
             f"{place}: no Qdrant server answers there ({reason}); start it, or check "

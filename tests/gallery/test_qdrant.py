@@ -15,9 +15,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
-from typer.testing import CliRunner
 
-from facever.cli import app
 from facever.errors import (
     FileError,
     GalleryError,
@@ -32,6 +30,8 @@ from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.gallery.qdrant_collection import Collection, connect
 from facever.gallery.qdrant_gallery import QdrantGallery
+from facever.stages import gallery as stage
+from facever.stages import gallery_calibrate, gallery_search, gallery_upkeep
 
 URL = "qdrant+memory:///people"
 MODEL, OTHER = "a" * 64, "b" * 64
@@ -110,6 +110,7 @@ class Server(BaseHTTPRequestHandler):
                 for operation in body["operations"]
             ]
             local.batch_update_points(name, operations)
+            return [{"operation_id": 0, "status": "completed"}] * len(operations)
         else:
             assert what == "PUT index"
         return {"operation_id": 0, "status": "completed"}
@@ -199,26 +200,27 @@ def test_the_command_takes_a_url_for_a_folder(
         images=np.array(images),
     )
 
-    def run(*words: object) -> str:
-        done = CliRunner().invoke(app, ["gallery", *map(str, words)])
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    assert "40 enrolled" in run("add", url, tmp_path / "faces.npz")
-    assert "40 were there already" in run("add", url, tmp_path / "faces.npz")
-    found = json.loads(run("search", url, tmp_path / "faces.npz", "--json"))
-    assert [p["matches"][0]["source"] for p in found["photos"]] == images
-    run("update", url, "--name", "P3", "--new-name", "Zoë", "--field", "team=red")
-    assert "4 removed, 36 left" in run("remove", url, "--name", "P1")
-    assert json.loads(run("list", url, "--json"))["Zoë"] == 4
-    assert len(json.loads(run("list", url, "--field", "team=red", "--json"))) == 4
-    run("calibrate", url, "--fpir", "0.1")
-    assert json.loads(run("info", url, "--json"))["threshold"]["rate"] == 0.1
-    assert "36 embeddings, all well" in run("verify", url)
-    run("export", url, tmp_path / "out.parquet")
-    run("import", tmp_path / "out.parquet", tmp_path / "copy")
+    faces = tmp_path / "faces.npz"
+    assert stage.add(url, None, faces).num_added == 40
+    assert stage.add(url, None, faces).num_known == 40
+    found = gallery_search.search(url, None, faces)
+    assert [matches[0].source for matches in found.values()] == images
+    assert gallery_upkeep.update(url, [], "P3", "Zoë", ["team=red"]) == 4
+    assert gallery_upkeep.remove(url, [], "P1") == 4
+    assert gallery_upkeep.list_people(url)["Zoë"] == 4
+    assert len(gallery_upkeep.list_photos(url, fields=["team=red"])) == 4
+    gallery_calibrate.calibrate(url, fpir=0.1)
+    assert gallery_upkeep.info(url).threshold is not None
+    with pytest.raises(ParameterError, match="leave out --audit"):
+        gallery_upkeep.info(url, audit=True)
+    assert gallery_upkeep.verify(url) == 36
+    gallery_upkeep.export(url, tmp_path / "out.parquet")
+    gallery_upkeep.import_entries(tmp_path / "out.parquet", tmp_path / "copy")
     with Gallery(tmp_path / "copy") as copy, open_gallery(url) as gallery:
         assert copy.entries() == gallery.entries()
+    command = [sys.executable, "-m", "facever", "gallery", "list", url, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert json.loads(done.stdout)["Zoë"] == 4, done.stderr
 
 
 def test_a_wrong_key_is_told(
