@@ -11,7 +11,12 @@ gallery_app = typer.Typer(
     help="Enroll people, and ask who is on a photo.", no_args_is_help=True
 )
 
-_Gallery = Annotated[Path, typer.Argument(help="The gallery's folder")]
+# Not a path: that would make one slash of a URL's two.
+_Gallery = Annotated[
+    str,
+    typer.Argument(help="The gallery's folder, or qdrant+http://HOST:PORT/COLLECTION"),
+]
+_Folder = Annotated[Path, typer.Argument(help="The gallery's folder")]
 _Model = Annotated[
     Path | None, typer.Option(help="model.safetensors; an .npz needs none")
 ]
@@ -88,7 +93,7 @@ def gallery_search(
 
 @gallery_app.command("serve")
 def gallery_serve(
-    gallery: _Gallery,
+    gallery: _Folder,
     model: Annotated[
         Path, typer.Option(help="model.safetensors, the one of the gallery")
     ],
@@ -226,7 +231,7 @@ def gallery_calibrate(
 
 @gallery_app.command("migrate")
 def gallery_migrate(
-    gallery: _Gallery,
+    gallery: _Folder,
     model: Annotated[Path, typer.Option(help="The model file to go over to")],
     drop_missing: Annotated[
         bool, typer.Option("--drop-missing", help="Remove faces that are gone")
@@ -240,7 +245,7 @@ def gallery_migrate(
 
 @gallery_app.command("rebuild")
 def gallery_rebuild(
-    gallery: _Gallery,
+    gallery: _Folder,
     index: Annotated[
         Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"] | None,
         typer.Option(help="Search with this kind from now on"),

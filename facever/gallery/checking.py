@@ -1,12 +1,19 @@
 """What a gallery takes: embeddings of its size, names and sources that are text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from facever.errors import GalleryError, MismatchError, ParameterError
+from facever.errors import (
+    GalleryError,
+    MismatchError,
+    NotEnrolledError,
+    ParameterError,
+)
+from facever.gallery.entries import Origin, fields_as_json
 
 
 def unit_embeddings(
@@ -44,6 +51,46 @@ def unit_embeddings(
     return np.asarray(wide / lengths[:, None], np.float32)
 
 
+def check_rows(
+    names: Sequence[str],
+    embeddings: Float[np.ndarray, "rows dim"],
+    sources: Sequence[str],
+    fields: Sequence[Mapping[str, Any]],
+    origins: Sequence[Origin | None],
+) -> None:
+    """Refuse rows that are not as many of each, or whose texts or fields are none.
+
+    Raises:
+        ParameterError: That names what is wrong.
+    """
+    lengths = [len(x) for x in (names, embeddings, sources, fields, origins)]
+    if len(set(lengths)) > 1:
+        raise ParameterError(
+            "names, embeddings, sources, fields and origins must be as many, got "
+            f"{', '.join(map(str, lengths[:-1]))} and {lengths[-1]}"
+        )
+    check_texts("name", names)
+    check_texts("source", sources)
+    for known_of in fields:
+        fields_as_json(known_of)
+
+
+def check_unit_length(
+    unit: Float32[np.ndarray, "rows dim"], embeddings: Float32[np.ndarray, "rows dim"]
+) -> None:
+    """Refuse embeddings to be kept as they are that are not of unit length.
+
+    Args:
+        unit: The embeddings, scaled.
+        embeddings: As they came.
+
+    Raises:
+        GalleryError: If the two differ.
+    """
+    if not np.allclose(unit, embeddings, rtol=0, atol=1e-4):
+        raise GalleryError("embeddings to take in must be of unit length")
+
+
 def check_texts(kind: str, texts: Sequence[str]) -> None:
     """Refuse empty text, and text from a file name that is not UTF-8.
 
@@ -57,7 +104,9 @@ def check_texts(kind: str, texts: Sequence[str]) -> None:
             )
 
 
-def check_model(path: Path, made_for: str | None, opened_with: str | None) -> None:
+def check_model(
+    place: Path | str, made_for: str | None, opened_with: str | None
+) -> None:
     """Refuse embeddings of another model than the gallery's.
 
     Raises:
@@ -65,10 +114,51 @@ def check_model(path: Path, made_for: str | None, opened_with: str | None) -> No
     """
     if made_for != opened_with:
         raise MismatchError(
-            f"{path}: this gallery was made {_for_model(made_for)} and was opened "
+            f"{place}: this gallery was made {_for_model(made_for)} and was opened "
             f"{_for_model(opened_with)}; open it with the model it was made for, or "
             "re-embed it with gallery migrate"
         )
+
+
+def unknown_id(place: Path | str, entry_id: str) -> NotEnrolledError:
+    """The error to raise for an id that no enrolled photo has."""
+    return NotEnrolledError(
+        f"{place}: no photo with the id {entry_id!a} is enrolled; gallery list "
+        "--photos shows the ids"
+    )
+
+
+def unknown_person(place: Path | str, name: str) -> NotEnrolledError:
+    """The error to raise for a name that nobody has."""
+    return NotEnrolledError(
+        f"{place}: nobody is enrolled as {name!a}; gallery list shows the names"
+    )
+
+
+def enrolled_already(name: str, source: str, entry_id: str) -> GalleryError:
+    """The error to raise for a photo that would be there twice under a name."""
+    return GalleryError(
+        f"{name} has {source} enrolled already, as {entry_id}; remove one of the two "
+        "first"
+    )
+
+
+def imported_already(
+    place: Path | str, name: str, source: str, entry_id: str
+) -> GalleryError:
+    """The error to raise for an entry to take in that is there."""
+    return GalleryError(
+        f"{place}: {name}'s {source} ({entry_id}) is enrolled already; import into a "
+        "new gallery"
+    )
+
+
+def no_threshold(place: Path | str) -> GalleryError:
+    """The error to raise where a threshold is needed and none was set."""
+    return GalleryError(
+        f"{place}: no threshold says where nobody begins; set one with gallery "
+        "calibrate"
+    )
 
 
 def _for_model(fingerprint: str | None) -> str:

@@ -12,8 +12,8 @@ from jaxtyping import Float, UInt8
 from facever.data.crops import CropStore
 from facever.faces.aligner import PhotoAligner
 from facever.faces.sources import PhotoSource
+from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Origin
-from facever.gallery.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
 
@@ -131,7 +131,7 @@ class Enrollment:
 
 
 def enroll(
-    gallery: Gallery,
+    gallery: AnyGallery,
     faces: FaceSource,
     fields: Mapping[str, Any] | None = None,
     advance: Advance = ignore_progress,
@@ -189,7 +189,7 @@ def _embed(
 
 
 def _free_source(
-    gallery: Gallery, name: str, source: str, origin: Origin | None
+    gallery: AnyGallery, name: str, source: str, origin: Origin | None
 ) -> str | None:
     """What to call a photo in the gallery; None if it is enrolled already."""
     for number in count(1):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from facever.errors import ParameterError
@@ -72,6 +72,23 @@ class Match:
     source: str
     id: str
     fields: dict[str, Any] = field(default_factory=dict)
+
+
+def changed(entry: Entry, name: str | None, fields: Mapping[str, Any] | None) -> Entry:
+    """An entry under another name or with other fields.
+
+    Args:
+        entry: As it was.
+        name: Whose it is from now on; None leaves that.
+        fields: Values to set; one of None takes the field away. Others stay.
+    """
+    changes = dict(fields or {})
+    kept = {
+        key: value
+        for key, value in (entry.fields | changes).items()
+        if key not in changes or value is not None
+    }
+    return replace(entry, name=name or entry.name, fields=kept)
 
 
 def fields_as_json(fields: Mapping[str, Any]) -> str:

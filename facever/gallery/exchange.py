@@ -21,8 +21,8 @@ from jaxtyping import Float32
 
 from facever.errors import DataError, FileError
 from facever.files import whole_file
+from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Entry
-from facever.gallery.gallery import Gallery
 from facever.progress import Advance, ignore_progress
 
 ENTRIES_FILE = "entries.csv"
@@ -50,7 +50,7 @@ class Export:
 
 
 def export_gallery(
-    gallery: Gallery, out: Path, advance: Advance = ignore_progress
+    gallery: AnyGallery, out: Path, advance: Advance = ignore_progress
 ) -> int:
     """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
 
@@ -146,7 +146,7 @@ def _as_row(entry: Entry) -> list[str]:
 
 
 def _write_parquet(
-    gallery: Gallery, out: Path, about: Mapping[str, Any], advance: Advance
+    gallery: AnyGallery, out: Path, about: Mapping[str, Any], advance: Advance
 ) -> int:
     size = about["embedding_size"]
     schema = pa.schema(

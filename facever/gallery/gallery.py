@@ -1,7 +1,6 @@
 """Who is this? People's embeddings on disk, and the ones most similar to a face."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,14 +8,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from facever.errors import (
-    GalleryError,
-    MismatchError,
-    NotEnrolledError,
-    ParameterError,
+from facever.errors import GalleryError, MismatchError, ParameterError
+from facever.gallery.checking import (
+    check_model,
+    check_rows,
+    check_texts,
+    check_unit_length,
+    imported_already,
+    no_threshold,
+    unit_embeddings,
+    unknown_id,
+    unknown_person,
 )
-from facever.gallery.checking import check_model, check_texts, unit_embeddings
-from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
+from facever.gallery.entries import Entry, Filter, Match, Origin, changed
 from facever.gallery.index_audit import Audit, audit_index
 from facever.gallery.index_choice import check_kind
 from facever.gallery.info import GalleryInfo, describe_gallery
@@ -147,16 +151,7 @@ class Gallery:
         """
         fields = [{}] * len(names) if fields is None else fields
         origins = [None] * len(names) if origins is None else origins
-        lengths = [len(x) for x in (names, embeddings, sources, fields, origins)]
-        if len(set(lengths)) > 1:
-            raise ParameterError(
-                "names, embeddings, sources, fields and origins must be as many, got "
-                f"{', '.join(map(str, lengths[:-1]))} and {lengths[-1]}"
-            )
-        check_texts("name", names)
-        check_texts("source", sources)
-        for known_of in fields:
-            fields_as_json(known_of)
+        check_rows(names, embeddings, sources, fields, origins)
         with self._store.writing():
             unit = unit_embeddings(embeddings, self._check_model().embedding_size)
             return self._store.add(names, unit, sources, fields, origins)
@@ -179,14 +174,12 @@ class Gallery:
         check_texts("source", [entry.source for entry in entries])
         with self._store.writing():
             unit = unit_embeddings(embeddings, self._check_model().embedding_size)
-            if not np.allclose(unit, embeddings, rtol=0, atol=1e-4):
-                raise GalleryError("embeddings to take in must be of unit length")
+            check_unit_length(unit, embeddings)
             known = self._store.entries_by_id([entry.id for entry in entries])
             for entry, embedding in zip(entries, embeddings, strict=True):
                 if entry.id in known or self._store.find(entry.name, entry.source):
-                    raise GalleryError(
-                        f"{self.path}: {entry.name}'s {entry.source} ({entry.id}) is "
-                        "enrolled already; import into a new gallery"
+                    raise imported_already(
+                        self.path, entry.name, entry.source, entry.id
                     )
                 self._store.insert(entry, embedding, None)
 
@@ -373,10 +366,7 @@ class Gallery:
         """
         threshold = self._store.meta().threshold
         if threshold is None:
-            raise GalleryError(
-                f"{self.path}: no threshold says where nobody begins; set one with "
-                "gallery calibrate"
-            )
+            raise no_threshold(self.path)
         return [
             matches[0] if matches and matches[0].cosine > threshold.cosine else None
             for matches in self.search(embeddings, 1, where=where)
@@ -441,10 +431,7 @@ class Gallery:
         known = self._store.entries_by_id(ids)
         for entry_id in ids:
             if entry_id not in known:
-                raise NotEnrolledError(
-                    f"{self.path}: no photo with the id {entry_id!a} is enrolled; "
-                    "gallery list --photos shows the ids"
-                )
+                raise unknown_id(self.path, entry_id)
         return list(known.values())
 
     def _update(
@@ -455,19 +442,12 @@ class Gallery:
     ) -> None:
         check_texts("name", [] if name is None else [name])
         for entry in entries:
-            changes = dict(fields or {})
-            gone = {key for key, value in changes.items() if value is None}
-            merged = entry.fields | changes
-            kept = {key: value for key, value in merged.items() if key not in gone}
-            self._store.update(replace(entry, name=name or entry.name, fields=kept))
+            self._store.update(changed(entry, name, fields))
 
     def _of_person(self, name: str) -> list[Entry]:
         entries = self.entries(Filter([name]))
         if not entries:
-            raise NotEnrolledError(
-                f"{self.path}: nobody is enrolled as {name!a}; gallery list shows the "
-                "names"
-            )
+            raise unknown_person(self.path, name)
         return entries
 
     def _check_model(self) -> GalleryMeta:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from facever.errors import GalleryError
+from facever.gallery.checking import enrolled_already
 from facever.gallery.database import Database
 from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
 from facever.gallery.meta import GalleryMeta, Threshold, now, read_meta, write_meta
@@ -155,11 +155,8 @@ class GalleryStore:
             GalleryError: If that person has this source already.
         """
         known = self.find(entry.name, entry.source)
-        if known not in (None, entry.id):
-            raise GalleryError(
-                f"{entry.name} has {entry.source} enrolled already, as {known}; remove "
-                "one of the two first"
-            )
+        if known is not None and known != entry.id:
+            raise enrolled_already(entry.name, entry.source, known)
         self._database.execute(
             "UPDATE entries SET name = ?, fields = ? WHERE id = ?",
             (entry.name, fields_as_json(entry.fields), entry.id),

@@ -5,8 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import GalleryError, ParameterError
+from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.enrollment import Enrollment, enroll
-from facever.gallery.gallery import Gallery
+from facever.gallery.opening import (
+    Place,
+    create_gallery,
+    gallery_exists,
+    open_gallery,
+)
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import ModelHeader
 from facever.progress import progress_bar
@@ -16,7 +22,7 @@ from facever.verification.embeddings_file import read_embeddings
 
 
 def create(
-    gallery: Path,
+    gallery: Place,
     model: Path | None = None,
     embedding_size: int | None = None,
     index: str = "exact",
@@ -24,10 +30,10 @@ def create(
     """Make an empty gallery for a model, or for embeddings of any model.
 
     Args:
-        gallery: A folder that is not there yet, or is empty.
+        gallery: A folder that is not there yet, or is empty; or a URL.
         model: The model file to embed with.
         embedding_size: Numbers in an embedding; without a model.
-        index: What to search with; see ``Gallery.create``.
+        index: What to search with; see ``create_gallery``.
 
     Raises:
         ParameterError: Unless one of the two is given, or ``index`` is unknown.
@@ -40,12 +46,12 @@ def create(
         _create_for(gallery, load(model), index).close()
     else:
         assert embedding_size is not None
-        Gallery.create(gallery, embedding_size, index=index).close()
+        create_gallery(gallery, embedding_size, index=index).close()
     print(f"{gallery}: an empty gallery")
 
 
 def add(
-    gallery: Path,
+    gallery: Place,
     model: Path | None,
     photos: Path,
     name: str | None = None,
@@ -58,7 +64,7 @@ def add(
     is printed with the reason.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         model: The model file to embed with; it must be the one of the gallery. An
             embeddings file needs none.
         photos: A photo, a folder of identity folders, a list file, a crop store or an
@@ -100,17 +106,19 @@ def add(
     return done
 
 
-def _open_or_create(gallery: Path, embedder: Embedder | None, photos: Path) -> Gallery:
-    if gallery.is_file() or (gallery.is_dir() and any(gallery.iterdir())):
-        return Gallery(gallery, fingerprint_of(embedder, photos))
+def _open_or_create(
+    gallery: Place, embedder: Embedder | None, photos: Path
+) -> AnyGallery:
+    if gallery_exists(gallery):
+        return open_gallery(gallery, fingerprint_of(embedder, photos))
     if embedder is not None:
         return _create_for(gallery, embedder)
     file = read_embeddings(photos)
-    return Gallery.create(gallery, file.embeddings.shape[1], file.model_fingerprint)
+    return create_gallery(gallery, file.embeddings.shape[1], file.model_fingerprint)
 
 
-def _create_for(gallery: Path, embedder: Embedder, index: str = "exact") -> Gallery:
-    return Gallery.create(
+def _create_for(gallery: Place, embedder: Embedder, index: str = "exact") -> AnyGallery:
+    return create_gallery(
         gallery,
         embedder.embedding_size,
         embedder.model_fingerprint,

@@ -1,14 +1,13 @@
 """The stage ``facever gallery calibrate``: where does nobody begin?"""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from facever.errors import DataError, ParameterError
+from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Entry
-from facever.gallery.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.gallery.open_set import (
     OpenSet,
@@ -17,6 +16,7 @@ from facever.gallery.open_set import (
     similar_strangers,
     threshold_at_fpir,
 )
+from facever.gallery.opening import Place, open_gallery
 from facever.progress import progress_bar
 from facever.stages.gallery_tables import print_json, print_table
 from facever.verification.all_pairs import compare_all, count_pairs
@@ -56,7 +56,7 @@ class GalleryCalibration:
 
 
 def calibrate(
-    gallery: Path,
+    gallery: Place,
     far: float | None = None,
     fpir: float | None = None,
     num_shown: int = 20,
@@ -71,7 +71,7 @@ def calibrate(
     that many are drawn, with a fixed seed.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         far: False accept rate over pairs, in (0, 1); or
         fpir: false positive identification rate, in (0, 1).
         num_shown: How many similar pairs of different names to print at most.
@@ -86,7 +86,7 @@ def calibrate(
         raise ParameterError("give either --far, over pairs, or --fpir, over people")
     if far is not None and not 0 < far < 1:
         raise ParameterError(f"far must be in (0, 1), got {far}")
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         entries, units = _read(people)
         if len({entry.name for entry in entries}) < 2:
             raise DataError(
@@ -125,7 +125,7 @@ def calibrate(
     return result
 
 
-def _read(people: Gallery) -> tuple[list[Entry], Float32[np.ndarray, "photos dim"]]:
+def _read(people: AnyGallery) -> tuple[list[Entry], Float32[np.ndarray, "photos dim"]]:
     entries: list[Entry] = []
     blocks = [np.empty((0, people.info().embedding_size), np.float32)]
     for some, units in people.read():
@@ -149,7 +149,7 @@ def _threshold_at_far(
 
 
 def _print(
-    gallery: Path, result: GalleryCalibration, num_probes: int, num_shown: int
+    gallery: Place, result: GalleryCalibration, num_probes: int, num_shown: int
 ) -> None:
     threshold, rates = result.threshold, result.open_set
     what = {"far": "false accept rate over pairs", "fpir": "share of unknown people"}

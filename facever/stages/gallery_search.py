@@ -11,7 +11,7 @@ from facever.faces.aligner import NO_FACE
 from facever.faces.sources import PhotoSource
 from facever.gallery.answering import answer, is_same, threshold_rule
 from facever.gallery.entries import Filter, Match
-from facever.gallery.gallery import Gallery
+from facever.gallery.opening import Place, open_gallery
 from facever.gallery.searching import By
 from facever.inference.embedder import Embedder, load
 from facever.progress import progress_bar
@@ -22,7 +22,7 @@ from facever.stages.gallery_tables import print_json, print_table
 
 
 def search(
-    gallery: Path,
+    gallery: Place,
     model: Path | None,
     photo: Path,
     k: int = 5,
@@ -34,7 +34,7 @@ def search(
     """Print who in a gallery resembles the largest face of a photo, or of many.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         model: The model file to embed with; it must be the one of the gallery. An
             embeddings file needs none.
         photo: With at least one face. Or what ``add`` takes: all of its faces are
@@ -60,7 +60,7 @@ def search(
     """
     where = Filter(names, parse_fields(fields))
     embedder = None if model is None else load(model)
-    with Gallery(gallery, fingerprint_of(embedder, photo)) as people:
+    with open_gallery(gallery, fingerprint_of(embedder, photo)) as people:
         if not len(people):
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"

@@ -9,22 +9,29 @@ from facever.gallery.entries import Entry, Filter
 from facever.gallery.exchange import export_gallery, read_export
 from facever.gallery.gallery import Gallery
 from facever.gallery.info import GalleryInfo
+from facever.gallery.opening import (
+    Place,
+    create_gallery,
+    gallery_exists,
+    is_url,
+    open_gallery,
+)
 from facever.progress import progress_bar
 from facever.stages.gallery_fields import parse_fields
 from facever.stages.gallery_tables import print_json, print_table
 
 
-def list_people(gallery: Path, as_json: bool = False) -> dict[str, int]:
+def list_people(gallery: Place, as_json: bool = False) -> dict[str, int]:
     """Print each person of a gallery and how many photos of theirs are enrolled.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         as_json: Print one JSON object, name to count, in place of a table.
 
     Raises:
         FileError: If there is no gallery, or it is damaged.
     """
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         names = people.names()
     if as_json:
         print_json(names)
@@ -34,7 +41,7 @@ def list_people(gallery: Path, as_json: bool = False) -> dict[str, int]:
 
 
 def list_photos(
-    gallery: Path,
+    gallery: Place,
     names: Sequence[str] = (),
     fields: Sequence[str] = (),
     as_json: bool = False,
@@ -42,7 +49,7 @@ def list_photos(
     """Print the enrolled photos, with their ids.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         names: Those of these people alone.
         fields: Those of these fields alone, each ``key=value``.
         as_json: Print a JSON list in place of a table.
@@ -51,7 +58,7 @@ def list_photos(
         FileError: If there is no gallery, or it is damaged.
         ParameterError: If a field is not ``key=value``.
     """
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         entries = people.entries(Filter(names, parse_fields(fields)))
     if as_json:
         print_json([asdict(entry) for entry in entries])
@@ -66,22 +73,27 @@ def list_photos(
     return entries
 
 
-def info(gallery: Path, as_json: bool = False, audit: bool = False) -> GalleryInfo:
+def info(gallery: Place, as_json: bool = False, audit: bool = False) -> GalleryInfo:
     """Print what a gallery holds and for which model it was made.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         as_json: Print one JSON object in place of a table.
         audit: Look some of its photos up among the others, and say what share of an
-            exact search's answers the index finds.
+            exact search's answers the index finds; of a folder.
 
     Raises:
+        ParameterError: If a URL's is to be audited: a database is searched exactly.
         FileError: If there is no gallery, or it is damaged.
     """
-    with Gallery(gallery) as people:
+    if audit and is_url(gallery):
+        raise ParameterError(
+            f"{gallery}: a gallery in a database is searched exactly; leave out --audit"
+        )
+    with open_gallery(gallery) as people:
         found = people.info()
         facts = {"gallery": str(gallery), **asdict(found)}
-        if audit:
+        if isinstance(people, Gallery) and audit:
             facts |= asdict(people.audit())
     if as_json:
         print_json(facts)
@@ -95,7 +107,7 @@ def info(gallery: Path, as_json: bool = False, audit: bool = False) -> GalleryIn
     return found
 
 
-def remove(gallery: Path, ids: Sequence[str], name: str | None = None) -> int:
+def remove(gallery: Place, ids: Sequence[str], name: str | None = None) -> int:
     """Take photos out of a gallery by their ids, or all of a person's.
 
     Returns:
@@ -108,7 +120,7 @@ def remove(gallery: Path, ids: Sequence[str], name: str | None = None) -> int:
     """
     if bool(ids) == (name is not None):
         raise ParameterError("give either ids or --name, of what is to be removed")
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         if name is not None:
             count = people.remove_person(name)
         else:
@@ -119,7 +131,7 @@ def remove(gallery: Path, ids: Sequence[str], name: str | None = None) -> int:
 
 
 def update(
-    gallery: Path,
+    gallery: Place,
     ids: Sequence[str],
     name: str | None = None,
     new_name: str | None = None,
@@ -128,7 +140,7 @@ def update(
     """Rename photos or a person, or change what is known of them.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         ids: Of the photos; or
         name: whose photos they are, all of them.
         new_name: Whose they are from now on.
@@ -148,7 +160,7 @@ def update(
     if new_name is None and not fields:
         raise ParameterError("nothing to change; give --new-name or --field key=value")
     values = parse_fields(fields)
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         if name is not None:
             count = people.update_person(name, new_name, values)
         else:
@@ -158,7 +170,7 @@ def update(
     return count
 
 
-def verify(gallery: Path) -> int:
+def verify(gallery: Place) -> int:
     """Read a whole gallery and check that nothing in it is damaged.
 
     Returns:
@@ -167,7 +179,7 @@ def verify(gallery: Path) -> int:
     Raises:
         FileError: If there is no gallery, or it is damaged; nothing is changed.
     """
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         count = people.verify()
     print(f"{gallery}: {count} embeddings, all well")
     return count
@@ -189,7 +201,7 @@ def rebuild(gallery: Path, index: str | None = None) -> str:
     return kind
 
 
-def export(gallery: Path, out: Path) -> int:
+def export(gallery: Place, out: Path) -> int:
     """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
 
     Returns:
@@ -199,7 +211,7 @@ def export(gallery: Path, out: Path) -> int:
         FileError: If there is no gallery, or the file cannot be written.
     """
     with (
-        Gallery(gallery) as people,
+        open_gallery(gallery) as people,
         progress_bar("export", len(people), "embeddings") as advance,
     ):
         count = export_gallery(people, out, advance)
@@ -207,7 +219,7 @@ def export(gallery: Path, out: Path) -> int:
     return count
 
 
-def import_entries(path: Path, gallery: Path) -> int:
+def import_entries(path: Path, gallery: Place) -> int:
     """Take in what ``export`` wrote, ids and all; the gallery is made if need be.
 
     Returns:
@@ -219,10 +231,10 @@ def import_entries(path: Path, gallery: Path) -> int:
         GalleryError: If an entry is in the gallery already; nothing is imported then.
     """
     found = read_export(path)
-    if gallery.is_file() or (gallery.is_dir() and any(gallery.iterdir())):
-        people = Gallery(gallery, found.model_fingerprint)
+    if gallery_exists(gallery):
+        people = open_gallery(gallery, found.model_fingerprint)
     else:
-        people = Gallery.create(
+        people = create_gallery(
             gallery,
             found.embeddings.shape[1],
             found.model_fingerprint,

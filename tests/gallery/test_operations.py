@@ -20,9 +20,13 @@ from hypothesis.stateful import (
 )
 
 from facever.errors import GalleryError, ParameterError
-from facever.gallery import index_keeping, searching
+from facever.gallery import index_keeping, qdrant_search, searching
+from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.gallery import Gallery
+from facever.gallery.opening import create_gallery
+from facever.gallery.qdrant_collection import connect
+from facever.gallery.qdrant_gallery import QdrantGallery
 from facever.gallery.searching import check_by
 
 NAMES = st.sampled_from(["Ann", "Bob", "Zoë", "o'Neil; --", "[red]", "王"])
@@ -70,12 +74,16 @@ class GalleryMachine(RuleBasedStateMachine):
         self.patch.setattr(index_keeping, "MIN_TRAINING", 4)
         self.patch.setattr(searching, "_FEW", 0)
         self.patch.setattr(searching, "_PEOPLE", 100)
+        self.patch.setattr(qdrant_search, "_PEOPLE", 100)
         self.folder = Path(tempfile.mkdtemp())
-        self.handles = [self.create(), Gallery(self.folder / "people")]
+        self.handles = [self.create(), self.open()]
         self.model: dict[str, Row] = {}
 
-    def create(self) -> Gallery:
+    def create(self) -> AnyGallery:
         return Gallery.create(self.folder / "people", 3, index=self.index)
+
+    def open(self) -> AnyGallery:
+        return Gallery(self.folder / "people")
 
     def teardown(self) -> None:
         self.handles[0].verify()
@@ -162,7 +170,7 @@ class GalleryMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def reopen(self, which: int) -> None:
         self.handles[which].close()
-        self.handles[which] = Gallery(self.folder / "people")
+        self.handles[which] = self.open()
 
     @rule(
         which=st.integers(0, 1),
@@ -221,22 +229,44 @@ class GalleryMachine(RuleBasedStateMachine):
             }
 
 
-@pytest.mark.parametrize("index", ["exact", "sq8", "ivf-flat"])
-def test_behaves_like_a_dictionary_and_brute_force(index: str) -> None:
-    machine = type("Machine", (GalleryMachine,), {"index": index})
+class QdrantMachine(GalleryMachine):
+    """A collection in this process, which both handles share: it goes with its client.
+
+    So a handle that is closed must not close it.
+    """
+
+    def create(self) -> AnyGallery:
+        self.collection = connect("qdrant+memory:///people")
+        self.patch.setattr(QdrantGallery, "close", lambda gallery: None)
+        return QdrantGallery.create(self.collection, 3)
+
+    def open(self) -> AnyGallery:
+        return QdrantGallery(self.collection)
+
+
+MACHINES = {
+    index: type("Machine", (GalleryMachine,), {"index": index})
+    for index in ("exact", "sq8", "ivf-flat")
+} | {"qdrant": QdrantMachine}
+
+
+@pytest.mark.parametrize("kind", MACHINES)
+def test_behaves_like_a_dictionary_and_brute_force(kind: str) -> None:
+    machine = MACHINES[kind]
     limits = settings(max_examples=15, stateful_step_count=25, deadline=None)
     run_state_machine_as_test(machine, settings=limits)
 
 
-@pytest.fixture
-def gallery(tmp_path: Path) -> Gallery:
-    gallery = Gallery.create(tmp_path / "people", 2)
+@pytest.fixture(params=["folder", "qdrant"])
+def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> AnyGallery:
+    places = {"folder": tmp_path / "people", "qdrant": "qdrant+memory:///people"}
+    gallery = create_gallery(places[request.param], 2)
     vectors = np.array([[1, 0], [0, 1], [3, 4]], np.float32)
     gallery.add(["Ann", "Ann", "Bob"], vectors, ["1", "2", "1"])
     return gallery
 
 
-def test_people_are_scored_by_best_or_mean_by_hand(gallery: Gallery) -> None:
+def test_people_are_scored_by_best_or_mean_by_hand(gallery: AnyGallery) -> None:
     # Cosines with (1, 0): Ann 1 and 0, Bob 3/5.
     query = np.array([[2.0, 0.0]])
     [best] = gallery.search(query, by="best")
@@ -252,7 +282,7 @@ def test_people_are_scored_by_best_or_mean_by_hand(gallery: Gallery) -> None:
     assert (only.name, only.source, only.cosine) == ("Ann", "2", pytest.approx(0))
 
 
-def test_a_refused_change_changes_nothing(gallery: Gallery) -> None:
+def test_a_refused_change_changes_nothing(gallery: AnyGallery) -> None:
     before = gallery.entries()
     ids = [entry.id for entry in before]
     for refused in (
@@ -270,7 +300,7 @@ def test_a_refused_change_changes_nothing(gallery: Gallery) -> None:
 @pytest.mark.parametrize(
     "fields", [{"": 1}, {"x": float("nan")}, {"x": {1}}, {"x": "M\udcfc"}]
 )
-def test_refuses_fields_that_are_no_json(gallery: Gallery, fields: dict) -> None:
+def test_refuses_fields_that_are_no_json(gallery: AnyGallery, fields: dict) -> None:
     with pytest.raises(ParameterError, match=r"field.* got "):
         gallery.add(["Cy"], np.ones((1, 2)), ["1"], [fields])
     with pytest.raises(ParameterError, match=r"field.* got "):
@@ -279,7 +309,7 @@ def test_refuses_fields_that_are_no_json(gallery: Gallery, fields: dict) -> None
 
 
 def test_entries_go_over_to_another_gallery_bit_by_bit(
-    gallery: Gallery, tmp_path: Path
+    gallery: AnyGallery, tmp_path: Path
 ) -> None:
     gallery.update([gallery.find("Ann", "2") or ""], fields={"team": ["red", 1]})
     [(entries, embeddings)] = gallery.read()
