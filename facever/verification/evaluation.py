@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Literal
 
 import numpy as np
@@ -161,21 +162,27 @@ def evaluate_pairs(
         return evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
 
     home = home_folds(left, right, pairs.fold, len(matched.vectors))
-    projections = fold_projections(
-        matched.vectors, home, pairs.num_folds, pca_components, whiten
-    )
     scores = np.empty(len(pairs))
     thresholds = np.empty(pairs.num_folds)
+    num_threads = min(os.cpu_count() or 1, pairs.num_folds)
+    shape = len(matched.vectors), pca_components or matched.vectors.shape[1]
+    spaces: SimpleQueue[np.ndarray] = SimpleQueue()
+    for _ in range(num_threads):
+        spaces.put(np.empty(shape))
 
     def judge(fold: int, projection: Projection) -> None:
         tested = pairs.fold == fold
-        fold_scores = _fill(
-            score(projection(matched.vectors), left, right), missing_rule
-        )
+        space = spaces.get()
+        fold_scores = score(projection(matched.vectors, out=space), left, right)
+        spaces.put(space)
+        fold_scores = _fill(fold_scores, missing_rule)
         scores[tested] = fold_scores[tested]
         thresholds[fold] = best_threshold(fold_scores[~tested], pairs.same[~tested])
 
-    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with one_thread_each(), ThreadPoolExecutor(num_threads) as threads:
+        projections = fold_projections(
+            matched.vectors, home, pairs.num_folds, pca_components, whiten
+        )
         list(threads.map(judge, range(pairs.num_folds), projections))
     num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
     return judged_scores(

@@ -31,15 +31,22 @@ class Projection:
     components: Float64[np.ndarray, "dim components"] | None
 
     def __call__(
-        self, embeddings: Float64[np.ndarray, "images dim"]
+        self,
+        embeddings: Float64[np.ndarray, "images dim"],
+        out: Float64[np.ndarray, "images components"] | None = None,
     ) -> Float64[np.ndarray, "images components"]:
-        """Coordinates of the embeddings along the components."""
+        """Coordinates of the embeddings along the components.
+
+        Args:
+            embeddings: One row an image.
+            out: Gets them, where an array is at hand: fresh memory costs as much as
+                half of the product.
+        """
         coordinates: Float64[np.ndarray, "images components"]
         if self.components is None:
-            coordinates = embeddings - self.mean
+            coordinates = np.subtract(embeddings, self.mean, out=out)
         else:
-            # In place: another array of this size costs as much as the product.
-            coordinates = embeddings @ self.components
+            coordinates = np.matmul(embeddings, self.components, out=out)
             coordinates -= self.mean @ self.components
         return coordinates
 
@@ -156,7 +163,8 @@ def one_thread_each() -> AbstractContextManager[object]:
     """A context in which a matrix product takes one thread of this process.
 
     For folds that are computed side by side, and because a matrix of an embedding's
-    size is done before a second thread has woken up.
+    size is done before a second thread has woken up; which then goes on spinning for
+    some time, in the way of ours.
     """
     limit: AbstractContextManager[object] = _thread_pools().limit(
         limits=1, user_api="blas"
