@@ -14,7 +14,7 @@ from hypothesis import settings
 
 # No timed assertions: a busy machine is not a failure. The same examples every time: a
 # red run speaks of the change, not of luck; --hypothesis-profile explore draws others.
-settings.register_profile("facever", deadline=None, derandomize=True)
+settings.register_profile("facever", deadline=None, derandomize=True, max_examples=50)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("facever")
 
