@@ -1,10 +1,10 @@
 """What a gallery holds, in numbers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from facever.gallery.meta import Threshold
-from facever.gallery.store import GalleryStore
+from facever.gallery.meta import GalleryMeta, Threshold
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,18 @@ class GalleryInfo:
     index: str
 
 
-def describe_gallery(store: GalleryStore) -> GalleryInfo:
-    """Count what a store holds, in one whole state."""
-    with store.reading():
-        meta = store.meta()
-        num_people, num_embeddings = len(store.names()), store.count()
+def describe_gallery(meta: GalleryMeta, names: Mapping[str, int]) -> GalleryInfo:
+    """Put together what a gallery holds.
+
+    Args:
+        meta: Its metadata.
+        names: How many embeddings each person has.
+    """
     return GalleryInfo(
         format=meta.format,
         created=meta.created,
-        num_people=num_people,
-        num_embeddings=num_embeddings,
+        num_people=len(names),
+        num_embeddings=sum(names.values()),
         embedding_size=meta.embedding_size,
         model_fingerprint=meta.model_fingerprint,
         model_details=meta.model_details,

@@ -1,38 +1,28 @@
 """A gallery in a Qdrant database: the same questions and answers, past one machine."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float32
 
 from facever.errors import ParameterError
-from facever.gallery.checking import (
-    check_model,
-    check_rows,
-    check_texts,
-    check_unit_length,
-    no_threshold,
-    unit_embeddings,
-    unknown_id,
-    unknown_person,
-)
-from facever.gallery.entries import Entry, Filter, Match, Origin, changed
-from facever.gallery.info import GalleryInfo
+from facever.gallery.any_gallery import AnyGallery
+from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.meta import GalleryMeta, Threshold
 from facever.gallery.qdrant_collection import Collection
 from facever.gallery.qdrant_meta import create_collection, read_meta, write_meta
 from facever.gallery.qdrant_search import search_collection
 from facever.gallery.qdrant_store import QdrantStore
-from facever.gallery.searching import By, check_by
+from facever.gallery.searching import By
 
 
-class QdrantGallery:
+class QdrantGallery(AnyGallery):
     """A Qdrant collection of enrolled people that can be searched by embedding.
 
-    It does what ``Gallery`` does, whose methods say more, with what a server promises:
+    It does what ``Gallery`` does, with what a server promises:
 
     - A change has been carried out when the call returns, and outlives an end of the
       server's process; what a power failure takes is the server's matter.
@@ -43,7 +33,8 @@ class QdrantGallery:
     - One process changes a gallery at a time. Nothing stops a second one; two that add
       the same photo enroll it once, but a photo that one adds while another renames can
       end up twice under a name, which ``verify`` finds.
-    - Search is exact: the server compares with every embedding. It needs Qdrant 1.16.
+    - Search is exact: the server compares with every embedding; but people's means are
+      taken of the ``4 k`` people with the most similar photos. It needs Qdrant 1.16.
     - The model stays: a collection cannot change its embeddings' size. To go over to
       another, enroll into a new one.
     """
@@ -64,10 +55,8 @@ class QdrantGallery:
         """
         self._collection = collection
         self._store = QdrantStore(collection)
-        self._model_fingerprint = model_fingerprint
-        meta = read_meta(collection)
-        if model_fingerprint is not None:
-            check_model(collection.place, meta.model_fingerprint, model_fingerprint)
+        read_meta(collection)
+        super().__init__(collection.place, model_fingerprint)
 
     @classmethod
     def create(
@@ -99,81 +88,12 @@ class QdrantGallery:
         )
         return cls(collection, model_fingerprint)
 
-    def __enter__(self) -> "QdrantGallery":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Let go of the connection; the gallery is of no use after."""
         self._collection.close()
 
     def __len__(self) -> int:
-        """How many embeddings are enrolled."""
         return self._collection.count(None)
-
-    def add(
-        self,
-        names: Sequence[str],
-        embeddings: Float[np.ndarray, "rows dim"],
-        sources: Sequence[str],
-        fields: Sequence[Mapping[str, Any]] | None = None,
-        origins: Sequence[Origin | None] | None = None,
-    ) -> list[str]:
-        """Enroll embeddings; see ``Gallery.add``."""
-        fields = [{}] * len(names) if fields is None else fields
-        origins = [None] * len(names) if origins is None else origins
-        check_rows(names, embeddings, sources, fields, origins)
-        meta = self._checked_meta()
-        units = unit_embeddings(embeddings, meta.embedding_size)
-        photos = list(zip(names, sources, strict=True))
-        return self._store.add(meta.gallery_id, photos, units, fields, origins)
-
-    def insert(
-        self, entries: Sequence[Entry], embeddings: Float32[np.ndarray, "rows dim"]
-    ) -> None:
-        """Take in entries as ``read`` gave them; see ``Gallery.insert``."""
-        check_texts("name", [entry.name for entry in entries])
-        check_texts("source", [entry.source for entry in entries])
-        unit = unit_embeddings(embeddings, self._checked_meta().embedding_size)
-        check_unit_length(unit, embeddings)
-        self._store.insert(entries, embeddings)
-
-    def remove(self, ids: Sequence[str]) -> None:
-        """Take enrolled photos out; see ``Gallery.remove``."""
-        self._store.remove(entry.id for entry in self._known(ids))
-
-    def remove_person(self, name: str) -> int:
-        """Take all of somebody's photos out; see ``Gallery.remove_person``."""
-        entries = self._of_person(name)
-        self._store.remove(entry.id for entry in entries)
-        return len(entries)
-
-    def update(
-        self,
-        ids: Sequence[str],
-        name: str | None = None,
-        fields: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Change names and fields of photos; see ``Gallery.update``."""
-        self._update(self._known(ids), name, fields)
-
-    def update_person(
-        self,
-        name: str,
-        new_name: str | None = None,
-        fields: Mapping[str, Any] | None = None,
-    ) -> int:
-        """Change all of somebody's photos; see ``Gallery.update_person``."""
-        entries = self._of_person(name)
-        self._update(entries, new_name, fields)
-        return len(entries)
 
     def find(self, name: str, source: str) -> str | None:
         """The id of a source that is enrolled under a name, None if it is not."""
@@ -200,37 +120,6 @@ class QdrantGallery:
         """Where an enrolled face can be read from again, None if nobody said."""
         return self._store.origin(entry_id)
 
-    def search(
-        self,
-        embeddings: Float[np.ndarray, "queries dim"],
-        k: int = 5,
-        by: By = "photo",
-        where: Filter | None = None,
-    ) -> list[list[Match]]:
-        """The photos or people most similar to each embedding; see ``Gallery.search``.
-
-        The mean is taken of the ``4 k`` people with the most similar photos.
-        """
-        if k < 1:
-            raise ParameterError(f"k must be at least 1, got {k}")
-        check_by(by)
-        units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
-        return search_collection(self._collection, units, k, by, where)
-
-    def identify(
-        self,
-        embeddings: Float[np.ndarray, "queries dim"],
-        where: Filter | None = None,
-    ) -> list[Match | None]:
-        """Who each embedding is, or nobody; see ``Gallery.identify``."""
-        threshold = read_meta(self._collection).threshold
-        if threshold is None:
-            raise no_threshold(self._collection.place)
-        return [
-            matches[0] if matches and matches[0].cosine > threshold.cosine else None
-            for matches in self.search(embeddings, 1, where=where)
-        ]
-
     def set_threshold(self, threshold: Threshold | None) -> None:
         """Keep a threshold for ``identify``; None takes it away."""
         meta = read_meta(self._collection)
@@ -239,22 +128,6 @@ class QdrantGallery:
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
         return self._store.names()
-
-    def info(self) -> GalleryInfo:
-        """What the gallery holds, and for which model it was made."""
-        meta = read_meta(self._collection)
-        names = self._store.names()
-        return GalleryInfo(
-            format=meta.format,
-            created=meta.created,
-            num_people=len(names),
-            num_embeddings=sum(names.values()),
-            embedding_size=meta.embedding_size,
-            model_fingerprint=meta.model_fingerprint,
-            model_details=meta.model_details,
-            threshold=meta.threshold,
-            index=meta.index,
-        )
 
     def verify(self) -> int:
         """Read everything and check that it is what this gallery would have written.
@@ -278,31 +151,46 @@ class QdrantGallery:
             count += len(entries)
         return count
 
-    def _checked_meta(self) -> GalleryMeta:
-        meta = read_meta(self._collection)
-        check_model(
-            self._collection.place, meta.model_fingerprint, self._model_fingerprint
-        )
-        return meta
+    def _changing(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def _known(self, ids: Sequence[str]) -> list[Entry]:
-        known = self._store.entries_by_id(ids)
-        for entry_id in ids:
-            if entry_id not in known:
-                raise unknown_id(self._collection.place, entry_id)
-        return list(known.values())
+    def _one_state(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
-    def _of_person(self, name: str) -> list[Entry]:
-        entries = self.entries(Filter([name]))
-        if not entries:
-            raise unknown_person(self._collection.place, name)
-        return entries
+    def _meta(self) -> GalleryMeta:
+        return read_meta(self._collection)
 
-    def _update(
+    def _entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
+        return self._store.entries_by_id(ids)
+
+    def _add(
         self,
-        entries: Sequence[Entry],
-        name: str | None,
-        fields: Mapping[str, Any] | None,
+        meta: GalleryMeta,
+        names: Sequence[str],
+        units: Float32[np.ndarray, "rows dim"],
+        sources: Sequence[str],
+        fields: Sequence[Mapping[str, Any]],
+        origins: Sequence[Origin | None],
+    ) -> list[str]:
+        photos = list(zip(names, sources, strict=True))
+        return self._store.add(meta.gallery_id, photos, units, fields, origins)
+
+    def _insert(
+        self, entries: Sequence[Entry], units: Float32[np.ndarray, "rows dim"]
     ) -> None:
-        check_texts("name", [] if name is None else [name])
-        self._store.update([changed(entry, name, fields) for entry in entries])
+        self._store.insert(entries, units)
+
+    def _remove(self, entries: Sequence[Entry]) -> None:
+        self._store.remove(entry.id for entry in entries)
+
+    def _update(self, entries: Sequence[Entry]) -> None:
+        self._store.update(entries)
+
+    def _search(
+        self,
+        units: Float32[np.ndarray, "queries dim"],
+        k: int,
+        by: By,
+        where: Filter | None,
+    ) -> list[list[Match]]:
+        return search_collection(self._collection, units, k, by, where)

@@ -1,13 +1,12 @@
 """What all embeddings of a gallery in Qdrant have in common: its metadata."""
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from facever.errors import FileError, GalleryError
-from facever.gallery.meta import GalleryMeta, Threshold, now
+from facever.gallery.meta import GalleryMeta, meta_from_json, new_meta
 from facever.gallery.qdrant_collection import Collection
 from facever.gallery.qdrant_points import INDEXED
 
@@ -31,16 +30,7 @@ def create_collection(
     if collection.exists():
         read_meta(collection)
         raise GalleryError(f"{collection.place}: there is a gallery already")
-    meta = GalleryMeta(
-        format=FORMAT,
-        gallery_id=uuid.uuid4().hex,
-        embedding_size=embedding_size,
-        model_fingerprint=model_fingerprint,
-        model_details=dict(model_details),
-        created=now(),
-        index="exact",
-        threshold=None,
-    )
+    meta = new_meta(FORMAT, embedding_size, model_fingerprint, model_details, "exact")
     collection.create(embedding_size, _as_metadata(meta), INDEXED)
     if _KEY not in collection.size_and_metadata()[1]:
         raise GalleryError(
@@ -62,22 +52,12 @@ def read_meta(collection: Collection) -> GalleryMeta:
             f"{collection.place}: this collection is not a gallery; name one that "
             "gallery create or add made"
         )
-    try:
-        values = json.loads(metadata[_KEY])
-        number = int(values["format"])
-        if number == FORMAT:
-            threshold = values.pop("threshold")
-            meta = GalleryMeta(
-                **values,
-                threshold=None if threshold is None else Threshold(**threshold),
-            )
-    except (KeyError, TypeError, ValueError) as error:
-        raise collection.damaged("its metadata is unreadable") from error
-    if number != FORMAT:
-        raise GalleryError(
-            f"{collection.place}: this gallery has format {number}, this facever reads "
-            f"format {FORMAT}; use the facever that made it, or enroll the photos anew"
-        )
+    meta = meta_from_json(
+        lambda: json.loads(metadata[_KEY]),
+        FORMAT,
+        collection.place,
+        collection.damaged,
+    )
     if size != meta.embedding_size:
         raise collection.damaged(
             f"its vectors are not of {meta.embedding_size} numbers"

@@ -14,7 +14,8 @@ from jaxtyping import Float32, Int64
 from facever.gallery.checking import enrolled_already
 from facever.gallery.database import Database
 from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
-from facever.gallery.meta import GalleryMeta, Threshold, now, read_meta, write_meta
+from facever.gallery.meta import GalleryMeta, Threshold, now
+from facever.gallery.tables import read_meta, write_meta
 
 _ROWS_A_READ = 8192
 

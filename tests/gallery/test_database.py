@@ -215,7 +215,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: os.truncate(path, 0), "not a gallery's database"),
     "a strange version": (
         lambda path: change(path, "UPDATE meta SET value='x' WHERE key='format'"),
-        "meta table is unreadable",
+        "metadata is unreadable",
     ),
     "short embedding": (
         lambda path: change(path, "UPDATE entries SET embedding=x'00' WHERE id > 'c'"),
