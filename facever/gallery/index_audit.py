@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from facever.gallery.index import ExactIndex
+from facever.gallery.exact_index import ExactIndex
 from facever.gallery.searching import Searcher
 from facever.gallery.store import GalleryStore
 

@@ -8,7 +8,7 @@ from jaxtyping import Float32
 
 from facever.errors import FileError
 from facever.gallery.approximate import MAX_TRAINING, MIN_TRAINING, FaissIndex
-from facever.gallery.index import ExactIndex
+from facever.gallery.exact_index import ExactIndex
 from facever.gallery.index_choice import EXACT, choose_kind
 from facever.gallery.index_file import read_index, write_index
 from facever.gallery.meta import GalleryMeta

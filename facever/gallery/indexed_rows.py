@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from facever.gallery.index import ExactIndex, Index
+from facever.gallery.exact_index import ExactIndex
+from facever.gallery.index import Index
 from facever.gallery.store import GalleryStore
 
 _ROWS_A_READ = 8192

@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float32, Int64
 
 from facever.errors import ParameterError
 from facever.gallery.entries import Filter
-from facever.gallery.index import ExactIndex, Found, Index
+from facever.gallery.exact_index import ExactIndex
+from facever.gallery.index import Found, Index
 from facever.gallery.indexed_rows import IndexedRows
 from facever.gallery.store import GalleryStore
 

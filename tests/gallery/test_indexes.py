@@ -10,8 +10,8 @@ import pytest
 from facever.errors import ParameterError
 from facever.gallery import index_keeping, searching
 from facever.gallery.entries import Filter, Match
+from facever.gallery.exact_index import ExactIndex
 from facever.gallery.gallery import Gallery
-from facever.gallery.index import ExactIndex
 from facever.gallery.index_choice import KINDS, choose_kind
 from facever.gallery.index_file import INDEX_NAME
 

@@ -2,6 +2,8 @@
 
 import shutil
 import tempfile
+import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from facever.gallery import index_keeping, qdrant_search, searching
 from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.gallery import Gallery
+from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery
 from facever.gallery.qdrant_collection import connect
 from facever.gallery.qdrant_gallery import QdrantGallery
@@ -282,6 +285,13 @@ def test_people_are_scored_by_best_or_mean_by_hand(gallery: AnyGallery) -> None:
     assert (only.name, only.source, only.cosine) == ("Ann", "2", pytest.approx(0))
 
 
+def test_finds_a_person_behind_many_photos_of_another(gallery: AnyGallery) -> None:
+    near = np.array([[1, number / 1000] for number in range(150)])
+    gallery.add(["Ann"] * 150, near, [f"more/{number}" for number in range(150)])
+    [matches] = gallery.search(np.array([[1.0, 0.0]]), 2, by="best")
+    assert [match.name for match in matches] == ["Ann", "Bob"]
+
+
 def test_a_refused_change_changes_nothing(gallery: AnyGallery) -> None:
     before = gallery.entries()
     ids = [entry.id for entry in before]
@@ -291,10 +301,35 @@ def test_a_refused_change_changes_nothing(gallery: AnyGallery) -> None:
         lambda: gallery.update_person("Ann", "Bob"),
         lambda: gallery.remove_person("Cy"),
         lambda: gallery.insert(before[:1], np.array([[1, 0]], np.float32)),
+        lambda: gallery.insert(
+            [replace(before[0], id=uuid.uuid4().hex)], np.array([[1, 0]], np.float32)
+        ),
+        lambda: gallery.insert(
+            [replace(before[0], id=uuid.uuid4().hex, name="Cy")],
+            np.array([[2, 0]], np.float32),
+        ),
     ):
         with pytest.raises(GalleryError):
             refused()
         assert gallery.entries() == before
+
+
+def test_entries_come_in_the_order_they_were_added(gallery: AnyGallery) -> None:
+    names = [f"{(7 * number) % 20:02}" for number in range(20)]
+    for name in names:
+        gallery.add([name], np.ones((1, 2)), ["1"])
+    assert [entry.name for entry in gallery.entries()] == ["Ann", "Ann", "Bob", *names]
+    read = [entry for entries, _ in gallery.read() for entry in entries]
+    assert read == gallery.entries()
+
+
+def test_nobody_begins_at_the_threshold_itself(gallery: AnyGallery) -> None:
+    query = np.array([[1.0, 0.0]])  # Ann's first photo: a cosine of 1, exactly.
+    gallery.set_threshold(Threshold(1.0, "far", 0.1, 3))
+    assert gallery.identify(query) == [None]
+    gallery.set_threshold(Threshold(np.nextafter(1.0, 0.0), "far", 0.1, 3))
+    [match] = gallery.identify(query)
+    assert match is not None and match.source == "1"
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,19 @@ def test_refuses_other_urls(url: str) -> None:
         open_gallery("qdrant+http://me:secret@host/people")
 
 
+def test_what_is_removed_while_it_is_read_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("facever.gallery.qdrant_store._ROWS_A_READ", 1)
+    with create_gallery("qdrant+memory:///people", 2) as gallery:
+        ids = fill(gallery)
+        blocks = gallery.read()
+        [(first, _)] = [next(blocks)]
+        gallery.remove(ids[1:2])
+        left = [entry.id for entries, _ in blocks for entry in entries]
+    assert [entry.id for entry in first] + left == [ids[0], ids[2]]
+
+
 def test_refuses_what_is_no_gallery_or_there_already() -> None:
     collection = connect(URL)
     with pytest.raises(FileError, match="no such gallery; make one"):

@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from facever.gallery.exact_index import ExactIndex
+
+
+def unit(rng: np.random.Generator, rows: int, size: int) -> np.ndarray:
+    vectors = rng.normal(size=(rows, size))
+    vectors /= np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    return vectors.astype(np.float32)
+
+
+def cosines(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    return np.array([float(np.dot(row.astype(float), query)) for row in rows])
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facever.gallery.exact_index._BLOCK_ROWS", 7)
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "queries", "k"), [(1, 1, 1, 1), (700, 64, 40, 9)]
+)
+def test_finds_what_sorting_all_cosines_finds(
+    rows: int, size: int, queries: int, k: int
+) -> None:
+    rng = np.random.default_rng(rows)
+    enrolled, asked = unit(rng, rows, size), unit(rng, queries, size)
+    index = ExactIndex(size)
+    index.add(enrolled[: rows // 2])
+    index.add(enrolled[rows // 2 :])
+
+    cosine, found = index.search(asked, k)
+
+    assert len(index) == rows
+    for query in range(queries):
+        exact = cosines(enrolled, asked[query])
+        order = np.argsort(-exact)[:k]
+        assert found[query].tolist() == order.tolist()
+        np.testing.assert_allclose(cosine[query], exact[order], atol=1e-6)
+
+
+def test_cosines_stay_within_one_despite_rounding() -> None:
+    # Lengths of 1 + 2e-7, as rounding to float32 may leave them.
+    vectors = unit(np.random.default_rng(0), 200, 512) * np.float32(1 + 2e-7)
+    index = ExactIndex(512)
+    index.add(vectors)
+
+    highest, found = index.search(vectors, 1)
+    lowest, _ = index.search(-vectors, 200)
+
+    assert (found[:, 0] == np.arange(200)).all()
+    assert (highest == 1).all()
+    assert (lowest[:, -1] == -1).all()
+
+
+@pytest.mark.parametrize("queries", [1, 2, 3, 70])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0, None])
+@pytest.mark.parametrize("k", [3, 40])
+def test_finds_among_allowed_rows_alone_in_blocks_and_fills_up(
+    queries: int, share: float | None, k: int, small_blocks: None
+) -> None:
+    rng = np.random.default_rng(3)
+    enrolled, asked = unit(rng, 30, 8), unit(rng, queries, 8)
+    allowed = None if share is None else rng.random(30) < share
+    index = ExactIndex(8)
+    index.add(enrolled)
+
+    # Each search but the first makes the screen of one of the four full blocks more.
+    for num_searches in range(6):
+        cosine, found = index.search(asked, k, allowed)
+
+        rows = range(30) if allowed is None else np.flatnonzero(allowed)
+        more = (num_searches + 1) * (queries // 64)
+        assert len(index._screens) == min(4, num_searches + more)
+        for query in range(queries):
+            exact = cosines(enrolled[rows], asked[query])
+            order = np.argsort(-exact)[:k]
+            fill = k - len(order)
+            assert found[query].tolist() == [*np.array(rows)[order], *[-1] * fill]
+            expected = [*exact[order], *[-np.inf] * fill]
+            np.testing.assert_allclose(cosine[query], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "spread", [1e-7, 1e-4, 1e-2, 1.0], ids=lambda spread: f"spread {spread:g}"
+)
+def test_screens_miss_nothing_among_rows_alike(
+    spread: float, small_blocks: None
+) -> None:
+    """Rows closer to each other than 8 bits can tell."""
+    rng = np.random.default_rng(5)
+    enrolled = unit(rng, 1, 32) + spread * rng.normal(size=(70, 32))
+    enrolled /= np.linalg.norm(enrolled, axis=1, keepdims=True)
+    enrolled = enrolled.astype(np.float32)
+    asked = np.concatenate([enrolled[:3], unit(rng, 3, 32)])
+    index = ExactIndex(32)
+    index.add(enrolled)
+
+    for _ in range(11):
+        cosine, found = index.search(asked, 4)
+    index.add(-enrolled)  # Beyond the blocks that have screens.
+    with_more, found_with_more = index.search(asked[:3], 4)
+
+    assert len(index._screens) == 11
+    for query, unit_asked in enumerate(asked):
+        exact = cosines(enrolled, unit_asked)
+        np.testing.assert_allclose(cosine[query], np.sort(exact)[:-5:-1], atol=3e-7)
+        np.testing.assert_allclose(cosine[query], exact[found[query]], atol=3e-7)
+    assert (found_with_more == found[:3]).all()
+    assert (with_more == cosine[:3]).all()
+
+
+def test_much_is_found_without_screens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facever.gallery.exact_index._BLOCK_ROWS", 7)
+    monkeypatch.setattr("facever.gallery.exact_index._MOST_SCREENED", 9)
+    monkeypatch.setattr("facever.gallery.screening.Screen.cosines", None)
+    rng = np.random.default_rng(3)
+    enrolled = unit(rng, 30, 8)
+    index = ExactIndex(8)
+    index.add(enrolled)
+
+    for _ in range(3):
+        _, found = index.search(enrolled[:1], 10)
+
+    assert (
+        found[0].tolist() == np.argsort(-cosines(enrolled, enrolled[0]))[:10].tolist()
+    )
+
+
+def test_an_empty_index_finds_nothing() -> None:
+    cosine, found = ExactIndex(4).search(np.eye(4, dtype=np.float32)[:1], 3)
+    assert found.tolist() == [[-1, -1, -1]]
+    assert np.isneginf(cosine).all()
