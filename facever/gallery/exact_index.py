@@ -1,8 +1,9 @@
-"""Exact nearest neighbours by cosine: rows are scanned, multiplied or screened.
+"""Exact nearest neighbours by cosine: rows are screened, scanned or multiplied.
 
-A full block of rows gets an 8-bit copy, its screen: rough cosines, and a bound on their
-error, say which few rows can be among the nearest, and these are compared in float32.
-Nothing is missed, and a fourth of the memory is read.
+For a few queries, rows that have been searched before have 8-bit copies, their screen:
+rough cosines, and a bound on their error, say which few rows can be among the nearest,
+and these are compared in float32. Nothing is missed, and a fourth of the memory is
+read. For many queries BLAS is as fast.
 """
 
 from typing import TYPE_CHECKING
@@ -16,24 +17,27 @@ from facever.gallery.index import Found
 if TYPE_CHECKING:
     from facever.gallery.screening import Screen
 
-# Scores held at once: 4 MiB, which the next block finds warm.
-_BLOCK_ROWS = 2**14
+# Scores held at once: 16 MiB, which the next block finds warm.
+_BLOCK_ROWS = 2**16
 _BLOCK_QUERIES = 64
 
-# faiss compares so few queries row by row faster than BLAS multiplies: 3.3 ms beside
-# 4.9 for one, 6.9 beside 9.9 for two, 18 beside 9.8 for four (50,000 rows of 256).
+# Milliseconds for 200,000 rows of 512 on two cores with AVX2:
+#     queries        1     2     4     8    16
+#     screen         9    13    21    30    60
+#     BLAS          18    52    55    50    60
+#     faiss, rows   36    31    65   125   240
+_SCREENED_QUERIES = 8
 _SCANNED_QUERIES = 2
+
+# To screen so many rows takes 0.1 s, fifty times what it saves a search: each search
+# but the first screens as many, so that none waits for all of them.
+_SCREENED_A_SEARCH = 2**14
+
+# To find more than that, too many rows would have to be compared.
+_MOST_SCREENED = 1024
 
 # Where fewer than a fourth of the rows may be found, they alone are multiplied.
 _FEW_ALLOWED = 0.25
-
-# A screen takes 0.15 s to make, sixty times what it saves a search for one query: each
-# search but the first makes one, and one more for so many queries, so that none waits
-# for all of them.
-_QUERIES_A_SCREEN = 64
-
-# To find more than that, too many rows of each block would have to be compared.
-_MOST_SCREENED = 1024
 
 
 class ExactIndex:
@@ -46,8 +50,7 @@ class ExactIndex:
     def __init__(self, embedding_size: int) -> None:
         self._units = np.empty((0, embedding_size), np.float32)
         self._count = 0
-        # Of the first blocks, which are full and do not change any more.
-        self._screens: list[Screen] = []
+        self._screen: Screen | None = None
         self._was_searched = False
 
     def __len__(self) -> int:
@@ -84,54 +87,58 @@ class ExactIndex:
         allowed: Bool[np.ndarray, " rows"] | None = None,
     ) -> Found:
         """The ``k`` rows nearest to each query; see ``Index``."""
-        self._make_screens(len(embeddings) // _QUERIES_A_SCREEN + self._was_searched)
-        self._was_searched = True
+        num_screened = 0
+        if 0 < len(embeddings) <= _SCREENED_QUERIES and k <= _MOST_SCREENED:
+            num_screened = self._screen_more()
         cosine = np.full((len(embeddings), k), -np.inf, np.float32)
         rows = np.full((len(embeddings), k), -1, np.int64)
         for first in range(0, len(embeddings), _BLOCK_QUERIES):
             some = slice(first, first + _BLOCK_QUERIES)
             best = cosine[some], rows[some]
-            num_screened = 0
-            if self._screens and k <= _MOST_SCREENED:
-                num_screened = self._screen(embeddings[some], allowed, *best)
+            self._compare_screened(embeddings[some], num_screened, allowed, *best)
             self._compare(embeddings[some], num_screened, allowed, *best)
         return np.clip(cosine, -1.0, 1.0, where=rows >= 0, out=cosine), rows
 
-    def _make_screens(self, at_most: int) -> None:
-        num_full = self._count // _BLOCK_ROWS
-        if at_most == 0 or len(self._screens) == num_full:
-            return
+    def _screen_more(self) -> int:
+        """Screen some more rows, and say how many have been."""
+        if self._count < _SCREENED_A_SEARCH or not self._was_searched:
+            self._was_searched = True
+            return 0
         # To import torch takes a second, which small galleries are spared.
         from facever.gallery.screening import Screen, can_screen
 
-        if can_screen():
-            first = len(self._screens)
-            for number in range(first, min(first + at_most, num_full)):
-                start = number * _BLOCK_ROWS
-                block = self._units[start : start + _BLOCK_ROWS]
-                self._screens.append(Screen(block))
+        if not can_screen():
+            return 0
+        if self._screen is None:
+            self._screen = Screen(self._units.shape[1])
+        start = len(self._screen)
+        if start < self._count:
+            end = min(start + _SCREENED_A_SEARCH, self._count)
+            self._screen.add(self._units[start:end])
+        return len(self._screen)
 
-    def _screen(
+    def _compare_screened(
         self,
         queries: Float32[np.ndarray, "queries dim"],
+        num_screened: int,
         allowed: Bool[np.ndarray, " rows"] | None,
         cosine: Float32[np.ndarray, "queries k"],
         rows: Int64[np.ndarray, "queries k"],
-    ) -> int:
-        """Find the best of the rows that have screens, and say how many these are."""
-        for number, screen in enumerate(self._screens):
-            start = number * _BLOCK_ROWS
-            keep = None if allowed is None else allowed[start : start + _BLOCK_ROWS]
-            if keep is not None and keep.mean() < _FEW_ALLOWED:
-                self._multiply(queries, start, keep, cosine, rows)
+    ) -> None:
+        """Find the best of the rows that have been screened."""
+        for start in range(0, num_screened, _BLOCK_ROWS):
+            block = slice(start, min(start + _BLOCK_ROWS, num_screened))
+            keep = None if allowed is None else allowed[block]
+            near = None
+            if self._screen and (keep is None or keep.mean() >= _FEW_ALLOWED):
+                near = self._screen.candidates(queries, block, keep, cosine)
+            if near is None:
+                self._multiply(queries, block, keep, cosine, rows)
                 continue
-            rough, slack = screen.cosines(queries)
-            if keep is not None:
-                rough[:, ~keep] = -np.inf
-            for query, unit in enumerate(queries):
-                near = start + _candidates(rough[query], slack[query], cosine[query])
-                _merge(cosine[query], rows[query], self._units[near] @ unit, near)
-        return len(self._screens) * _BLOCK_ROWS
+            for query, some in enumerate(near):
+                # einsum leaves BLAS's threads asleep, which would disturb torch's.
+                exact = np.einsum("rd,d->r", self._units[some], queries[query])
+                _merge(cosine[query], rows[query], exact, some)
 
     def _compare(
         self,
@@ -142,26 +149,28 @@ class ExactIndex:
         rows: Int64[np.ndarray, "queries k"],
     ) -> None:
         """Find the best of the rows from ``first`` on, too."""
+        if first == self._count:
+            return
         if allowed is None and len(queries) <= _SCANNED_QUERIES:
             found = self._scan(queries, first, cosine.shape[1])
             for query, (scores, near) in enumerate(zip(*found, strict=True)):
                 _merge(cosine[query], rows[query], scores, near)
             return
         for start in range(first, self._count, _BLOCK_ROWS):
-            keep = None if allowed is None else allowed[start : start + _BLOCK_ROWS]
-            self._multiply(queries, start, keep, cosine, rows)
+            block = slice(start, min(start + _BLOCK_ROWS, self._count))
+            keep = None if allowed is None else allowed[block]
+            self._multiply(queries, block, keep, cosine, rows)
 
     def _multiply(
         self,
         queries: Float32[np.ndarray, "queries dim"],
-        start: int,
+        block: slice,
         keep: Bool[np.ndarray, " rows"] | None,
         cosine: Float32[np.ndarray, "queries k"],
         rows: Int64[np.ndarray, "queries k"],
     ) -> None:
-        """Find the best of the block that begins at a row, too."""
-        places = np.arange(start, min(start + _BLOCK_ROWS, self._count))
-        units = self._units[start : start + len(places)]
+        """Find the best of a block, too."""
+        units, places = self._units[block], np.arange(block.start, block.stop)
         if keep is not None and keep.mean() < _FEW_ALLOWED:
             units, places, keep = units[keep], places[keep], None
         scores = queries @ units.T
@@ -183,27 +192,6 @@ class ExactIndex:
         return np.where(rows >= 0, cosine, -np.inf), np.where(
             rows >= 0, rows + first, -1
         )
-
-
-def _candidates(
-    rough: Float32[np.ndarray, " rows"],
-    slack: np.floating,
-    best: Float32[np.ndarray, " k"],
-) -> Int64[np.ndarray, " some"]:
-    """The rows that may belong among the ``k`` best: all that do, and some more.
-
-    Args:
-        rough: Cosines, -inf for a row that must not be found.
-        slack: By which they may be wrong.
-        best: Exact cosines of the best so far, highest first.
-    """
-    places = np.flatnonzero(rough > best[-1] - slack)
-    k = len(best)
-    if len(places) > k:
-        # So many rows of this block have at least this cosine.
-        reached = np.partition(rough[places], -k)[-k] - slack
-        places = places[rough[places] >= reached - slack]
-    return places
 
 
 def _merge(

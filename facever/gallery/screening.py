@@ -3,108 +3,120 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
 
-# Signed 8-bit levels of a row.
-_ROW_LEVELS = 127
-
-# So few queries are faster as bfloat16 times 8 bits, 1.3 ms beside 2.3 for four, and
-# more of them as 8 bits times 8 bits: 2.4 ms beside 4.6 for 16 (16,384 rows of 512).
-_FEW_QUERIES = 4
-
-# Both read whole vectors of so many numbers; the last are filled up with zeros.
+# The product reads whole vectors of so many numbers: zeros fill up the last one.
 _VECTOR = 32
 
-# Of a query among many. Sums of two products with a row's 255 unsigned levels stay
-# within the 16 bits in which CPUs without VNNI add them.
-_QUERY_LEVELS = 63
+# Levels of a row's numbers, on each side of zero.
+_LEVELS = 127
 
-# What rounding a product to bfloat16, which keeps 8 bits of it, can change a cosine by;
-# and what adding in float32 can, with room to spare.
-_BFLOAT16_ROUNDING = 2**-8
-_FLOAT32_ROUNDING = 1e-5
+# Of a product in bfloat16, which keeps 8 bits.
+_ROUNDING = 2**-8
 
-RoughCosines = tuple[
-    Float32[np.ndarray, "queries rows"], Float32[np.ndarray, " queries"]
-]
+# Where more than an eighth of the rows would be compared, all may as well be.
+_MOST_NEAR = 1 / 8
 
 
 def can_screen() -> bool:
-    """Whether this machine multiplies 8-bit matrices faster than float32."""
-    wide = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    return wide and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    """Whether this machine multiplies bfloat16 by 8 bits faster than float32."""
+    return torch.backends.cpu.get_cpu_capability().startswith("AVX")
 
 
 class Screen:
     """Embeddings of 8 bits a number: a fourth of the memory to read.
 
     By the Cauchy-Schwarz inequality a cosine q.x and a rough one q'.x' differ by at
-    most |q| |x - x'| + |q - q'| |x'|, and what is left of the one or the other by
-    rounding is known. Queries are rounded, too: no product of float32 and 8 bits is as
-    fast.
+    most |q| |x - x'| + |q - q'| |x'|, and what rounding the product may add is known.
+    Queries are rounded to bfloat16: no product of float32 and 8 bits is as fast.
     """
 
-    def __init__(self, units: Float32[np.ndarray, "rows dim"]) -> None:
-        """Copy embeddings of unit length."""
+    def __init__(self, embedding_size: int) -> None:
+        size = embedding_size + -embedding_size % _VECTOR
+        self._levels = torch.empty((0, size), dtype=torch.int8)
+        self._scales = torch.empty(0)
+        self._count = 0
+        self._longest = 0.0
+        self._largest_error = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, units: Float32[np.ndarray, "rows dim"]) -> None:
+        """Append embeddings of unit length."""
         exact = _padded(units)
-        self._scales = exact.abs().amax(dim=1) / _ROW_LEVELS
-        levels = (exact / self._scales[:, None]).round_()
-        self._levels = levels.to(torch.int8)
-        copies = levels.mul_(self._scales[:, None])
-        self._longest = float(torch.linalg.vector_norm(copies, dim=1).max())
+        scales = exact.abs().amax(dim=1) / _LEVELS
+        levels = (exact / scales[:, None]).round_()
+        end = self._count + len(units)
+        if end > len(self._levels):
+            # What is not written to yet takes no memory.
+            room = max(end, 2 * self._count)
+            self._levels = _grown(self._levels, room)
+            self._scales = _grown(self._scales, room)
+        self._levels[self._count : end] = levels
+        self._scales[self._count : end] = scales
+        self._count = end
+        copies = levels.mul_(scales[:, None])
         errors = torch.linalg.vector_norm(exact - copies, dim=1)
-        self._largest_error = float(errors.max())
+        longest = float(torch.linalg.vector_norm(copies, dim=1).max())
+        self._longest = max(self._longest, longest)
+        self._largest_error = max(self._largest_error, float(errors.max()))
 
-    def cosines(self, units: Float32[np.ndarray, "queries dim"]) -> RoughCosines:
-        """Rough cosines of queries, and by how much each query's may be wrong."""
-        queries = _padded(units)
-        if len(queries) <= _FEW_QUERIES:
-            rough, rounded = self._multiply_few(queries)
-            rounding = _BFLOAT16_ROUNDING
-        else:
-            rough, rounded = self._multiply_many(queries)
-            rounding = _FLOAT32_ROUNDING
+    def candidates(
+        self,
+        queries: Float32[np.ndarray, "queries dim"],
+        rows: slice,
+        allowed: Bool[np.ndarray, " rows"] | None,
+        best: Float32[np.ndarray, "queries k"],
+    ) -> list[Int64[np.ndarray, " some"]] | None:
+        """The rows that may be among each query's best: all that are, and some more.
+
+        Args:
+            queries: Of unit length.
+            rows: Where to look.
+            allowed: Which of these may be found; all by default.
+            best: Cosines of the best elsewhere, highest first; -inf fills up.
+
+        Returns:
+            Ascending rows for each query; None if they are too many for this to help.
+        """
+        rough, slack = self.cosines(queries, rows)
+        if allowed is not None:
+            rough[:, ~torch.from_numpy(allowed)] = -torch.inf
+        lowest, k = torch.from_numpy(best[:, -1]), best.shape[1]
+        if k <= rough.shape[1] and lowest.isneginf().any():
+            # So many of these rows have at least this cosine.
+            reached = rough.topk(k).values[:, -1] - slack
+            lowest = lowest.maximum(reached)
+        near = rough > (lowest - slack)[:, None]
+        found, counts = near.nonzero()[:, 1], near.sum(dim=1)
+        if len(found) > _MOST_NEAR * near.numel():
+            return None
+        return [some.numpy() for some in (found + rows.start).split(counts.tolist())]
+
+    def cosines(
+        self, queries: Float32[np.ndarray, "queries dim"], rows: slice
+    ) -> tuple[Float[Tensor, "queries rows"], Float[Tensor, " queries"]]:
+        """Rough cosines with some rows, and by how much each query's may be wrong."""
+        exact = _padded(queries)
+        rounded = exact.bfloat16()
         slack = (
-            torch.linalg.vector_norm(queries, dim=1) * self._largest_error
-            + torch.linalg.vector_norm(queries - rounded, dim=1) * self._longest
-            + rounding
+            torch.linalg.vector_norm(exact, dim=1) * self._largest_error
+            + torch.linalg.vector_norm(exact - rounded, dim=1) * self._longest
+            + _ROUNDING
         )
-        return rough.numpy(), slack.numpy()
-
-    def _multiply_few(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        rounded = queries.bfloat16()
-        ones = torch.ones(len(self._levels), dtype=torch.bfloat16)
-        product = torch.ops.aten._weight_int8pack_mm(rounded, self._levels, ones)
-        return product.float() * self._scales, rounded.float()
-
-    def _multiply_many(
-        self, queries: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        scales = queries.abs().amax(dim=1) / _QUERY_LEVELS
-        levels = (queries / scales[:, None]).round_()
-        packed = torch.ops.onednn.qlinear_prepack(
-            levels.to(torch.int8), list(self._levels.shape)
-        )
-        # The rows take the place of activations and the queries that of weights: as
-        # activations, few queries are slow.
-        product = torch.ops.onednn.qlinear_pointwise(
-            self._levels,
-            1.0,
-            0,
-            packed,
-            scales,
-            torch.zeros(len(queries), dtype=torch.int32),
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        rough = (product * self._scales[:, None]).T.contiguous()
-        return rough, levels * scales[:, None]
+        levels, scales = self._levels[rows], self._scales[rows]
+        ones = torch.ones(len(levels), dtype=torch.bfloat16)
+        product = torch.ops.aten._weight_int8pack_mm(rounded, levels, ones)
+        return product.float().mul_(scales), slack
 
 
-def _padded(units: Float32[np.ndarray, "rows dim"]) -> torch.Tensor:
+def _padded(units: Float32[np.ndarray, "rows dim"]) -> Tensor:
     return F.pad(torch.from_numpy(units), (0, -units.shape[1] % _VECTOR))
+
+
+def _grown(rows: Tensor, room: int) -> Tensor:
+    grown = rows.new_empty((room, *rows.shape[1:]))
+    grown[: len(rows)] = rows
+    return grown

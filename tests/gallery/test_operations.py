@@ -329,7 +329,8 @@ def test_nobody_begins_at_the_threshold_itself(gallery: AnyGallery) -> None:
     assert gallery.identify(query) == [None]
     gallery.set_threshold(Threshold(np.nextafter(1.0, 0.0), "far", 0.1, 3))
     [match] = gallery.identify(query)
-    assert match is not None and match.source == "1"
+    assert match is not None
+    assert match.source == "1"
 
 
 @pytest.mark.parametrize(
