@@ -7,7 +7,7 @@ single queries and batches, removes photos, and builds the indexes that are aske
 The first searches of an exact index, in which its 8-bit screens are made, are timed
 apart.
 Beside each search faiss's ``IndexFlatIP`` and ``queries @ rows.T`` with a partition do
-the same; they take turns, so that a busy machine slows all. Times are the least, the
+the same; they take turns, with pauses, so that a busy machine slows all. Times are the least, the
 median and the most, in milliseconds.
 """
 
@@ -148,6 +148,8 @@ def _race(ways: dict[str, Callable[[], object]], turns: int) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns + 1):
         for name, way in ways.items():
+            # The threads of one library go on spinning after a call, for a while.
+            time.sleep(0.3)
             started = time.perf_counter()
             way()
             if turn > 0:  # The first turn warms up.
