@@ -126,6 +126,10 @@ def world(
 # Arguments; {w} is the world, {o} a place for results. Then what the line must name.
 BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "align: no such folder": ("align {w}/nowhere {o}", ["{w}/nowhere"]),
+    "align: no such device": (
+        "align {w} {o} --device cuda:99",
+        ["'cuda:99'"],
+    ),
     "align: empty folder": ("align {w}/empty {o}", ["no photos in {w}/empty"]),
     "align: folder of texts": ("align {w}/texts {o}", ["no photos in", ".txt"]),
     "align: a list of nonsense": ("align {w}/text.txt {o}", ["text.txt, line 1"]),

@@ -4,11 +4,10 @@
 
 Makes photos around random directions, enrolls them durably, opens the gallery, searches
 single queries and batches, removes photos, and builds the indexes that are asked for.
-The first searches of an exact index, in which its 8-bit screens are made, are timed
-apart.
+The first searches of an exact index, in which its 8-bit screen grows, are timed apart.
 Beside each search faiss's ``IndexFlatIP`` and ``queries @ rows.T`` with a partition do
-the same; they take turns, with pauses, so that a busy machine slows all. Times are the least, the
-median and the most, in milliseconds.
+the same; they take turns, with pauses, so that a busy machine slows all. Times are the
+least, the median and the most, in milliseconds.
 """
 
 import argparse

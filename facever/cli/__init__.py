@@ -88,6 +88,9 @@ def align(
     workers: Annotated[
         int | None, typer.Option(help="Processes; by default one a CPU")
     ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the detector runs: auto, cpu, cuda, ...")
+    ] = "auto",
     max_pixels: Annotated[
         int | None, typer.Option(help="Larger photos go to the ledger")
     ] = None,
@@ -111,6 +114,7 @@ def align(
         detector=detector,
         landmarks=landmarks,
         workers=workers,
+        device=device,
         max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
         shard=None if shard is None else Shard.parse(shard),
     )

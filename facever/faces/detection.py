@@ -58,15 +58,23 @@ class MtcnnDetector:
     At the default settings it finds the faces that ``facenet_pytorch.MTCNN.detect``
     finds, in any number of photos of any sizes at a time, from 20 pixels up. Photos of
     more than ``MAX_DETECTION_PIXELS`` are shrunk to that many for the search (and their
-    smallest face is larger accordingly). On the CPU.
+    smallest face is larger accordingly).
     """
 
     MAX_DETECTION_PIXELS = 4_000_000
 
-    def __init__(self, settings: CascadeSettings | None = None) -> None:
+    def __init__(
+        self, settings: CascadeSettings | None = None, device: str = "cpu"
+    ) -> None:
+        """Load the networks.
+
+        Args:
+            settings: How to search; facenet-pytorch's by default.
+            device: Where the networks run, by torch's name.
+        """
         from facever.faces.cascade import Cascade
 
-        self._cascade = Cascade(settings or CascadeSettings())
+        self._cascade = Cascade(settings or CascadeSettings(), device)
 
     def detect(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[list[Face]]:
         """Find the faces in each photo, largest first.

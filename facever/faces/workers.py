@@ -26,12 +26,14 @@ class AlignRecipe:
         face: Which face to take when a photo has several.
         by_landmarks: Use those of the photos in place of the network.
         max_pixels: See ``read_photo``.
+        device: Where the network runs, by torch's name.
     """
 
     detector: Detector
     face: FaceRule
     by_landmarks: bool
     max_pixels: int
+    device: str = "cpu"
 
     @property
     def uses_network(self) -> bool:
@@ -40,9 +42,12 @@ class AlignRecipe:
 
     def make_aligner(self) -> PhotoAligner:
         """The aligner; loads the network if there is one."""
-        settings = SPHEREFACE if self.detector == "mtcnn-sphereface" else None
+        detect = None
+        if self.uses_network:
+            settings = SPHEREFACE if self.detector == "mtcnn-sphereface" else None
+            detect = MtcnnDetector(settings, self.device).detect
         return PhotoAligner(
-            detect=MtcnnDetector(settings).detect if self.uses_network else None,
+            detect=detect,
             by_landmarks=self.by_landmarks,
             face=self.face,
             max_pixels=self.max_pixels,

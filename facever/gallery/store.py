@@ -17,8 +17,8 @@ from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
 from facever.gallery.meta import GalleryMeta, Threshold, now
 from facever.gallery.tables import read_meta, write_meta
 
-# A megabyte of embeddings of 512 numbers: what is read is still in the CPU cache when it
-# is checked and copied.
+# A megabyte of embeddings of 512 numbers, which the CPU's cache still holds when they
+# are checked and copied.
 _ROWS_A_READ = 512
 
 Block = tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]

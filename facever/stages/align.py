@@ -109,6 +109,7 @@ def align(
     detector: Detector = "mtcnn",
     landmarks: Path | None = None,
     workers: int | None = None,
+    device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     only: set[str] | None = None,
     shard: Shard | None = None,
@@ -132,6 +133,9 @@ def align(
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
         workers: Processes; by default one for each CPU that this process may use.
+        device: Where MTCNN runs; ``auto``: on a GPU if there is one. Another kind of
+            device rounds differently: a store of two kinds is not byte for byte that
+            of one.
         max_pixels: Larger photos go to the ledger.
         only: Sources that are wanted, others are left for a later run; by default all.
         shard: The part of the photos that this machine aligns. ``facever data merge``
@@ -153,6 +157,10 @@ def align(
         photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
     by_landmarks = detector != "crops" and (points is not None or listing.has_landmarks)
     recipe = AlignRecipe(detector, face, by_landmarks, max_pixels)
+    if recipe.uses_network:
+        from facever.models.hardware import pick_device
+
+        recipe = replace(recipe, device=str(pick_device(device)))
     names = [(photo.source, photo.identity) for photo in photos]
     with CropWriter(out, _settings_of(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)

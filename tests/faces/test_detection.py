@@ -88,11 +88,20 @@ def test_the_box_of_known_landmarks_holds_them():
     assert np.isnan(face.score)
 
 
-@pytest.fixture(scope="module")
-def detector():
+@pytest.fixture(
+    scope="module",
+    params=[
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+        ),
+    ],
+)
+def detector(request):
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # The steps are too small to share on a busy machine.
-    yield MtcnnDetector()
+    yield MtcnnDetector(device=request.param)
     torch.set_num_threads(num_threads)
 
 
