@@ -22,6 +22,9 @@ _SEED = 0
 # start takes no time yet.
 _UNSAVED = 10_000
 
+# So few are searched in milliseconds on a CPU, and torch takes a second to import.
+_MIN_ON_GPU = 100_000
+
 
 def fresh_searcher(
     folder: Path, store: GalleryStore, meta: GalleryMeta, anew: bool = False
@@ -43,7 +46,7 @@ def fresh_searcher(
     count = store.count()
     kind = choose_kind(meta.index, count)
     if kind == EXACT or count < MIN_TRAINING:
-        searcher = Searcher(store, ExactIndex(meta.embedding_size))
+        searcher = Searcher(store, _exact_index(meta.embedding_size, count))
         searcher.refresh()
         return searcher
     found = None
@@ -91,6 +94,18 @@ def keep_searcher(
         if wanted != EXACT:
             return fresh_searcher(folder, store, meta)
     return searcher
+
+
+def _exact_index(embedding_size: int, count: int) -> ExactIndex:
+    if count < _MIN_ON_GPU:
+        return ExactIndex(embedding_size)
+    import torch
+
+    if not torch.cuda.is_available():
+        return ExactIndex(embedding_size)
+    from facever.gallery.gpu_index import GpuIndex
+
+    return GpuIndex(embedding_size)
 
 
 def _built(
