@@ -11,7 +11,7 @@ def unit(rng: np.random.Generator, rows: int, size: int) -> np.ndarray:
 
 
 def cosines(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
-    return np.array([float(np.dot(row.astype(float), query)) for row in rows])
+    return np.sum(rows.astype(float) * query.astype(float), axis=1)
 
 
 def num_screened(index: ExactIndex) -> int:
@@ -21,8 +21,8 @@ def num_screened(index: ExactIndex) -> int:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of which the screen's end is not one."""
-    monkeypatch.setattr("facever.gallery.exact_index._BLOCK_ROWS", 10)
-    monkeypatch.setattr("facever.gallery.exact_index._SCREENED_A_SEARCH", 7)
+    monkeypatch.setattr("facever.gallery.exact_index._BLOCK_ROWS", 400)
+    monkeypatch.setattr("facever.gallery.exact_index._SCREENED_A_SEARCH", 300)
 
 
 @pytest.mark.parametrize(
@@ -63,30 +63,36 @@ def test_cosines_stay_within_one_despite_rounding() -> None:
 
 @pytest.mark.parametrize("queries", [1, 2, 3, 70])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0, None])
-@pytest.mark.parametrize("k", [3, 40])
+@pytest.mark.parametrize("k", [1, 40, 1030])
 def test_finds_among_allowed_rows_alone_in_blocks_and_fills_up(
     queries: int, share: float | None, k: int, small_blocks: None
 ) -> None:
     rng = np.random.default_rng(3)
-    enrolled, asked = unit(rng, 30, 8), unit(rng, queries, 8)
-    allowed = None if share is None else rng.random(30) < share
-    index = ExactIndex(8)
+    enrolled, asked = unit(rng, 1000, 64), unit(rng, queries, 64)
+    allowed = None if share is None else rng.random(1000) < share
+    index = ExactIndex(64)
     index.add(enrolled)
 
-    # Each search but the first screens seven rows more.
+    # Each search but the first screens 300 rows more.
     for num_searches in range(6):
         cosine, found = index.search(asked, k, allowed)
 
-        rows = range(30) if allowed is None else np.flatnonzero(allowed)
-        few = queries <= 8
-        assert num_screened(index) == (min(30, 7 * num_searches) if few else 0)
+        rows = np.arange(1000) if allowed is None else np.flatnonzero(allowed)
+        screens = queries <= 8 and k <= 1024
+        assert num_screened(index) == (min(1000, 300 * num_searches) if screens else 0)
         for query in range(queries):
-            exact = cosines(enrolled[rows], asked[query])
-            order = np.argsort(-exact)[:k]
-            fill = k - len(order)
-            assert found[query].tolist() == [*np.array(rows)[order], *[-1] * fill]
-            expected = [*exact[order], *[-np.inf] * fill]
-            np.testing.assert_allclose(cosine[query], expected, atol=1e-6)
+            num_found = min(k, len(rows))
+            own = found[query, :num_found]
+            assert len(set(own)) == num_found
+            assert set(own) <= set(rows)
+            expected = np.sort(cosines(enrolled[rows], asked[query]))[::-1][:k]
+            for values in (
+                cosine[query, :num_found],
+                cosines(enrolled[own], asked[query]),
+            ):
+                np.testing.assert_allclose(values, expected, atol=1e-6)
+            assert (found[query, num_found:] == -1).all()
+            assert np.isneginf(cosine[query, num_found:]).all()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +103,7 @@ def test_screens_miss_nothing_among_rows_alike(
 ) -> None:
     """Rows closer to each other than 8 bits can tell."""
     rng = np.random.default_rng(5)
-    enrolled = unit(rng, 1, 32) + spread * rng.normal(size=(70, 32))
+    enrolled = unit(rng, 1, 32) + spread * rng.normal(size=(3000, 32))
     enrolled /= np.linalg.norm(enrolled, axis=1, keepdims=True)
     enrolled = enrolled.astype(np.float32)
     asked = np.concatenate([enrolled[:3], unit(rng, 3, 32)])
@@ -106,16 +112,21 @@ def test_screens_miss_nothing_among_rows_alike(
 
     for _ in range(11):
         cosine, found = index.search(asked, 4)
+    check(asked, cosine, found, enrolled)
     index.add(-enrolled)  # Most of them beyond what is screened.
-    with_more, found_with_more = index.search(asked[:3], 4)
+    cosine, found = index.search(asked, 4)
 
-    assert num_screened(index) == 77
+    assert num_screened(index) == 3300
+    check(asked, cosine, found, np.concatenate([enrolled, -enrolled]))
+
+
+def check(
+    asked: np.ndarray, cosine: np.ndarray, found: np.ndarray, enrolled: np.ndarray
+) -> None:
     for query, unit_asked in enumerate(asked):
         exact = cosines(enrolled, unit_asked)
         np.testing.assert_allclose(cosine[query], np.sort(exact)[:-5:-1], atol=3e-7)
         np.testing.assert_allclose(cosine[query], exact[found[query]], atol=3e-7)
-    assert (found_with_more < 70).all()
-    np.testing.assert_allclose(with_more, cosine[:3], atol=3e-7)
 
 
 def test_much_is_found_without_screens(monkeypatch: pytest.MonkeyPatch) -> None:

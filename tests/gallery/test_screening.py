@@ -71,3 +71,52 @@ def test_the_bound_is_of_use(dim: int) -> None:
     screen.add(rows)
     queries = unit(gaussian(rng, 20, dim))
     assert (screen.cosines(queries, slice(0, 200))[1] < 0.02).all()
+
+
+@pytest.mark.parametrize("num_best", [0, 3, 5])
+@pytest.mark.parametrize("spread", [1e-6, 1e-3, 1e-2, 0.1])
+def test_candidates_hold_the_best_where_many_are_as_good(
+    spread: float, num_best: int
+) -> None:
+    """30 of 400 rows are closer to the query than 8 bits can tell apart."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        rows = gaussian(rng, 400, 64)
+        queries = unit(gaussian(rng, 2, 64))
+        rows[:30] = queries[seed % 2] + spread * gaussian(rng, 30, 64) / 8
+        rows = unit(rng.permutation(rows))
+        screen = Screen(64)
+        screen.add(rows)
+        exact = queries.astype(float) @ rows.astype(float).T
+        # Of the five best, some are known from elsewhere: the third best of these rows
+        # is lower than these, then.
+        best = np.full((2, 5), -np.inf, np.float32)
+        third = np.sort(exact, axis=1)[:, -3, None].astype(np.float32)
+        best[:, :num_best] = np.nextafter(third, np.float32(1))
+
+        found = screen.candidates(queries, slice(0, 400), None, best)
+
+        assert found is not None
+        for query in range(2):
+            order = np.argsort(-exact[query])[: 2 if num_best == 5 else 5]
+            assert set(order) <= set(found[query].tolist())
+
+
+def test_gives_up_where_all_rows_are_alike() -> None:
+    screen = Screen(64)
+    screen.add(
+        unit(np.ones((400, 64)) + 1e-3 * gaussian(np.random.default_rng(0), 400, 64))
+    )
+    best = np.full((1, 5), -np.inf, np.float32)
+    assert screen.candidates(unit(np.ones((1, 64))), slice(0, 400), None, best) is None
+
+
+def test_the_bound_is_that_of_the_worst_row_so_far() -> None:
+    rng = np.random.default_rng(0)
+    screen = Screen(64)
+    queries = unit(gaussian(rng, 1, 64))
+    slacks = []
+    for kind in (peaked, gaussian, peaked):
+        screen.add(unit(kind(rng, 50, 64)))
+        slacks.append(float(screen.cosines(queries, slice(0, 50))[1]))
+    assert slacks[0] < slacks[1] <= slacks[2]
