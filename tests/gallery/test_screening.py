@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from facever.gallery.screening import Screen, can_screen
 
@@ -100,6 +101,22 @@ def test_candidates_hold_the_best_where_many_are_as_good(
         for query in range(2):
             order = np.argsort(-exact[query])[: 2 if num_best == 5 else 5]
             assert set(order) <= set(found[query].tolist())
+
+
+def test_candidates_hold_the_best_when_every_cosine_is_as_wrong_as_it_may_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact = np.linspace(-1, 1, 400)[None]
+    slack = 0.02  # Of four rows' distance.
+    best = np.full((1, 5), -np.inf, np.float32)
+    for seed in range(100):
+        signs = np.random.default_rng(seed).choice([-0.999, 0.999], exact.shape)
+        rough = torch.tensor(exact + slack * signs)
+        found = (rough, torch.tensor([slack]))
+        monkeypatch.setattr(Screen, "cosines", lambda *_, found=found: found)
+        [places] = Screen(64).candidates(exact, slice(0, 400), None, best) or []
+        assert set(range(395, 400)) <= set(places.tolist())
+        assert len(places) < 20
 
 
 def test_gives_up_where_all_rows_are_alike() -> None:
