@@ -111,10 +111,11 @@ def test_candidates_hold_the_best_when_every_cosine_is_as_wrong_as_it_may_be(
     best = np.full((1, 5), -np.inf, np.float32)
     for seed in range(100):
         signs = np.random.default_rng(seed).choice([-0.999, 0.999], exact.shape)
-        rough = torch.tensor(exact + slack * signs)
+        rough = torch.tensor(exact + slack * signs, dtype=torch.float32)
         found = (rough, torch.tensor([slack]))
         monkeypatch.setattr(Screen, "cosines", lambda *_, found=found: found)
-        [places] = Screen(64).candidates(exact, slice(0, 400), None, best) or []
+        queries = exact.astype(np.float32)  # Any of this shape.
+        [places] = Screen(64).candidates(queries, slice(0, 400), None, best) or []
         assert set(range(395, 400)) <= set(places.tolist())
         assert len(places) < 20
 
