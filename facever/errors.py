@@ -75,5 +75,9 @@ class GalleryError(FaceverError, ValueError):
     """A gallery refuses a change or a question."""
 
 
+class TooFewImagesError(ParameterError):
+    """A PCA to so many components needs more images than there are to fit it on."""
+
+
 class NotEnrolledError(GalleryError):
     """A gallery does not hold the person or photo that is to be changed."""

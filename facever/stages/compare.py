@@ -55,9 +55,8 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
     names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    evaluations = {
-        name: _read(folder) for name, folder in zip(names, folders, strict=True)
-    }
+    whole = {name: _read(folder) for name, folder in zip(names, folders, strict=True)}
+    evaluations = {name: evaluation for name, (_, evaluation) in whole.items()}
     check_same_pairs(evaluations)
     differences = {
         (first, second): _compare(evaluations[first], evaluations[second])
@@ -70,12 +69,12 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
         out,
         evaluations,
         f"{len(names)} models on the same pairs",
-        {name: str(folder) for name, folder in zip(names, folders, strict=True)},
+        {name: headline for name, (headline, _) in whole.items()},
         findings=Findings(bootstraps, differences=differences),
     )
     for name, evaluation in evaluations.items():
         print(
-            f"{name}: accuracy {100 * evaluation.accuracy:.2f} ± "
+            f"{name} ({whole[name][0]}): accuracy {100 * evaluation.accuracy:.2f} ± "
             f"{100 * evaluation.standard_error:.2f} %, AUC {100 * evaluation.auc:.3f} %"
         )
     for (first, second), found in differences.items():
@@ -107,8 +106,8 @@ def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
     )
 
 
-def _read(folder: Path) -> Evaluation:
-    """The headline of a report, from its numbers and its scores."""
+def _read(folder: Path) -> tuple[str, Evaluation]:
+    """What the headline of a report is of, and it, from its numbers and scores."""
     try:
         numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
         with (folder / SCORES_FILE).open(encoding="utf-8", newline="") as file:
@@ -125,6 +124,9 @@ def _read(folder: Path) -> Evaluation:
         ) from None
     try:
         model = numbers["models"][0]
+        settings = numbers["settings"]
+        of = settings.get("model") or settings.get("embeddings")
+        headline = f"{model['name']}, of {of}" if of else model["name"]
         rows = [row for row in rows if row["model"] == model["name"]]
         pairs = PairList(
             [row["left"] for row in rows],
@@ -153,4 +155,4 @@ def _read(folder: Path) -> Evaluation:
             f"{folder} is not a whole report of this version of facever ({error}); "
             "evaluate again"
         ) from None
-    return evaluation
+    return headline, evaluation

@@ -164,7 +164,7 @@ def report_pairs(
         "pairs": str(pairs_file),
         "pairs_sha256": sha256(pairs_file),
         **features.settings,
-        **judging.settings(features.embeddings.shape[1]),
+        **judging.settings(features.embeddings.shape[1], evaluations),
     }
     page = write_report(
         out,
@@ -189,6 +189,12 @@ def _print_totals(
         kind = f" ({result.rule.spread_kind})" if result.spread is not None else ""
         biased = ", biased: chosen on the pairs it tests" if result.rule.biased else ""
         print(f"rule {name}: {100 * result.accuracy:.3f}{spread} %{kind}{biased}")
+    [headline, *_] = evaluations.values()
+    if 2 * headline.num_missing_pairs > len(headline.pairs):
+        print(
+            "most pairs have no photo, so the numbers say little: compare the names in "
+            "the list with those of the photos or embeddings"
+        )
     print(f"report: {page}")
 
 
@@ -209,5 +215,7 @@ def summary_line(evaluation: Evaluation) -> str:
         parts.append(
             f"{evaluation.num_missing_pairs} pairs without a photo "
             f"({evaluation.missing_rule}), {len(evaluation.missing)} photos missing"
+            + f", such as {evaluation.missing[0]}"
+            * bool(evaluation.missing)
         )
     return ", ".join(parts)

@@ -57,7 +57,8 @@ def evaluate_lfw_view_1(
     models = []
     tested = pair_list.fold == DEV_TEST_FOLD
     num_pairs = int(np.count_nonzero(tested))
-    for name, evaluation in judging.evaluate(features, pair_list).items():
+    evaluations = judging.evaluate(features, pair_list)
+    for name, evaluation in evaluations.items():
         found[name] = float(evaluation.accuracies[DEV_TEST_FOLD])
         threshold = float(evaluation.thresholds[DEV_TEST_FOLD])
         interval = wilson(round(found[name] * num_pairs), num_pairs)
@@ -90,7 +91,9 @@ def evaluate_lfw_view_1(
             "test_pairs": str(test),
             "test_pairs_sha256": sha256(test),
             **features.settings,
-            **judging.settings(features.embeddings.shape[1]),
+            **judging.settings(
+                features.embeddings.shape[1], evaluations, "on the photos of DevTrain"
+            ),
             "thresholds": "all midpoints between neighbouring scores of DevTrain, the "
             "mean of the best ones",
         },

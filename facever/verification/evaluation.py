@@ -154,7 +154,7 @@ def evaluate_pairs(
     if missing and missing_rule == "error":
         raise DataError(
             f"{len(missing)} photos of the pairs have no embedding, such as "
-            f"{missing[0]!r}, and missing is error"
+            f"{missing[0]!r}; add them or let --missing reject their pairs"
         )
     score = MEASURES[measure]
     if pca_components is None and not subtract_mean:
@@ -214,7 +214,7 @@ def evaluate_scores(
     """
     num_missing = int(np.count_nonzero(np.isneginf(scores)))
     if num_missing and missing_rule == "error":
-        raise DataError(f"{num_missing} pairs have no score, and missing is error")
+        raise DataError(f"{num_missing} pairs have no score; let --missing reject them")
     filled = _fill(scores, missing_rule)
     ordered = sort_pairs(filled, pairs.same)
     thresholds = fold_thresholds(ordered, pairs.fold)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from threadpoolctl import ThreadpoolController
 
-from facever.errors import ParameterError
+from facever.errors import ParameterError, TooFewImagesError
 
 # Directions of less than this share of the largest variance are rounding alone, which
 # is about 1e-14 of it: whitening leaves them small.
@@ -118,8 +118,8 @@ def fold_projections(
         The projections to test fold 0, then 1, and so on, each fitted when asked for.
 
     Raises:
-        ParameterError: If ``num_components`` is not in ``1 .. dim``, or is not below
-            the number of a fold's training images.
+        ParameterError: If ``num_components`` is not in ``1 .. dim``.
+        TooFewImagesError: If it is not below the number of a fold's training images.
     """
     num_training = len(home) - np.bincount(home[home >= 0], minlength=num_folds)
     # Centred on the mean of all folds only to keep the subtraction below accurate.
@@ -187,9 +187,8 @@ def _check_components(
             f"{num_components}"
         )
     if num_components >= num_training.min():
-        raise ParameterError(
+        raise TooFewImagesError(
             f"PCA to {num_components} components needs more than {num_components} "
-            "training images in every fold; fold "
-            f"{num_training.argmin() + 1} has {num_training.min()}; keep fewer or "
-            "compare without PCA"
+            f"training images in every fold; fold {num_training.argmin() + 1} has "
+            f"{num_training.min()}; keep fewer (--pca-components) or none (--no-pca)"
         )

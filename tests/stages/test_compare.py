@@ -120,6 +120,10 @@ def test_headlines_are_read_back_as_they_were(
     assert np.isfinite(good.scores).all()
     assert np.isneginf(bad.scores).sum() == bad.num_missing_pairs
     assert (good.pca_components, bad.pca_components) == (3, None)
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["settings"]["good"].startswith("PCA to 3, cosine, of ")
+    assert numbers["settings"]["good"].endswith("good.npz")
+    assert numbers["settings"]["bad"].startswith("cosine, of ")
 
 
 def test_the_tests_of_the_difference(
@@ -176,7 +180,8 @@ def test_command(
     lines = finished.out.splitlines()
     assert len(lines) == 4
     for line, name, original in zip(lines, ("good", "bad"), reports.values()):  # noqa: B905
-        assert line.startswith(f"{name}: accuracy {100 * original.accuracy:.2f} ± ")
+        assert line.startswith(f"{name} (")
+        assert f"): accuracy {100 * original.accuracy:.2f} ± " in line
     assert lines[2].startswith("good less bad: accuracy +")
     assert "McNemar p = " in lines[2]
     assert lines[3] == f"report: {out / 'report.html'}"

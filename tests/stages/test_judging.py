@@ -141,20 +141,43 @@ def test_what_does_not_go_together(options: dict[str, object], says: str) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_settings_say_how_it_was_done() -> None:
-    settings = EXACT.settings(9)
-    assert settings["embedding_size"] == 9
+def test_settings_say_how_it_was_done(features: Features, pairs: PairList) -> None:
+    def settings_of(judging: Judging, *fitted_on: str) -> dict[str, object]:
+        found = judging.evaluate(features, pairs)
+        return dict(judging.settings(6, found, *fitted_on))
+
+    settings = settings_of(EXACT)
+    assert settings["embedding_size"] == 6
     assert settings["similarity"] == "cosine"
-    assert str(settings["pca"]).startswith("to 4 of 9 dimensions, fitted for each fold")
+    assert str(settings["pca"]).startswith("to 3 of 6 dimensions, fitted for each fold")
     assert "whitened" not in str(settings["pca"])
     assert "rejected" in str(settings["missing_photos"])
-    other = Judging(
-        pca_components=5, whiten=True, measure="euclidean", missing="lowest"
-    ).settings(9)
+    other = settings_of(
+        Judging(pca_components=5, whiten=True, measure="euclidean", missing="lowest"),
+        "on others",
+    )
     assert other["similarity"] == "euclidean"
-    assert str(other["pca"]).startswith("to 5 of 9 dimensions")
-    assert str(other["pca"]).endswith(", whitened")
+    assert other["pca"] == "to 5 of 6 dimensions, fitted on others, whitened"
     assert "least similar" in str(other["missing_photos"])
-    none = Judging(pca=False, missing="error").settings(9)
+    none = settings_of(Judging(pca=False, missing="error"))
     assert none["pca"] is None
     assert none["missing_photos"] == "none is allowed"
+
+
+def test_a_pca_that_nobody_asked_for_is_left_out_where_there_are_too_few_photos(
+    pairs: PairList, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    images = [f"P{p}/{n}.png" for p in range(4) for n in range(4)]
+    embeddings = rng.normal(size=(16, 18)).astype(np.float32)
+    wide = Features(embeddings, images, {}, {}, None)  # Half of 18: 9, of 8 photos.
+    found = EXACT.evaluate(wide, pairs)
+    assert list(found) == ["cosine"]
+    assert EXACT.settings(18, found)["pca"] is None
+    assert "the PCA is left out: PCA to 9 components needs" in capsys.readouterr().out
+    with pytest.raises(ParameterError, match=r"fold 1 has 8; keep fewer .*--no-pca"):
+        Judging(pca_components=9).evaluate(wide, pairs)
+    assert list(Judging(pca_components=7).evaluate(wide, pairs)) == [
+        "PCA to 7, cosine",
+        "cosine",
+    ]

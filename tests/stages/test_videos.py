@@ -248,7 +248,7 @@ def test_a_video_whose_frames_all_fail_is_missing(
     scored = result.scores[~np.array(gone)]
     assert lowest.scores[gone].tolist() == [scored.min()] * 2
     assert lowest.num_missing_pairs == 2
-    with pytest.raises(DataError, match="missing is error"):
+    with pytest.raises(DataError, match="let --missing reject"):
         run(tmp_path, Judging(pca=False, missing="error"), pool=pool)
 
 
