@@ -1,6 +1,6 @@
 """Open a large crop store, count and check it: time and memory.
 
-    python eval/speed/crop_store.py --out eval/reference/crop_store_speed.json
+    python eval/speed/crop_store.py --out eval/reference/speed-crop-store.json
 
 The store is made for it: 430,000 crops of 10,000 identities, records with landmarks of
 17 digits as a detector gives them, and black crops in a file with holes, which takes no
