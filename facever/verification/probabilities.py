@@ -212,7 +212,8 @@ def _bits(
 ) -> float:
     """Sum of ``-count * log2(chance)``; a chance is 0 only where the count is."""
     there = counts > 0
-    return float(-(counts[there] @ np.log2(chances[there])))
+    # Not -(...): where all is certain that would be a zero with a minus.
+    return float(0.0 - counts[there] @ np.log2(chances[there]))
 
 
 def _logistic_loss(
