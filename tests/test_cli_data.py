@@ -19,7 +19,12 @@ def test_a_store_through_every_command(tmp_path, make_store, command):
     split = run("split", store, tmp_path / "a", tmp_path / "b", "--share", 0.5)
     assert "2 identities" in split
     merged = tmp_path / "merged"
-    assert "14 crops" in run("merge", tmp_path / "a", tmp_path / "b", "--out", merged)
+    out = run("merge", tmp_path / "a", tmp_path / "b", "--out", merged)
+    assert "14 crops" in out
+    assert "given twice" not in out
+    twice = run("merge", merged, tmp_path / "b", "--out", tmp_path / "twice")
+    num_doubles = len(CropStore.open(tmp_path / "b").sources)
+    assert f"{num_doubles} were given twice, and are there once" in twice
     assert "nothing new" in run("merge", tmp_path / "a", "--out", merged)
     small = tmp_path / "small"
     out = run("subset", merged, small, "--min-photos", 3, "--sample", 2, "--seed", 4)

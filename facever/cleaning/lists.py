@@ -14,9 +14,12 @@ Every list is a csv whose first column says what happens when it is applied:
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facever.cleaning.suggestions import Overlap, Suggestions
 from facever.data.crops import CropStore
@@ -125,6 +128,55 @@ def write_list(path: Path, rows: Iterable[Row]) -> None:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS[path.name])
             writer.writerows(rows)
+
+
+def write_about(folder: Path, about: Mapping[str, object]) -> None:
+    """Write what lists are of, the last file of a run, with their digests."""
+    lists = {
+        name: _digest(folder / name) for name in COLUMNS if (folder / name).exists()
+    }
+    with whole_file(folder / ABOUT_FILE) as temporary:
+        text = json.dumps({**about, "lists": lists}, indent=2)
+        temporary.write_text(f"{text}\n", "utf-8")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read what ``write_about`` wrote.
+
+    Raises:
+        DataError: If it is missing, as after a run that was stopped, or damaged.
+    """
+    try:
+        about = json.loads((folder / ABOUT_FILE).read_text("utf-8"))
+        if {"store", "lists"} <= about.keys():
+            return dict(about)
+    except (OSError, ValueError, AttributeError):
+        pass
+    raise DataError(
+        f"{folder} has no whole {ABOUT_FILE}: make the lists again, in another folder "
+        "if these were edited"
+    )
+
+
+def check_unedited(folder: Path) -> None:
+    """Refuse a folder with lists that somebody has edited.
+
+    Raises:
+        DataError: That names one.
+    """
+    if not (folder / ABOUT_FILE).exists():
+        return
+    for name, digest in read_about(folder)["lists"].items():
+        path = folder / name
+        if path.exists() and _digest(path) != digest:
+            raise DataError(
+                f"{path} has been edited: apply it (--apply), or name another "
+                "folder for new lists"
+            )
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,11 @@ def align(
         ),
     ] = "mtcnn",
     landmarks: Annotated[
-        Path | None, typer.Option(help="Landmark file to use in place of a detector")
+        Path | None,
+        typer.Option(
+            help="In place of a detector: lines of a photo's path below SOURCE and x "
+            "and y of five points, separated by tabs"
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes; by default one a CPU")

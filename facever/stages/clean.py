@@ -5,7 +5,6 @@ edits the lists; ``clean_apply`` then writes a new store without what they say. 
 store itself is never changed.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,8 +16,10 @@ from facever.cleaning.lists import (
     ABOUT_FILE,
     COLUMNS,
     Row,
+    check_unedited,
     overlap_rows,
     suggestion_rows,
+    write_about,
     write_list,
 )
 from facever.cleaning.suggestions import (
@@ -56,7 +57,8 @@ def clean(
 
     Args:
         store: A crop store.
-        out: Folder of the lists; lists of an earlier run are written anew.
+        out: Folder of the lists; lists of an earlier run are written anew, unless
+            somebody has edited them.
         model: Embeds the crops.
         embeddings: In place of a model, an ``.npz`` from ``facever embed``.
         test: Crop store of a test set, whose people should not be in this one.
@@ -67,6 +69,7 @@ def clean(
     Raises:
         ParameterError: If not exactly one of model and embeddings is given, or the
             test's embeddings without a test.
+        DataError: If ``out`` has lists that were edited.
         FaceverError: If a file is missing or does not fit.
     """
     if (model is None) == (embeddings is None):
@@ -77,6 +80,7 @@ def clean(
         raise ParameterError(
             "embeddings of a test set go with the test set and with embeddings"
         )
+    check_unedited(out)
     rules = rules or CleaningRules()
     embedder = Embedder(load_model(model), device) if model else None
     ours = _embedded(CropStore.open(store), embedder, embeddings)
@@ -136,6 +140,8 @@ def _write(
     groups: dict[str, Iterator[Group]],
     about: Mapping[str, object],
 ) -> None:
+    # Lists without it are of a run that was stopped, and not edited.
+    (out / ABOUT_FILE).unlink(missing_ok=True)
     for name in COLUMNS:
         sheet = out / Path(name).with_suffix(".png").name
         if name not in rows:
@@ -151,5 +157,4 @@ def _write(
         else:
             sheet.unlink(missing_ok=True)
         print(f"{out / name}: {len(rows[name]):,} suggestions")
-    with whole_file(out / ABOUT_FILE) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", "utf-8")
+    write_about(out, about)

@@ -1,13 +1,12 @@
 """``facever data clean --apply``: a new store, as the edited lists say."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from facever.cleaning.lists import ABOUT_FILE, CleaningPlan, read_plan
+from facever.cleaning.lists import CleaningPlan, read_about, read_plan
 from facever.data.crops import CropStore, photo_of
 from facever.data.records import label_identities
 from facever.data.store_copy import Contents, Part, write_new_store
@@ -30,9 +29,8 @@ def apply_lists(store: Path, folder: Path, new_store: Path) -> None:
             nothing would be left.
     """
     crops = CropStore.open(store)
-    about = folder / ABOUT_FILE
     plan = read_plan(folder)
-    if json.loads(about.read_text("utf-8"))["store"] != crops.fingerprint:
+    if read_about(folder)["store"] != crops.fingerprint:
         raise DataError(
             f"{folder} has the lists of another crop store: run facever data clean "
             f"{store} {folder} again"

@@ -49,6 +49,10 @@ def merge(stores: Sequence[Path], out: Path) -> None:
             return
         _copy(out, contents)
     _print_store(out, contents)
+    num_given = sum(len(store) for store in ([old, *given] if old else given))
+    if num_given > contents.num_crops:
+        num_doubles = num_given - contents.num_crops
+        print(f"  {num_doubles:,} were given twice, and are there once")
 
 
 def subset(

@@ -51,6 +51,26 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_lists_that_were_edited_are_not_written_over(
+    faulty: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store, embeddings = faulty
+    out = tmp_path / "lists"
+    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean(store, out, embeddings=embeddings, rules=RULES)  # Not edited: anew.
+    path = out / "outliers.csv"
+    edited = path.read_text().replace("remove", "keep")
+    path.write_text(edited)
+    with pytest.raises(DataError, match=r"outliers\.csv has been edited: apply it"):
+        clean(store, out, embeddings=embeddings, rules=RULES)
+    assert path.read_text() == edited
+    (out / "cleaning.json").unlink()  # As after a run that was stopped.
+    with pytest.raises(DataError, match=r"no whole cleaning\.json: make the lists"):
+        apply_lists(store, out, tmp_path / "new")
+    clean(store, out, embeddings=embeddings, rules=RULES)
+    assert path.read_text() != edited
+
+
 def test_planted_faults_are_listed_and_shown(
     faulty: tuple[Path, Path], tmp_path: Path
 ) -> None:
