@@ -76,8 +76,9 @@ def list_record_photos(path: Path) -> PhotoListing:
     table = read_table(file, scan, index)
     check_identities(table, len(scan.damages))
     key_at = {offset: key for key, offset in index.items()}
+    size = path.stat().st_size
     damages = scan.damages | {
-        offset: "no record begins here"
+        offset: "no record begins here" if offset < size else "the file ends before it"
         for offset in key_at.keys() - scan.damages.keys() - set(table.offsets.tolist())
     }
     entries = [

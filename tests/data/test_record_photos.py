@@ -299,7 +299,7 @@ def test_the_index_of_a_file_that_was_cut(tmp_path):
     good, reasons = listed(path)
     assert list(good) == ["00000001", "00000002", "00000003"]
     assert len(reasons) == len(records) - 3
-    assert reasons["00000004"] == f"byte {stop}: no record begins here"
+    assert reasons["00000004"] == f"byte {stop}: the file ends before it"
 
 
 @pytest.mark.parametrize(
