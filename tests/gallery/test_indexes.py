@@ -94,8 +94,11 @@ def test_cosines_of_compressed_indexes_are_exact(tmp_path: Path, kind: str) -> N
     queries = people(10, seed=5)
     with Gallery.create(tmp_path / "people", SIZE, index=kind) as gallery:
         fill(gallery, 1100)
-        [(entries, units)] = gallery.read()
-        unit_of = {e.id: u for e, u in zip(entries, units, strict=True)}
+        unit_of = {
+            e.id: unit
+            for entries, units in gallery.read()
+            for e, unit in zip(entries, units, strict=True)
+        }
         for query, matches in zip(queries, gallery.search(queries), strict=True):
             cosine = [unit_of[m.id] @ query / np.linalg.norm(query) for m in matches]
             assert [m.cosine for m in matches] == pytest.approx(cosine, abs=1e-6)
