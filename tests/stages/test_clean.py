@@ -71,6 +71,26 @@ def test_lists_that_were_edited_are_not_written_over(
     assert path.read_text() != edited
 
 
+def test_lists_of_a_run_that_was_stopped_are_not_taken_for_edited(
+    faulty: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, embeddings = faulty
+    out = tmp_path / "lists"
+    clean(store, out, embeddings=embeddings, rules=RULES)
+    before = (out / "duplicates.csv").read_text()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    other = CleaningRules(duplicate=0.5, outlier_far=0.02, alike_far=0.005)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("facever.stages.clean.draw_groups", stop)
+        clean(store, out, embeddings=embeddings, rules=other)
+    assert (out / "duplicates.csv").read_text() != before
+    clean(store, out, embeddings=embeddings, rules=RULES)
+    assert (out / "duplicates.csv").read_text() == before
+
+
 def test_planted_faults_are_listed_and_shown(
     faulty: tuple[Path, Path], tmp_path: Path
 ) -> None:
