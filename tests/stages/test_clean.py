@@ -83,9 +83,10 @@ def test_lists_of_a_run_that_was_stopped_are_not_taken_for_edited(
         raise KeyboardInterrupt
 
     other = CleaningRules(duplicate=0.5, outlier_far=0.02, alike_far=0.005)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("facever.stages.clean.draw_groups", stop)
-        clean(store, out, embeddings=embeddings, rules=other)
+        with pytest.raises(KeyboardInterrupt):
+            clean(store, out, embeddings=embeddings, rules=other)
     assert (out / "duplicates.csv").read_text() != before
     clean(store, out, embeddings=embeddings, rules=RULES)
     assert (out / "duplicates.csv").read_text() == before
