@@ -1,5 +1,6 @@
 """Approximate nearest neighbours by cosine, by faiss."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -75,15 +76,15 @@ class FaissIndex:
         return cls(kind, index)
 
     @classmethod
-    def from_bytes(
+    def from_parts(
         cls, kind: str, content: UInt8[np.ndarray, " bytes"]
     ) -> "FaissIndex":
-        """The index that ``to_bytes`` gave; of other bytes faiss may crash."""
+        """The index that gave these ``parts``; of other bytes faiss may crash."""
         return cls(kind, library.deserialize_index(content))
 
-    def to_bytes(self) -> UInt8[np.ndarray, " bytes"]:
+    def parts(self) -> Iterator[UInt8[np.ndarray, " bytes"]]:
         """The whole index, for a file."""
-        return np.asarray(library.serialize_index(self._index))
+        yield np.asarray(library.serialize_index(self._index))
 
     def __len__(self) -> int:
         return int(self._index.ntotal)

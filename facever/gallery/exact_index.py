@@ -6,13 +6,16 @@ and these are compared in float32. Nothing is missed, and a fourth of the memory
 read. For many queries BLAS is as fast.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import faiss
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, UInt8
 
 from facever.gallery.index import Found
+from facever.gallery.nearest import Nearest
+from facever.gallery.row_blocks import RowBlocks
 
 if TYPE_CHECKING:
     from facever.gallery.screening import Screen
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 2**16
 _BLOCK_QUERIES = 64
 
-# Of a screen, for few queries: each block takes a dozen calls of torch.
-_SCREENED_BLOCK_ROWS = 2**18
+# For few queries: each block takes a dozen calls of torch, or one of faiss.
+_LARGE_BLOCK_ROWS = 2**18
 
 # Milliseconds for 200,000 rows of 512 on two cores with AVX2:
 #     queries        1     2     4     8    16
@@ -44,43 +47,42 @@ _FEW_ALLOWED = 0.25
 
 
 class ExactIndex:
-    """Unit embeddings in memory, searched without approximation."""
+    """Unit embeddings in memory or in a mapped file, searched without approximation."""
 
     kind = "exact"
     exact = True
     compressed = False
 
-    def __init__(self, embedding_size: int) -> None:
-        self._units = np.empty((0, embedding_size), np.float32)
-        self._count = 0
+    def __init__(
+        self, embedding_size: int, content: UInt8[np.ndarray, " bytes"] | None = None
+    ) -> None:
+        """Begin empty, or with what ``parts`` gave, which is not copied."""
+        rows = np.empty((0, embedding_size), np.float32)
+        if content is not None:
+            rows = content.view("<f4").reshape(-1, embedding_size)
+        self._rows = RowBlocks(rows)
         self._screen: Screen | None = None
         self._was_searched = False
 
     def __len__(self) -> int:
-        return self._count
-
-    def reserve(self, num_rows: int) -> None:
-        """Make room for that many embeddings in all, so that none is copied later."""
-        if num_rows > len(self._units):
-            grown = np.empty((num_rows, self._units.shape[1]), np.float32)
-            grown[: self._count] = self._units[: self._count]
-            self._units = grown
+        return len(self._rows)
 
     def add(self, embeddings: Float32[np.ndarray, "rows dim"]) -> None:
         """Append embeddings of unit length."""
-        end = self._count + len(embeddings)
-        if end > len(self._units):
-            self.reserve(max(end, 2 * self._count))
-        self._units[self._count : end] = embeddings
-        self._count = end
+        self._rows.add(embeddings)
+
+    def parts(self) -> Iterator[Float32[np.ndarray, "rows dim"]]:
+        """The whole index, part by part, for a file."""
+        for _, units in self._rows.blocks(0, len(self), _BLOCK_ROWS):
+            yield units.astype("<f4", copy=False)
 
     def scores(
         self, embeddings: Float32[np.ndarray, "queries dim"]
     ) -> Float32[np.ndarray, "queries rows"]:
         """The cosines of each query with all rows."""
-        scores: Float32[np.ndarray, "queries rows"] = (
-            embeddings @ self._units[: self._count].T
-        )
+        scores = np.empty((len(embeddings), len(self)), np.float32)
+        for start, units in self._rows.blocks(0, len(self), _BLOCK_ROWS):
+            scores[:, start : start + len(units)] = embeddings @ units.T
         return scores
 
     def search(
@@ -91,20 +93,21 @@ class ExactIndex:
     ) -> Found:
         """The ``k`` rows nearest to each query; see ``Index``."""
         num_screened = 0
-        if 0 < len(embeddings) <= _SCREENED_QUERIES and k <= _MOST_SCREENED:
+        if len(embeddings) <= _SCREENED_QUERIES and k <= _MOST_SCREENED:
             num_screened = self._screen_more()
-        cosine = np.full((len(embeddings), k), -np.inf, np.float32)
-        rows = np.full((len(embeddings), k), -1, np.int64)
+        found = []
         for first in range(0, len(embeddings), _BLOCK_QUERIES):
-            some = slice(first, first + _BLOCK_QUERIES)
-            best = cosine[some], rows[some]
-            self._compare_screened(embeddings[some], num_screened, allowed, *best)
-            self._compare(embeddings[some], num_screened, allowed, *best)
-        return np.clip(cosine, -1.0, 1.0, where=rows >= 0, out=cosine), rows
+            queries = embeddings[first : first + _BLOCK_QUERIES]
+            nearest = Nearest(len(queries), k)
+            self._compare_screened(queries, num_screened, allowed, nearest)
+            self._compare(queries, num_screened, allowed, nearest)
+            found.append(nearest.found())
+        cosine, rows = zip(*found, strict=True)
+        return np.concatenate(cosine), np.concatenate(rows)
 
     def _screen_more(self) -> int:
         """Screen some more rows, and say how many have been."""
-        if self._count < _SCREENED_A_SEARCH or not self._was_searched:
+        if len(self) < _SCREENED_A_SEARCH or not self._was_searched:
             self._was_searched = True
             return 0
         # To import torch takes a second, which small galleries are spared.
@@ -113,104 +116,80 @@ class ExactIndex:
         if not can_screen():
             return 0
         if self._screen is None:
-            self._screen = Screen(self._units.shape[1])
+            self._screen = Screen(self._rows.size)
         start = len(self._screen)
-        if start < self._count:
-            end = min(start + _SCREENED_A_SEARCH, self._count)
-            self._screen.add(self._units[start:end])
-        return len(self._screen)
+        end = min(start + _SCREENED_A_SEARCH, len(self))
+        for _, units in self._rows.blocks(start, end, _SCREENED_A_SEARCH):
+            self._screen.add(units)
+        return end
 
     def _compare_screened(
         self,
         queries: Float32[np.ndarray, "queries dim"],
-        num_screened: int,
+        end: int,
         allowed: Bool[np.ndarray, " rows"] | None,
-        cosine: Float32[np.ndarray, "queries k"],
-        rows: Int64[np.ndarray, "queries k"],
+        nearest: Nearest,
     ) -> None:
-        """Find the best of the rows that have been screened."""
-        for start in range(0, num_screened, _SCREENED_BLOCK_ROWS):
-            block = slice(start, min(start + _SCREENED_BLOCK_ROWS, num_screened))
+        """Find the best of the rows up to ``end``, which have been screened."""
+        for start, units in self._rows.blocks(0, end, _LARGE_BLOCK_ROWS):
+            block = slice(start, start + len(units))
             keep = None if allowed is None else allowed[block]
             near = None
             if self._screen and (keep is None or keep.mean() >= _FEW_ALLOWED):
-                near = self._screen.candidates(queries, block, keep, cosine)
+                near = self._screen.candidates(queries, block, keep, nearest.cosine)
             if near is None:
-                self._multiply(queries, block, keep, cosine, rows)
+                _multiply(queries, start, units, keep, nearest)
                 continue
             for query, some in enumerate(near):
                 # einsum leaves BLAS's threads asleep, which would disturb torch's.
-                exact = np.einsum("rd,d->r", self._units[some], queries[query])
-                _merge(cosine[query], rows[query], exact, some)
+                cosine = np.einsum("rd,d->r", units[some - start], queries[query])
+                nearest.take(query, cosine, some)
 
     def _compare(
         self,
         queries: Float32[np.ndarray, "queries dim"],
         first: int,
         allowed: Bool[np.ndarray, " rows"] | None,
-        cosine: Float32[np.ndarray, "queries k"],
-        rows: Int64[np.ndarray, "queries k"],
+        nearest: Nearest,
     ) -> None:
         """Find the best of the rows from ``first`` on, too."""
-        if first == self._count:
-            return
         if allowed is None and len(queries) <= _SCANNED_QUERIES:
-            found = self._scan(queries, first, cosine.shape[1])
-            for query, (scores, near) in enumerate(zip(*found, strict=True)):
-                _merge(cosine[query], rows[query], scores, near)
+            for start, units in self._rows.blocks(first, len(self), _LARGE_BLOCK_ROWS):
+                _scan(queries, start, units, nearest)
             return
-        for start in range(first, self._count, _BLOCK_ROWS):
-            block = slice(start, min(start + _BLOCK_ROWS, self._count))
-            keep = None if allowed is None else allowed[block]
-            self._multiply(queries, block, keep, cosine, rows)
-
-    def _multiply(
-        self,
-        queries: Float32[np.ndarray, "queries dim"],
-        block: slice,
-        keep: Bool[np.ndarray, " rows"] | None,
-        cosine: Float32[np.ndarray, "queries k"],
-        rows: Int64[np.ndarray, "queries k"],
-    ) -> None:
-        """Find the best of a block, too."""
-        units, places = self._units[block], np.arange(block.start, block.stop)
-        if keep is not None and keep.mean() < _FEW_ALLOWED:
-            units, places, keep = units[keep], places[keep], None
-        scores = queries @ units.T
-        if keep is not None:
-            scores[:, ~keep] = -np.inf
-        for query, of_query in enumerate(scores):
-            _merge(cosine[query], rows[query], of_query, places)
-
-    def _scan(
-        self, queries: Float32[np.ndarray, "queries dim"], first: int, k: int
-    ) -> Found:
-        """All rows from ``first`` on, one by one."""
-        cosine, rows = faiss.knn(
-            np.ascontiguousarray(queries),
-            self._units[first : self._count],
-            k,
-            metric=faiss.METRIC_INNER_PRODUCT,
-        )
-        return np.where(rows >= 0, cosine, -np.inf), np.where(
-            rows >= 0, rows + first, -1
-        )
+        for start, units in self._rows.blocks(first, len(self), _BLOCK_ROWS):
+            keep = None if allowed is None else allowed[start : start + len(units)]
+            _multiply(queries, start, units, keep, nearest)
 
 
-def _merge(
-    cosine: Float32[np.ndarray, " k"],
-    rows: Int64[np.ndarray, " k"],
-    scores: Float32[np.ndarray, " some"],
-    places: Int64[np.ndarray, " some"],
+def _multiply(
+    queries: Float32[np.ndarray, "queries dim"],
+    start: int,
+    units: Float32[np.ndarray, "rows dim"],
+    keep: Bool[np.ndarray, " rows"] | None,
+    nearest: Nearest,
 ) -> None:
-    """Put the scores that belong among the ``k`` best, highest first, in there."""
-    # After the first blocks hardly any score is above the lowest of the best.
-    higher = np.flatnonzero(scores > cosine[-1])
-    k = len(cosine)
-    if len(higher) > k:
-        higher = higher[np.argpartition(scores[higher], -k)[-k:]]
-    if len(higher):
-        all_scores = np.concatenate([cosine, scores[higher]])
-        all_rows = np.concatenate([rows, places[higher]])
-        best = np.argsort(-all_scores, kind="stable")[:k]
-        cosine[:], rows[:] = all_scores[best], all_rows[best]
+    """Find the best of a block by BLAS."""
+    places = np.arange(start, start + len(units))
+    if keep is not None and keep.mean() < _FEW_ALLOWED:
+        units, places, keep = units[keep], places[keep], None
+    cosine = queries @ units.T
+    if keep is not None:
+        cosine[:, ~keep] = -np.inf
+    for query, of_query in enumerate(cosine):
+        nearest.take(query, of_query, places)
+
+
+def _scan(
+    queries: Float32[np.ndarray, "queries dim"],
+    start: int,
+    units: Float32[np.ndarray, "rows dim"],
+    nearest: Nearest,
+) -> None:
+    """Find the best of a block, row by row."""
+    k = min(nearest.rows.shape[1], len(units))
+    cosine, rows = faiss.knn(
+        np.ascontiguousarray(queries), units, k, metric=faiss.METRIC_INNER_PRODUCT
+    )
+    for query, (of_query, near) in enumerate(zip(cosine, rows, strict=True)):
+        nearest.take(query, of_query, near + start)

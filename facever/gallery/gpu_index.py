@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, UInt8
 
 from facever.gallery.exact_index import ExactIndex
 from facever.gallery.index import Found
@@ -23,8 +23,13 @@ class GpuIndex(ExactIndex):
     logged as a warning.
     """
 
-    def __init__(self, embedding_size: int, device: str = "cuda") -> None:
-        super().__init__(embedding_size)
+    def __init__(
+        self,
+        embedding_size: int,
+        content: UInt8[np.ndarray, " bytes"] | None = None,
+        device: str = "cuda",
+    ) -> None:
+        super().__init__(embedding_size, content)
         self._copy = torch.empty((0, embedding_size), device=device)
         self._num_copied = 0
         self._fits = True
@@ -59,8 +64,8 @@ class GpuIndex(ExactIndex):
             grown = self._copy.new_empty((room, self._copy.shape[1]))
             grown[: self._num_copied] = self._copy[: self._num_copied]
             self._copy = grown
-        new = torch.from_numpy(self._units[self._num_copied : end])
-        self._copy[self._num_copied : end].copy_(new)
+        for start, units in self._rows.blocks(self._num_copied, end, _BLOCK_ROWS):
+            self._copy[start : start + len(units)].copy_(torch.from_numpy(units))
         self._num_copied = end
 
     def _search_copy(

@@ -1,5 +1,6 @@
 """What an index of embeddings does: nearest neighbours by cosine."""
 
+from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +27,10 @@ class Index(Protocol):
 
     def add(self, embeddings: Float32[np.ndarray, "rows dim"]) -> None:
         """Append embeddings of unit length."""
+        ...
+
+    def parts(self) -> Iterator[np.ndarray]:
+        """The whole index in arrays, for a file."""
         ...
 
     def search(

@@ -1,94 +1,127 @@
 """An index in a file of the gallery's folder; it can always be built anew."""
 
+import itertools
 import json
 import secrets
+import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 
 from facever.errors import FileError
-from facever.gallery.approximate import FaissIndex
 from facever.gallery.meta import GalleryMeta
 
-INDEX_NAME = "index.faiss"
-_FORMAT = 1
+INDEX_NAME = "gallery.index"
+_FORMAT = 2
+
+# The header is filled up with spaces to a multiple of that: what follows is aligned.
+_ALIGNMENT = 64
+_MOST_HEADER = 2**16
+_CHECKSUM = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class IndexFile:
-    """What an index file holds.
+    """What an index file holds; the content is mapped, not read.
 
     Attributes:
-        index: Ready to search.
-        numbers: Of its rows, ascending.
+        numbers: Of the index's rows, ascending.
+        newest: Number and id of the newest row that was there.
+        content: Its parts, one after the other.
     """
 
-    index: FaissIndex
     numbers: Int64[np.ndarray, " rows"]
+    newest: tuple[int, str]
+    content: UInt8[np.ndarray, " bytes"]
 
 
 def write_index(
-    folder: Path, meta: GalleryMeta, index: FaissIndex, numbers: Int64[np.ndarray, " n"]
+    folder: Path,
+    meta: GalleryMeta,
+    kind: str,
+    numbers: Int64[np.ndarray, " rows"],
+    newest: tuple[int, str],
+    parts: Iterable[np.ndarray],
 ) -> None:
     """Write an index under a temporary name and put it in place.
 
-    The first line is JSON, with a checksum of all that follows: the numbers of the rows
-    and what faiss writes.
+    The first line is JSON; the numbers of the rows and the parts follow, and a CRC-32
+    of all this.
+
+    Args:
+        folder: The gallery's.
+        meta: Of the gallery.
+        kind: Of the index.
+        numbers: Of its rows, ascending.
+        newest: Number and id of the newest row that is there.
+        parts: What the index wants to have back.
 
     Raises:
         FileError: If it cannot be written.
     """
-    rows = numbers.astype("<i8").tobytes()
-    content = index.to_bytes().tobytes()
-    header = _header(meta, index.kind) | {
-        "num_rows": len(numbers),
-        "checksum": zlib.crc32(content, zlib.crc32(rows)),
-    }
+    header = _header(meta, kind) | {"num_rows": len(numbers), "newest": newest}
+    line = json.dumps(header).encode()
+    line += b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n"
+    rows = numbers.astype("<i8")
     # Two readers may build at once: each has a name of its own.
     temporary = folder / f".{INDEX_NAME}.{secrets.token_hex(4)}.partial"
     try:
         with temporary.open("wb") as file:
-            file.write(json.dumps(header).encode() + b"\n")
-            file.write(rows)
-            file.write(content)
+            file.write(line)
+            checksum = zlib.crc32(line)
+            for part in itertools.chain((rows,), parts):
+                file.write(part.data)
+                checksum = zlib.crc32(part.data, checksum)
+            file.write(_CHECKSUM.pack(checksum))
         temporary.replace(folder / INDEX_NAME)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise FileError(
             f"{folder}: cannot write {INDEX_NAME} ({error.strerror or error}); make "
             "room there"
         ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:
-    """Read the index of this kind, None if there is none for this gallery and model.
+    """Map the index of this kind, None if there is none for this gallery and model.
 
     Raises:
         FileError: If the file is damaged.
     """
     path = folder / INDEX_NAME
     try:
-        content = path.read_bytes()
+        # Whoever may write in a mapping of its own writes into memory, not the file;
+        # torch warns of arrays that may not be written.
+        content = np.memmap(path, np.uint8, "c")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror})") from error
-    line, _, rest = content.partition(b"\n")
+    except ValueError:
+        raise FileError(f"{path} is damaged (it is empty)") from None
+    line, _, _ = content[:_MOST_HEADER].tobytes().partition(b"\n")
     try:
-        header = json.loads(line)
-        num_rows, checksum = header.pop("num_rows"), header.pop("checksum")
+        header: dict[str, Any] = json.loads(line)
+        num_rows, newest = header.pop("num_rows"), header.pop("newest")
     except (ValueError, KeyError, AttributeError):
         raise FileError(f"{path} is damaged (no header)") from None
-    if zlib.crc32(rest) != checksum:
-        raise FileError(f"{path} is damaged (its checksum differs)")
     if header != _header(meta, kind):
         return None
-    numbers = np.frombuffer(rest, "<i8", num_rows).astype(np.int64)
-    index = FaissIndex.from_bytes(kind, np.frombuffer(rest, np.uint8)[8 * num_rows :])
-    return IndexFile(index, numbers)
+    [checksum] = _CHECKSUM.unpack(content[-_CHECKSUM.size :].data)
+    if zlib.crc32(content[: -_CHECKSUM.size].data) != checksum:
+        raise FileError(f"{path} is damaged (its checksum differs)")
+    start = len(line) + 1
+    end = start + 8 * num_rows
+    numbers = content[start:end].view("<i8").astype(np.int64)
+    return IndexFile(
+        numbers, (newest[0], newest[1]), np.asarray(content[end : -_CHECKSUM.size])
+    )
 
 
 def remove_index(folder: Path) -> None:
@@ -96,7 +129,7 @@ def remove_index(folder: Path) -> None:
     (folder / INDEX_NAME).unlink(missing_ok=True)
 
 
-def _header(meta: GalleryMeta, kind: str) -> dict[str, object]:
+def _header(meta: GalleryMeta, kind: str) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "gallery_id": meta.gallery_id,

@@ -1,16 +1,17 @@
 """Which index a gallery searches with, read from its file or built, and kept fresh."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64, UInt8
 
 from facever.errors import FileError
 from facever.gallery.approximate import MAX_TRAINING, MIN_TRAINING, FaissIndex
 from facever.gallery.exact_index import ExactIndex
 from facever.gallery.index_choice import EXACT, choose_kind
-from facever.gallery.index_file import read_index, write_index
+from facever.gallery.index_file import IndexFile, read_index, write_index
 from facever.gallery.meta import GalleryMeta
 from facever.gallery.searching import Searcher
 from facever.gallery.store import GalleryStore
@@ -24,6 +25,9 @@ _UNSAVED = 10_000
 
 # So few are searched in milliseconds on a CPU, and torch takes a second to import.
 _MIN_ON_GPU = 100_000
+
+# So few are read from the database in a second: an exact index has no file then.
+_MIN_EXACT_IN_FILE = 50_000
 
 
 def fresh_searcher(
@@ -44,28 +48,16 @@ def fresh_searcher(
         The searcher, refreshed.
     """
     count = store.count()
-    kind = choose_kind(meta.index, count)
-    if kind == EXACT or count < MIN_TRAINING:
-        searcher = Searcher(store, _exact_index(meta.embedding_size, count))
-        searcher.refresh()
-        return searcher
-    found = None
-    if not anew:
-        try:
-            found = read_index(folder, meta, kind)
-        except FileError as error:
-            _log.warning("%s; it is built anew from the stored embeddings", error)
+    kind = EXACT if count < MIN_TRAINING else choose_kind(meta.index, count)
+    if kind == EXACT and count < _MIN_EXACT_IN_FILE:
+        return _in_memory(store, meta)
+    found = None if anew else _read(folder, store, meta, kind)
     if found is not None:
-        searcher = Searcher(store, found.index)
-        searcher.take(found.numbers)
-        last = int(found.numbers[-1]) if len(found.numbers) else 0
-        num_kept = len(found.numbers) - searcher.rows.num_removed
-        # Of another state of the database: one that a copy was put in the place of.
-        if num_kept == store.count_to(last) and last <= store.last()[0]:
-            searcher.refresh()
-            return searcher
-        _log.warning("%s: the index is of another state; it is built anew", folder)
-    return _built(folder, store, meta, kind, count)
+        found.refresh()
+        return found
+    if kind == EXACT:
+        return _mapped(folder, store, meta)
+    return _trained(folder, store, meta, kind)
 
 
 def keep_searcher(
@@ -80,52 +72,132 @@ def keep_searcher(
         searcher: Refreshed.
     """
     rows = len(searcher.rows)
-    if searcher.rows.num_removed > max(MIN_TRAINING, rows // 2):
+    left = rows - searcher.rows.num_removed
+    if rows - left > max(MIN_TRAINING, rows // 2):
         return fresh_searcher(folder, store, meta, anew=True)
-    index = searcher.index
-    if isinstance(index, FaissIndex):
-        if rows - searcher.num_saved > max(_UNSAVED, rows // 10):
-            # Cells learned from half of what there is now are not worth keeping.
-            if rows > 2 * searcher.num_learned:
-                return _built(folder, store, meta, index.kind, rows)
-            _save(folder, meta, searcher)
-    elif rows - searcher.rows.num_removed >= MIN_TRAINING:
-        wanted = choose_kind(meta.index, rows - searcher.rows.num_removed)
-        if wanted != EXACT:
+    kind = searcher.index.kind
+    if kind == EXACT:
+        if left >= MIN_TRAINING and choose_kind(meta.index, left) != EXACT:
             return fresh_searcher(folder, store, meta)
+        if left < _MIN_EXACT_IN_FILE:
+            return searcher
+    if rows - searcher.num_saved > max(_UNSAVED, rows // 10):
+        # Cells learned from half of what there is now are not worth keeping.
+        if kind != EXACT and rows > 2 * searcher.num_learned:
+            return _trained(folder, store, meta, kind)
+        _save(folder, store, meta, searcher)
     return searcher
 
 
-def _exact_index(embedding_size: int, count: int) -> ExactIndex:
-    if count < _MIN_ON_GPU:
-        return ExactIndex(embedding_size)
-    import torch
+def _read(
+    folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str
+) -> Searcher | None:
+    """A searcher with the index of the file, None if there is none of this state."""
+    try:
+        found = read_index(folder, meta, kind)
+    except FileError as error:
+        _log.warning("%s; it is built anew from the stored embeddings", error)
+        return None
+    if found is None:
+        return None
+    index = (
+        _exact_index(meta.embedding_size, len(found.numbers), found.content)
+        if kind == EXACT
+        else FaissIndex.from_parts(kind, found.content)
+    )
+    searcher = Searcher(store, index)
+    searcher.take(found.numbers)
+    if _is_of_this_state(store, searcher, found):
+        return searcher
+    _log.warning("%s: the index is of another state; it is built anew", folder)
+    return None
 
-    if not torch.cuda.is_available():
-        return ExactIndex(embedding_size)
-    from facever.gallery.gpu_index import GpuIndex
 
-    return GpuIndex(embedding_size)
+def _is_of_this_state(
+    store: GalleryStore, searcher: Searcher, found: IndexFile
+) -> bool:
+    """Whether the database has gone on from what was indexed.
+
+    It has not where a copy was put in its place, and photos added to that.
+    """
+    last = int(found.numbers[-1])
+    kept = len(found.numbers) - searcher.rows.num_removed
+    return (
+        last <= store.last()[0]
+        and kept + store.count_after(last) == store.count()
+        # Ids are random: what was added to a copy has others.
+        and store.id_of(found.newest[0]) in (None, found.newest[1])
+    )
 
 
-def _built(
-    folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str, count: int
+def _in_memory(store: GalleryStore, meta: GalleryMeta) -> Searcher:
+    searcher = Searcher(store, _exact_index(meta.embedding_size, store.count()))
+    searcher.refresh()
+    return searcher
+
+
+def _mapped(folder: Path, store: GalleryStore, meta: GalleryMeta) -> Searcher:
+    """A searcher with an exact index that goes into a file, and not into memory."""
+    numbers = np.sort(store.numbers_by_name())
+    blocks = (units for _, units in store.read_after(0))
+    if _write(folder, store, meta, EXACT, numbers, blocks):
+        searcher = _read(folder, store, meta, EXACT)
+        if searcher is not None:
+            return searcher
+    searcher = _in_memory(store, meta)
+    searcher.num_saved = len(searcher.rows)
+    return searcher
+
+
+def _trained(
+    folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str
 ) -> Searcher:
+    count = store.count()
     searcher = Searcher(store, FaissIndex.train(kind, _sample(store, count), count))
     searcher.refresh()
     searcher.num_learned = len(searcher.rows)
-    _save(folder, meta, searcher)
+    _save(folder, store, meta, searcher)
     return searcher
 
 
-def _save(folder: Path, meta: GalleryMeta, searcher: Searcher) -> None:
-    assert isinstance(searcher.index, FaissIndex)
+def _exact_index(
+    embedding_size: int, count: int, content: UInt8[np.ndarray, " bytes"] | None = None
+) -> ExactIndex:
+    if count < _MIN_ON_GPU:
+        return ExactIndex(embedding_size, content)
+    import torch
+
+    if not torch.cuda.is_available():
+        return ExactIndex(embedding_size, content)
+    from facever.gallery.gpu_index import GpuIndex
+
+    return GpuIndex(embedding_size, content)
+
+
+def _save(
+    folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
+) -> None:
+    index = searcher.index
+    _write(folder, store, meta, index.kind, searcher.rows.numbers, index.parts())
+    searcher.num_saved = len(searcher.rows)
+
+
+def _write(
+    folder: Path,
+    store: GalleryStore,
+    meta: GalleryMeta,
+    kind: str,
+    numbers: Int64[np.ndarray, " rows"],
+    parts: Iterable[np.ndarray],
+) -> bool:
+    """Write the index file, if that can be done."""
     try:
-        write_index(folder, meta, searcher.index, searcher.rows.numbers)
+        write_index(folder, meta, kind, numbers, store.newest(), parts)
     except FileError as error:
         # Somebody who may only read can search all the same.
         _log.warning("%s; it is kept in memory alone", error)
-    searcher.num_saved = len(searcher.rows)
+        return False
+    return True
 
 
 def _sample(store: GalleryStore, count: int) -> Float32[np.ndarray, "rows dim"]:

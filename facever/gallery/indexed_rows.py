@@ -1,13 +1,14 @@
 """Which photos an index holds: their numbers and people, kept in step."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from facever.gallery.exact_index import ExactIndex
 from facever.gallery.index import Index
 from facever.gallery.store import GalleryStore
 
-_ROWS_A_READ = 8192
+_FEW = 8192
 
 
 class IndexedRows:
@@ -68,8 +69,6 @@ class IndexedRows:
         self.alive[self.places(old)] = False
         self._read_names(old)
         blocks = [self.numbers]
-        if isinstance(index, ExactIndex) and not len(index):
-            index.reserve(self._store.count())
         try:
             for numbers, embeddings in self._store.read_after(last):
                 index.add(embeddings)
@@ -88,17 +87,22 @@ class IndexedRows:
 
     def _read_names(self, numbers: Int64[np.ndarray, " some"]) -> None:
         """Note which of these rows are there, and whose they are."""
-        # All names at once are read from an index, a few from among the embeddings.
-        if len(numbers) > _ROWS_A_READ:
-            blocks = self._store.people()
+        if len(numbers) > _FEW:
+            # All names are read from an index, a few from among the embeddings.
+            names = self._store.names()
+            present = self._store.numbers_by_name()
+            codes = np.repeat(self._codes(names), list(names.values()))
         else:
-            blocks = iter([self._store.people_of(numbers)])
-        for names in blocks:
-            places = self.places(np.array(list(names), np.int64))
-            known = places < len(self.numbers)
-            codes = [
-                self._code_of.setdefault(name, len(self._code_of))
-                for name in names.values()
-            ]
-            self.codes[places[known]] = np.array(codes, np.int64)[known]
-            self.alive[places[known]] = True
+            people = self._store.people_of(numbers)
+            present = np.array(list(people), np.int64)
+            codes = self._codes(people.values())
+        places = self.places(present)
+        known = places < len(self.numbers)
+        self.codes[places[known]] = codes[known]
+        self.alive[places[known]] = True
+
+    def _codes(self, names: Iterable[str]) -> Int64[np.ndarray, " names"]:
+        """The code of each name; new names get new ones."""
+        known = self._code_of
+        codes = [known.setdefault(name, len(known)) for name in names]
+        return np.array(codes, np.int64)

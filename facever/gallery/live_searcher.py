@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from facever.gallery.index_choice import EXACT
 from facever.gallery.index_file import remove_index
 from facever.gallery.index_keeping import fresh_searcher, keep_searcher
 from facever.gallery.meta import GalleryMeta
@@ -44,10 +43,9 @@ class LiveSearcher:
             self._searcher = fresh_searcher(
                 self._folder, self._store, self._searched, anew=True
             )
-        kind = self._searcher.index.kind
-        if kind == EXACT:
+        if not self._searcher.num_saved:
             remove_index(self._folder)
-        return kind
+        return self._searcher.index.kind
 
 
 def _searched_alike(one: GalleryMeta, other: GalleryMeta | None) -> bool:

@@ -214,19 +214,32 @@ class GalleryStore:
             )
         )
 
-    def people(self) -> Iterator[dict[int, str]]:
-        """The numbers and names of all rows, block by block, in any order.
+    def numbers_by_name(self) -> Int64[np.ndarray, " rows"]:
+        """The numbers of all rows, in the order of their names.
 
         The index of names holds both: the embeddings beside them are not read.
         """
-        query = "SELECT number, name FROM entries"
-        for rows in self._database.read(query, (), _ROWS_A_READ):
-            yield dict(rows)
+        rows = self._database.execute("SELECT number FROM entries ORDER BY name")
+        return np.array([row[0] for row in rows], np.int64)
 
-    def count_to(self, number: int) -> int:
-        """How many rows have at most this number."""
+    def newest(self) -> tuple[int, str]:
+        """The number and the id of the row that was added last of those there are."""
+        [(number, entry_id)] = self._database.execute(
+            "SELECT number, id FROM entries ORDER BY number DESC LIMIT 1"
+        )
+        return int(number), str(entry_id)
+
+    def id_of(self, number: int) -> str | None:
+        """The id of a row, None if it is not there."""
+        rows = self._database.execute(
+            "SELECT id FROM entries WHERE number = ?", (number,)
+        )
+        return str(rows[0][0]) if rows else None
+
+    def count_after(self, number: int) -> int:
+        """How many rows have a higher number."""
         [[count]] = self._database.execute(
-            "SELECT COUNT(*) FROM entries WHERE number <= ?", (number,)
+            "SELECT COUNT(*) FROM entries WHERE number > ?", (number,)
         )
         return int(count)
 

@@ -22,7 +22,7 @@ def num_screened(index: ExactIndex) -> int:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of which the screen's end is not one."""
     monkeypatch.setattr("facever.gallery.exact_index._BLOCK_ROWS", 370)
-    monkeypatch.setattr("facever.gallery.exact_index._SCREENED_BLOCK_ROWS", 400)
+    monkeypatch.setattr("facever.gallery.exact_index._LARGE_BLOCK_ROWS", 400)
     monkeypatch.setattr("facever.gallery.exact_index._SCREENED_A_SEARCH", 300)
 
 

@@ -36,7 +36,7 @@ def test_finds_what_sorting_all_cosines_finds(
     monkeypatch.setattr(gpu_index, "_BLOCK_QUERIES", 3)
     rng = np.random.default_rng(3)
     enrolled, asked = unit(rng, 30, 8), unit(rng, 5, 8)
-    index = GpuIndex(8, device)
+    index = GpuIndex(8, device=device)
     for end in (1, 4, 30):
         index.add(enrolled[len(index) : end])
         allowed = None if share is None else rng.random(end) < share
@@ -60,7 +60,7 @@ def test_what_does_not_fit_is_searched_on_the_cpu_and_said(
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(GpuIndex, "_copy_more", full)
-    index = GpuIndex(4, "cpu")
+    index = GpuIndex(4, device="cpu")
     index.add(np.eye(4, dtype=np.float32))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -83,9 +83,7 @@ def test_a_large_gallery_is_searched_on_a_gpu_that_is_there(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     # Where there is none, the CPU stands in for it.
     make = GpuIndex.__init__
-    monkeypatch.setattr(
-        GpuIndex, "__init__", lambda index, size: make(index, size, "cpu")
-    )
+    monkeypatch.setattr(GpuIndex, "__init__", lambda *given: make(*given, device="cpu"))
     units = unit(np.random.default_rng(0), count, 8)
     with Gallery.create(tmp_path / "people", 8) as gallery:
         gallery.add([str(n) for n in range(count)], units, ["1"] * count)

@@ -75,6 +75,7 @@ class GalleryMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         # Small galleries are searched by their index, too, which misses nothing here.
         self.patch.setattr(index_keeping, "MIN_TRAINING", 4)
+        self.patch.setattr(index_keeping, "_UNSAVED", 1)
         self.patch.setattr(searching, "_FEW", 0)
         self.patch.setattr(searching, "_PEOPLE", 100)
         self.patch.setattr(qdrant_search, "_PEOPLE", 100)
@@ -170,11 +171,6 @@ class GalleryMachine(RuleBasedStateMachine):
         for row in moved:
             row.name = new
 
-    @rule(which=st.integers(0, 1))
-    def reopen(self, which: int) -> None:
-        self.handles[which].close()
-        self.handles[which] = self.open()
-
     @rule(
         which=st.integers(0, 1),
         queries=st.lists(VECTORS, min_size=1, max_size=2),
@@ -211,6 +207,12 @@ class GalleryMachine(RuleBasedStateMachine):
                 nearest = max(c for i, c in own.items() if self.is_of(i, match, by))
                 assert own[match.id] == pytest.approx(nearest, abs=1e-6)
 
+    @rule(which=st.integers(0, 1))
+    def reopen(self, which: int) -> None:
+        self.handles[which].close()
+        self.handles[which] = self.open()
+        self.search(which, [(1, 2, 3)], 6, "photo", Filter())
+
     def is_of(self, key: str, match: Any, by: str) -> bool:
         return key == match.id if by == "photo" else self.model[key].name == match.name
 
@@ -232,6 +234,14 @@ class GalleryMachine(RuleBasedStateMachine):
             }
 
 
+class MappedMachine(GalleryMachine):
+    """Searched exactly in a mapped file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 1)
+
+
 class QdrantMachine(GalleryMachine):
     """A collection in this process, which both handles share: it goes with its client.
 
@@ -250,7 +260,7 @@ class QdrantMachine(GalleryMachine):
 MACHINES = {
     index: type("Machine", (GalleryMachine,), {"index": index})
     for index in ("exact", "sq8", "ivf-flat")
-} | {"qdrant": QdrantMachine}
+} | {"mapped": MappedMachine, "qdrant": QdrantMachine}
 
 
 @pytest.mark.parametrize("kind", MACHINES)
