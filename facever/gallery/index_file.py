@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import secrets
 import struct
 import zlib
@@ -15,6 +16,8 @@ from jaxtyping import Int64, UInt8
 
 from facever.errors import FileError
 from facever.gallery.meta import GalleryMeta
+
+_log = logging.getLogger(__name__)
 
 INDEX_NAME = "gallery.index"
 _FORMAT = 2
@@ -47,11 +50,12 @@ def write_index(
     numbers: Int64[np.ndarray, " rows"],
     newest: tuple[int, str],
     parts: Iterable[np.ndarray],
-) -> None:
-    """Write an index under a temporary name and put it in place.
+) -> bool:
+    """Write an index under a temporary name and put it in place, if that can be done.
 
     The first line is JSON; the numbers of the rows and the parts follow, and a CRC-32
-    of all this.
+    of all this. That it cannot be written is logged as a warning: somebody who may only
+    read can search all the same.
 
     Args:
         folder: The gallery's.
@@ -61,8 +65,11 @@ def write_index(
         newest: Number and id of the newest row that is there.
         parts: What the index wants to have back.
 
+    Returns:
+        Whether it was written.
+
     Raises:
-        FileError: If it cannot be written.
+        FileError: If ``parts`` does: the database is damaged.
     """
     header = _header(meta, kind) | {"num_rows": len(numbers), "newest": newest}
     line = json.dumps(header).encode()
@@ -79,13 +86,20 @@ def write_index(
                 checksum = zlib.crc32(part.data, checksum)
             file.write(_CHECKSUM.pack(checksum))
         temporary.replace(folder / INDEX_NAME)
+    except FileError:
+        raise
     except OSError as error:
-        raise FileError(
-            f"{folder}: cannot write {INDEX_NAME} ({error.strerror or error}); make "
-            "room there"
-        ) from error
+        _log.warning(
+            "%s: cannot write %s (%s), so it is built anew at every start; make room "
+            "there",
+            folder,
+            INDEX_NAME,
+            error.strerror or error,
+        )
+        return False
     finally:
         temporary.unlink(missing_ok=True)
+    return True
 
 
 def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:

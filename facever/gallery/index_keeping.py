@@ -1,11 +1,10 @@
 """Which index a gallery searches with, read from its file or built, and kept fresh."""
 
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
 
 from facever.errors import FileError
 from facever.gallery.approximate import MAX_TRAINING, MIN_TRAINING, FaissIndex
@@ -140,7 +139,7 @@ def _mapped(folder: Path, store: GalleryStore, meta: GalleryMeta) -> Searcher:
     """A searcher with an exact index that goes into a file, and not into memory."""
     numbers = np.sort(store.numbers_by_name())
     blocks = (units for _, units in store.read_after(0))
-    if _write(folder, store, meta, EXACT, numbers, blocks):
+    if write_index(folder, meta, EXACT, numbers, store.newest(), blocks):
         searcher = _read(folder, store, meta, EXACT)
         if searcher is not None:
             return searcher
@@ -177,27 +176,9 @@ def _exact_index(
 def _save(
     folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
 ) -> None:
-    index = searcher.index
-    _write(folder, store, meta, index.kind, searcher.rows.numbers, index.parts())
+    index, numbers = searcher.index, searcher.rows.numbers
+    write_index(folder, meta, index.kind, numbers, store.newest(), index.parts())
     searcher.num_saved = len(searcher.rows)
-
-
-def _write(
-    folder: Path,
-    store: GalleryStore,
-    meta: GalleryMeta,
-    kind: str,
-    numbers: Int64[np.ndarray, " rows"],
-    parts: Iterable[np.ndarray],
-) -> bool:
-    """Write the index file, if that can be done."""
-    try:
-        write_index(folder, meta, kind, numbers, store.newest(), parts)
-    except FileError as error:
-        # Somebody who may only read can search all the same.
-        _log.warning("%s; it is kept in memory alone", error)
-        return False
-    return True
 
 
 def _sample(store: GalleryStore, count: int) -> Float32[np.ndarray, "rows dim"]:
