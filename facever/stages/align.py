@@ -12,7 +12,7 @@ from facever.data.crop_writer import CropWriter
 from facever.data.crops import CropStore, photo_of
 from facever.data.photo_sources import list_source
 from facever.data.store_folder import FAILURES_FILE
-from facever.errors import ParameterError
+from facever.errors import DataError, ParameterError
 from facever.faces.aligner import (
     DETECTORS,
     NO_FACE,
@@ -144,7 +144,8 @@ def align(
     Raises:
         ParameterError: If an option is out of its range.
         FileError: If there are no photos, or ``out`` cannot be written.
-        DataError: If ``out`` holds crops of other photos or made in another way.
+        DataError: If ``out`` holds crops of other photos or made in another way, or no
+            photo gave a crop.
     """
     started = time.monotonic()
     _check_options(face, detector, landmarks, max_pixels)
@@ -181,6 +182,11 @@ def align(
         time.monotonic() - started,
     )
     _print_totals(summary, out)
+    if summary.num_crops == 0:
+        raise DataError(
+            f"{out}: none of {summary.num_photos} photos gave a crop; "
+            f"{FAILURES_FILE} there says why"
+        )
     return summary
 
 

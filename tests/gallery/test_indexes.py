@@ -158,8 +158,12 @@ def assert_all_are_found(gallery: Gallery) -> None:
 
 @pytest.mark.parametrize("kind", ["exact", "sq8"])
 def test_where_no_index_can_be_written_it_is_kept_in_memory_once(
-    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(index_keeping, "_UNSAVED", 200)
     with Gallery.create(tmp_path / "people", SIZE, index=kind) as gallery:
         fill(gallery, 1100)
         # Nobody may replace a folder by a file, whoever runs this test.

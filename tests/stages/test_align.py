@@ -70,6 +70,15 @@ def test_landmark_mode(tmp_path, capsys):
     assert "1 other file (1 .txt)" in printed
 
 
+def test_that_no_photo_gave_a_crop_is_an_error(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 20)
+    landmarks.write_text("P0/9999.png" + "\t20" * 10 + "\n")
+    with pytest.raises(DataError, match=r"none of 20 photos gave a crop; failures.csv"):
+        align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    store = CropStore.open(tmp_path / "crops")
+    assert store.failures["P0/0000.png"] == "no landmarks are listed"
+
+
 def test_workers_change_nothing(tmp_path):
     photos, landmarks = make_photos(tmp_path, 100)
     for workers in (1, 2):
