@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facever.errors import ParameterError
-from facever.gallery import index_keeping, searching
+from facever.gallery import index_keeping, indexed_rows, searching
 from facever.gallery.entries import Filter, Match
 from facever.gallery.exact_index import ExactIndex
 from facever.gallery.gallery import Gallery
@@ -23,6 +23,7 @@ def _always_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small galleries are searched by their index, and it has a file, too."""
     monkeypatch.setattr(searching, "_FEW", 20)
     monkeypatch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 1024)
+    monkeypatch.setattr(indexed_rows, "_FEW", 20)
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
@@ -170,6 +171,7 @@ def test_where_no_index_can_be_written_it_is_kept_in_memory_once(
         (tmp_path / "people" / INDEX_NAME).mkdir()
         for _ in range(2):
             assert_all_are_found(gallery)
+    assert not list((tmp_path / "people").glob("*.partial"))
     messages = [record.getMessage() for record in caplog.records]
     assert [m for m in messages if "built anew at every start" in m] == messages[-1:]
 

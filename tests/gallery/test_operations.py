@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from facever.errors import GalleryError, ParameterError
-from facever.gallery import index_keeping, qdrant_search, searching
+from facever.gallery import index_keeping, indexed_rows, qdrant_search, searching
 from facever.gallery.any_gallery import AnyGallery
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.gallery import Gallery
@@ -240,6 +240,7 @@ class MappedMachine(GalleryMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 1)
+        self.patch.setattr(indexed_rows, "_FEW", 1)
 
 
 class QdrantMachine(GalleryMachine):
