@@ -7,7 +7,9 @@ Trains each cell of a recipe once a seed and judges its last step. A folder stan
 all recipes in it. After each run ``table.md`` and ``results.json`` are written anew, in
 a folder of the recipe's name; a job that was stopped goes on where it was. DATA holds
 the files of the sets, or a folder of each set's name (mnist, fashion-mnist, cifar10,
-cifar100). ``--figures`` draws the papers' pictures of what is done.
+cifar100). ``--figures`` draws the papers' pictures of what is done. To choose what a
+paper leaves out, ``--hold-out 10000`` judges on the last training images, which are not
+trained on then, and leaves the test set alone.
 """
 
 import argparse
@@ -49,6 +51,9 @@ def main() -> None:
     parser.add_argument(
         "--unchecked", action="store_true", help="take files of any MD5 sum"
     )
+    parser.add_argument(
+        "--hold-out", type=int, metavar="N", help="judge on the last N training images"
+    )
     parser.add_argument("--figures", action="store_true")
     options = parser.parse_args()
     try:
@@ -75,7 +80,8 @@ def _recipes(paths: list[Path]) -> list[Path]:
 def _run(path: Path, options: argparse.Namespace, sets: dict[str, ObjectSet]) -> None:
     table = load_config(ObjectTable, path, options.set)
     names = _cells(path, table, options.cells)
-    out = options.out / path.parent.name / path.stem
+    part = "" if options.hold_out is None else f"-hold-out-{options.hold_out}"
+    out = options.out / path.parent.name / f"{path.stem}{part}"
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     print(f"\n{table.title}: {path}")
     # Seeds outside: whenever the job is stopped, every cell has had its turn as often.
@@ -100,7 +106,7 @@ def _run(path: Path, options: argparse.Namespace, sets: dict[str, ObjectSet]) ->
             print(
                 f"{name}, seed {seed}: error {100 * result['error']:.2f} %", flush=True
             )
-            _write(out, table, path, runs)
+            _write(out, table, path, runs, options.hold_out)
     print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}")
     if options.figures:
         folders = {name: _place(out, name, 0) for name in names}
@@ -129,6 +135,9 @@ def _objects(
         sets[name] = read_objects(name, folder, verify=not options.unchecked)
         found = sets[name]
         note = "the published files" if found.verified else "MD5 sums not compared"
+        if options.hold_out is not None:
+            found = sets[name] = found.held_out(options.hold_out)
+            note = f"{note}; the test set is left alone"
         print(f"{name}: {len(found.train):,} + {len(found.test):,} images, {note}")
     return sets[name]
 
@@ -153,16 +162,24 @@ def _results(
 
 
 def _write(
-    out: Path, table: ObjectTable, path: Path, runs: dict[str, list[dict[str, Any]]]
+    out: Path,
+    table: ObjectTable,
+    path: Path,
+    runs: dict[str, list[dict[str, Any]]],
+    hold_out: int | None,
 ) -> None:
     done = _results(table, runs)
+    judged = "the last step of each run, on the test set, once"
+    if hold_out is not None:
+        judged = f"the last step of each run, on {hold_out:,} training images held out"
     chosen = "".join(f"- {line}\n" for line in table.chosen)
-    text = f"# {table.title}\n\n{table.paper}\n\n{markdown(done)}\n{chosen}"
+    said = f"{table.paper}. Judged: {judged}."
+    text = f"# {table.title}\n\n{said}\n\n{markdown(done)}\n{chosen}"
     content = {
         "title": table.title,
         "paper": table.paper,
         "recipe": f"{path.parent.name}/{path.name}",
-        "judged": "the last step of each run, on the test set, once",
+        "judged": judged,
         "chosen": table.chosen,
         "cells": {
             cell.name: {

@@ -4,7 +4,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
@@ -67,6 +67,27 @@ class ObjectSet:
             digest.update(np.ascontiguousarray(part.images).tobytes())
             digest.update(part.labels.tobytes())
         return digest.hexdigest()
+
+    def held_out(self, count: int) -> "ObjectSet":
+        """The last training images as the test set: to choose without the real one.
+
+        Args:
+            count: Of them, at least 1 and fewer than there are.
+
+        Raises:
+            ParameterError: If there are not so many.
+        """
+        rest = len(self.train) - count
+        if count < 1 or rest < 1:
+            raise ParameterError(
+                f"hold-out must be from 1 to {len(self.train) - 1}, got {count}"
+            )
+        images, labels = self.train.images, self.train.labels
+        return replace(
+            self,
+            train=ObjectImages(images[:rest], labels[:rest]),
+            test=ObjectImages(images[rest:], labels[rest:]),
+        )
 
 
 def read_objects(name: str, folder: Path, *, verify: bool = True) -> ObjectSet:

@@ -52,6 +52,25 @@ def test_cifar(
         check_equal(read_objects(f"cifar{classes}", inside, verify=False), written)
 
 
+def test_the_last_training_images_are_held_out_and_no_test_image_is_there(
+    tmp_path: Path, object_files: SimpleNamespace
+) -> None:
+    written = object_files.write_mnist(tmp_path, num_train=40)
+    found = read_objects("mnist", tmp_path, verify=False)
+    images, labels = written["train"]
+
+    part = found.held_out(15)
+
+    check_equal(
+        part,
+        {"train": (images[:25], labels[:25]), "test": (images[25:], labels[25:])},
+    )
+    assert part.fingerprint != found.fingerprint
+    for count in (0, 40):
+        with pytest.raises(ParameterError, match=rf"from 1 to 39, got {count}"):
+            found.held_out(count)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_arrays_of_any_order_as_numpy_of_today_writes_them(

@@ -74,6 +74,30 @@ def pipeline(
     return run
 
 
+def test_choices_are_judged_on_training_images_held_out(
+    tmp_path: Path, recipe: Path, pipeline: Callable[..., None]
+) -> None:
+    given = [recipe, "--seeds", 1, "--unchecked", "--cells", "softmax"]
+    pipeline(*given, "--hold-out", 100, "--set", "cells.softmax.batch_size=25")
+    pipeline(*given)
+
+    def batches(place: str) -> list[int]:
+        file = tmp_path / "out" / "some" / place / "softmax" / "seed0" / "curve.jsonl"
+        return [json.loads(line)["step"] for line in file.read_text().splitlines()]
+
+    # An epoch has 300 / 25 steps, and 400 / 20.
+    assert batches("small-hold-out-100") == [12, 24, 36, 40]
+    assert batches("small") == [20, 40]
+    folder = tmp_path / "out" / "some"
+    for place, judged in (
+        ("small-hold-out-100", "on 100 training images held out"),
+        ("small", "on the test set, once"),
+    ):
+        results = json.loads((folder / place / "results.json").read_text())
+        assert results["judged"] == f"the last step of each run, {judged}"
+        assert results["judged"] in (folder / place / "table.md").read_text()
+
+
 def test_a_table_with_pictures(
     tmp_path: Path, recipe: Path, pipeline: Callable[..., None]
 ) -> None:
