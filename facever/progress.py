@@ -23,6 +23,9 @@ from rich.text import Text
 _LOG_EVERY_SECONDS = 15.0
 _FIRST_LOG_SECONDS = 2.0
 
+# Columns of a terminal that hold all there is to show, with a note.
+_WIDE = 130
+
 
 @runtime_checkable
 class Advance(Protocol):
@@ -105,12 +108,14 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[A
     """
     console = Console(stderr=True)
     if console.is_terminal:
+        # A narrow terminal shows the numbers alone: they would be cut off otherwise.
+        is_wide = console.width >= _WIDE
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            *([BarColumn()] if is_wide else []),
             MofNCompleteColumn(),
             _Rate(),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if is_wide else []),
             _TimeLeft(),
             TextColumn("{task.fields[note]}"),
         )
@@ -129,10 +134,12 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[A
     started = time.monotonic()
     next_line = started + _FIRST_LOG_SECONDS
     earlier = done
+    newest = ""
 
     def log(count: int = 1, note: str = "") -> None:
-        nonlocal done, next_line
+        nonlocal done, next_line, newest
         done += count
+        newest = note or newest
         now = time.monotonic()
         if now < next_line:
             return
@@ -140,7 +147,7 @@ def progress_bar(title: str, total: int, unit: str, done: int = 0) -> Iterator[A
         rate = (done - earlier) / (now - started)
         left = format_seconds((total - done) / rate) if rate else "?"
         line = f"{title}: {done}/{total} {unit}, {rate:,.1f}/s, {left} left"
-        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
+        print(f"{line}, {newest}" if newest else line, file=sys.stderr, flush=True)
 
     yield log
     seconds = time.monotonic() - started

@@ -606,8 +606,9 @@ def test_nothing_but_wrong_images(
     photos.mkdir()
     shutil.copy(world / "bad.jpg", photos)
     finished = command("align", photos, crops, "--detector", "crops")
-    assert finished.code == 0
+    assert finished.code == 2
     assert "0 crops of 1 photos" in finished.out
+    assert "none of 1 photos gave a crop" in finished.err
     for arguments in (
         ("train", world / "train.yaml", f"data.crops={crops}", f"out={tmp_path}/run"),
         ("embed", world / "model.safetensors", crops, tmp_path / "e.npz"),

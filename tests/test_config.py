@@ -121,6 +121,10 @@ def test_an_unknown_key_lists_the_valid_ones(
         ({"heads": 3}, "heads", "got 3"),
         ({"optimiser": None}, "optimiser", "got None"),
         ({"data": {"crops": "c", "num_classes": 1}}, "data.num_classes", "got 1"),
+        ({"schedule": {"factor": float("inf")}}, "schedule.factor", "got inf"),
+        ({"seed": 2**63}, "seed", f"got {2**63}"),
+        ({"optimiser": {"momentum": 0, "nesterov": True}}, "optimiser", "got 0"),
+        ({"frozen": "trunk"}, "frozen", "must be a list, [...], got 'trunk'"),
     ],
 )
 def test_a_wrong_value_names_its_place_and_itself(
@@ -136,6 +140,7 @@ def test_a_wrong_value_names_its_place_and_itself(
     [
         ({"batch_size": 1}, "2"),
         ({"optimiser": {"momentum": 1.0}}, "less than 1"),
+        ({"heads": [{"name": "ie", "weight": 0}]}, "heads: at least one head needs"),
         (
             {"schedule": {"shape": "step"}},
             "'drops', 'cosine', 'inverse', 'one_cycle' or 'plateau'",

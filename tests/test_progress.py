@@ -68,6 +68,17 @@ class TestInALog:
             "align: 1000 photos in 50s (20.0/s)",
         ]
 
+    def test_the_newest_note_stays_on_every_line(
+        self, clock: Clock, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with progress_bar("train", 100, "crops") as advance:
+            for number in range(4):
+                advance(0, f"loss {number}" if number < 2 else "")
+                clock.now += 16
+                advance(10)
+        lines = capsys.readouterr().err.splitlines()
+        assert [line[-6:] for line in lines[:4]] == ["loss 0"] + 3 * ["loss 1"]
+
     def test_a_short_job_is_one_line(
         self, clock: Clock, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -121,7 +132,7 @@ class TestOnATerminal:
 
         def make_console(stderr: bool) -> Console:
             assert stderr
-            return Console(file=screen, force_terminal=True, width=120)
+            return Console(file=screen, force_terminal=True, width=80)
 
         monkeypatch.setattr(progress, "Console", make_console)
         return screen
@@ -131,13 +142,13 @@ class TestOnATerminal:
     ) -> None:
         with progress_bar("train", 200, "crops") as advance:
             advance(150)
-            advance(0, "loss 1.234")
+            advance(0, "loss 1.234 (softmax 1.000, ie 0.234)")
             advance(50)
         shown = screen.getvalue()
         assert "train" in shown
         assert "200/200" in shown
         assert "crops/s" in shown
-        assert "loss 1.234" in shown
+        assert "loss 1.234 (softmax 1.000, ie 0.234)" in shown
         assert capsys.readouterr() == ("", "")
 
     def test_begins_where_an_earlier_run_stopped(self, screen: io.StringIO) -> None:

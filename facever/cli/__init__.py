@@ -144,13 +144,16 @@ def train(
     """
     from facever.config.reading import load_config
     from facever.config.training import TrainConfig
-    from facever.stages.dry_run import dry_run
-    from facever.stages.train import train as stage
 
+    # First the config: to import torch takes seconds, and a slip shall not wait.
     settings = load_config(TrainConfig, config, overrides)
     if is_dry:
+        from facever.stages.dry_run import dry_run
+
         typer.echo("\n".join(dry_run(settings).lines()))
     else:
+        from facever.stages.train import train as stage
+
         stage(settings)
 
 

@@ -1,12 +1,12 @@
 """What training runs and object tables share: networks, heads, SGD, schedules."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class StrictModel(BaseModel):
     """Refuses unknown keys; its values stay as they are."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkConfig(BaseModel):
@@ -19,7 +19,7 @@ class NetworkConfig(BaseModel):
 class HeadConfig(BaseModel):
     """A head of ``heads.HEADS``; further keys are its keyword arguments."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     name: str
     weight: float = Field(1.0, ge=0)
     sample: float = Field(
@@ -38,6 +38,12 @@ class SGDConfig(StrictModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
     nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> "SGDConfig":
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0, got 0")
+        return self
 
 
 class ScheduleConfig(StrictModel):

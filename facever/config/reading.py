@@ -101,6 +101,8 @@ def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -
         return f"{where}: {place or 'as a whole'}: {first['ctx']['error']}"
     if first["type"] == "missing":
         return f"{where}: {place} is missing"
+    if first["type"] == "tuple_type":
+        return f"{where}: {place}: must be a list, [...], got {first['input']!r}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{where}: {place}: {message}, got {first['input']!r}"
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from facever.config.parts import (
     HeadConfig,
@@ -193,7 +193,7 @@ class TrainConfig(StrictModel):
         description="Make kernels of the network with torch.compile, which takes "
         "minutes at the start; needs a C++ compiler, on a GPU Triton",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(20, ge=1, description="Steps a JSON line")
     tensorboard: bool = Field(
         False,
@@ -213,6 +213,13 @@ class TrainConfig(StrictModel):
         (), description="Steps whose checkpoints stay for good"
     )
     out: Path = Path("runs/train")
+
+    @field_validator("heads")
+    @classmethod
+    def _check_weights(cls, heads: tuple[HeadConfig, ...]) -> tuple[HeadConfig, ...]:
+        if not any(head.weight for head in heads):
+            raise ValueError("at least one head needs a weight above 0")
+        return heads
 
 
 class UnrestrictedConfig(StrictModel):

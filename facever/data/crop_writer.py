@@ -34,10 +34,10 @@ from facever.data.store_folder import (
     RECORDS_FILE,
     STORE_FILE,
     check_free,
-    lock_folder,
     move_into_place,
 )
 from facever.errors import DataError
+from facever.folder_lock import lock_folder
 
 
 class CropWriter:

@@ -7,11 +7,11 @@ store as it was; one after it is made good by the next writer.
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from facever import folder_lock
 from facever.errors import FaceverError, FileError
 
 CROPS_FILE = "crops.npy"
@@ -82,7 +82,7 @@ def check_free(folder: Path) -> None:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, made if need be, for this process alone.
+    """Hold a store's folder, made if need be, for this process alone.
 
     A replacement that a kill interrupted is completed first. At the end the folder is
     taken away if it is still empty.
@@ -90,23 +90,9 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         FileError: If it cannot be made or another process is writing to it.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(folder)
-    except FaceverError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot write to {folder}: {error.strerror or error}; choose another place"
-        ) from None
-    try:
+    with folder_lock.held(folder):
         move_into_place(folder)
         yield
-    finally:
-        if lock >= 0:
-            os.close(lock)
-        with suppress(OSError):
-            folder.rmdir()
 
 
 @contextmanager
@@ -155,28 +141,6 @@ def move_into_place(folder: Path) -> None:
         if (ready / name).exists():
             os.replace(ready / name, folder / name)
     shutil.rmtree(ready)
-
-
-def lock_folder(folder: Path) -> int:
-    """Hold the folder for this process; the system lets go of it at any end.
-
-    Returns:
-        A handle to close, or -1 where the system has no such locks.
-
-    Raises:
-        FileError: If another process holds it.
-    """
-    if sys.platform == "win32":
-        return -1
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise FileError(f"another process is writing to {folder}") from None
-    return handle
 
 
 def _sync_file(path: Path) -> None:

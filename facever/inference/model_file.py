@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from facever.data.preprocessing import Preprocessing
@@ -160,7 +160,7 @@ def save_model(
         tensors[_MEAN_IMAGE] = mean_image.cpu().contiguous()
     text = json.dumps({"format": _FORMAT, **asdict(header)})
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, {_KEY: text})
+        temporary.write_bytes(save(tensors, {_KEY: text}))
 
 
 def load_model(path: Path | str) -> LoadedModel:

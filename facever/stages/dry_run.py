@@ -1,6 +1,7 @@
 """``facever train --dry-run``: what a run would take, after a few real steps of it."""
 
 import json
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facever.config.training import TrainConfig
 from facever.data.preprocessing import Preprocessing
+from facever.errors import ParameterError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.folder_lock import held
 from facever.models.hardware import uses_bf16
-from facever.stages.run_folder import LOG_FILE
+from facever.progress import format_seconds
+from facever.stages.run_folder import LOG_FILE, check_same_run
 from facever.stages.train_setup import PreparedRun, prepare, shown_bar
 from facever.training.distributed import ALONE
 from facever.training.fit import Intervals, fit
@@ -50,7 +54,7 @@ class DryRun:
 
     def lines(self) -> list[str]:
         """For a person to read."""
-        hours = self.steps * self.step_seconds / 3600
+        time = format_seconds(self.steps * self.step_seconds)
         total = self.state_bytes + self.activation_bytes
         return [
             f"weights:  {self.num_weights:,} of the network, "
@@ -59,7 +63,7 @@ class DryRun:
             f"memory:   {total / 1e9:.2f} GB: {self.state_bytes / 1e9:.2f} for "
             f"weights, gradients and optimiser, {self.activation_bytes / 1e9:.2f} for "
             "activations; crops and work space come on top",
-            f"time:     {hours:.1f} hours: {self.steps:,} steps of "
+            f"time:     {time}: {self.steps:,} steps of "
             f"{self.step_seconds:.3f} s, {self.data_seconds / self.step_seconds:.0%} "
             "of it waiting for crops, on this machine as busy as it is now",
         ]
@@ -73,7 +77,16 @@ def dry_run(config: TrainConfig) -> DryRun:
 
     Raises:
         FaceverError: If the run itself would be refused.
+        ParameterError: Under torchrun.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ParameterError("--dry-run times one process: run it without torchrun")
+    check_same_run(config)
+    with held(config.out):
+        return _measure(config)
+
+
+def _measure(config: TrainConfig) -> DryRun:
     run = prepare(config)
     bf16 = uses_bf16(config.precision, run.device)
     part = config.batch_size // run.num_parts

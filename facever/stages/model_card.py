@@ -7,6 +7,7 @@ import yaml
 from facever.config.training import TrainConfig
 from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
+from facever.inference.model_file import load_model
 from facever.stages.train_setup import PreparedRun
 from facever.verification.calibration import Calibration
 
@@ -54,7 +55,7 @@ A face embedding of {run.network.embedding_size} dimensions, {num_weights:,} wei
 ## Data
 
 - {config.data.name}: {len(split.rows):,} crops of {split.num_classes:,} people.
-- Licence of the data: {config.data.licence}.
+- Licence of the data: {config.data.licence}.{_origin(config)}
 - Held out: {len(split.held_out):,} crops of people who are not in training.
 
 ## Results on the held-out people
@@ -66,7 +67,7 @@ source are told apart is for `facever evaluate` to say.
 
 ## Settings
 
-{run.schedule.steps:,} steps of {config.batch_size} crops{_start(config)}.
+{run.schedule.steps:,} steps of {config.batch_size} crops{_classmates(config)}.
 
 ```yaml
 {yaml.safe_dump(ordered, sort_keys=False).rstrip()}
@@ -93,5 +94,17 @@ def _results(found: Calibration | None) -> str:
     )
 
 
-def _start(config: TrainConfig) -> str:
-    return "" if config.init is None else f", from the weights of {config.init.name}"
+def _origin(config: TrainConfig) -> str:
+    """Whose weights it started from: their data and licence hold on."""
+    if config.init is None:
+        return ""
+    model = load_model(config.init)
+    return (
+        f"\n- It started from a model of {model.header.training_data} (licence: "
+        f"{model.header.licence}), fingerprint {model.fingerprint}."
+    )
+
+
+def _classmates(config: TrainConfig) -> str:
+    count = config.data.photos_per_identity
+    return "" if count is None else f", {count} of a person side by side"

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from facever.config.reading import load_config
 from facever.config.training import TrainConfig
 from facever.data.crops import CropStore
 from facever.data.people_list import read_people_list
@@ -15,6 +18,7 @@ from facever.environment import (
     describe_machine,
     describe_versions,
 )
+from facever.errors import ConfigError, FaceverError
 from facever.files import append_line, whole_file
 from facever.inference.model_file import load_model
 
@@ -74,8 +78,58 @@ def cut_log(path: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
+def check_same_run(config: TrainConfig) -> None:
+    """Refuse to go on with a run of another config, before anything is read.
+
+    Raises:
+        ConfigError: If the folder's checkpoint is of another, naming what differs.
+    """
+    if not (config.out / CHECKPOINT_FILE).exists():
+        return
+    try:
+        earlier = load_config(TrainConfig, config.out / CONFIG_FILE)
+    except FaceverError:  # Of another version, or lost: the checkpoint itself tells.
+        return
+    old, new = (dict(_leaves(_deciding(each), "")) for each in (earlier, config))
+    changed = [
+        f"{key}={old.get(key)} and not {new.get(key)}"
+        for key in {**old, **new}
+        if old.get(key) != new.get(key)
+    ]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise ConfigError(
+            f"{config.out} holds a run with {', '.join(changed[:3])}{more}; set "
+            "out=... to a new folder, or delete the old run to start over"
+        )
+
+
+def _leaves(content: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Keys with dots between, as on the command line, and plain values."""
+    if isinstance(content, dict | list) and content:
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in pairs:
+            yield from _leaves(value, f"{place}.{key}" if place else str(key))
+    else:
+        yield place, content
+
+
 def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
+    content = _deciding(config)
+    if config.init is not None:  # The weights themselves, not their place.
+        content["init"] = load_model(config.init).fingerprint
+    content["crops"] = [store.fingerprint, len(store)]
+    # The list itself, not its place; without one, as before there were such lists.
+    if config.data.people is not None:
+        people = read_people_list(config.data.people)
+        content["people"] = [sorted(people.train), sorted(people.held_out)]
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _deciding(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide the weights, but for what their files hold."""
     free = {
         "out",
         "log_every",
@@ -90,21 +144,13 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     if config.schedule.shape != "plateau":
         free.add("validate_every")
     content = config.model_dump(mode="json", exclude=free)
-    for free_of_data in ("crops", "workers", "resident"):
-        content["data"].pop(free_of_data)
+    for place in ("crops", "people", "workers", "resident", "name", "licence"):
+        content["data"].pop(place)
     for section, names in _LATER.items():
         options = getattr(config, section) if section else config
-        place = content[section] if section else content
+        part = content[section] if section else content
         for name in names:
             if getattr(options, name) == type(options).model_fields[name].default:
-                place.pop(name)
-    if config.init is not None:  # The weights themselves, not their place.
-        content["init"] = load_model(config.init).fingerprint
-    content["crops"] = [store.fingerprint, len(store)]
-    # The list itself, not its place; without one, as before there were such lists.
-    content["data"].pop("people")
-    if config.data.people is not None:
-        people = read_people_list(config.data.people)
-        content["people"] = [sorted(people.train), sorted(people.held_out)]
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+                part.pop(name)
+    content.pop("init", None)
+    return content

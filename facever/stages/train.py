@@ -9,6 +9,7 @@ from torch import Tensor
 
 from facever.config.training import TrainConfig
 from facever.errors import FileError
+from facever.folder_lock import held
 from facever.inference.model_file import save_model
 from facever.models.base import EmbeddingNetwork
 from facever.models.hardware import uses_bf16
@@ -25,6 +26,7 @@ from facever.stages.run_folder import (
     LOG_FILE,
     MODEL_FILE,
     TENSORBOARD_FOLDER,
+    check_same_run,
     cut_log,
     record_start,
     run_fingerprint,
@@ -60,10 +62,12 @@ def train(config: TrainConfig) -> Path:
         that ``config`` keeps and, as ``README.md``, the model card.
 
     Raises:
-        FaceverError: If the crops, the config or an earlier checkpoint do not fit.
+        FaceverError: If the crops, the config or an earlier checkpoint do not fit, or
+            another process is training in the folder.
         TerminatedError: If SIGTERM ended the run; the same call goes on.
     """
-    with process_group(config.device) as processes:
+    with process_group(config.device) as processes, _held(config.out, processes):
+        check_same_run(config)
         return _train(config, processes)
 
 
@@ -150,6 +154,11 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     )
     print(f"model: {model_path}")
     return model_path
+
+
+def _held(folder: Path, processes: Processes) -> AbstractContextManager[None]:
+    """The run's folder, which another job of the same config must not write to."""
+    return held(folder) if processes.is_first else nullcontext()
 
 
 def _tensorboard(

@@ -206,10 +206,17 @@ def _check_classmates(config: TrainConfig) -> None:
     for head in config.heads:
         kind = HEADS.get(head.name)
         if kind is not None and kind.compares_classmates:
-            if config.data.photos_per_identity is None:
+            count = config.data.photos_per_identity
+            if count is None:
                 raise ConfigError(
                     f"head {head.name} compares crops of one person in a batch: set "
                     "data.photos_per_identity, the crops of each, such as 4"
+                )
+            if count > config.batch_size // 2:
+                raise ConfigError(
+                    f"head {head.name} compares people in a batch: "
+                    "data.photos_per_identity must be at most "
+                    f"{config.batch_size // 2}, half of batch_size, got {count}"
                 )
 
 

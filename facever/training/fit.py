@@ -24,11 +24,6 @@ from facever.training.global_batch import GlobalBatch
 from facever.training.log_window import Line, LogWindow
 from facever.training.schedule import Schedule
 
-_REMEDY = (
-    "lower optimiser.learning_rate or raise schedule.warmup; "
-    "the last checkpoint is kept"
-)
-
 
 @dataclass(frozen=True)
 class Intervals:
@@ -123,6 +118,17 @@ def fit(
             append_line(log_file, json.dumps(line))
             on_line(line)
 
+    saved = state.step
+
+    def remedy() -> str:
+        kept = f"the checkpoint of step {saved:,} is kept" if saved else "none is kept"
+        return (
+            "lower optimiser.learning_rate or raise schedule.warmup, with out set to "
+            f"a new folder; {kept}"
+        )
+
+    if compile_network and processes.is_first:
+        print("compiling the network in the first step, which takes minutes")
     window = LogWindow(device)
     with closing(loader.batches(state.step, schedule.steps)) as batches:
         for batch in batches:
@@ -145,7 +151,7 @@ def fit(
             except DivergedError as error:
                 raise DivergedError(
                     f"{error}, at step {state.step + 1} (learning rate {rate:.4g}); "
-                    f"{_REMEDY}"
+                    f"{remedy()}"
                 ) from None
             head.align_gradients()
             measured = {}
@@ -167,7 +173,7 @@ def fit(
                 if not math.isfinite(line["loss"]):
                     raise DivergedError(
                         f"the loss is {line['loss']} at step {state.step} "
-                        f"(learning rate {rate:.4g}, {line}); {_REMEDY}"
+                        f"(learning rate {rate:.4g}, {line}); {remedy()}"
                     )
                 log(line)
                 window = LogWindow(device)
@@ -183,9 +189,10 @@ def fit(
                 if processes.any(not (_is_finite(network) and _is_finite(head))):
                     raise DivergedError(
                         f"a weight is NaN or infinite after step {state.step} "
-                        f"(learning rate {rate:.4g}); {_REMEDY}"
+                        f"(learning rate {rate:.4g}); {remedy()}"
                     )
                 save()
+                saved = state.step
             advance(len(labels) * processes.count)
             window.clock.mark(None)
             if stopping and not last:

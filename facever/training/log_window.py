@@ -1,7 +1,5 @@
 """What a log line tells of the steps since the last one."""
 
-import time
-
 import torch
 from torch import Tensor
 
@@ -24,7 +22,6 @@ class LogWindow:
 
     def __init__(self, device: torch.device) -> None:
         self.clock = StepClock(device)
-        self._started = time.perf_counter()
         self._num_steps = 0
         self._num_crops = 0
         self._sums: dict[str, Tensor] = {}
@@ -58,6 +55,8 @@ class LogWindow:
     def line(self, step: int, rate: float) -> Line:
         """Means over the steps; ``*_seconds`` are those of one step.
 
+        Looks at held-out people and checkpoints between the steps do not count.
+
         Args:
             step: The last of them.
             rate: Its learning rate.
@@ -66,15 +65,15 @@ class LogWindow:
             name: round(float(value) / self._num_steps, 6)
             for name, value in self._sums.items()
         }
+        seconds = self.clock.seconds()
         parts = {
-            f"{part}_seconds": round(seconds / self._num_steps, 6)
-            for part, seconds in self.clock.seconds().items()
+            f"{part}_seconds": round(value / self._num_steps, 6)
+            for part, value in seconds.items()
         }
-        seconds = time.perf_counter() - self._started
         return {
             "step": step,
             "learning_rate": rate,
             **means,
-            "crops_per_second": round(self._num_crops / seconds, 1),
+            "crops_per_second": round(self._num_crops / sum(seconds.values()), 1),
             **parts,
         }

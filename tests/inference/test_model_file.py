@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 import facever
 from facever.errors import ModelFileError, ParameterError
-from facever.inference import model_file
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
 
@@ -191,16 +190,23 @@ class TestAtomicWrite:
     ) -> None:
         before = model.read_bytes()
 
-        def fail(tensors: object, path: Path, metadata: object) -> None:
-            Path(path).write_bytes(b"half of a mo")
+        write = Path.write_bytes
+
+        def fail(path: Path, content: bytes) -> None:
+            write(path, content[: len(content) // 2])
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(model_file, "save_file", fail)
+        monkeypatch.setattr(Path, "write_bytes", fail)
         network = build_network("resnet27", TINY)
         with pytest.raises(OSError, match="No space left"):
             save_model(model, network, ModelHeader("resnet27", TINY, 16))
         assert model.read_bytes() == before
         assert [path.name for path in model.parent.iterdir()] == [model.name]
+
+    def test_others_may_read_it_as_any_file(self, model: Path) -> None:
+        plain = model.parent / "plain"
+        plain.touch()
+        assert model.stat().st_mode == plain.stat().st_mode
 
     def test_nothing_but_the_file_is_left(self, model: Path) -> None:
         assert [path.name for path in model.parent.iterdir()] == [model.name]

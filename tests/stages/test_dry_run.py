@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from facever.config.training import TrainConfig
+from facever.errors import FileError, ParameterError
+from facever.folder_lock import held
 from facever.stages.dry_run import dry_run
 
 
@@ -79,12 +81,25 @@ def test_parts_need_less_and_averages_more(store: Path, tmp_path: Path) -> None:
     assert extra == 4 * whole.num_weights + statistics
 
 
+def test_refuses_what_the_run_would_refuse(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="choose another place"):
+        dry_run(make_config(store, tmp_path / "file" / "run"))
+    with held(tmp_path / "run"), pytest.raises(FileError, match="another process is"):
+        dry_run(make_config(store, tmp_path / "run"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ParameterError, match="run it without torchrun"):
+        dry_run(make_config(store, tmp_path / "run"))
+
+
 def test_the_command_prints_and_writes_nothing(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     config = make_config(store, tmp_path / "run")
     path.write_text(config.model_dump_json())
     command = [sys.executable, "-m", "facever", "train", str(path), "--dry-run"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    for word in ("weights:", "GFLOP", "memory:", "hours: 1,000 steps"):
+    for word in ("weights:", "GFLOP", "memory:", "s: 1,000 steps"):
         assert word in result.stdout
     assert sorted(each.name for each in tmp_path.iterdir()) == ["train.yaml"]

@@ -30,6 +30,7 @@ from facever.errors import (
     ModelFileError,
     ParameterError,
 )
+from facever.folder_lock import held
 from facever.inference.model_file import load_model
 from facever.stages.train import train
 
@@ -229,7 +230,7 @@ class TestRunningAgain:
             {"augmentation": {"blur": 0.5}},
             {"network": {"normalised_embedding": True}},
             {"heads": [{"name": "arcface"}]},
-            {"data": {"name": "something else"}},
+            {"data": {"photos_per_identity": 2}},
         ],
         ids=str,
     )
@@ -237,11 +238,33 @@ class TestRunningAgain:
         self, trained: Path, store: Path, changes: dict[str, Any]
     ) -> None:
         before = state_of(trained)
-        with pytest.raises(ModelFileError) as refusal:
+        with pytest.raises(ConfigError) as refusal:
             train(make_config(store, trained, **changes))
-        assert "another config" in str(refusal.value)
+        [[key, value]] = changes.items()
+        inside = next(iter(value)) if isinstance(value, dict) else ""
+        assert f"holds a run with {key}" in str(refusal.value)
+        assert inside in str(refusal.value)
         assert "out=" in str(refusal.value)
         assert state_of(trained) == before
+        # Without the old config the checkpoint itself tells.
+        kept = (trained / "config.yaml").read_bytes()
+        (trained / "config.yaml").unlink()
+        with pytest.raises(ModelFileError, match="another config or other crops"):
+            train(make_config(store, trained, **changes))
+        (trained / "config.yaml").write_bytes(kept)
+
+    def test_labels_of_the_data_may_change(self, trained: Path, store: Path) -> None:
+        before = state_of(trained)
+        train(make_config(store, trained, data={"name": "other", "licence": "CC0"}))
+        assert state_of(trained) == before
+
+    def test_another_process_in_the_folder_is_refused(
+        self, trained: Path, store: Path
+    ) -> None:
+        with held(trained):
+            with pytest.raises(FileError, match="another process is writing to"):
+                train(make_config(store, trained))
+        train(make_config(store, trained))
 
     def test_other_crops_are_refused(
         self, trained: Path, tmp_path: Path, make_store: Callable[..., Path]
@@ -526,6 +549,14 @@ class TestRefusedBeforeTheFirstStep:
                 {"heads": [{"name": "contrastive"}]},
                 r"head contrastive compares .* set data\.photos_per_identity",
             ),
+            (
+                {
+                    "heads": [{"name": "triplet"}],
+                    "data": {"photos_per_identity": 4},
+                    "batch_size": 4,
+                },
+                r"head triplet compares people .* at most 2, half of .* got 4",
+            ),
         ],
         ids=str,
     )
@@ -698,7 +729,7 @@ class TestValidation:
             rate, best = (rate, value) if value > best else (rate / 2, best)
         assert rates == pytest.approx(expected)
         other = config.model_copy(update={"validate_every": 2})
-        with pytest.raises(ModelFileError, match="another config"):
+        with pytest.raises(ConfigError, match="validate_every=1 and not 2;"):
             train(other)
 
     def test_never_trains_on_what_is_held_out(

@@ -327,6 +327,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_never_saved(
     assert "\n" not in str(caught.value)
     assert f"step {stops_at} " in str(caught.value)
     assert steps == saved
+    kept = f"the checkpoint of step {saved[-1]} is kept" if saved else "none is kept"
+    assert str(caught.value).endswith(kept)
 
 
 def test_weights_that_burst_after_a_good_loss_are_never_saved(
