@@ -181,7 +181,9 @@ class TrainConfig(StrictModel):
         "then holds, such as 0.999",
     )
     init: Path | None = Field(
-        None, description="A model file of the same network, to start from its weights"
+        None,
+        description="A model file or checkpoint of the same network, to start from its "
+        "weights",
     )
     frozen: tuple[str, ...] = Field(
         (), description="Parts of the network that do not learn, such as trunk.0"

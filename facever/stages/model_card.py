@@ -7,8 +7,8 @@ import yaml
 from facever.config.training import TrainConfig
 from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
-from facever.inference.model_file import load_model
 from facever.stages.train_setup import PreparedRun
+from facever.training.fine_tuning import read_initial
 from facever.verification.calibration import Calibration
 
 CARD_FILE = "README.md"
@@ -98,11 +98,8 @@ def _origin(config: TrainConfig) -> str:
     """Whose weights it started from: their data and licence hold on."""
     if config.init is None:
         return ""
-    model = load_model(config.init)
-    return (
-        f"\n- It started from a model of {model.header.training_data} (licence: "
-        f"{model.header.licence}), fingerprint {model.fingerprint}."
-    )
+    initial = read_initial(config.init)
+    return f"\n- It started from {initial.origin}, fingerprint {initial.fingerprint}."
 
 
 def _classmates(config: TrainConfig) -> str:

@@ -20,7 +20,7 @@ from facever.environment import (
 )
 from facever.errors import ConfigError, FaceverError
 from facever.files import append_line, whole_file
-from facever.inference.model_file import load_model
+from facever.training.fine_tuning import read_initial
 
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -118,7 +118,7 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     """What must be equal for a checkpoint to be gone on from."""
     content = _deciding(config)
     if config.init is not None:  # The weights themselves, not their place.
-        content["init"] = load_model(config.init).fingerprint
+        content["init"] = read_initial(config.init).fingerprint
     content["crops"] = [store.fingerprint, len(store)]
     # The list itself, not its place; without one, as before there were such lists.
     if config.data.people is not None:

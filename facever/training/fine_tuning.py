@@ -1,15 +1,57 @@
-"""Training on from another model's weights, with parts that stay as they are."""
+"""Training on from other weights, with parts that stay as they are."""
 
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from facever.errors import ModelFileError, ParameterError
 from facever.inference.model_file import load_model
+from facever.training.checkpoint import read_checkpoint
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """What a network starts from.
+
+    Attributes:
+        weights: By name.
+        fingerprint: Of them, wherever their file lies.
+        origin: For people: what they were trained on.
+    """
+
+    weights: dict[str, Tensor]
+    fingerprint: str
+    origin: str
+
+
+def read_initial(path: Path) -> InitialWeights:
+    """The weights of a model file or of a checkpoint.
+
+    Raises:
+        ModelFileError: If it is neither, or damaged.
+    """
+    if path.is_file() and zipfile.is_zipfile(path):
+        content = read_checkpoint(path)
+        return InitialWeights(
+            content["network"],
+            f"{content['fingerprint']} at step {content['step']}",
+            f"a checkpoint of step {content['step']:,}",
+        )
+    model = load_model(path)
+    header = model.header
+    options = "".join(f" {key}={each}" for key, each in header.network_options.items())
+    return InitialWeights(
+        model.network.state_dict(),
+        model.fingerprint,
+        f"{header.network}{options}, trained on {header.training_data} (licence: "
+        f"{header.licence})",
+    )
 
 
 def start_from(network: nn.Module, path: Path) -> None:
-    """Take the weights of a model file.
+    """Take the weights of a model file or of a checkpoint.
 
     Args:
         network: Changed in place.
@@ -18,20 +60,17 @@ def start_from(network: nn.Module, path: Path) -> None:
     Raises:
         ModelFileError: If it cannot be read or holds another network.
     """
-    model = load_model(path)
-    given, own = model.network.state_dict(), network.state_dict()
+    initial = read_initial(path)
+    given, own = initial.weights, network.state_dict()
     for name in (*own, *given):
         shapes = [
             list(weights[name].shape) if name in weights else "missing"
             for weights in (given, own)
         ]
         if shapes[0] != shapes[1]:
-            options = "".join(
-                f" {key}={value}" for key, value in model.header.network_options.items()
-            )
             raise ModelFileError(
                 f"init: {path} does not fit this network: {name} is {shapes[0]} there "
-                f"and {shapes[1]} here; it holds {model.header.network}{options}"
+                f"and {shapes[1]} here; it holds {initial.origin}"
             )
     network.load_state_dict(given)
 

@@ -121,7 +121,9 @@ def fit(
     saved = state.step
 
     def remedy() -> str:
-        kept = f"the checkpoint of step {saved:,} is kept" if saved else "none is kept"
+        kept = "no checkpoint was written"
+        if saved:
+            kept = f"init takes the checkpoint of step {saved:,}, which is kept"
         return (
             "lower optimiser.learning_rate or raise schedule.warmup, with out set to "
             f"a new folder; {kept}"

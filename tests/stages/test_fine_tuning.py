@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from facever.config.training import TrainConfig
 from facever.errors import ModelFileError, ParameterError
 from facever.stages.train import train
+from facever.stages.train_setup import prepare
 
 
 def make_config(store: Path, out: Path, **changes: Any) -> TrainConfig:
@@ -67,12 +68,32 @@ def test_a_run_starts_from_another_s_weights_and_frozen_parts_keep_them(
     for name, value in before.items():
         assert torch.equal(after[name], value) == name.startswith("trunk."), name
     # The file's place is not what a checkpoint goes by, its weights are.
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "started from resnet27 width=0.0625" in card
+    assert "trained on unnamed (licence: unknown), fingerprint " in card
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(model.read_bytes())
     train(make_config(store, tmp_path / "run", init=str(moved), frozen=["trunk"]))
     other = tmp_path / "run" / "model.safetensors"
     with pytest.raises(ModelFileError, match="another config"):
         train(make_config(store, tmp_path / "run", init=str(other), frozen=["trunk"]))
+
+
+def test_a_run_starts_from_a_checkpoint_s_weights(
+    store: Path, model: Path, tmp_path: Path
+) -> None:
+    checkpoint = model.parent / "checkpoint.pt"
+    kept = torch.load(checkpoint, weights_only=True)["network"]
+    config = make_config(store, tmp_path / "run", init=str(checkpoint), seed=5)
+    network = prepare(config).network
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, kept[name]), name
+    train(config)
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert "started from a checkpoint of step 3" in card
+    wide = {"width": 1 / 8, "embedding_size": 8}
+    with pytest.raises(ModelFileError, match=r"it holds a checkpoint of step 3$"):
+        train(make_config(store, tmp_path / "w", init=str(checkpoint), network=wide))
 
 
 @pytest.mark.parametrize(
