@@ -170,15 +170,16 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path,
     model: Path,
     crops: Path,
-    types_unchecked: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half of")
+    write = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("facever.inference.model_file.save_file", fail)
     content = model.read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(FaceverError, match="No space left"):
         calibrate_model(model, crops, FAR, **ON_CPU)
     assert model.read_bytes() == content
