@@ -70,7 +70,9 @@ class DryRun:
 
 
 def dry_run(config: TrainConfig) -> DryRun:
-    """Measure a few real steps of a run; nothing is written, an old run is left alone.
+    """Measure a few real steps of a run; an old run is left alone.
+
+    The run's folder is held meanwhile, and taken away again if it was not there.
 
     Args:
         config: Of the run, which is to train in one process.

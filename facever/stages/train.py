@@ -105,6 +105,8 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
         f"{schedule.steps:,} steps of {config.batch_size} on {device}"
         + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
+    if config.compile:
+        processes.say("the first step compiles the network, which takes minutes")
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
     bar = shown_bar("train", total, processes, done)
     board = _tensorboard(config, state.step, processes)

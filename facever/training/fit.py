@@ -129,8 +129,6 @@ def fit(
             f"a new folder; {kept}"
         )
 
-    if compile_network and processes.is_first:
-        print("compiling the network in the first step, which takes minutes")
     window = LogWindow(device)
     with closing(loader.batches(state.step, schedule.steps)) as batches:
         for batch in batches:
