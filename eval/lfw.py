@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facever.data.crops import CropStore
-from facever.data.preprocessing import Preprocessing
+from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
+from facever.inference.preprocessing import Preprocessing
 from facever.models import build_network
 from facever.progress import progress_bar
 from facever.verification.evaluation import Evaluation, evaluate_pairs

@@ -12,7 +12,7 @@ from facever.version import __version__
 
 if TYPE_CHECKING:
     from facever.gallery.entries import Match
-    from facever.gallery.gallery import Gallery
+    from facever.gallery.folder.gallery import Gallery
     from facever.inference.embedder import Embedder, Verification, load
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 
 _HOMES = {
     "Embedder": "facever.inference.embedder",
-    "Gallery": "facever.gallery.gallery",
+    "Gallery": "facever.gallery.folder.gallery",
     "Match": "facever.gallery.entries",
     "Verification": "facever.inference.embedder",
     "load": "facever.inference.embedder",

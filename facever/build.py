@@ -8,23 +8,23 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
-from facever.config.objects import ObjectCell, ObjectOptimiserConfig
 from facever.config.parts import HeadConfig, NetworkConfig
+from facever.config.small_images import SmallImageCell, SmallImageOptimiserConfig
 from facever.config.training import OptimiserConfig, TrainConfig
-from facever.data.augmentation import Augmentation, AugmentationStrength
-from facever.data.resident import fits_on
+from facever.data.batches.augmentation import Augmentation, AugmentationStrength
+from facever.data.batches.resident import fits_on
 from facever.errors import ConfigError
 from facever.heads import HEADS, Head, JointHead
 from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
-from facever.models import NETWORKS, OBJECT_NETWORKS, build_network
+from facever.models import NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
-from facever.objects.fit import RATE_FACTOR
+from facever.small_images.fit import RATE_FACTOR
+from facever.small_images.networks import SMALL_IMAGE_NETWORKS
 from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import parameter_groups
 from facever.training.distributed import ALONE, Processes
-from facever.training.plateau import Plateau
-from facever.training.schedule import Schedule, Shape
+from facever.training.schedule import Plateau, Schedule, Shape
 
 
 def network_options(config: NetworkConfig) -> dict[str, Any]:
@@ -42,14 +42,14 @@ def make_network(config: NetworkConfig) -> EmbeddingNetwork:
     return build_network(config.name, network_options(config))
 
 
-def make_object_network(config: NetworkConfig) -> EmbeddingNetwork:
+def make_small_image_network(config: NetworkConfig) -> EmbeddingNetwork:
     """The network for small images of a config, freshly initialised.
 
     Raises:
         ConfigError: If the network or an option is unknown or of the wrong type.
         ParameterError: If an option is out of range.
     """
-    kind = _named(OBJECT_NETWORKS, config.name, "network for objects")
+    kind = _named(SMALL_IMAGE_NETWORKS, config.name, "network for small images")
     given = config.model_extra or {}
     options = _checked_options(kind, given, f"network {config.name}")
     network: EmbeddingNetwork = kind(**options)
@@ -100,14 +100,14 @@ def make_head(
 
 
 def make_optimiser(
-    config: TrainConfig | ObjectCell, network: nn.Module, head: nn.Module
+    config: TrainConfig | SmallImageCell, network: nn.Module, head: nn.Module
 ) -> torch.optim.Optimizer:
     """The optimiser of a network and its heads; the schedule sets each step's rate."""
     options = config.optimiser
     decay_all = isinstance(options, OptimiserConfig) and options.decay_all
     groups = parameter_groups(network, head, options.weight_decay, decay_all)
     _, free, centers = groups
-    if isinstance(options, ObjectOptimiserConfig):
+    if isinstance(options, SmallImageOptimiserConfig):
         free[RATE_FACTOR] = options.bias_rate
     elif isinstance(options, OptimiserConfig) and options.name == "adamw":
         centers[PLAIN] = True
@@ -135,7 +135,7 @@ def parts_of(config: TrainConfig, processes: Processes) -> int:
     return config.accumulate
 
 
-def make_schedule(config: TrainConfig | ObjectCell) -> Schedule:
+def make_schedule(config: TrainConfig | SmallImageCell) -> Schedule:
     """The learning rates of a config, scaled by its factor."""
     options = config.schedule
     # On a plateau the rate stays but for what Plateau makes of it.

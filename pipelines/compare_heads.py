@@ -21,22 +21,22 @@ import torch
 import yaml
 
 from facever.config.training import TrainConfig
-from facever.data.crops import CropStore
-from facever.data.sampling import split_identities
+from facever.data.batches.sampling import split_identities
+from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
 from facever.files import whole_file
 from facever.inference.embedder import Embedder
+from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
-from facever.stages.run_folder import CHECKPOINT_FILE, LOG_FILE
-from facever.stages.train import train
+from facever.small_images.class_angles import class_angles
+from facever.stages.training.run_folder import CHECKPOINT_FILE, LOG_FILE
+from facever.stages.training.train import train
 from facever.training.checkpoint import read_checkpoint
-from facever.verification.class_angles import class_angles
-from facever.verification.embeddings_file import read_embeddings
 from facever.verification.evaluation import Evaluation, evaluate_pairs
-from facever.verification.figures import save_roc
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
+from facever.verification.reporting.figures import save_roc
 
 ANGLE_CLASSES = 200
 """Training classes whose angles are measured, the first ones."""

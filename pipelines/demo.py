@@ -18,21 +18,21 @@ from rich.table import Table
 
 from facever.config.reading import load_config
 from facever.config.training import TrainConfig
-from facever.data.crops import CropStore
-from facever.data.preprocessing import Preprocessing
-from facever.data.synthetic import write_pairs, write_photos
-from facever.gallery.gallery import Gallery
+from facever.data.store.crop_store import CropStore
+from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
+from facever.inference.preprocessing import Preprocessing
 from facever.models import build_network
 from facever.progress import format_seconds, progress_bar
-from facever.stages import gallery_search
 from facever.stages.align import align
-from facever.stages.train import train
+from facever.stages.gallery import search as gallery_search
+from facever.stages.training.train import train
+from facever.synthetic import write_pairs, write_photos
 from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import read_lfw_pairs
-from facever.verification.report import write_report
+from facever.verification.reporting.report import write_report
 
 OUT = Path("demo")
 CONFIGS = Path(__file__).parent.parent / "configs" / "train"

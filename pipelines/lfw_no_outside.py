@@ -22,24 +22,24 @@ from pathlib import Path
 
 from facever.config.reading import load_config
 from facever.config.training import UnrestrictedConfig
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError, ParameterError
 from facever.files import whole_file
 from facever.progress import format_seconds
-from facever.stages.evaluate import summary_line
-from facever.stages.features import pictures, sha256
-from facever.stages.unrestricted import (
+from facever.stages.evaluation.evaluate import summary_line
+from facever.stages.evaluation.features import pictures, sha256
+from facever.stages.evaluation.unrestricted import (
     HELD_OUT_PAIRS,
     FoldResult,
     Protocol,
     is_embedded,
     run_fold,
 )
-from facever.verification.error_bars import folder_bootstrap
-from facever.verification.findings import Findings
-from facever.verification.markup import Setting
 from facever.verification.protocols import read_lfw_pairs, read_lfw_people
-from facever.verification.report import write_report
+from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.report import write_report
+from facever.verification.uncertainty.error_bars import folder_bootstrap
 from facever.verification.unrestricted import merge_folds, pairs_of_folds
 
 ALIGNMENT = {

@@ -31,9 +31,9 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def object_files() -> SimpleNamespace:
-    """What object_files.py defines: small object sets in the published forms."""
-    path = Path(__file__).with_name("object_files.py")
+def small_image_files() -> SimpleNamespace:
+    """What small_image_files.py defines: small image sets in the published forms."""
+    path = Path(__file__).with_name("small_image_files.py")
     return SimpleNamespace(**runpy.run_path(str(path)))
 
 
@@ -59,7 +59,7 @@ def draw_crops(num_crops: Sequence[int], seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="session")
 def make_store() -> Callable[..., Path]:
     """Write a crop store with so many crops of each person."""
-    from facever.data.crop_writer import CropWriter
+    from facever.data.store.writer import CropWriter
     from facever.faces.geometry import TEMPLATE
 
     def make(folder: Path, num_crops: Sequence[int] = (4, 4, 4), seed: int = 0) -> Path:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import facever
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 
 Command = Callable[..., Any]
 
@@ -841,7 +841,8 @@ def test_a_bug_shows_its_traceback(
 def test_ctrl_c_says_what_comes_next(
     command: Command, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    from facever.stages import embed, gallery_upkeep
+    from facever.stages import embed
+    from facever.stages.gallery import upkeep as gallery_upkeep
 
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

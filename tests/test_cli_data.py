@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 
 
 def test_a_store_through_every_command(tmp_path, make_store, command):

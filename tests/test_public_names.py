@@ -40,7 +40,7 @@ def test_every_public_name_is_there_and_at_home_in_facever(name: str) -> None:
 
 def test_names_are_one_object_wherever_they_come_from() -> None:
     from facever.errors import FaceverError
-    from facever.gallery.gallery import Gallery
+    from facever.gallery.folder.gallery import Gallery
     from facever.inference.embedder import Embedder, load
 
     assert facever.Embedder is Embedder

@@ -23,9 +23,10 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from facever.faces.detection import Face, MtcnnDetector
+from facever.data.sources.folders import find_photos
+from facever.faces.detection import Face
+from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import DEFAULT_MAX_PIXELS, read_photo
-from facever.faces.sources import find_photos
 from facever.faces.workers import AlignRecipe, AlignWorkers
 
 _BATCH_PHOTOS = 32

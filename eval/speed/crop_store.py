@@ -22,16 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.data.checksums import write_about, write_checksums
-from facever.data.crops import CROP_SHAPE, CropStore
-from facever.data.payloads import crops_header
-from facever.data.records import (
+from facever.data.store.checksums import write_about, write_checksums
+from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.payloads import crops_header
+from facever.data.store.tables import (
     FAILURE_COLUMNS,
     RECORD_COLUMNS,
     read_rows,
     write_rows,
 )
-from facever.stages.store_facts import info
+from facever.stages.store.facts import info
 from facever.version import __version__
 
 PHOTOS_PER_IDENTITY = 43

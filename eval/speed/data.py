@@ -34,9 +34,9 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.v2 import Compose, PILToTensor, RandomHorizontalFlip
 
-from facever.data.augmentation import Augmentation, AugmentationStrength
-from facever.data.crops import CropStore
-from facever.data.loading import BatchLoader
+from facever.data.batches.augmentation import Augmentation, AugmentationStrength
+from facever.data.batches.loading import BatchLoader
+from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
 from facever.progress import progress_bar
 

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from facever.environment import describe_machine, describe_versions
+from facever.hardware import has_bf16_units, pick_device
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
-from facever.models.hardware import has_bf16_units, pick_device
 
 
 def main() -> None:

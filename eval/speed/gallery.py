@@ -23,9 +23,9 @@ import faiss
 import numpy as np
 
 from facever.environment import describe_machine, describe_versions
-from facever.gallery.exact_index import _SCREENED_A_SEARCH
-from facever.gallery.gallery import Gallery
-from facever.gallery.index_file import INDEX_NAME
+from facever.gallery.folder.gallery import Gallery
+from facever.gallery.folder.index_file import INDEX_NAME
+from facever.gallery.indexes.exact import _SCREENED_A_SEARCH
 
 K = 5
 PHOTOS_A_PERSON = 5

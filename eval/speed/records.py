@@ -19,9 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facever.data.crops import CropStore
-from facever.data.record_photos import list_record_photos
-from facever.data.record_writer import write_record_photos
+from facever.data.recordio.photos import list_record_photos
+from facever.data.recordio.writer import write_record_photos
+from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 

@@ -39,8 +39,8 @@ from facever import build
 from facever.config.training import TrainConfig
 from facever.environment import describe_machine, describe_versions
 from facever.files import append_line
-from facever.models.hardware import uses_bf16
-from facever.stages.train_setup import PreparedRun, prepare
+from facever.hardware import uses_bf16
+from facever.stages.training.setup import PreparedRun, prepare
 from facever.training.checkpoint import save_checkpoint
 from facever.training.compiling import compiled
 from facever.training.fit import Intervals, fit

@@ -23,10 +23,10 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from facever.environment import describe_machine, describe_versions
-from facever.verification.embeddings_file import read_embeddings
-from facever.verification.error_bars import folder_bootstrap
+from facever.inference.embeddings_file import read_embeddings
 from facever.verification.evaluation import evaluate_pairs, evaluate_scores
 from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
+from facever.verification.uncertainty.error_bars import folder_bootstrap
 
 NUM_MANY = 10_000_000
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from facever.cleaning.suggestions import Overlap, Suggestions
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError
 from facever.files import whole_file
 

@@ -12,11 +12,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from facever.cleaning.alike import AlikePairs, find_alike
-from facever.cleaning.centers import (
-    IdentityCenters,
-    Strangers,
-    compare_with_strangers,
-)
+from facever.cleaning.centers import IdentityCenters, Strangers, compare_with_strangers
 from facever.errors import DataError, ParameterError
 from facever.progress import Advance, ignore_progress
 

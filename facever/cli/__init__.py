@@ -148,11 +148,11 @@ def train(
     # First the config: to import torch takes seconds, and a slip shall not wait.
     settings = load_config(TrainConfig, config, overrides)
     if is_dry:
-        from facever.stages.dry_run import dry_run
+        from facever.stages.training.dry_run import dry_run
 
         typer.echo("\n".join(dry_run(settings).lines()))
     else:
-        from facever.stages.train import train as stage
+        from facever.stages.training.train import train as stage
 
         stage(settings)
 
@@ -194,7 +194,7 @@ def calibrate(
     device: Device = "auto",
 ) -> None:
     """Choose the model file's threshold for a false accept rate."""
-    from facever.stages.calibrate import calibrate_model as stage
+    from facever.stages.threshold import calibrate_model as stage
 
     stage(model, crops, far, device=device, precision=precision)
 

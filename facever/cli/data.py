@@ -28,7 +28,7 @@ def data_info(
     as_json: AsJson = False,
 ) -> None:
     """What a store holds: counts, photos an identity, settings, mean, failures."""
-    from facever.stages import store_facts as stages
+    from facever.stages.store import facts as stages
 
     stages.info(store, sheet, seed, as_json)
 
@@ -36,7 +36,7 @@ def data_info(
 @data_app.command("verify")
 def data_verify(store: Store, as_json: AsJson = False) -> None:
     """Compare a store with its checksums; damage is listed and ends with code 2."""
-    from facever.stages import store_facts as stages
+    from facever.stages.store import facts as stages
 
     stages.verify(store, as_json)
 
@@ -49,7 +49,7 @@ def data_merge(
     out: Annotated[Path, typer.Option(help="A new folder, or a store to append to")],
 ) -> None:
     """Join stores of the same settings; shards give what one run would have."""
-    from facever.stages import store_changes as stages
+    from facever.stages.store import changes as stages
 
     stages.merge(stores, out)
 
@@ -74,7 +74,7 @@ def data_subset(
     seed: Seed = 0,
 ) -> None:
     """Copy chosen crops to a new store; left_out.csv there lists all others."""
-    from facever.stages import store_changes as stages
+    from facever.stages.store import changes as stages
 
     stages.subset(
         store,
@@ -98,7 +98,7 @@ def data_split(
     seed: Seed = 0,
 ) -> None:
     """Copy a store to two, by identity: nobody is in both."""
-    from facever.stages import store_changes as stages
+    from facever.stages.store import changes as stages
 
     stages.split(store, first, second, share, seed)
 
@@ -110,7 +110,7 @@ def data_compress(
     quality: Annotated[int, typer.Option(help="Of JPEG, 1 to 100")] = 95,
 ) -> None:
     """Copy a store to one of JPEGs, for sets that do not fit as pixels."""
-    from facever.stages import store_changes as stages
+    from facever.stages.store import changes as stages
 
     stages.compress(store, out, quality)
 
@@ -129,7 +129,7 @@ def data_export(
     shard_size: Annotated[int, typer.Option(help="Crops of a tar shard")] = 10_000,
 ) -> None:
     """Export all crops; the same store gives the same bytes."""
-    from facever.stages import store_export as stages
+    from facever.stages.store import export as stages
 
     stages.export(store, out, to, quality, shard_size)
 
@@ -178,8 +178,8 @@ def data_clean(
     --apply NEW_STORE.
     """
     from facever.cleaning.suggestions import CleaningRules
-    from facever.stages.clean import clean as stage
-    from facever.stages.clean_apply import apply_lists
+    from facever.stages.store.clean import clean as stage
+    from facever.stages.store.clean_apply import apply_lists
 
     if apply is not None:
         apply_lists(store, out, apply)

@@ -58,10 +58,10 @@ def lfw(
     pairsDevTrain.txt --pairs pairsDevTest.txt. The threshold and the PCA come from the
     first file, the number from the second; it goes to view_1.json.
     """
-    from facever.stages.evaluate import evaluate_lfw
-    from facever.stages.features import Inputs
-    from facever.stages.judging import Judging
-    from facever.stages.view_1 import evaluate_lfw_view_1
+    from facever.stages.evaluation.evaluate import evaluate_lfw
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
+    from facever.stages.evaluation.view_1 import evaluate_lfw_view_1
 
     inputs = Inputs(model, photos, crops, embeddings, device, precision)
     judging = Judging(
@@ -92,9 +92,9 @@ def pairs_(
     device: Device = "auto",
 ) -> None:
     """Your own list of pairs."""
-    from facever.stages.evaluate import evaluate_list as stage
-    from facever.stages.features import Inputs
-    from facever.stages.judging import Judging
+    from facever.stages.evaluation.evaluate import evaluate_list as stage
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
 
     inputs = Inputs(model, photos, crops, embeddings, device, precision)
     judging = Judging(
@@ -119,9 +119,9 @@ def bin_(
     device: Device = "auto",
 ) -> None:
     """A pair set in InsightFace's .bin form (AgeDB-30, CFP-FP, CALFW, CPLFW)."""
-    from facever.stages.evaluate import evaluate_bin as stage
-    from facever.stages.features import Inputs
-    from facever.stages.judging import Judging
+    from facever.stages.evaluation.evaluate import evaluate_bin as stage
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
 
     inputs = Inputs(model, device=device, precision=precision)
     judging = Judging(
@@ -158,9 +158,9 @@ def ytf(
     device: Device = "auto",
 ) -> None:
     """YouTube Faces: 5,000 pairs of videos in 10 folds."""
-    from facever.stages.features import Inputs
-    from facever.stages.judging import Judging
-    from facever.stages.videos import evaluate_ytf as stage
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
+    from facever.stages.evaluation.videos import evaluate_ytf as stage
 
     inputs = Inputs(model, photos, device=device, precision=precision)
     judging = Judging(
@@ -184,8 +184,8 @@ def blufr(
     device: Device = "auto",
 ) -> None:
     """BLUFR: all pairs of LFW's photos, at a FAR of 0.1 %, in ten trials."""
-    from facever.stages.features import Inputs
-    from facever.stages.identify import blufr as stage
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.identify import blufr as stage
 
     inputs = Inputs(model, photos, crops, embeddings, device, precision)
     stage(out, inputs, trials, seed)
@@ -204,8 +204,8 @@ def identify(
     device: Device = "auto",
 ) -> None:
     """Search a gallery: CMC, and TPIR at FPIR over people who are not in it."""
-    from facever.stages.features import Inputs
-    from facever.stages.identify import identify as stage
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.identify import identify as stage
 
     inputs = Inputs(model, photos, crops, embeddings, device, precision)
     stage(out, gallery, probes, inputs)
@@ -217,6 +217,6 @@ def compare(
     out: ReportFolder,
 ) -> None:
     """Reports of the same pairs side by side, with tests of the difference."""
-    from facever.stages.compare import compare_reports as stage
+    from facever.stages.evaluation.compare import compare_reports as stage
 
     stage(out, reports)

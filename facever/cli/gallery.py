@@ -40,7 +40,7 @@ def gallery_create(
     ] = "exact",
 ) -> None:
     """Make an empty gallery."""
-    from facever.stages import gallery as stages
+    from facever.stages.gallery import enroll as stages
 
     stages.create(gallery, model, embedding_size, index)
 
@@ -61,7 +61,7 @@ def gallery_add(
     fields: _Fields = None,
 ) -> None:
     """Enroll faces; the gallery is made if it is not there yet."""
-    from facever.stages import gallery as stages
+    from facever.stages.gallery import enroll as stages
 
     stages.add(gallery, model, photos, name, fields or ())
 
@@ -86,7 +86,7 @@ def gallery_search(
     as_json: AsJson = False,
 ) -> None:
     """Who in the gallery resembles the face on a photo."""
-    from facever.stages import gallery_search as stages
+    from facever.stages.gallery import search as stages
 
     stages.search(gallery, model, photo, k, as_json, by, names or (), fields or ())
 
@@ -112,7 +112,7 @@ def gallery_serve(
     ] = None,
 ) -> None:
     """A local web page: who is on a photo, do two photos show one person?"""
-    from facever.stages import gallery_serve as stages
+    from facever.stages.gallery import serve as stages
 
     stages.serve(gallery, model, host, port, write, token)
 
@@ -124,7 +124,7 @@ def gallery_remove(
     name: Annotated[str | None, typer.Option(help="All photos of this person")] = None,
 ) -> None:
     """Take photos, or a person, out of the gallery."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.remove(gallery, ids or (), name)
 
@@ -138,7 +138,7 @@ def gallery_update(
     fields: _Fields = None,
 ) -> None:
     """Rename photos or a person, or set fields; key=null takes one away."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.update(gallery, ids or (), name, new_name, fields or ())
 
@@ -154,7 +154,7 @@ def gallery_list(
     as_json: AsJson = False,
 ) -> None:
     """Everybody in the gallery, and how many photos of each."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     if photos or names or fields:
         stages.list_photos(gallery, names or (), fields or (), as_json)
@@ -171,7 +171,7 @@ def gallery_info(
     as_json: AsJson = False,
 ) -> None:
     """What the gallery holds, and the model it was made with."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.info(gallery, as_json, audit)
 
@@ -179,7 +179,7 @@ def gallery_info(
 @gallery_app.command("verify")
 def gallery_verify(gallery: _Gallery) -> None:
     """Read everything and check that nothing is damaged."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.verify(gallery)
 
@@ -192,7 +192,7 @@ def gallery_export(
     ],
 ) -> None:
     """Write names, fields and embeddings to files that any tool can open."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.export(gallery, out)
 
@@ -203,7 +203,7 @@ def gallery_import(
     gallery: _Gallery,
 ) -> None:
     """Take in what gallery export wrote, ids and all."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.import_entries(path, gallery)
 
@@ -224,7 +224,7 @@ def gallery_calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Set the threshold below which search answers nobody."""
-    from facever.stages import gallery_calibrate as stages
+    from facever.stages.gallery import threshold as stages
 
     stages.calibrate(gallery, far, fpir, num_shown, as_json)
 
@@ -238,7 +238,7 @@ def gallery_migrate(
     ] = False,
 ) -> None:
     """Go over to another model: embed all faces anew, from where they came from."""
-    from facever.stages import gallery_migrate as stages
+    from facever.stages.gallery import migrate as stages
 
     stages.migrate(gallery, model, drop_missing)
 
@@ -252,6 +252,6 @@ def gallery_rebuild(
     ] = None,
 ) -> None:
     """Build the index anew from the stored embeddings, of another kind if asked for."""
-    from facever.stages import gallery_upkeep as stages
+    from facever.stages.gallery import upkeep as stages
 
     stages.rebuild(gallery, index)

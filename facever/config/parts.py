@@ -1,4 +1,4 @@
-"""What training runs and object tables share: networks, heads, SGD, schedules."""
+"""What training runs and small-image tables share: networks, heads, SGD, schedules."""
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 

@@ -12,7 +12,7 @@ from facever.config.parts import (
     SGDConfig,
     StrictModel,
 )
-from facever.training.plateau import Measure
+from facever.training.schedule import Measure
 
 
 class DataConfig(StrictModel):

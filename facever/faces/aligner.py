@@ -8,10 +8,9 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from facever.errors import DataError, PhotoError
-from facever.faces.alignment import align_faces
 from facever.faces.detection import Face, FaceRule, choose_faces, face_at
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH
-from facever.faces.sources import PhotoSource
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH, align_faces
+from facever.faces.photo_source import PhotoSource
 
 Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 DETECTORS: tuple[Detector, ...] = get_args(Detector)

@@ -10,8 +10,8 @@ from types import TracebackType
 
 from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
-from facever.faces.detection import SPHEREFACE, FaceRule, MtcnnDetector
-from facever.faces.sources import PhotoSource
+from facever.faces.detection import FaceRule
+from facever.faces.photo_source import PhotoSource
 from facever.processes import start_worker
 
 _BATCHES_AHEAD = 2
@@ -44,6 +44,8 @@ class AlignRecipe:
         """The aligner; loads the network if there is one."""
         detect = None
         if self.uses_network:
+            from facever.faces.mtcnn import SPHEREFACE, MtcnnDetector
+
             settings = SPHEREFACE if self.detector == "mtcnn-sphereface" else None
             detect = MtcnnDetector(settings, self.device).detect
         return PhotoAligner(

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from facever.gallery.entries import Match
+from facever.gallery.entries import By, Match
 from facever.gallery.meta import Threshold
-from facever.gallery.searching import By
 from facever.inference.model_file import ModelHeader
 
 

@@ -7,12 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from facever.errors import (
-    GalleryError,
-    MismatchError,
-    NotEnrolledError,
-    ParameterError,
-)
+from facever.errors import GalleryError, MismatchError, NotEnrolledError, ParameterError
 from facever.gallery.entries import Origin, fields_as_json
 
 

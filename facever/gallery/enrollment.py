@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 from facever.faces.aligner import PhotoAligner
-from facever.faces.sources import PhotoSource
-from facever.gallery.any_gallery import AnyGallery
+from facever.faces.photo_source import PhotoSource
+from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Origin
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from facever.errors import ParameterError
+
+By = Literal["photo", "best", "mean"]
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,13 @@ def fields_as_json(fields: Mapping[str, Any]) -> str:
             f"fields must be JSON values by name, got {dict(fields)!a} ({error})"
         ) from None
     return text
+
+
+def check_by(by: str) -> None:
+    """Refuse an unknown way to score.
+
+    Raises:
+        ParameterError: That names the ways.
+    """
+    if by not in get_args(By):
+        raise ParameterError(f"by must be one of {', '.join(get_args(By))}, got {by!r}")

@@ -21,7 +21,7 @@ from jaxtyping import Float32
 
 from facever.errors import DataError, FileError
 from facever.files import whole_file
-from facever.gallery.any_gallery import AnyGallery
+from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry
 from facever.progress import Advance, ignore_progress
 

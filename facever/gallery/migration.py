@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError
 from facever.faces.aligner import PhotoAligner
-from facever.faces.sources import PhotoSource
+from facever.faces.photo_source import PhotoSource
 from facever.gallery.enrollment import FaceSource, PhotoFaces, StoreFaces
 from facever.gallery.entries import Entry, Origin
-from facever.gallery.gallery import Gallery
+from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import ParameterError
-from facever.gallery.any_gallery import AnyGallery
-from facever.gallery.gallery import Gallery
-from facever.gallery.index_choice import EXACT
+from facever.gallery.base import AnyGallery
+from facever.gallery.folder.gallery import Gallery
+from facever.gallery.indexes.index import EXACT
 
 # A folder, or qdrant+http://HOST:PORT/COLLECTION; see qdrant_collection.connect.
 Place = Path | str
@@ -36,8 +36,8 @@ def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGalle
     if not is_url(place):
         return Gallery(place, model_fingerprint)
     _check_client(place)
-    from facever.gallery.qdrant_collection import connect
-    from facever.gallery.qdrant_gallery import QdrantGallery
+    from facever.gallery.qdrant.collection import connect
+    from facever.gallery.qdrant.gallery import QdrantGallery
 
     collection = connect(str(place))
     try:
@@ -78,8 +78,8 @@ def create_gallery(
             f"index must be {EXACT} for a gallery in a database, got {index!r}"
         )
     _check_client(place)
-    from facever.gallery.qdrant_collection import connect
-    from facever.gallery.qdrant_gallery import QdrantGallery
+    from facever.gallery.qdrant.collection import connect
+    from facever.gallery.qdrant.gallery import QdrantGallery
 
     collection = connect(str(place))
     try:
@@ -102,7 +102,7 @@ def gallery_exists(place: Place) -> bool:
         path = Path(place)
         return path.is_file() or (path.is_dir() and any(path.iterdir()))
     _check_client(place)
-    from facever.gallery.qdrant_collection import connect
+    from facever.gallery.qdrant.collection import connect
 
     collection = connect(str(place))
     try:

@@ -8,7 +8,7 @@ from torch import Tensor
 from facever.errors import ParameterError
 from facever.heads.anchors import AnchorKind, make_anchors
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy, unit
+from facever.heads.class_logits import cross_entropy, unit
 from facever.heads.distance import distance_logits
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from facever.heads.base import Head
-from facever.heads.class_rows import ClassRows
+from facever.heads.class_logits import ClassRows
 from facever.heads.sharded_rows import ClassShards, ShardedRows
 
 _ROWS_AT_ONCE = 4096

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.classifier import cross_entropy
+from facever.heads.class_logits import cross_entropy
 from facever.heads.distance import distance_logits
 
 

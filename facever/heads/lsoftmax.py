@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from facever.heads.class_rows import ClassRows
+from facever.heads.class_logits import ClassRows
 from facever.heads.multiple_angle import MultipleAngleHead
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from facever.errors import ParameterError
 from facever.heads.annealing import PUBLISHED, Annealing
 from facever.heads.base import HeadOutput
-from facever.heads.class_rows import ClassRows
-from facever.heads.classifier import inverse
+from facever.heads.class_logits import ClassRows, inverse
 from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
 

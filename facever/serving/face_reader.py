@@ -9,8 +9,8 @@ from jaxtyping import Float32, UInt8
 
 from facever.errors import DataError, ParameterError
 from facever.faces.aligner import NO_FACE, Detect
-from facever.faces.alignment import align_faces
 from facever.faces.detection import Face, choose_faces
+from facever.faces.geometry import align_faces
 from facever.inference.embedder import Embedder
 from facever.serving.uploads import Upload
 

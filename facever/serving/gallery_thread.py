@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from facever.gallery.gallery import Gallery
+from facever.gallery.folder.gallery import Gallery
 
 Answer = TypeVar("Answer")
 

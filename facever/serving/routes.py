@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
 from facever.errors import DataError, NotEnrolledError, ParameterError, UploadError
 from facever.gallery.answering import answer, is_same, threshold_rule
 from facever.gallery.entries import Filter
-from facever.gallery.gallery import Gallery
+from facever.gallery.folder.gallery import Gallery
 from facever.serving.answers import (
     EnrolledAnswer,
     EntryAnswer,

@@ -8,25 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.data.crop_writer import CropWriter
-from facever.data.crops import CropStore, photo_of
-from facever.data.photo_sources import list_source
-from facever.data.store_folder import FAILURES_FILE
+from facever.data.sources.any_source import list_source
+from facever.data.sources.folders import describe_skipped
+from facever.data.sources.landmark_file import read_landmarks
+from facever.data.store.crop_store import CropStore, photo_of
+from facever.data.store.folder import FAILURES_FILE
+from facever.data.store.writer import CropWriter
 from facever.errors import DataError, ParameterError
-from facever.faces.aligner import (
-    DETECTORS,
-    NO_FACE,
-    AlignedPhoto,
-    Detector,
-)
-from facever.faces.detection import (
-    FACE_RULES,
-    FaceRule,
-    read_landmarks,
-)
+from facever.faces.aligner import DETECTORS, NO_FACE, AlignedPhoto, Detector
+from facever.faces.detection import FACE_RULES, FaceRule
 from facever.faces.geometry import TEMPLATE
+from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
-from facever.faces.sources import PhotoSource, describe_skipped
 from facever.faces.workers import AlignRecipe, AlignWorkers
 from facever.progress import format_seconds, progress_bar, waiting
 
@@ -159,7 +152,7 @@ def align(
     by_landmarks = detector != "crops" and (points is not None or listing.has_landmarks)
     recipe = AlignRecipe(detector, face, by_landmarks, max_pixels)
     if recipe.uses_network:
-        from facever.models.hardware import pick_device
+        from facever.hardware import pick_device
 
         recipe = replace(recipe, device=str(pick_device(device)))
     names = [(photo.source, photo.identity) for photo in photos]

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from facever.data.loading import BatchLoader
-from facever.data.preprocessing import Preprocessing
+from facever.data.batches.loading import BatchLoader
 from facever.errors import DivergedError, TerminatedError
 from facever.files import append_line
+from facever.inference.preprocessing import Preprocessing
 from facever.progress import Advance, ignore_progress
 from facever.training.accumulation import add_gradients
 from facever.training.checkpoint import TrainingState

@@ -8,7 +8,11 @@ from jaxtyping import Float, Float32, Int64
 
 from facever.errors import DataError, ParameterError
 from facever.progress import Advance, ignore_progress
-from facever.verification.identity_list import IdentityList, find_listed, unit_rows
+from facever.verification.protocols.identity_list import (
+    IdentityList,
+    find_listed,
+    unit_rows,
+)
 from facever.verification.roc import TarAtFar, num_allowed, too_few_impostors
 
 # Scores held at once: 16 MiB of float32.

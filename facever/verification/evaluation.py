@@ -21,11 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from facever.errors import DataError, ParameterError
-from facever.verification.folds import (
-    best_threshold,
-    fold_accuracies,
-    fold_thresholds,
-)
+from facever.verification.folds import best_threshold, fold_accuracies, fold_thresholds
 from facever.verification.pair_scores import MEASURES, Measure
 from facever.verification.pca import (
     Projection,

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from facever.data.people_list import PeopleList
+from facever.data.batches.people_list import PeopleList
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList, person_of

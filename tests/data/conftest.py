@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facever.data.crop_writer import CropWriter
+from facever.data.store.writer import CropWriter
 
 SETTINGS = {"template": [[1.5, 2.0]], "face": "all"}
 

@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
+from facever.data.sources.landmark_file import read_landmarks
 from facever.errors import DataError
-from facever.faces.alignment import align_faces, warp_crops
-from facever.faces.detection import read_landmarks
-from facever.faces.geometry import TEMPLATE, similarity_transform
+from facever.faces.geometry import (
+    TEMPLATE,
+    align_faces,
+    similarity_transform,
+    warp_crops,
+)
 from facever.faces.photos import read_photo
 
 # Half a grey level is rounding; the rest is the float32 arithmetic of the resampling.

@@ -3,15 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
+from facever.data.sources.landmark_file import read_landmarks
 from facever.errors import DataError, FileError, ParameterError
-from facever.faces.detection import (
-    Face,
-    MtcnnDetector,
-    choose_faces,
-    face_at,
-    read_landmarks,
-)
+from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.geometry import TEMPLATE
+from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import read_photo
 
 

@@ -22,15 +22,15 @@ from hypothesis.stateful import (
 )
 
 from facever.errors import GalleryError, ParameterError
-from facever.gallery import index_keeping, indexed_rows, qdrant_search, searching
-from facever.gallery.any_gallery import AnyGallery
-from facever.gallery.entries import Entry, Filter
-from facever.gallery.gallery import Gallery
+from facever.gallery.base import AnyGallery
+from facever.gallery.entries import Entry, Filter, check_by
+from facever.gallery.folder import index_keeping, indexed_rows, searching
+from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery
-from facever.gallery.qdrant_collection import connect
-from facever.gallery.qdrant_gallery import QdrantGallery
-from facever.gallery.searching import check_by
+from facever.gallery.qdrant import search as qdrant_search
+from facever.gallery.qdrant.collection import connect
+from facever.gallery.qdrant.gallery import QdrantGallery
 
 NAMES = st.sampled_from(["Ann", "Bob", "Zoë", "o'Neil; --", "[red]", "王"])
 SOURCES = st.sampled_from(["1.jpg", "2.jpg", "3.jpg", "Ann/1.jpg"])

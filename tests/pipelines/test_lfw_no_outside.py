@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from facever.data.crops import CropStore
-from facever.data.people_list import read_people_list
-from facever.data.synthetic import write_pairs, write_photos
+from facever.data.batches.people_list import read_people_list
+from facever.data.store.crop_store import CropStore
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
 from facever.stages.align import align
+from facever.synthetic import write_pairs, write_photos
 from facever.verification.folds import best_threshold
 from facever.verification.protocols import person_of, read_lfw_pairs
 

@@ -10,16 +10,16 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from facever.data.synthetic import draw_face
-from facever.faces.alignment import align_faces
 from facever.faces.detection import Face
-from facever.gallery.gallery import Gallery
+from facever.faces.geometry import align_faces
+from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.inference.embedder import Embedder, load
 from facever.serving.app import create_app
 from facever.serving.binding import choose_access, listen
 from facever.serving.face_reader import FaceReader
 from facever.serving.gallery_thread import GalleryThread
+from facever.synthetic import draw_face
 
 
 def as_png(photo: np.ndarray) -> bytes:

@@ -1,12 +1,7 @@
 import pytest
 
 from facever.errors import ParameterError
-from facever.serving.binding import (
-    choose_access,
-    is_loopback,
-    listen,
-    page_address,
-)
+from facever.serving.binding import choose_access, is_loopback, listen, page_address
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facever.errors import FileError, GalleryError, MismatchError
-from facever.gallery.gallery import Gallery
+from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.serving.gallery_thread import GalleryThread
 

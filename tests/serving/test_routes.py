@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from facever.errors import FileError
-from facever.gallery.gallery import Gallery
+from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.inference.embedder import Embedder
 from facever.serving.gallery_thread import GalleryThread

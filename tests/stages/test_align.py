@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facever.data.crops import CropStore
-from facever.data.record_writer import write_record_photos
+from facever.data.recordio.writer import write_record_photos
+from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, MismatchError, ParameterError
-from facever.faces.alignment import align_faces
-from facever.faces.geometry import TEMPLATE
+from facever.faces.geometry import TEMPLATE, align_faces
 from facever.stages.align import Shard, align
-from facever.stages.store_changes import merge
+from facever.stages.store.changes import merge
 
 FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
 
@@ -133,7 +132,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from facever.stages.align import Shard, align
-from facever.stages.store_changes import merge
+from facever.stages.store.changes import merge
 if __name__ == "__main__":
     photos, out, landmarks, workers = sys.argv[1:]
     align(Path(photos), Path(out), landmarks=Path(landmarks), workers=int(workers))
@@ -145,7 +144,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from facever.stages.align import Shard, align
-from facever.stages.store_changes import merge
+from facever.stages.store.changes import merge
 photos, out = map(Path, sys.argv[1:3])
 way = {"landmarks": Path(sys.argv[3])} if len(sys.argv) > 3 else {"detector": "crops"}
 journal, moments, num_kills = out / ".partial" / "journal.jsonl", random.Random(0), 0
@@ -281,7 +280,7 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
 
 @pytest.mark.realdata
 def test_real_photos(tmp_path, data_folder, capsys):
-    from facever.faces.detection import MtcnnDetector
+    from facever.faces.mtcnn import MtcnnDetector
 
     names = ["no_face.png", "multiface.jpg", "rotated-90.jpg"]
     for name in names:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 import facever
-from facever.data.crops import CropStore
+from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError, FileError, ModelFileError, ParameterError
+from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
 from facever.stages import embed as stage
 from facever.stages.embed import embed
-from facever.verification.embeddings_file import read_embeddings
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facever.data.loading import BatchLoader
-from facever.data.preprocessing import Preprocessing
+from facever.data.batches.loading import BatchLoader
 from facever.heads import HEADS, Head, JointHead
 from facever.heads.annealing import Annealing
 from facever.heads.classifying import ClassifyingHead
 from facever.heads.sharded_rows import ClassShards
+from facever.inference.preprocessing import Preprocessing
 from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import (
     TrainingState,

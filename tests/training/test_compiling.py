@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facever.data.preprocessing import Preprocessing
 from facever.errors import ParameterError
 from facever.heads import HEADS, JointHead
+from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import TrainingState, parameter_groups
 from facever.training.fit import Intervals, fit
 from facever.training.schedule import Schedule

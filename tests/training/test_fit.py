@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facever.data.preprocessing import Preprocessing
 from facever.errors import DivergedError, FaceverError, TerminatedError
 from facever.heads import Head, HeadOutput, JointHead
+from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import TrainingState, read_checkpoint
 from facever.training.fine_tuning import freeze
 from facever.training.fit import Intervals, fit

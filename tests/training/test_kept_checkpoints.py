@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from facever.training import kept_checkpoints
+from facever.training import checkpoint as kept_checkpoints
+from facever.training.checkpoint import KeptCheckpoints
 from facever.training.fit import Intervals
-from facever.training.kept_checkpoints import KeptCheckpoints
 
 
 def save(folder: Path, step: int, kept: KeptCheckpoints) -> None:

@@ -10,12 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facever.data.preprocessing import Preprocessing
 from facever.errors import ModelFileError, ParameterError
+from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import load_checkpoint, save_checkpoint
 from facever.training.fit import Intervals, fit
-from facever.training.plateau import Plateau
-from facever.training.schedule import Schedule
+from facever.training.schedule import Plateau, Schedule
 
 MEASURES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]) | st.floats(0, 1))
 

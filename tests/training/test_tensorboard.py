@@ -51,7 +51,7 @@ def test_without_the_extra_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_importing_facever_does_not_import_it() -> None:
     code = (
-        "import sys, facever.stages.train; "
+        "import sys, facever.stages.training.train; "
         "print([name for name in sys.modules if name.startswith('tensorboard')])"
     )
     found = subprocess.run(

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from facever.data.augmentation import Augmentation, AugmentationStrength
-from facever.data.loading import BatchLoader
-from facever.data.preprocessing import Preprocessing
+from facever.data.batches.augmentation import Augmentation, AugmentationStrength
+from facever.data.batches.loading import BatchLoader
 from facever.heads import HEADS, JointHead
+from facever.inference.preprocessing import Preprocessing
 from facever.models.resnet27 import ResNet27
 from facever.training.checkpoint import (
     TrainingState,

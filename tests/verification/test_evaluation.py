@@ -9,11 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
 from facever.errors import DataError, ParameterError
-from facever.verification.evaluation import (
-    Evaluation,
-    evaluate_pairs,
-    evaluate_scores,
-)
+from facever.verification.evaluation import Evaluation, evaluate_pairs, evaluate_scores
 from facever.verification.folds import best_threshold
 from facever.verification.protocols import PairList, read_lfw_pairs
 

@@ -6,11 +6,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from facever.errors import DataError
-from facever.verification.folds import (
-    best_threshold,
-    fold_accuracies,
-    fold_thresholds,
-)
+from facever.verification.folds import best_threshold, fold_accuracies, fold_thresholds
 from facever.verification.sorted_pairs import candidate_thresholds, sort_pairs
 
 # Few distinct values, so that ties are the rule.

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facever.errors import DataError, ParameterError
-from facever.verification.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import read_embeddings
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairList, read_lfw_pairs
 from facever.verification.rule_judging import judge, judge_all

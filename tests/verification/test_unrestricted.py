@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from facever.data.people_list import PeopleList
+from facever.data.batches.people_list import PeopleList
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairList, person_of

@@ -1,6 +1,5 @@
 """Readers of verification protocols: which photos are compared, and what is true."""
 
-from facever.verification.protocols.frame_rule import FrameRule, parse_frame_rule
 from facever.verification.protocols.lfw import (
     DEV_TEST_FOLD,
     DEV_TRAIN_FOLD,
@@ -21,9 +20,11 @@ from facever.verification.protocols.pair_bin import (
 from facever.verification.protocols.pair_csv import read_pair_csv
 from facever.verification.protocols.pairs import PairList, photo_key, photo_keys
 from facever.verification.protocols.video_frames import (
+    FrameRule,
     VideoFrames,
     choose_frames,
     find_frames,
+    parse_frame_rule,
 )
 from facever.verification.protocols.video_pooling import (
     mean_by_video,

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from facever.data.bin_file import photo_name, read_bin_file
+from facever.data.sources.bin_photos import photo_name, read_bin_file
 from facever.errors import DataError, PhotoError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.files import whole_file

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from facever.errors import DataError
-from facever.faces.sources import PHOTO_SUFFIXES
+from facever.faces.photo_source import PHOTO_SUFFIXES
 
 _COMMON_SUFFIXES = frozenset({".jpg", ".png"})
 

@@ -1,0 +1,174 @@
+"""Batches for training, prepared ahead of the network."""
+
+import itertools
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int64, UInt8
+from torch import Tensor
+
+from facever.data.batches.crop_seeds import crop_seeds
+from facever.data.batches.crop_workers import (
+    Change,
+    CropSource,
+    CropWorkers,
+    ReadTask,
+    read_crops,
+)
+from facever.data.batches.resident import ResidentCrops
+from facever.data.batches.sampling import ClassmateSampler, EpochSampler
+from facever.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step.
+
+    Attributes:
+        crops: RGB, changed by the augmentation.
+        labels: Class index of each.
+        mirrored: Which of them the preprocessing shall flip.
+    """
+
+    crops: UInt8[Tensor, "batch height width 3"]
+    labels: Int64[Tensor, " batch"]
+    mirrored: Bool[Tensor, " batch"]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A batch before its crops are read."""
+
+    task: ReadTask
+    labels: Int64[np.ndarray, " batch"]
+    mirrored: Bool[np.ndarray, " batch"]
+
+
+class BatchLoader:
+    """Reads, changes and collates crops; a pure function of the seed and the step.
+
+    What happens to a crop depends on the seed, the epoch and its row alone: neither the
+    batch that it is in nor the number of workers changes a bit of it.
+
+    Args:
+        crops: Of the whole store: a memory map, a store that decodes, or crops that lie
+            on the device already.
+        rows: Which rows of ``crops`` to train on.
+        labels: Class index of each of those rows.
+        batch_size: In [1, number of rows].
+        augmentation: Changes crops; None leaves them.
+        mirror: Whether half of the crops, at random, are to be flipped.
+        seed: Of the order, the changes and the mirror.
+        photos_per_identity: Crops of an identity that a batch holds together; None
+            draws crops whoever is on them.
+        part: Which crops of each batch to give, where several processes of a
+            job share it.
+        workers: Processes that read and change crops; 0 is a thread of this one. Crops
+            on the device need none and get none.
+        pin_memory: Whether batches lie in page-locked memory, from which a GPU copies
+            while it computes.
+
+    Raises:
+        ParameterError: If an argument is out of range, or crops on the device are to be
+            changed.
+    """
+
+    def __init__(
+        self,
+        crops: CropSource | ResidentCrops,
+        rows: Int64[np.ndarray, " rows"],
+        labels: Int64[np.ndarray, " rows"],
+        *,
+        batch_size: int,
+        augmentation: Change | None,
+        mirror: bool,
+        seed: int,
+        photos_per_identity: int | None = None,
+        part: slice = slice(None),
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        if workers < 0:
+            raise ParameterError(f"workers must be >= 0, got {workers}")
+        if isinstance(crops, ResidentCrops) and augmentation is not None:
+            raise ParameterError("crops on the device cannot be changed on the CPU")
+        self.sampler: EpochSampler | ClassmateSampler
+        if photos_per_identity is None:
+            self.sampler = EpochSampler(len(rows), batch_size, seed)
+        else:
+            self.sampler = ClassmateSampler(
+                labels, batch_size, photos_per_identity, seed
+            )
+        self._part = part
+        self._part_size = len(range(batch_size)[part])
+        self._crops = crops
+        self._rows = rows
+        self._labels = labels
+        self._augmentation = augmentation
+        self._mirror = mirror
+        self._seed = seed
+        self._workers = workers
+        self._pin_memory = pin_memory
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0, made in this process."""
+        plan = self._plan(step)
+        if isinstance(self._crops, ResidentCrops):
+            return self._collated(plan, self._crops.take(plan.task.rows))
+        crops = read_crops(self._crops, self._augmentation, plan.task)
+        return self._collated(plan, torch.from_numpy(crops))
+
+    def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
+        """The batches of steps start .. stop - 1, each made while the last is used.
+
+        Close it when leaving early: that ends the workers.
+
+        Raises:
+            FaceverError: If a worker is ended from outside.
+        """
+        made = self._made(start, stop)
+        with closing(made), ThreadPoolExecutor(1, "batches") as thread:
+            ahead = thread.submit(next, made, None)
+            while (batch := ahead.result()) is not None:
+                ahead = thread.submit(next, made, None)
+                yield batch
+
+    def _made(self, start: int, stop: int) -> Generator[Batch, None, None]:
+        if self._workers == 0 or isinstance(self._crops, ResidentCrops):
+            yield from map(self.batch, range(start, stop))
+            return
+        to_read, to_collate = itertools.tee(map(self._plan, range(start, stop)))
+        with CropWorkers(
+            self._crops,
+            self._augmentation,
+            num_workers=self._workers,
+            batch_size=self._part_size,
+        ) as workers:
+            read = workers.read(plan.task for plan in to_read)
+            for crops, plan in zip(read, to_collate, strict=True):
+                yield self._collated(plan, torch.from_numpy(crops))
+
+    def _plan(self, step: int) -> _Plan:
+        draw = self.sampler.draw(step)
+        photos = draw.photos[self._part]
+        rows = self._rows[photos]
+        seeds = crop_seeds(self._seed, draw.epoch, rows, draw.copies[self._part])
+        mirrored = seeds >> np.uint64(63) == 1
+        if not self._mirror:
+            mirrored[:] = False
+        return _Plan(ReadTask(rows, seeds), self._labels[photos], mirrored)
+
+    def _collated(
+        self, plan: _Plan, crops: UInt8[Tensor, "batch height width 3"]
+    ) -> Batch:
+        labels = torch.from_numpy(plan.labels)
+        mirrored = torch.from_numpy(plan.mirrored)
+        if self._pin_memory:
+            labels, mirrored = labels.pin_memory(), mirrored.pin_memory()
+            if crops.device.type == "cpu":
+                crops = crops.pin_memory()
+        return Batch(crops, labels, mirrored)

@@ -1,0 +1,85 @@
+"""A picture of some crops of a store, each with its row and identity."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.payloads import read_crops
+
+NUM_SHEET_CROPS = 95
+_NUM_COLUMNS = 12
+_GAP = 8
+_CAPTION_HEIGHT = 18
+_HEIGHT, _WIDTH = CROP_SHAPE[:2]
+_PAPER, _INK = (255, 255, 255), (60, 60, 60)
+
+
+def draw_sheet(
+    store: CropStore,
+    rows: Int64[np.ndarray, " rows"],
+    mean: Float64[np.ndarray, "112 96 3"],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The mean image and then the crops of these rows, line by line.
+
+    Args:
+        store: Whose crops they are.
+        rows: Of the crops to show.
+        mean: The first picture, with the caption ``mean``.
+    """
+    crops = read_crops(store.crops, rows)
+    captions = [f"{row} {store.identity_of(row)}" for row in rows.tolist()]
+    groups = [[picture] for picture in zip(crops, captions, strict=True)]
+    return draw_groups([[(np.rint(mean).astype(np.uint8), "mean")], *groups])
+
+
+def draw_groups(
+    groups: Sequence[Sequence[tuple[UInt8[np.ndarray, "112 96 3"], str]]],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Crops that belong together side by side, the groups with gaps between them.
+
+    Args:
+        groups: At least one; crops and captions, as many in each group.
+    """
+    size = len(groups[0])
+    step = size * _WIDTH + (size - 1) + _GAP
+    groups_a_line = max(1, _NUM_COLUMNS // size)
+    num_lines = -(-len(groups) // groups_a_line)
+    line_height = _HEIGHT + _CAPTION_HEIGHT + _GAP
+    shape = (_GAP + groups_a_line * step, _GAP + num_lines * line_height)
+    sheet = Image.new("RGB", shape, _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for place, group in enumerate(groups):
+        line, column = divmod(place, groups_a_line)
+        top = _GAP + line * line_height
+        for number, (picture, caption) in enumerate(group):
+            left = _GAP + column * step + number * (_WIDTH + 1)
+            sheet.paste(Image.fromarray(picture), (left, top))
+            text = _shorten(caption)
+            pen.text((left, top + _HEIGHT + 2), text, _INK, _font())
+    return np.asarray(sheet)
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    # Of the fonts that come with the dependencies the one with the most letters.
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(fonts / "DejaVuSans.ttf", 11)
+
+
+def _shorten(caption: str) -> str:
+    """As much of a caption as fits under a crop, in letters that can be drawn."""
+    text = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for letter in caption
+    )
+    if _font().getlength(text) <= _WIDTH:
+        return text
+    while _font().getlength(text + "…") > _WIDTH:
+        text = text[:-1]
+    return text + "…"

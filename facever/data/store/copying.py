@@ -1,0 +1,189 @@
+"""Write a new crop store from rows of others, as they stand in their files."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from facever.data.store.checksums import write_about
+from facever.data.store.crop_store import (
+    CROP_SHAPE,
+    JPEG_SETTING,
+    CropStore,
+    fingerprint_of,
+)
+from facever.data.store.folder import (
+    FAILURES_FILE,
+    LEFT_OUT_FILE,
+    RECORDS_FILE,
+    STORE_FILE,
+    check_free,
+    held,
+    new_files,
+)
+from facever.data.store.payloads import PayloadFile, read_intact, row_blocks
+from facever.data.store.tables import (
+    FAILURE_COLUMNS,
+    RECORD_COLUMNS,
+    label_identities,
+    write_rows,
+)
+from facever.errors import FileError
+from facever.progress import Advance, ignore_progress
+
+LEFT_OUT_COLUMNS = ["row", "identity", "source", "reason"]
+
+Encode = Callable[[UInt8[np.ndarray, "112 96 3"]], bytes]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of a store, in the order in which a new store has them."""
+
+    store: CropStore
+    rows: Int64[np.ndarray, " rows"]
+
+    def crops(self) -> Iterator[tuple[str, str]]:
+        """Source and identity of each row."""
+        for row in self.rows.tolist():
+            yield self.store.sources[row], self.store.identity_of(row)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a new store is to hold.
+
+    Attributes:
+        parts: Where its crops are, in their order.
+        failures: Its ledger.
+        settings: How its crops were made.
+        encode: Turns the crops of an uncompressed store into the JPEGs of a compressed
+            one; None copies them as they are.
+        left_out: Of what it was chosen from: row, identity, source and reason of each
+            crop that it does not hold; None where nothing was chosen.
+    """
+
+    parts: Sequence[Part]
+    failures: Mapping[str, str]
+    settings: Mapping[str, Any]
+    encode: Encode | None = None
+    left_out: Sequence[tuple[int, str, str, str]] | None = None
+
+    @property
+    def num_crops(self) -> int:
+        """Crops of all parts."""
+        return sum(len(part.rows) for part in self.parts)
+
+    def fingerprint(self) -> str:
+        """Of the crops and the ledger, see ``fingerprint_of``."""
+        crops = (crop for part in self.parts for crop in part.crops())
+        return fingerprint_of(crops, self.failures)
+
+
+def write_new_store(
+    out: Path, contents: Contents, advance: Advance = ignore_progress
+) -> bool:
+    """Write a store into a new folder, whole or not at all.
+
+    Args:
+        out: A folder that is not there, is empty, or holds the same store already: then
+            it is left alone, so that a command of two stores can be run again.
+        contents: What to write.
+        advance: Progress, one unit a crop.
+
+    Returns:
+        Whether it was written; False where it was there already.
+
+    Raises:
+        FileError: If the folder holds something else or cannot be written.
+        DataError: If a crop to be copied is damaged.
+    """
+    with held(out):
+        if (out / STORE_FILE).exists():
+            _check_same(CropStore.open(out), contents)
+            return False
+        check_free(out)
+        write_store(out, contents, advance)
+    return True
+
+
+def write_store(out: Path, contents: Contents, advance: Advance) -> None:
+    """Write a store into a held folder, in place of what store is there.
+
+    Raises:
+        FileError: If it cannot be written; what was there is as it was.
+        DataError: If a crop to be copied is damaged; likewise.
+    """
+    with new_files(out) as folder:
+        write_rows(folder / RECORDS_FILE, RECORD_COLUMNS, _records(contents.parts))
+        write_rows(folder / FAILURES_FILE, FAILURE_COLUMNS, contents.failures.items())
+        if contents.left_out is not None:
+            write_rows(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, contents.left_out)
+        _write_crops(folder, contents, advance)
+        about = {
+            "settings": contents.settings,
+            "fingerprint": contents.fingerprint(),
+            "num_crops": contents.num_crops,
+            "num_failures": len(contents.failures),
+        }
+        write_about(folder, about)
+
+
+def _write_crops(folder: Path, contents: Contents, advance: Advance) -> None:
+    compressed = JPEG_SETTING in contents.settings
+    with PayloadFile(folder, contents.num_crops, compressed=compressed) as file:
+        for part in contents.parts:
+            for rows in row_blocks(part.rows):
+                payloads = read_intact(part.store, rows)
+                if contents.encode:
+                    payloads = [
+                        contents.encode(
+                            np.frombuffer(crop, np.uint8).reshape(CROP_SHAPE)
+                        )
+                        for crop in payloads
+                    ]
+                file.add(payloads)
+                advance(len(rows))
+        file.finish()
+
+
+def _records(parts: Sequence[Part]) -> Iterator[list[object]]:
+    names = [identity for part in parts for _, identity in part.crops()]
+    _, labels = label_identities(names)
+    place = 0
+    for part in parts:
+        for rows in row_blocks(part.rows):
+            points = part.store.landmarks[rows].reshape(-1, 10).tolist()
+            scores = part.store.scores[rows].tolist()
+            for row, numbers, score in zip(rows.tolist(), points, scores, strict=True):
+                source = part.store.sources[row]
+                texts = map(repr, [*numbers, score])
+                yield [place, names[place], labels[place], source, *texts]
+                place += 1
+
+
+def _check_same(there: CropStore, contents: Contents) -> None:
+    same = (
+        there.settings == contents.settings
+        and there.fingerprint == contents.fingerprint()
+        and (contents.encode is not None or _has_crops_of(there, contents))
+    )
+    if not same:
+        raise FileError(
+            f"{there.folder} holds another crop store already: write into a new folder"
+        )
+
+
+def _has_crops_of(there: CropStore, contents: Contents) -> bool:
+    """Whether the checksums are those of the parts, as far as there are any."""
+    place = 0
+    for part in contents.parts:
+        own, place = slice(place, place + len(part.rows)), place + len(part.rows)
+        given = part.store.checksums
+        if there.checksums is not None and given is not None:
+            if not np.array_equal(there.checksums[own], given[part.rows]):
+                return False
+    return True

@@ -1,0 +1,203 @@
+"""The crop store: aligned crops and their records in files that any tool can open.
+
+A store is a folder:
+
+- ``crops.npy``: uint8 ``[N, 112, 96, 3]``, RGB, memory-mapped; in a compressed store
+  ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg_crops``);
+- ``records.csv``: one line a crop: row, identity, label, source, the five landmarks in
+  the photo (``x1`` .. ``y5``, pixels) and the detector's score; what is not known is
+  ``nan``;
+- ``failures.csv``: the ledger: source, reason;
+- ``checksums.npy``: uint32 ``[N]``, of each crop (see ``checksums``);
+- ``store.json``: how the crops were made (``settings``), of which photos (a
+  fingerprint), their number, and the digests of the files above;
+- ``left_out.csv``, only in a store that was chosen from another: row, identity, source
+  there and the reason of each crop that was not.
+
+A source is the path of the photo below the source folder, with ``/``. Where one photo
+gave several crops the second has the source ``photo.jpg#2`` and so on, so that a source
+names one crop only. Labels number the sorted identities that have at least one crop.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64, UInt8, UInt32
+
+from facever.data.store.checksums import has_checksums, load_checksums, map_array
+from facever.data.store.folder import (
+    CROPS_FILE,
+    FAILURES_FILE,
+    JPEG_FILE,
+    RECORDS_FILE,
+    STORE_FILE,
+    check_finished,
+)
+from facever.data.store.jpeg import JpegCrops
+from facever.data.store.tables import (
+    FAILURE_COLUMNS,
+    read_names,
+    read_numbers,
+    read_rows,
+)
+from facever.errors import DataError, FileError
+
+CROP_SHAPE = (112, 96, 3)
+JPEG_SETTING = "jpeg_quality"
+
+Crops = UInt8[np.ndarray, "crops 112 96 3"] | JpegCrops
+
+
+@dataclass(frozen=True)
+class CropStore:
+    """Crops and their records, read-only.
+
+    Attributes:
+        folder: Where the store lies.
+        crops: A memory map, or JPEGs that are decoded when indexed: a slice or a few
+            rows of it read only what they need.
+        identities: Sorted; a label is an index into it.
+        labels: Of each crop.
+        sources: Of each crop, unique.
+        failures: Photos without a crop, and why.
+        settings: How the crops were made.
+        fingerprint: Of the photos (see ``fingerprint_of``).
+        checksums: CRC-32 of each crop's bytes; None in a store of before they existed.
+    """
+
+    folder: Path
+    crops: Crops
+    identities: list[str]
+    labels: Int64[np.ndarray, " crops"]
+    sources: list[str]
+    failures: dict[str, str]
+    settings: dict[str, Any]
+    fingerprint: str
+    checksums: UInt32[np.ndarray, " crops"] | None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def identity_of(self, row: int) -> str:
+        """Who is on the crop of a row."""
+        return self.identities[int(self.labels[row])]
+
+    @property
+    def landmarks(self) -> Float64[np.ndarray, "crops 5 2"]:
+        """In the photo, pixels, x then y; NaN where unknown."""
+        return self._numbers[:, :10].reshape(-1, 5, 2)
+
+    @property
+    def scores(self) -> Float64[np.ndarray, " crops"]:
+        """The detector's confidence, in [0, 1]; NaN where unknown."""
+        return self._numbers[:, 10]
+
+    @cached_property
+    def _numbers(self) -> Float64[np.ndarray, "crops 11"]:
+        # Read when first asked for: few ask, and it takes longer than all the rest.
+        return read_numbers(self.folder / RECORDS_FILE)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> "CropStore":
+        """Open the store in a folder.
+
+        Args:
+            folder: What ``facever align`` or ``facever data`` wrote.
+
+        Raises:
+            FileError: If the folder is not a finished crop store or is damaged.
+            DataError: If its files contradict each other.
+        """
+        folder = Path(folder)
+        check_finished(folder)
+        about = _read_about(folder / STORE_FILE)
+        crops = open_crops(folder)
+        names = read_names(folder / RECORDS_FILE)
+        failures = dict(read_rows(folder / FAILURES_FILE, FAILURE_COLUMNS))
+        checksums = load_checksums(folder) if has_checksums(folder) else None
+        if not len(crops) == len(names.sources) == about["num_crops"]:
+            raise DataError(
+                f"{folder} holds {len(crops)} crops, {RECORDS_FILE} "
+                f"{len(names.sources)} and {STORE_FILE} says {about['num_crops']}: the "
+                "store is damaged, align the photos again into a new folder"
+            )
+        if checksums is not None and len(checksums) != len(crops):
+            raise DataError(
+                f"{folder} holds {len(crops)} crops and {len(checksums)} checksums: "
+                "the store is damaged; facever data verify says more"
+            )
+        return cls(
+            folder=folder,
+            crops=crops,
+            identities=names.identities,
+            labels=names.labels,
+            sources=names.sources,
+            failures=failures,
+            settings=about["settings"],
+            fingerprint=about["fingerprint"],
+            checksums=checksums,
+        )
+
+
+def crop_source(photo: str, face: int) -> str:
+    """The source of a photo's crop: the photo itself, then ``photo#2`` and so on."""
+    return photo if face == 0 else f"{photo}#{face + 1}"
+
+
+def photo_of(source: str) -> str:
+    """The photo that a crop was cut from."""
+    photo, mark, number = source.rpartition("#")
+    return photo if mark and number.isascii() and number.isdigit() else source
+
+
+def fingerprint_of(crops: Iterable[tuple[str, str]], failures: Iterable[str]) -> str:
+    """SHA-256 of what a store holds, whoever wrote it in how many parts.
+
+    Args:
+        crops: Source and identity of each, in the order of the rows.
+        failures: Sources of the ledger, in its order.
+    """
+    digest = hashlib.sha256()
+    for pair in crops:
+        digest.update(json.dumps(pair).encode())
+    for source in failures:
+        digest.update(json.dumps([source]).encode())
+    return digest.hexdigest()
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(about["settings"], dict):
+            raise TypeError("settings must be an object")
+        return {
+            **about,
+            "fingerprint": str(about["fingerprint"]),
+            "num_crops": int(about["num_crops"]),
+        }
+    except (ValueError, TypeError, KeyError) as error:
+        raise FileError(f"{path} is damaged: {error}") from None
+
+
+def open_crops(folder: Path) -> Crops:
+    """The crops of a store, whatever its other files are like.
+
+    Raises:
+        FileError: If their file is missing or damaged.
+    """
+    if (folder / JPEG_FILE).exists():
+        return JpegCrops(folder)
+    path = folder / CROPS_FILE
+    crops: UInt8[np.ndarray, "crops 112 96 3"] = map_array(path)
+    if crops.dtype != np.uint8 or crops.shape[1:] != CROP_SHAPE:
+        raise FileError(
+            f"{path}: expected uint8 crops of {CROP_SHAPE}, "
+            f"got {crops.dtype} {crops.shape}"
+        )
+    return crops

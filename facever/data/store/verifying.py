@@ -1,0 +1,119 @@
+"""Compare a crop store with its checksums."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt32
+
+from facever.data.store.checksums import (
+    DIFFERS,
+    crop_checksums,
+    damaged_files,
+    has_checksums,
+    load_checksums,
+)
+from facever.data.store.crop_store import CROP_SHAPE, Crops, open_crops
+from facever.data.store.folder import (
+    CHECKSUMS_FILE,
+    CROPS_FILE,
+    JPEG_FILE,
+    RECORDS_FILE,
+    check_finished,
+)
+from facever.data.store.jpeg import JpegCrops
+from facever.data.store.payloads import crops_header, read_payloads, row_blocks
+from facever.data.store.tables import read_names
+from facever.errors import DataError, FaceverError, FileError
+from facever.progress import Advance, ignore_progress
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of a store is not as it was written.
+
+    Attributes:
+        files: Their names, and what is wrong.
+        crops: Row and source of each damaged crop; the source is empty where the
+            records are damaged, too.
+    """
+
+    files: dict[str, str]
+    crops: list[tuple[int, str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.crops)
+
+
+def count_checked(folder: Path) -> int:
+    """How many crops ``find_damage`` has to read; 0 where it cannot tell."""
+    try:
+        return len(load_checksums(folder))
+    except FileError:
+        return 0
+
+
+def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
+    """Read a whole store and compare it with its checksums.
+
+    Args:
+        folder: Of the store.
+        advance: Progress, one unit a crop.
+
+    Raises:
+        FileError: If the folder is no finished store.
+        DataError: If it was written before there were checksums.
+    """
+    check_finished(folder)
+    if not has_checksums(folder):
+        raise DataError(
+            f"{folder} was written before there were checksums: there is nothing to "
+            "compare it with; a copy by facever data subset has them"
+        )
+    files = dict.fromkeys(damaged_files(folder), DIFFERS)
+    try:
+        crops = open_crops(folder)
+    except FileError as error:
+        name = JPEG_FILE if (folder / JPEG_FILE).exists() else CROPS_FILE
+        return Damage({**files, name: str(error)}, [])
+    if not isinstance(crops, JpegCrops) and not _is_framed(folder, len(crops)):
+        files[CROPS_FILE] = "its header or length is not that of the crops in it"
+    try:
+        checksums = load_checksums(folder)
+    except FileError as error:
+        return Damage({**files, CHECKSUMS_FILE: str(error)}, [])
+    if len(checksums) != len(crops):
+        reason = f"it is of {len(checksums)} crops, there are {len(crops)}"
+        return Damage({**files, CHECKSUMS_FILE: reason}, [])
+    rows = _damaged_rows(crops, checksums, advance)
+    sources = _sources(folder, len(crops))
+    return Damage(files, [(row, sources[row]) for row in rows])
+
+
+def _is_framed(folder: Path, num_crops: int) -> bool:
+    """Whether the array has the header that we write, and no byte too many."""
+    header = crops_header(num_crops)
+    path = folder / CROPS_FILE
+    with path.open("rb") as file:
+        has_header = file.read(len(header)) == header
+    whole = len(header) + num_crops * int(np.prod(CROP_SHAPE))
+    return has_header and path.stat().st_size == whole
+
+
+def _damaged_rows(
+    crops: Crops, checksums: UInt32[np.ndarray, " crops"], advance: Advance
+) -> list[int]:
+    damaged: list[int] = []
+    for rows in row_blocks(np.arange(len(crops))):
+        found = crop_checksums(read_payloads(crops, rows))
+        damaged += rows[found != checksums[rows]].tolist()
+        advance(len(rows))
+    return damaged
+
+
+def _sources(folder: Path, num_crops: int) -> list[str]:
+    try:
+        sources = read_names(folder / RECORDS_FILE).sources
+    except FaceverError:
+        sources = []
+    return sources if len(sources) == num_crops else [""] * num_crops

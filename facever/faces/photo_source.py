@@ -1,0 +1,140 @@
+"""What a source of photos gives, and the sources whose photos are files.
+
+The rules for names hold for every source. A photo's source is a relative path with
+``/`` and names one photo. An identity is any text that is not blank, in any script,
+with spaces, slashes and leading dots as they stand: it is a label here and no path.
+"""
+
+import posixpath
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from facever.errors import DataError, PhotoError
+from facever.faces.photos import decode_photo, read_photo
+
+PHOTO_SUFFIXES = frozenset(
+    ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga "
+    ".tif .tiff .webp".split()
+)
+
+
+@runtime_checkable
+class PhotoPart(Protocol):
+    """Where in a file a photo stands: small, so that it can be sent to a worker."""
+
+    @property
+    def where(self) -> str:
+        """The place in words, for the ledger, such as ``byte 4096``."""
+        ...
+
+    def read(self, path: Path) -> bytes | UInt8[np.ndarray, "height width 3"]:
+        """The photo: the bytes of an image file, or RGB pixels.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PhotoError: If there is no photo; the message is the reason alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class NoPhoto:
+    """Of what should be a photo and is none.
+
+    Attributes:
+        reason: Why, for the ledger.
+    """
+
+    reason: str
+    where = "nowhere"
+
+    def read(self, path: Path) -> bytes:
+        """Raise the reason."""
+        raise PhotoError(self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotoSource:
+    """One photo of a source.
+
+    Attributes:
+        source: Its name.
+        identity: Who is in it.
+        path: The file that holds it.
+        part: Where in the file; None if the file is the photo.
+        landmarks: In the photo, pixels, where the source lists them.
+    """
+
+    source: str
+    identity: str
+    path: Path
+    part: PhotoPart | None = None
+    landmarks: Float64[np.ndarray, "5 2"] | None = None
+
+    def read(self, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, in RGB.
+
+        Args:
+            max_pixels: See ``read_photo``.
+
+        Raises:
+            PhotoError: If it cannot be read; the message is the reason alone.
+        """
+        if self.part is None:
+            return read_photo(self.path, max_pixels)
+        photo = self.part.read(self.path)
+        if not isinstance(photo, bytes):
+            return photo
+        try:
+            return decode_photo(photo, max_pixels)
+        except PhotoError as error:
+            raise PhotoError(f"{self.part.where}: {error}") from None
+
+
+@dataclass(frozen=True)
+class PhotoListing:
+    """What a source holds.
+
+    Attributes:
+        photos: In order; each source once.
+        skipped: How many other files there are, by suffix (``""`` for none).
+        has_landmarks: Whether the source lists landmarks, perhaps not of each photo.
+    """
+
+    photos: list[PhotoSource]
+    skipped: Counter[str]
+    has_landmarks: bool = False
+
+
+def safe_name(where: str, name: str) -> str:
+    """A path that a file lists, without ``./`` and the like.
+
+    Args:
+        where: What lists it, for the message.
+        name: With ``/``.
+
+    Raises:
+        DataError: If it is empty, absolute or leads out of the folder.
+    """
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise DataError(f"{where}: {name!r} is not a path below its folder")
+    return str(path)
+
+
+def identity_of(name: str) -> str:
+    """Who is in a photo that has no other sign of it than its path."""
+    top, slash, _ = name.partition("/")
+    return top if slash else posixpath.splitext(name)[0]
+
+
+def suffix_of(name: str) -> str:
+    """In lower case, with the dot; empty for none."""
+    return posixpath.splitext(name)[1].lower()

@@ -1,0 +1,78 @@
+"""What an index misses: its answers beside those of an exact search."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from facever.gallery.folder.searching import Searcher
+from facever.gallery.folder.store import GalleryStore
+from facever.gallery.indexes.exact import ExactIndex
+
+_SEED = 0
+
+# Scores that rounding alone tells apart are one.
+_ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Recall of an index, on photos of the gallery looked up among the others.
+
+    Attributes:
+        num_queries: Photos that were looked up.
+        k: Matches of each that were compared.
+        recall_at_1: Share of them whose most similar other photo was found.
+        recall_at_k: Share of their k most similar others that were found.
+    """
+
+    num_queries: int
+    k: int
+    recall_at_1: float
+    recall_at_k: float
+
+
+def audit_index(
+    store: GalleryStore, searcher: Searcher, num_queries: int, k: int
+) -> Audit:
+    """Search for some of the enrolled photos, and compare with exact search.
+
+    Args:
+        store: Within ``reading``.
+        searcher: Refreshed.
+        num_queries: Photos to look up, drawn with a fixed seed.
+        k: How many matches of each to compare.
+    """
+    alive = searcher.rows.alive_numbers
+    k = min(k, len(alive) - 1)
+    if k < 1:
+        return Audit(0, 0, 1.0, 1.0)
+    rng = np.random.default_rng(_SEED)
+    count = min(num_queries, len(alive))
+    numbers = np.sort(rng.choice(alive, count, replace=False))
+    _, units = store.embeddings(numbers)
+    exact = _exact_scores(store, numbers, units, k)
+    found = np.full((count, k), -np.inf, np.float32)
+    for query, hits in enumerate(searcher.search(units, k + 1)):
+        others = [hit.cosine for hit in hits if hit.number != numbers[query]][:k]
+        found[query, : len(others)] = others
+    hit_first = found[:, 0] >= exact[:, 0] - _ROUNDING
+    hits_in_all = found >= exact[:, -1:] - _ROUNDING
+    return Audit(count, k, float(hit_first.mean()), float(hits_in_all.mean()))
+
+
+def _exact_scores(
+    store: GalleryStore,
+    numbers: Int64[np.ndarray, " queries"],
+    units: Float32[np.ndarray, "queries dim"],
+    k: int,
+) -> Float32[np.ndarray, "queries k"]:
+    """The ``k`` highest cosines of each photo with others, highest first."""
+    best = np.full((len(units), k), -np.inf, np.float32)
+    for block_numbers, block in store.read_after(0):
+        index = ExactIndex(block.shape[1])
+        index.add(block)
+        cosine, rows = index.search(units, min(k + 1, len(block)))
+        cosine[block_numbers[rows] == numbers[:, None]] = -np.inf
+        best = -np.sort(-np.concatenate([best, cosine], axis=1), axis=1)[:, :k]
+    return best

@@ -1,0 +1,338 @@
+"""People's names and embeddings on disk: the source of truth of a gallery."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from facever.gallery.checking import enrolled_already
+from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
+from facever.gallery.folder.database import Database
+from facever.gallery.folder.tables import read_meta, write_meta
+from facever.gallery.meta import GalleryMeta, Threshold, now
+
+# A megabyte of embeddings of 512 numbers, which the CPU's cache still holds when they
+# are checked and copied.
+_ROWS_A_READ = 512
+
+Block = tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]
+
+_CHOSEN = """
+    (json_array_length(:names) = 0 OR name IN (SELECT value FROM json_each(:names)))
+    AND (SELECT COUNT(*) FROM json_each(:fields) AS wanted
+         JOIN json_each(entries.fields) AS has ON has.key = wanted.key
+         AND has.value IS wanted.value
+         AND (has.type IN ('true', 'false')) = (wanted.type IN ('true', 'false'))
+        ) = :num_fields
+"""
+
+
+class GalleryStore:
+    """Rows of name, source, fields and embedding, in the order they were added.
+
+    A method that changes something is called within ``writing``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open the gallery in a folder.
+
+        Raises:
+            FileError: If the folder is missing, not a gallery or damaged.
+            GalleryError: If another version of facever made it.
+        """
+        self._database = Database(folder)
+        try:
+            self.meta()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def meta(self) -> GalleryMeta:
+        """What the embeddings have in common, as it is now."""
+        return read_meta(self._database)
+
+    def set_model(
+        self, embedding_size: int, fingerprint: str, details: Mapping[str, Any]
+    ) -> None:
+        """Say what model the embeddings are of; the threshold was another's."""
+        write_meta(
+            self._database,
+            embedding_size=embedding_size,
+            model_fingerprint=fingerprint,
+            model_details=dict(details),
+            threshold=None,
+        )
+
+    def set_index(self, kind: str) -> None:
+        """Say what kind of index to search with."""
+        write_meta(self._database, index=kind)
+
+    def set_threshold(self, threshold: Threshold | None) -> None:
+        """Keep a threshold, or none."""
+        value = None if threshold is None else asdict(threshold)
+        write_meta(self._database, threshold=value)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """See one whole state in all calls of the block, whoever writes meanwhile."""
+        return self._database.reading()
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Make all changes of the block, on disk when it ends, or none."""
+        return self._database.writing()
+
+    def add(
+        self,
+        names: Sequence[str],
+        embeddings: Float32[np.ndarray, "rows dim"],
+        sources: Sequence[str],
+        fields: Sequence[Mapping[str, Any]],
+        origins: Sequence[Origin | None],
+    ) -> list[str]:
+        """Add rows.
+
+        Returns:
+            The id of each row; a name and source that are there already keep theirs,
+            and their embedding.
+        """
+        ids: list[str] = []
+        rows = zip(names, embeddings, sources, fields, origins, strict=True)
+        for name, embedding, source, known_of, origin in rows:
+            known = self.find(name, source)
+            ids.append(known or uuid.uuid4().hex)
+            if known is None:
+                entry = Entry(ids[-1], name, source, now(), dict(known_of))
+                self.insert(entry, embedding, origin)
+        return ids
+
+    def insert(
+        self,
+        entry: Entry,
+        embedding: Float32[np.ndarray, " dim"],
+        origin: Origin | None,
+    ) -> None:
+        """Add a row whose id, name and source are new."""
+        self._database.execute(
+            "INSERT INTO entries (id, name, source, added, fields, origin, embedding) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                entry.id,
+                entry.name,
+                entry.source,
+                entry.added,
+                fields_as_json(entry.fields),
+                None if origin is None else json.dumps(asdict(origin)),
+                embedding.astype("<f4").tobytes(),
+            ),
+        )
+
+    def replace_all(self, units: Mapping[str, Float32[np.ndarray, " dim"]]) -> None:
+        """Give the rows of these ids other embeddings, and new numbers; drop others."""
+        known = self._database.execute("SELECT id FROM entries ORDER BY number")
+        kept = [str(row[0]) for row in known if row[0] in units]
+        rows = [(self.entries_by_id([i])[i], self.origin(i)) for i in kept]
+        self._database.execute("DELETE FROM entries")
+        for entry, origin in rows:
+            self.insert(entry, units[entry.id], origin)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Remove rows that are there."""
+        self._database.execute(
+            "DELETE FROM entries WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+
+    def update(self, entry: Entry) -> None:
+        """Give a row the entry's name and fields.
+
+        Raises:
+            GalleryError: If that person has this source already.
+        """
+        known = self.find(entry.name, entry.source)
+        if known is not None and known != entry.id:
+            raise enrolled_already(entry.name, entry.source, known)
+        self._database.execute(
+            "UPDATE entries SET name = ?, fields = ? WHERE id = ?",
+            (entry.name, fields_as_json(entry.fields), entry.id),
+        )
+
+    def find(self, name: str, source: str) -> str | None:
+        """The id of this source under this name, None if it is not enrolled."""
+        rows = self._database.execute(
+            "SELECT id FROM entries WHERE name = ? AND source = ?", (name, source)
+        )
+        return str(rows[0][0]) if rows else None
+
+    def names(self) -> dict[str, int]:
+        """How many embeddings each person has, in the order of the names."""
+        return dict(
+            self._database.execute(
+                "SELECT name, COUNT(*) FROM entries GROUP BY name ORDER BY name"
+            )
+        )
+
+    def count(self) -> int:
+        """How many embeddings there are."""
+        return int(self._database.execute("SELECT COUNT(*) FROM entries")[0][0])
+
+    def read_after(self, number: int) -> Iterator[Block]:
+        """Numbers and embeddings of the rows added after a row, block by block.
+
+        Raises:
+            FileError: If an embedding is not one: the database is damaged.
+        """
+        dim = self.meta().embedding_size
+        query = "SELECT number, embedding FROM entries WHERE number > ? ORDER BY number"
+        for rows in self._database.read(query, (number,), _ROWS_A_READ):
+            yield self._as_block(rows, dim)
+
+    def embeddings(self, numbers: Int64[np.ndarray, " rows"]) -> Block:
+        """Numbers, ascending, and embeddings of those of these rows that are there."""
+        rows = self._database.execute(
+            "SELECT number, embedding FROM entries WHERE number IN "
+            "(SELECT value FROM json_each(?)) ORDER BY number",
+            (json.dumps(numbers.tolist()),),
+        )
+        return self._as_block(rows, self.meta().embedding_size)
+
+    def people_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, str]:
+        """The names of those of these rows that are there."""
+        return dict(
+            self._database.execute(
+                "SELECT number, name FROM entries "
+                "WHERE number IN (SELECT value FROM json_each(?))",
+                (json.dumps(numbers.tolist()),),
+            )
+        )
+
+    def numbers_by_name(self) -> Int64[np.ndarray, " rows"]:
+        """The numbers of all rows, in the order of their names.
+
+        The index of names holds both: the embeddings beside them are not read.
+        """
+        rows = self._database.execute("SELECT number FROM entries ORDER BY name")
+        return np.array([row[0] for row in rows], np.int64)
+
+    def newest(self) -> tuple[int, str]:
+        """The number and the id of the row that was added last of those there are."""
+        [(number, entry_id)] = self._database.execute(
+            "SELECT number, id FROM entries ORDER BY number DESC LIMIT 1"
+        )
+        return int(number), str(entry_id)
+
+    def id_of(self, number: int) -> str | None:
+        """The id of a row, None if it is not there."""
+        rows = self._database.execute(
+            "SELECT id FROM entries WHERE number = ?", (number,)
+        )
+        return str(rows[0][0]) if rows else None
+
+    def count_after(self, number: int) -> int:
+        """How many rows have a higher number."""
+        [[count]] = self._database.execute(
+            "SELECT COUNT(*) FROM entries WHERE number > ?", (number,)
+        )
+        return int(count)
+
+    def changes_after(self, sequence: int) -> tuple[list[int], int]:
+        """The numbers removed or renamed since, and the new place in that list."""
+        rows = self._database.execute(
+            "SELECT number, sequence FROM changes WHERE sequence > ? ORDER BY sequence",
+            (sequence,),
+        )
+        return [row[0] for row in rows], rows[-1][1] if rows else sequence
+
+    def last(self) -> tuple[int, int]:
+        """The highest number and the highest place in the changes ever given."""
+        given = dict(self._database.execute("SELECT name, seq FROM sqlite_sequence"))
+        return int(given.get("entries", 0)), int(given.get("changes", 0))
+
+    def chosen(self, where: Filter) -> Int64[np.ndarray, " rows"]:
+        """The numbers, ascending, of the rows that meet a filter."""
+        rows = self._database.execute(
+            f"SELECT number FROM entries WHERE {_CHOSEN} ORDER BY number",
+            _filter_values(where),
+        )
+        return np.array([row[0] for row in rows], np.int64)
+
+    def entries(self, where: Filter) -> Iterator[list[tuple[int, Entry]]]:
+        """Numbers and entries that meet a filter, block by block, as added."""
+        query = (
+            "SELECT number, id, name, source, added, fields FROM entries "
+            f"WHERE {_CHOSEN} ORDER BY number"
+        )
+        for rows in self._database.read(query, _filter_values(where), _ROWS_A_READ):
+            yield [(row[0], self._as_entry(row[1:])) for row in rows]
+
+    def entries_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, Entry]:
+        """The rows with these numbers, without their embeddings."""
+        rows = self._database.execute(
+            "SELECT number, id, name, source, added, fields FROM entries "
+            "WHERE number IN (SELECT value FROM json_each(?))",
+            (json.dumps(numbers.tolist()),),
+        )
+        return {row[0]: self._as_entry(row[1:]) for row in rows}
+
+    def entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """The rows that have one of these ids."""
+        rows = self._database.execute(
+            "SELECT id, name, source, added, fields FROM entries "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        return {row[0]: self._as_entry(row) for row in rows}
+
+    def origin(self, entry_id: str) -> Origin | None:
+        """Where a row's face can be read from again, None if nobody said."""
+        rows = self._database.execute(
+            "SELECT origin FROM entries WHERE id = ?", (entry_id,)
+        )
+        [(text,)] = rows or [(None,)]
+        return None if text is None else Origin(**json.loads(text))
+
+    def check(self) -> None:
+        """Have SQLite check the database's pages, indexes and tables.
+
+        Raises:
+            FileError: If it finds something wrong.
+        """
+        [(found,), *_] = self._database.execute("PRAGMA integrity_check")
+        if found != "ok":
+            raise self._database.damaged(str(found))
+
+    def _as_entry(self, row: Sequence[Any]) -> Entry:
+        try:
+            entry_id, name, source, added, fields = row
+            return Entry(entry_id, name, source, added, json.loads(fields))
+        except (TypeError, ValueError) as error:
+            raise self._database.damaged(f"the fields of {row[0]}") from error
+
+    def _as_block(self, rows: list[Any], dim: int) -> Block:
+        blobs = [row[1] for row in rows]
+        # Of a million rows: no loop in Python, and no copy that is not needed.
+        if set(map(type, blobs)) - {bytes} or set(map(len, blobs)) - {4 * dim}:
+            raise self._database.damaged(f"an embedding is not {dim} numbers long")
+        embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dim)
+        embeddings = embeddings.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.sqrt(np.einsum("rd,rd->r", embeddings, embeddings))
+        if not (abs(lengths - 1) < 1e-3).all():
+            raise self._database.damaged("an embedding is not of unit length")
+        return np.array([row[0] for row in rows], np.int64), embeddings
+
+
+def _filter_values(where: Filter) -> dict[str, Any]:
+    return {
+        "names": json.dumps(list(where.names)),
+        "fields": fields_as_json(where.fields),
+        "num_fields": len(where.fields),
+    }

@@ -1,0 +1,217 @@
+"""What the classifying heads share: logits of all classes, loss with a changed target.
+
+A margin changes one logit of each row, so the [batch, classes] matrix is written once
+in each direction: the gradient of the changed target joins the others inside the
+backward of the logits, and class weights are normalised through their norms, without a
+normalised copy. Autograd's own composition of the same equations takes about twice
+softmax's time and memory.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import linear
+
+from facever.heads.base import HeadOutput
+
+# |v| below which a vector has no direction: its unit vector, and the gradient, are 0.
+_NO_LENGTH = 1e-12
+
+
+def unit(vectors: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
+    """Rows of length 1; a row of zeros stays 0 and gets no gradient."""
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors * inverse(norms)
+
+
+def linear_logits(
+    embeddings: Float[Tensor, "batch dim"],
+    weight: Float[Tensor, "classes dim"],
+    labels: Int[Tensor, " batch"],
+) -> tuple[
+    Float[Tensor, "batch classes"], Float[Tensor, " batch"], Float[Tensor, " batch"]
+]:
+    """``W_j . f`` of every class.
+
+    Args:
+        embeddings: The features f.
+        weight: One row W_j a class.
+        labels: Class index in [0, classes).
+
+    Returns:
+        The logits; those of the own classes, for a margin; and ``|W_y|``.
+    """
+    return _LinearLogits.apply(embeddings, weight, labels)  # type: ignore[no-any-return]
+
+
+def unit_weight_logits(
+    embeddings: Float[Tensor, "batch dim"],
+    weight: Float[Tensor, "classes dim"],
+    labels: Int[Tensor, " batch"],
+) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, " batch"]]:
+    """``W_j . f / |W_j|`` of every class; a row of zeros gives 0.
+
+    Args:
+        embeddings: The features f.
+        weight: One row W_j a class, of any length.
+        labels: Class index in [0, classes).
+
+    Returns:
+        The logits, and those of the own classes, for a margin.
+    """
+    return _UnitWeightLogits.apply(embeddings, weight, labels)  # type: ignore[no-any-return]
+
+
+def cross_entropy(
+    logits: Float[Tensor, "batch classes"],
+    labels: Int[Tensor, " batch"],
+    target: Float[Tensor, " batch"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy, with one matrix less in its backward than torch's.
+
+    Args:
+        logits: Of every class.
+        labels: Class index in [0, classes).
+        target: Replaces the own class's logits, which are not used then.
+
+    Returns:
+        The loss, at least 0.
+    """
+    return _CrossEntropy.apply(logits, labels, target)  # type: ignore[no-any-return]
+
+
+def inverse(norms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """``1 / norms``, and 0 with no gradient where a norm is 0."""
+    return torch.where(norms > _NO_LENGTH, 1 / norms.clamp_min(_NO_LENGTH), 0)
+
+
+class _LinearLogits(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        logits = embeddings @ weight.T
+        norms = torch.linalg.vector_norm(weight[labels], dim=1)
+        ctx.save_for_backward(embeddings, weight, labels, norms)
+        return logits, logits.gather(1, labels[:, None])[:, 0], norms
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_logits, by_target, by_norms = gradients
+        embeddings, weight, labels, norms = ctx.saved_tensors
+        slopes = by_logits.scatter_add(1, labels[:, None], by_target[:, None])
+        by_weight = slopes.T @ embeddings
+        directions = weight[labels] * inverse(norms)[:, None]
+        by_weight.index_add_(0, labels, by_norms[:, None] * directions)
+        return slopes @ weight, by_weight, None
+
+
+class _UnitWeightLogits(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, embeddings: Tensor, weight: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        shrink = inverse(torch.linalg.vector_norm(weight, dim=1))
+        logits = (embeddings @ weight.T).mul_(shrink)
+        ctx.save_for_backward(embeddings, weight, labels, shrink)
+        return logits, logits.gather(1, labels[:, None])[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        by_logits, by_target = gradients
+        embeddings, weight, labels, shrink = ctx.saved_tensors
+        slopes = by_logits * shrink
+        slopes.scatter_add_(1, labels[:, None], (by_target * shrink[labels])[:, None])
+        by_weight = slopes.T @ embeddings
+        # Only what is orthogonal to W_j turns it; its length does nothing.
+        along = torch.einsum("cd,cd->c", by_weight, weight) * shrink.square()
+        by_weight.addcmul_(weight, along[:, None], value=-1)
+        return slopes @ weight, by_weight, None
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, target: Tensor | None
+    ) -> Tensor:
+        own = labels[:, None]
+        if target is not None:
+            logits = logits.scatter(1, own, target[:, None])
+        logarithms = logits.log_softmax(dim=1)
+        ctx.save_for_backward(logarithms, labels)
+        ctx.has_target = target is not None
+        return -logarithms.gather(1, own).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        logarithms, labels = ctx.saved_tensors
+        own = labels[:, None]
+        factor = gradients[0] / len(labels)
+        # p - 1 of the own class without the rounding of 1 - (1 - p).
+        by_own = torch.expm1(logarithms.gather(1, own)) * factor
+        by_logits = logarithms.exp().mul_(factor)
+        if ctx.has_target:
+            return by_logits.scatter_(1, own, 0.0), None, by_own[:, 0]
+        return by_logits.scatter_(1, own, by_own), None, None
+
+
+class ClassRows:
+    """Logits and loss over all classes, held by this process.
+
+    ``ShardedRows`` has the same methods over classes that several processes share, so
+    a head writes its margin once. ``classes`` below are those held here; ``labels`` and
+    what has one value a sample are of the whole batch.
+
+    Attributes:
+        weight: One vector a class held here.
+        bias: One value a class held here, or None.
+        labels: Row of ``weight`` for each sample of the batch.
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "classes dim"],
+        bias: Float[Tensor, " classes"] | None,
+        labels: Int[Tensor, " batch"],
+    ) -> None:
+        self.weight = weight
+        self.bias = bias
+        self.labels = labels
+
+    def affine_logits(
+        self, embeddings: Float[Tensor, "batch dim"]
+    ) -> Float[Tensor, "batch classes"]:
+        """``W_j . f + b_j``."""
+        return linear(embeddings, self.weight, self.bias)
+
+    def linear_logits(
+        self, embeddings: Float[Tensor, "batch dim"]
+    ) -> tuple[
+        Float[Tensor, "batch classes"], Float[Tensor, " batch"], Float[Tensor, " batch"]
+    ]:
+        """``W_j . f``; the own classes' alone; ``|W_y|``."""
+        return linear_logits(embeddings, self.weight, self.labels)
+
+    def unit_weight_logits(
+        self, embeddings: Float[Tensor, "batch dim"]
+    ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, " batch"]]:
+        """``W_j . f / |W_j|``; the own classes' alone."""
+        return unit_weight_logits(embeddings, self.weight, self.labels)
+
+    def output(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        target: Float[Tensor, " batch"] | None = None,
+        parts: dict[str, Float[Tensor, ""]] | None = None,
+    ) -> HeadOutput:
+        """The mean cross-entropy over the batch.
+
+        Args:
+            logits: Without a margin.
+            target: Replaces the own classes' logits, where there is a margin.
+            parts: To log.
+        """
+        loss = cross_entropy(logits, self.labels, target)
+        return HeadOutput(loss, logits.detach(), parts or {})

@@ -1,1 +1,0 @@
-"""The papers' object experiments: training in memory, measuring, figures."""

@@ -1,0 +1,1 @@
+"""The papers' experiments on small images: training in memory, measuring, figures."""

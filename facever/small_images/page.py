@@ -1,0 +1,58 @@
+"""The HTML page of a small-image experiment: one file that needs nothing else."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from facever.small_images.tables import HEAD, CellResults, table_rows
+from facever.verification.reporting.markup import table, whole_page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page.
+
+    Attributes:
+        title: Its heading.
+        caption: What it shows.
+        png: The file's content.
+    """
+
+    title: str
+    caption: str
+    png: bytes
+
+
+def render_small_image_page(
+    title: str,
+    paper: str,
+    chosen: Sequence[str],
+    cells: Sequence[CellResults],
+    pictures: Sequence[Picture],
+) -> str:
+    """The page as text: the table, the pictures, what was chosen."""
+    rows = [[escape(text) for text in row] for row in table_rows(cells)]
+    parts = [
+        f"<header><h1>{escape(title)}</h1></header>",
+        f'<p class="soft">{escape(paper)}. Errors in percent on the test set, of the '
+        "last step of each run; ± is the standard deviation over seeds, the angles are "
+        "radians.</p>",
+        table(HEAD, rows),
+    ]
+    parts += [_figure(picture) for picture in pictures]
+    if chosen:
+        items = "".join(f"<li>{escape(line)}</li>" for line in chosen)
+        parts.append(f"<h2>What the recipe chose</h2><ul>{items}</ul>")
+    return whole_page(title, parts)
+
+
+def _figure(picture: Picture) -> str:
+    data = base64.b64encode(picture.png).decode()
+    title = escape(picture.title)
+    return (
+        f'<h2>{title}</h2><p class="soft lead">{escape(picture.caption)}</p>'
+        '<figure style="overflow-x:auto">'
+        f'<img src="data:image/png;base64,{data}" alt="{title}" '
+        'style="display:block;width:100%;min-width:560px;height:auto"></figure>'
+    )

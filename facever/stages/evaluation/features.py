@@ -1,0 +1,232 @@
+"""From a user's photos, crops or embeddings to the embeddings that a protocol names."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from facever.data.sources.folders import find_photos
+from facever.data.store.crop_store import CropStore
+from facever.errors import DataError, ParameterError
+from facever.faces.detection import FaceRule
+from facever.hardware import Precision
+from facever.inference.embedder import Embedder
+from facever.inference.embeddings_file import read_embeddings
+from facever.inference.model_file import load_model
+from facever.progress import progress_bar
+from facever.stages.align import align
+from facever.verification.protocols import photo_key
+from facever.verification.reporting.markup import Setting
+
+CROPS_FOLDER = "crops"
+_CHUNK_CROPS = 1024
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What to take embeddings from: one of four combinations.
+
+    A model with photos, which are aligned first; a model with crops; embeddings;
+    embeddings with crops, which serve as pictures of the report.
+
+    Attributes:
+        model: A model file.
+        photos: Folder of photos; another extension than the protocol's is fine.
+        crops: A crop store.
+        embeddings: An ``.npz`` with the arrays ``embeddings`` and ``images``.
+        device: ``auto``, ``cpu``, ``cuda``...
+        precision: ``auto``, ``bf16`` or ``fp32``.
+    """
+
+    model: Path | None = None
+    photos: Path | None = None
+    crops: Path | None = None
+    embeddings: Path | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+
+    def check(self) -> None:
+        """Refuse other combinations, with a ParameterError."""
+        given = {
+            "model": self.model,
+            "photos": self.photos,
+            "crops": self.crops,
+            "embeddings": self.embeddings,
+        }
+        names = {name for name, path in given.items() if path}
+        allowed = (
+            {"model", "photos"},
+            {"model", "crops"},
+            {"embeddings"},
+            {"embeddings", "crops"},
+        )
+        if names not in allowed:
+            got = " and ".join(name for name in given if name in names)
+            raise ParameterError(
+                "give a model with photos, a model with crops, or embeddings; got "
+                f"{got or 'none of them'}"
+            )
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings of photos, and how they came about.
+
+    Attributes:
+        embeddings: One row an image, of any length.
+        images: Source of each row.
+        settings: For the report.
+        reasons: Why a photo has no embedding, by its source, where that is known.
+        crop_of: The picture of a source, or None; None where there are no crops.
+    """
+
+    embeddings: Float[np.ndarray, "images dim"]
+    images: list[str]
+    settings: dict[str, Setting]
+    reasons: dict[str, str]
+    crop_of: Callable[[str], UInt8[np.ndarray, "height width 3"] | None] | None
+
+
+def find_features(
+    inputs: Inputs, named: Sequence[str], out: Path, face: FaceRule
+) -> Features:
+    """The embeddings of the photos that a protocol names.
+
+    Only these are aligned and embedded; alignment goes to ``out/crops``, where a run
+    that was killed goes on.
+
+    Args:
+        inputs: What to take them from.
+        named: Sources of the photos.
+        out: Folder of the report.
+        face: Which face of a photo is meant.
+
+    Raises:
+        ParameterError: If the inputs are no valid combination.
+        FaceverError: If an input is missing, damaged or does not fit.
+    """
+    inputs.check()
+    store = CropStore.open(inputs.crops) if inputs.crops else None
+    if inputs.embeddings:
+        return _read(inputs.embeddings, store)
+    assert inputs.model
+    # A model file that cannot be used is found before the long alignment.
+    embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
+    if inputs.photos:
+        store = _align_named(inputs.photos, out / CROPS_FOLDER, named, face)
+    # A store in which no photo has a face is empty, and so is false.
+    assert store is not None
+    return _embed_named(embedder, inputs.model, store, named)
+
+
+def all_sources(inputs: Inputs) -> list[str]:
+    """Every photo of the inputs, for protocols that name none."""
+    if inputs.embeddings:
+        return read_embeddings(inputs.embeddings).images
+    if inputs.crops:
+        store = CropStore.open(inputs.crops)
+        return sorted({*store.sources, *store.failures})
+    assert inputs.photos
+    return [photo.source for photo in find_photos(inputs.photos)]
+
+
+def embed_rows(
+    embedder: Embedder, store: CropStore, rows: Sequence[int]
+) -> Float[np.ndarray, "rows dim"]:
+    """Embed some rows of a store, in pieces that fit any memory, with progress."""
+    embeddings = np.empty((len(rows), embedder.embedding_size), np.float32)
+    with progress_bar("embed", len(rows), "crops") as advance:
+        for start in range(0, len(rows), _CHUNK_CROPS):
+            chunk = slice(start, start + _CHUNK_CROPS)
+            embeddings[chunk] = embedder.embed_crops(
+                store.crops[list(rows[chunk])], advance=advance
+            )
+    return embeddings
+
+
+def pictures(
+    store: CropStore,
+) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
+    """A function that gives the crop of a source, or None where there is none."""
+    row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
+
+    def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
+        row = row_of_key.get(photo_key(source))
+        return None if row is None else np.asarray(store.crops[row])
+
+    return crop_of
+
+
+def model_settings(embedder: Embedder, model: Path) -> dict[str, Setting]:
+    """What a report says of the model."""
+    header = embedder.header
+    return {
+        "model": str(model),
+        "model_fingerprint": embedder.model_fingerprint,
+        "network": header.network,
+        "mirror": header.mirror,
+        "training_data": header.training_data,
+    }
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(path: Path, store: CropStore | None) -> Features:
+    file = read_embeddings(path)
+    settings: dict[str, Setting] = {
+        "embeddings": str(path),
+        "embeddings_sha256": sha256(path),
+    }
+    if file.model_fingerprint:
+        settings["model_fingerprint"] = file.model_fingerprint
+    crop_of = None if store is None else pictures(store)
+    return Features(file.embeddings, file.images, settings, {}, crop_of)
+
+
+def _align_named(
+    photos: Path, out: Path, named: Sequence[str], face: FaceRule
+) -> CropStore:
+    wanted = {photo_key(source) for source in named}
+    found = {
+        photo.source
+        for photo in find_photos(photos)
+        if photo_key(photo.source) in wanted
+    }
+    if not found:
+        raise DataError(
+            f"{photos} has none of the photos that are named, such as {named[0]}"
+        )
+    align(photos, out, face=face, only=found)
+    return CropStore.open(out)
+
+
+def _embed_named(
+    embedder: Embedder, model: Path, store: CropStore, named: Sequence[str]
+) -> Features:
+    source_of_key = {photo_key(source): source for source in named}
+    rows = [
+        row
+        for row, source in enumerate(store.sources)
+        if photo_key(source) in source_of_key
+    ]
+    embeddings = embed_rows(embedder, store, rows)
+    # The ledger is by the photo's own name, the report by the protocol's name.
+    reasons = {
+        source_of_key[photo_key(source)]: reason
+        for source, reason in store.failures.items()
+        if photo_key(source) in source_of_key
+    }
+    return Features(
+        embeddings,
+        [store.sources[row] for row in rows],
+        {**model_settings(embedder, model), "crops": str(store.folder)},
+        reasons,
+        pictures(store),
+    )

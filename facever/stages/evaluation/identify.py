@@ -1,0 +1,217 @@
+"""``facever evaluate identify`` and ``blufr``: who is it, among many or nobody?"""
+
+import csv
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from facever.errors import ParameterError
+from facever.files import whole_file
+from facever.progress import progress_bar
+from facever.stages.evaluation.features import (
+    Inputs,
+    all_sources,
+    find_features,
+    sha256,
+)
+from facever.verification.identification.blufr import BlufrEvaluation, evaluate_blufr
+from facever.verification.identification.gallery_search import (
+    Identification,
+    evaluate_identification,
+)
+from facever.verification.protocols.blufr_trials import (
+    draw_blufr_trials,
+    read_blufr_trials,
+)
+from facever.verification.protocols.identity_list import (
+    IdentityList,
+    read_identity_list,
+)
+from facever.verification.reporting.figures import save_cmc
+from facever.verification.reporting.identification_page import (
+    render_blufr,
+    render_identification,
+)
+from facever.verification.reporting.markup import Setting
+
+NUMBERS_FILE = "identification.json"
+PICTURE_FILE = "cmc.png"
+PROBES_FILE = "probes.csv"
+PAGE_FILE = "report.html"
+BLUFR_FILE = "blufr.json"
+PROBE_COLUMNS = (
+    "image", "identity", "enrolled", "rank", "own_score", "nearest_image",
+    "nearest_identity", "nearest_score",
+)  # fmt: skip
+_SHOWN_RANKS = (1, 5, 10, 20)
+
+
+def identify(out: Path, gallery: Path, probes: Path, inputs: Inputs) -> Identification:
+    """Search a gallery for every probe: CMC, and TPIR at FPIR over unknown people.
+
+    Args:
+        out: Gets ``report.html``, ``identification.json``, ``probes.csv``, a row a
+            probe, and ``cmc.png``.
+        gallery: CSV ``image,identity`` of the enrolled photos.
+        probes: CSV ``image,identity`` of the searched ones; people who are not in the
+            gallery are the unmated probes.
+        inputs: What to take embeddings from.
+
+    Returns:
+        All numbers.
+
+    Raises:
+        FaceverError: If an input is missing, damaged or does not fit the others.
+    """
+    inputs.check()
+    enrolled, searched = read_identity_list(gallery), read_identity_list(probes)
+    named = [*enrolled.images, *searched.images]
+    features = find_features(inputs, named, out, face="largest")
+    found = evaluate_identification(
+        features.embeddings, features.images, enrolled, searched
+    )
+    numbers = {
+        "gallery": str(gallery),
+        "gallery_sha256": sha256(gallery),
+        "probes": str(probes),
+        "probes_sha256": sha256(probes),
+        **features.settings,
+        "num_identities": len(found.cmc),
+        "num_mated_probes": len(found.mated_ranks),
+        "num_unmated_probes": len(found.unmated_scores),
+        "cmc": found.cmc.tolist(),
+        "tpir_at_fpir": [asdict(answer) for answer in found.tpir],
+        "missing_gallery": found.missing_gallery,
+        "missing_probes": found.missing_probes,
+    }
+    _write(out / NUMBERS_FILE, numbers)
+    _write_probes(out / PROBES_FILE, found, enrolled, searched)
+    with whole_file(out / PICTURE_FILE) as temporary:
+        save_cmc(temporary, found.cmc)
+    settings: dict[str, Setting] = {
+        "gallery": str(gallery),
+        "gallery_sha256": numbers["gallery_sha256"],
+        "probes": str(probes),
+        "probes_sha256": numbers["probes_sha256"],
+        **features.settings,
+    }
+    page = render_identification(found, enrolled, searched, settings, features.crop_of)
+    with whole_file(out / PAGE_FILE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    ranks = [rank for rank in _SHOWN_RANKS if rank <= len(found.cmc)]
+    print(
+        f"{len(found.mated_ranks):,} mated probes, {len(found.cmc):,} people: "
+        + ", ".join(f"rank {rank} {found.cmc[rank - 1]:.2%}" for rank in ranks)
+    )
+    for answer in found.tpir:
+        print(
+            f"TPIR at FPIR {answer.target_fpir:g}: "
+            + (answer.note if answer.tpir is None else f"{answer.tpir:.2%}")
+        )
+    num_missing = len(found.missing_gallery), len(found.missing_probes)
+    if any(num_missing):
+        print(f"missing: {num_missing[0]} gallery photos, {num_missing[1]} probes")
+    print(f"report: {out / PAGE_FILE}")
+    return found
+
+
+def blufr(
+    out: Path, inputs: Inputs, trials: Path | None = None, seed: int = 0
+) -> BlufrEvaluation:
+    """Run BLUFR on LFW: ten trials over all pairs of their test photos.
+
+    Args:
+        out: Gets ``report.html`` and ``blufr.json``.
+        inputs: What to take embeddings from; all of its photos are LFW's, and their
+            folders the people.
+        trials: The official ``blufr_lfw_config.mat``; without it trials of the
+            published sizes are drawn, whose numbers do not stand beside published ones.
+        seed: Of drawn trials, from 0.
+
+    Returns:
+        All numbers.
+
+    Raises:
+        ParameterError: If ``seed`` is below 0.
+        FaceverError: If an input is missing, damaged or does not fit the others.
+    """
+    inputs.check()
+    if seed < 0:
+        raise ParameterError(f"seed must be at least 0, got {seed}")
+    images = all_sources(inputs)
+    people = [image.rpartition("/")[0] for image in images]
+    chosen = (
+        read_blufr_trials(trials)
+        if trials
+        else draw_blufr_trials(IdentityList(images, people), seed)
+    )
+    features = find_features(inputs, images, out, face="center")
+    with progress_bar("compare", len(chosen.trials), "trials") as advance:
+        found = evaluate_blufr(features.embeddings, features.images, chosen, advance)
+    missing = sorted({photo for result in found.results for photo in result.missing})
+    numbers = {
+        "trials": found.origin,
+        **features.settings,
+        "verification_rate_at_far_0.001": found.reported_verification,
+        "identification_rate_at_fpir_0.01": found.reported_identification,
+        "verification_rates": found.verification_rates.tolist(),
+        "identification_rates": found.identification_rates.tolist(),
+        "rule": "mean minus standard deviation over the trials",
+        "missing": missing,
+    }
+    _write(out / BLUFR_FILE, numbers)
+    page = render_blufr(found, {"trials": found.origin, **features.settings})
+    with whole_file(out / PAGE_FILE) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(
+        f"BLUFR ({found.origin}): verification rate at FAR 0.1 % "
+        f"{found.reported_verification:.2%}, rank-1 identification rate at FPIR 1 % "
+        f"{found.reported_identification:.2%} (mean minus standard deviation)"
+    )
+    if missing:
+        print(f"missing: {len(missing)} photos")
+    print(f"report: {out / PAGE_FILE}")
+    return found
+
+
+def _write_probes(
+    path: Path, found: Identification, gallery: IdentityList, probes: IdentityList
+) -> None:
+    """A row a probe, as listed; what a missing photo has not is empty."""
+    ranks, own = iter(found.mated_ranks.tolist()), iter(found.mated_scores.tolist())
+    with (
+        whole_file(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PROBE_COLUMNS)
+        for image, identity, mated, nearest, score in zip(
+            probes.images,
+            probes.identities,
+            found.mated.tolist(),
+            found.nearest.tolist(),
+            found.nearest_scores.tolist(),
+            strict=True,
+        ):
+            own_score = next(own) if mated else -math.inf
+            writer.writerow(
+                (
+                    image,
+                    identity,
+                    int(mated),
+                    next(ranks) if mated else "",
+                    own_score if math.isfinite(own_score) else "",
+                    *(
+                        (gallery.images[nearest], gallery.identities[nearest], score)
+                        if nearest >= 0
+                        else ("", "", "")
+                    ),
+                )
+            )
+
+
+def _write(path: Path, numbers: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,138 @@
+"""How a user wants pairs to be compared and judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from facever.errors import ParameterError, TooFewImagesError
+from facever.stages.evaluation.features import Features
+from facever.verification.evaluation import Evaluation, MissingRule, evaluate_pairs
+from facever.verification.pair_scores import Measure
+from facever.verification.pca import default_num_components
+from facever.verification.protocols import PairList
+from facever.verification.reporting.markup import Setting
+from facever.verification.rule_judging import RuleResult, judge, judge_all
+from facever.verification.rules import RULES
+
+
+@dataclass(frozen=True)
+class Judging:
+    """How pairs are compared and judged.
+
+    Attributes:
+        pca: Whether to compare after a PCA too. It is fitted for each fold on the
+            others, and its number is the headline then.
+        pca_components: Dimensions to keep, by default half of the embedding size; where
+            there are too few images for the default, the PCA is left out.
+        whiten: Scale the PCA's components to variance 1.
+        subtract_mean: Subtract the other folds' mean in the comparison without a PCA.
+        measure: ``cosine`` or ``euclidean``.
+        missing: What becomes of pairs with a missing photo: ``reject``, ``lowest`` or
+            ``error``, see ``evaluate_pairs``.
+        protocol: ``exact``, another project's rule in ``RULES``, or ``all`` of them; a
+            table shows the others beside our own.
+    """
+
+    pca: bool = True
+    pca_components: int | None = None
+    whiten: bool = False
+    subtract_mean: bool = False
+    measure: Measure = "cosine"
+    missing: MissingRule = "reject"
+    protocol: str = "exact"
+
+    def check(self) -> None:
+        """Refuse what does not go together, with a ParameterError."""
+        if self.pca_components is not None and (
+            not self.pca or self.pca_components < 1
+        ):
+            raise ParameterError(
+                "pca_components must be at least 1, and not given without PCA, got "
+                f"{self.pca_components}"
+            )
+        if self.whiten and not self.pca:
+            raise ParameterError("whiten needs a PCA; leave out --no-pca or --whiten")
+        if self.protocol not in (*RULES, "all"):
+            raise ParameterError(
+                f"protocol must be {', '.join(RULES)} or all, got {self.protocol!r}"
+            )
+
+    def evaluate(self, features: Features, pairs: PairList) -> dict[str, Evaluation]:
+        """The comparisons by name, the headline first.
+
+        Raises:
+            TooFewImagesError: If there are too few for the ``pca_components`` given.
+        """
+        plain = f"{self.measure}, mean subtracted" * self.subtract_mean or self.measure
+        found = {plain: self._evaluate(features, pairs, None)}
+        if not self.pca:
+            return found
+        kept = self._num_components(features.embeddings.shape[1])
+        white = " whitened" if self.whiten else ""
+        try:
+            after_pca = self._evaluate(features, pairs, kept)
+        except TooFewImagesError as error:
+            if self.pca_components is not None:
+                raise
+            print(f"the PCA is left out: {error}")
+            return found
+        return {f"PCA to {kept}{white}, {self.measure}": after_pca, **found}
+
+    def other_rules(self, features: Features, pairs: PairList) -> dict[str, RuleResult]:
+        """What the protocol asks for beside our own rule."""
+        if self.protocol == "exact":
+            return {}
+        arguments = features.embeddings, features.images, pairs
+        if self.protocol == "all":
+            return judge_all(*arguments)
+        return {name: judge(*arguments, name) for name in ("exact", self.protocol)}
+
+    def settings(
+        self,
+        size: int,
+        evaluations: Mapping[str, Evaluation],
+        fitted_on: str = "for each fold on the photos of the others",
+    ) -> dict[str, Setting]:
+        """What a report says of it.
+
+        Args:
+            size: Of the embeddings.
+            evaluations: From ``evaluate``.
+            fitted_on: Where the PCA comes from.
+        """
+        has_pca = any(one.pca_components is not None for one in evaluations.values())
+        pca = (
+            f"to {self._num_components(size)} of {size} dimensions, fitted {fitted_on}"
+            f"{', whitened' if self.whiten else ''}"
+        )
+        return {
+            "embedding_size": size,
+            "similarity": self.measure,
+            "pca": pca if has_pca else None,
+            "thresholds": "all midpoints between neighbouring scores of the other "
+            "folds, the mean of the best ones",
+            "missing_photos": {
+                "reject": "their pairs score lowest and are rejected",
+                "lowest": "their pairs score as the least similar pair does",
+                "error": "none is allowed",
+            }[self.missing],
+        }
+
+    def _num_components(self, size: int) -> int:
+        return self.pca_components or default_num_components(size)
+
+    def _evaluate(
+        self, features: Features, pairs: PairList, num_components: int | None
+    ) -> Evaluation:
+        return evaluate_pairs(
+            features.embeddings,
+            features.images,
+            pairs,
+            num_components,
+            measure=self.measure,
+            whiten=self.whiten and num_components is not None,
+            subtract_mean=self.subtract_mean,
+            missing_rule=self.missing,
+        )
+
+
+EXACT = Judging()

@@ -1,0 +1,100 @@
+"""``facever evaluate ytf``: pairs of videos."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from facever.errors import ParameterError
+from facever.stages.evaluation.evaluate import report_pairs
+from facever.stages.evaluation.features import Features, Inputs, find_features
+from facever.stages.evaluation.judging import EXACT, Judging
+from facever.verification.evaluation import Evaluation, evaluate_scores
+from facever.verification.protocols import (
+    find_frames,
+    mean_by_video,
+    mean_frame_cosines,
+    parse_frame_rule,
+    read_ytf_splits,
+)
+from facever.verification.protocols.video_frames import FrameCounts
+from facever.verification.reporting.markup import Setting
+
+
+def evaluate_ytf(
+    out: Path,
+    splits: Path,
+    inputs: Inputs,
+    judging: Judging = EXACT,
+    *,
+    frames: str = "all",
+    pool: str = "embeddings",
+    seed: int = 0,
+) -> dict[str, Evaluation]:
+    """Run YouTube Faces: 5,000 pairs of videos in 10 folds.
+
+    Args:
+        out: Folder of the report.
+        splits: The official ``splits.txt``.
+        inputs: A model with the frames as photos, ``<Name>/<video>/<frame>.jpg``.
+        judging: How to compare and judge.
+        frames: Which frames stand for a video: ``all``, ``first:N``, ``every:N`` or
+            ``random:N``.
+        pool: ``embeddings`` compares the means of the frames' embeddings; ``scores``
+            takes the mean cosine over all pairs of frames, without a PCA and by our
+            own rule alone: there is no one embedding a video to project or to judge.
+        seed: Of ``random``.
+
+    Returns:
+        Evaluations by name, the headline first.
+
+    Raises:
+        FaceverError: As ``evaluate_lfw``.
+    """
+    judging.check()
+    if pool not in ("embeddings", "scores"):
+        raise ParameterError(f"pool must be embeddings or scores, got {pool!r}")
+    if pool == "scores" and judging != Judging(judging.pca, missing=judging.missing):
+        raise ParameterError(
+            "pool scores compares frames by cosine under the exact protocol; leave out "
+            "protocol, pca_components, whiten, subtract_mean and measure, or pool "
+            "embeddings"
+        )
+    if not inputs.photos:
+        raise ParameterError("YTF needs a model and the frames as photos")
+    inputs.check()
+    rule = parse_frame_rule(frames, seed)
+    pairs = read_ytf_splits(splits)
+    chosen = find_frames(inputs.photos, pairs.sources, rule)
+    features = find_features(inputs, chosen.frames, out, face="center")
+    rows, video, num_failed = chosen.match(features.images)
+    embeddings, videos = features.embeddings[rows], chosen.videos
+    settings: dict[str, Setting] = {
+        **features.settings,
+        "frames": f"{rule}; {len(chosen.frames):,} taken of "
+        f"{int(chosen.num_found.sum()):,}, {int(num_failed.sum()):,} without a face",
+        "pool": pool,
+    }
+    counts = FrameCounts(videos, chosen.num_found, chosen.num_taken, num_failed)
+    reasons = {
+        name: f"{failed} of its frames give no face"
+        for name, failed in zip(videos, num_failed.tolist(), strict=True)
+        if failed
+    }
+    means = mean_by_video(embeddings, video, len(videos))
+    present = ~np.isnan(means).any(axis=1)
+    named = [name for name, there in zip(videos, present, strict=True) if there]
+    pooled = Features(means[present], named, settings, reasons, None)
+    title = f"YouTube Faces, {len(pairs):,} pairs of videos"
+    if pool == "embeddings":
+        return report_pairs(out, title, splits, pairs, pooled, judging, frames=counts)
+    place = {name: index for index, name in enumerate(videos)}
+    left, right = (
+        np.array([place[name] for name in side]) for side in (pairs.left, pairs.right)
+    )
+    scores = mean_frame_cosines(embeddings, video, len(videos), left, right)
+    missing = [name for name, there in zip(videos, present, strict=True) if not there]
+    evaluation = evaluate_scores(scores, pairs, missing, missing_rule=judging.missing)
+    judged = {"mean cosine of frames": evaluation}
+    plain = replace(judging, pca=False)
+    return report_pairs(out, title, splits, pairs, pooled, plain, judged, counts)

@@ -1,0 +1,98 @@
+"""Faces for ``facever gallery`` from whatever a path names."""
+
+from pathlib import Path
+
+from facever.data.sources.folders import list_photos
+from facever.data.store.crop_store import CropStore
+from facever.data.store.folder import FAILURES_FILE, STORE_FILE
+from facever.errors import MismatchError, ParameterError, PhotoError
+from facever.faces.aligner import PhotoAligner
+from facever.faces.detection import FaceRule
+from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoSource
+from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.gallery.enrollment import (
+    EmbeddingFaces,
+    FaceSource,
+    PhotoFaces,
+    StoreFaces,
+)
+from facever.inference.embedder import Embedder
+from facever.inference.embeddings_file import EmbeddingsFile, read_embeddings
+
+
+def find_faces(
+    path: Path, embedder: Embedder | None, name: str | None = None
+) -> FaceSource:
+    """Faces of a photo, identity folders, a list file, a crop store or an ``.npz``.
+
+    In a folder or an ``.npz`` a photo belongs to its topmost folder, or, if it lies in
+    none, to the person that the file is named after.
+
+    Args:
+        path: Where they are.
+        embedder: Makes the embeddings; for an ``.npz`` none is needed.
+        name: Whose they are, all of them.
+
+    Raises:
+        ParameterError: If ``name`` is blank, or photos or crops come without a model.
+        FileError: If a path is missing or not of its kind.
+        MismatchError: If an ``.npz`` is of another model.
+    """
+    if name is not None and not name.strip():
+        raise ParameterError(f"name must not be empty, got {name!r}")
+    faces: FaceSource
+    if path.suffix == ".npz":
+        faces = _embedded(read_embeddings(path), path, embedder)
+    elif embedder is None:
+        raise ParameterError(f"{path}: name the model to embed it with: --model FILE")
+    elif (path / STORE_FILE).exists():
+        store = CropStore.open(path)
+        faces = StoreFaces(store, embedder)
+        if store.failures:
+            print(
+                f"{path}: {len(store.failures)} photos have no crop in this store; "
+                f"{path / FAILURES_FILE} says why"
+            )
+    else:
+        faces = PhotoFaces(_find_photos(path), make_aligner("largest"), embedder)
+    if name is not None:
+        faces.names = [name] * len(faces.names)
+    return faces
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a path names a single photo, to judge by its suffix."""
+    return path.suffix.lower() in PHOTO_SUFFIXES and not path.is_dir()
+
+
+def make_aligner(face: FaceRule) -> PhotoAligner:
+    """The aligner for photos to enroll or to look up."""
+    from facever.faces.mtcnn import MtcnnDetector
+
+    return PhotoAligner(
+        detect=MtcnnDetector().detect, face=face, max_pixels=DEFAULT_MAX_PIXELS
+    )
+
+
+def _find_photos(path: Path) -> list[PhotoSource]:
+    if not is_photo(path):
+        return list_photos(path).photos
+    if not path.exists():
+        raise PhotoError(f"{path}: no such photo")
+    return [PhotoSource(path.name, path.stem, path)]
+
+
+def _embedded(
+    file: EmbeddingsFile, path: Path, embedder: Embedder | None
+) -> EmbeddingFaces:
+    if embedder is not None and file.model_fingerprint != embedder.model_fingerprint:
+        raise MismatchError(
+            f"{path}: these embeddings are of model "
+            f"{(file.model_fingerprint or 'unknown')[:12]}, not of "
+            f"{embedder.model_fingerprint[:12]}; leave --model out to go by the file"
+        )
+    names = [
+        image.split("/")[0] if "/" in image else Path(image).stem
+        for image in file.images
+    ]
+    return EmbeddingFaces(names, file.images, file.embeddings)

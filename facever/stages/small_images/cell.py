@@ -1,0 +1,274 @@
+"""One cell of a small-image table and one seed: a recipe and a set become a result."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from facever import build
+from facever.config.small_images import SmallImageCell
+from facever.errors import FileError
+from facever.files import whole_file
+from facever.hardware import pick_device
+from facever.heads import JointHead
+from facever.progress import progress_bar
+from facever.small_images.batches import (
+    Preparation,
+    PreparedImages,
+    SmallImageBatches,
+    prepare,
+)
+from facever.small_images.class_angles import class_angles
+from facever.small_images.fit import Line, fit_small_images
+from facever.small_images.measure import (
+    class_points,
+    class_vectors,
+    embed_images,
+    error_rates,
+    predict_logits,
+    target_angles,
+)
+from facever.small_images.sets import SmallImageSet
+from facever.training.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+
+RESULT_FILE = "result.json"
+CHECKPOINT_FILE = "checkpoint.pt"
+CURVE_FILE = "curve.jsonl"
+FEATURES_FILE = "features.npz"
+
+_NUM_ANGLES = 200
+"""Training images of class 0 whose angle is watched, as angular-loss.md does."""
+
+_KEPT_PER_CLASS = 20
+"""Test features kept of each class, where there are more than two dimensions."""
+
+
+def train_cell(
+    cell: SmallImageCell,
+    images: SmallImageSet,
+    seed: int,
+    out: Path,
+    *,
+    title: str,
+    start: Path | None = None,
+    device: str = "auto",
+    compiled: bool = False,
+) -> dict[str, Any]:
+    """Train a cell with a seed and measure its last step, or go on where it stopped.
+
+    The folder gets ``result.json``, ``curve.jsonl`` (a line an epoch), the last
+    checkpoint and ``features.npz`` for the figures. Only the last step counts; what
+    the curve shows on the way decides nothing.
+
+    Args:
+        cell: The recipe.
+        images: The set that it names.
+        seed: Of weights, order and augmentation.
+        out: Its folder.
+        title: Shown beside the progress.
+        start: Checkpoint of the cell that this one goes on from.
+        device: See ``pick_device``.
+        compiled: Let torch.compile join network and head, and replay CUDA graphs.
+
+    Returns:
+        The content of ``result.json``.
+
+    Raises:
+        FileError: If the folder holds a run of another recipe or another set.
+        DivergedError: If the loss turns NaN or infinite.
+    """
+    fingerprint = _fingerprint(cell, images, seed)
+    done = _read_result(out / RESULT_FILE, fingerprint)
+    if done is not None:
+        return done
+    run = _prepare_run(cell, images, seed, pick_device(device))
+    state, checkpoint = run.state, out / CHECKPOINT_FILE
+    if checkpoint.exists():
+        load_checkpoint(checkpoint, state, fingerprint)
+    elif start is not None:
+        state.network.load_state_dict(read_checkpoint(start)["network"])
+    out.mkdir(parents=True, exist_ok=True)
+    curve = _Curve(out / CURVE_FILE, state.step)
+
+    def measure(line: Line) -> None:
+        curve.add({**line, **_watch(run)})
+        save_checkpoint(checkpoint, state, fingerprint)
+
+    schedule = build.make_schedule(cell)
+    every = cell.measure_every or run.batches.sampler.batches_an_epoch
+    forward = None
+    if compiled:
+        forward = torch.compile(
+            lambda images, labels: run.head(state.network(images), labels),
+            mode="reduce-overhead",
+        )
+    first, began = state.step, time.perf_counter()
+    with progress_bar(title, schedule.steps, "steps", first) as advance:
+        fit_small_images(
+            state,
+            run.batches,
+            schedule,
+            every=every,
+            measure=measure,
+            forward=forward,
+            advance=advance,
+        )
+    result = {
+        **_judge(run, out),
+        "seed": seed,
+        "steps": state.step,
+        "steps_of_this_run": state.step - first,
+        "seconds_of_this_run": round(time.perf_counter() - began, 1),
+        "num_weights": sum(each.numel() for each in state.network.parameters()),
+        "verified": images.verified,
+        "device": str(run.train.images.device),
+        "recipe": cell.model_dump(mode="json"),
+        "fingerprint": fingerprint,
+        "curve": curve.lines,
+    }
+    with whole_file(out / RESULT_FILE) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+@dataclass
+class _Run:
+    state: TrainingState
+    head: JointHead
+    batches: SmallImageBatches
+    train: PreparedImages
+    test: PreparedImages
+    watched: torch.Tensor
+
+
+def _prepare_run(
+    cell: SmallImageCell, images: SmallImageSet, seed: int, device: torch.device
+) -> _Run:
+    preparation = Preparation(cell.data.preparation, images.train.images)
+    train, test = (
+        prepare(part, preparation, device) for part in (images.train, images.test)
+    )
+    torch.manual_seed(seed)
+    network = build.make_small_image_network(cell.network)
+    network.to(device).to(memory_format=torch.channels_last)
+    head = build.make_head(
+        cell.heads, network.embedding_size, images.num_classes, seed=seed
+    )
+    head.to(device)
+    state = TrainingState(network, head, build.make_optimiser(cell, network, head))
+    batches = SmallImageBatches(
+        train,
+        batch_size=cell.batch_size,
+        seed=seed,
+        mirror=cell.data.mirror,
+        crop_padding=cell.data.crop_padding,
+    )
+    zeros = np.flatnonzero(images.train.labels == 0)
+    picked = np.random.default_rng(seed).permutation(zeros)[:_NUM_ANGLES]
+    watched = torch.from_numpy(picked).to(device)
+    return _Run(state, head, batches, train, test, watched)
+
+
+def _watch(run: _Run) -> dict[str, Any]:
+    """Test error and the angles of some images of class 0, for the curves."""
+    network = run.state.network
+    logits = predict_logits(run.head, embed_images(network, run.test.images))
+    features = embed_images(network, run.train.images[run.watched])
+    angles = target_angles(features, class_vectors(run.head)[0])
+    return {
+        "test_error": error_rates(logits, run.test.labels).top1,
+        "angles": [round(angle, 4) for angle in angles.tolist()],
+    }
+
+
+def _judge(run: _Run, out: Path) -> dict[str, float]:
+    """The numbers of the last step, and the features for the figures."""
+    network = run.state.network
+    train = embed_images(network, run.train.images)
+    test = embed_images(network, run.test.images)
+    rates = error_rates(predict_logits(run.head, test), run.test.labels)
+    on_train = error_rates(predict_logits(run.head, train), run.train.labels)
+    vectors = class_vectors(run.head)
+    angles = class_angles(
+        train.cpu().numpy(), run.train.labels.cpu().numpy(), vectors.cpu().numpy()
+    )
+    _save_features(run, train, test, out / FEATURES_FILE)
+    return {
+        "error": rates.top1,
+        "top5_error": rates.top5,
+        "train_error": on_train.top1,
+        "w_inter": angles.w_inter,
+        "c_inter": angles.c_inter,
+        "wc_intra": angles.wc_intra,
+    }
+
+
+def _save_features(
+    run: _Run, train: torch.Tensor, test: torch.Tensor, path: Path
+) -> None:
+    content = {"vectors": class_vectors(run.head)}
+    points = class_points(run.head)
+    if points is not None:
+        content["points"] = points
+    if test.shape[1] == 2:
+        content |= {"train": train, "train_labels": run.train.labels}
+        content |= {"test": test, "test_labels": run.test.labels}
+    else:
+        labels = run.test.labels
+        rows = torch.cat(
+            [
+                (labels == label).nonzero()[:_KEPT_PER_CLASS, 0]
+                for label in range(len(content["vectors"]))
+            ]
+        )
+        content |= {"test": test[rows], "test_labels": labels[rows]}
+    arrays: dict[str, Any] = {
+        name: each.cpu().numpy() for name, each in content.items()
+    }
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+class _Curve:
+    """The lines of a run; those behind the last checkpoint are measured again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self._path = path
+        text = path.read_text(encoding="utf-8") if step and path.exists() else ""
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.lines = [line for line in lines if line["step"] <= step]
+
+    def add(self, line: dict[str, Any]) -> None:
+        self.lines.append(line)
+        with whole_file(self._path) as temporary:
+            text = "".join(json.dumps(line) + "\n" for line in self.lines)
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _read_result(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if result["fingerprint"] != fingerprint:
+        raise FileError(
+            f"{path} was made with another recipe or another set; name another --out, "
+            "or delete that folder to start over"
+        )
+    return result
+
+
+def _fingerprint(cell: SmallImageCell, images: SmallImageSet, seed: int) -> str:
+    """What must be equal for a run to be gone on from."""
+    free = {"printed": True}
+    content = [cell.model_dump(mode="json", exclude=free), images.fingerprint, seed]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

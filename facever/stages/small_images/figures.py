@@ -1,0 +1,171 @@
+"""Results of a small-image table become the papers' pictures and one page."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from facever.config.small_images import SmallImageCell, SmallImageTable
+from facever.errors import FileError
+from facever.files import whole_file
+from facever.small_images.figures import (
+    Cloud,
+    Curve,
+    draw_angles,
+    draw_clouds,
+    draw_curves,
+    draw_margins,
+    draw_similarities,
+)
+from facever.small_images.page import Picture, render_small_image_page
+from facever.small_images.tables import CellResults
+from facever.stages.small_images.cell import FEATURES_FILE
+
+PAGE_FILE = "index.html"
+
+# Similarity matrices, as angular-loss.md has them: 10 features of each of 10 classes,
+# or one of each of 100.
+_MATRIX_ROWS = 100
+
+_Arrays = Mapping[str, np.ndarray]
+
+
+def write_figures(
+    out: Path,
+    table: SmallImageTable,
+    folders: Mapping[str, Path],
+    cells: Sequence[CellResults],
+) -> Path:
+    """Draw what is done, each picture as PNG and SVG, and all of them in a page.
+
+    Args:
+        out: The folder of the pictures.
+        table: The recipes.
+        folders: Of one run of each cell, whose features are drawn.
+        cells: All runs of each cell, for curves and table.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileError: If a run's features are missing.
+    """
+    features = {cell.name: _read(folders[cell.name]) for cell in cells}
+    pictures = []
+
+    def add(name: str, figure: Figure, title: str, caption: str) -> None:
+        pictures.append(Picture(title, caption, _save(figure, out / name)))
+
+    flat = {name: each for name, each in features.items() if "train" in each}
+    for part, whose in (("train", "training"), ("test", "test")) if flat else ():
+        clouds = {
+            name: _cloud(each, part, table.cells[name]) for name, each in flat.items()
+        }
+        add(
+            f"features-{part}",
+            draw_clouds(clouds),
+            f"2-D features of the {whose} set",
+            "A colour a class. Stars are the anchors, centers or class vectors that a "
+            "loss pulls its classes to; C-NCM's, which are directions, stand at the "
+            "median length of the features. First seed.",
+        )
+    add(
+        "accuracy",
+        draw_curves({cell.name: _curve(cell) for cell in cells}),
+        "Accuracy against iterations",
+        "Means over seeds. The test accuracy on the way decides nothing.",
+    )
+    add(
+        "angles",
+        draw_angles({cell.name: _angles(cell) for cell in cells}),
+        "Angles of class 0 over the run",
+        "Share of 200 training images by the angle between feature and class vector; "
+        "the line is the median. First seed.",
+    )
+    add(
+        "similarities",
+        draw_similarities({name: _matrix(each) for name, each in features.items()}),
+        "Cosine similarity of test features, by class",
+        "The same number of features of each class, sorted by class. First seed.",
+    )
+    add(
+        "margins",
+        draw_margins(),
+        "Margins and angular gradients",
+        "What takes the place of cos θ for the target class, and how steeply it falls.",
+    )
+    page = out / PAGE_FILE
+    with whole_file(page) as temporary:
+        text = render_small_image_page(
+            table.title, table.paper, table.chosen, cells, pictures
+        )
+        temporary.write_text(text, encoding="utf-8")
+    return page
+
+
+def _read(folder: Path) -> _Arrays:
+    path = folder / FEATURES_FILE
+    try:
+        with np.load(path) as file:
+            return dict(file)
+    except OSError as error:
+        raise FileError(
+            f"cannot read {path}: {error.strerror}; delete its folder to train again"
+        ) from None
+
+
+def _save(figure: Figure, path: Path) -> bytes:
+    """Write PNG and SVG, the same bytes for the same numbers; return the PNG."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    with whole_file(path.with_suffix(".png")) as temporary:
+        temporary.write_bytes(png.getvalue())
+    with (
+        rc_context({"svg.hashsalt": "facever"}),
+        whole_file(path.with_suffix(".svg")) as temporary,
+    ):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    return png.getvalue()
+
+
+def _cloud(features: _Arrays, part: str, cell: SmallImageCell) -> Cloud:
+    points = features.get("points")
+    options = cell.heads[0].model_extra or {}
+    if points is not None and options.get("distance") == "cosine":
+        lengths = np.linalg.norm(features[part], axis=1)
+        points = points * float(np.median(lengths))
+    return Cloud(features[part], features[f"{part}_labels"], points)
+
+
+def _curve(cell: CellResults) -> Curve:
+    lines = [run["curve"] for run in cell.runs]
+
+    def accuracy(key: str) -> list[float]:
+        errors = [[line[key] for line in run] for run in lines]
+        return [1 - float(each) for each in np.mean(errors, axis=0)]
+
+    steps = [line["step"] for line in lines[0]]
+    return Curve(steps, accuracy("train_error"), accuracy("test_error"))
+
+
+def _angles(
+    cell: CellResults,
+) -> tuple[list[int], Float[np.ndarray, "times images"]]:
+    lines = cell.runs[0]["curve"]
+    angles = np.array([line["angles"] for line in lines])
+    return [line["step"] for line in lines], angles
+
+
+def _matrix(features: _Arrays) -> Float[np.ndarray, "rows dim"]:
+    labels = features["test_labels"]
+    classes = np.unique(labels)
+    per_class = max(1, _MATRIX_ROWS // len(classes))
+    rows = np.concatenate(
+        [np.flatnonzero(labels == label)[:per_class] for label in classes]
+    )
+    matrix: Float[np.ndarray, "rows dim"] = features["test"][rows]
+    return matrix

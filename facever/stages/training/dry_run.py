@@ -1,0 +1,186 @@
+"""``facever train --dry-run``: what a run would take, after a few real steps of it."""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from facever.config.training import TrainConfig
+from facever.errors import ParameterError
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.folder_lock import held
+from facever.hardware import uses_bf16
+from facever.inference.preprocessing import Preprocessing
+from facever.progress import format_seconds
+from facever.stages.training.run_folder import LOG_FILE, check_same_run
+from facever.stages.training.setup import PreparedRun, prepare, shown_bar
+from facever.training.distributed import ALONE
+from facever.training.fit import Intervals, fit
+from facever.training.schedule import Schedule
+
+# The first step allocates and, on a GPU, chooses its kernels; it is not counted.
+_STEPS = 6
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training run takes.
+
+    Attributes:
+        num_weights: Of the network.
+        num_head_weights: Of the heads.
+        flops: Of forward and backward for one crop, a multiply-add counting as two.
+        state_bytes: Weights, gradients, the optimiser's memory and the average.
+        activation_bytes: What the forward pass keeps for the backward pass.
+        steps: Of the whole run.
+        step_seconds: Of one step on this machine, everything counted.
+        data_seconds: Of these, waiting for crops.
+    """
+
+    num_weights: int
+    num_head_weights: int
+    flops: int
+    state_bytes: int
+    activation_bytes: int
+    steps: int
+    step_seconds: float
+    data_seconds: float
+
+    def lines(self) -> list[str]:
+        """For a person to read."""
+        time = format_seconds(self.steps * self.step_seconds)
+        total = self.state_bytes + self.activation_bytes
+        return [
+            f"weights:  {self.num_weights:,} of the network, "
+            f"{self.num_head_weights:,} of the heads",
+            f"work:     {self.flops / 1e9:.2f} GFLOP a crop, forward and backward",
+            f"memory:   {total / 1e9:.2f} GB: {self.state_bytes / 1e9:.2f} for "
+            f"weights, gradients and optimiser, {self.activation_bytes / 1e9:.2f} for "
+            "activations; crops and work space come on top",
+            f"time:     {time}: {self.steps:,} steps of "
+            f"{self.step_seconds:.3f} s, {self.data_seconds / self.step_seconds:.0%} "
+            "of it waiting for crops, on this machine as busy as it is now",
+        ]
+
+
+def dry_run(config: TrainConfig) -> DryRun:
+    """Measure a few real steps of a run; an old run is left alone.
+
+    The run's folder is held meanwhile, and taken away again if it was not there.
+
+    Args:
+        config: Of the run, which is to train in one process.
+
+    Raises:
+        FaceverError: If the run itself would be refused.
+        ParameterError: Under torchrun.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ParameterError("--dry-run times one process: run it without torchrun")
+    check_same_run(config)
+    with held(config.out):
+        return _measure(config)
+
+
+def _measure(config: TrainConfig) -> DryRun:
+    run = prepare(config)
+    bf16 = uses_bf16(config.precision, run.device)
+    part = config.batch_size // run.num_parts
+    flops, activations = _measure_network(run, part, bf16)
+    steps = run.schedule.steps
+    line = _time_steps(config, run, bf16)
+    return DryRun(
+        num_weights=_count(run.network),
+        num_head_weights=_count(run.state.head),
+        flops=flops,
+        state_bytes=_state_bytes(run),
+        activation_bytes=activations,
+        steps=steps,
+        step_seconds=config.batch_size / line["crops_per_second"],
+        data_seconds=line["data_seconds"],
+    )
+
+
+def _count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _measure_network(run: PreparedRun, part: int, bf16: bool) -> tuple[int, int]:
+    """FLOPs of a crop, and bytes that a part of the batch keeps for the backward."""
+    kept: dict[int, int] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    # Two crops, as batch normalisation in training needs; a part is in proportion.
+    crops = torch.zeros(2, CROP_HEIGHT, CROP_WIDTH, 3, dtype=torch.uint8)
+    images = Preprocessing(run.preprocessing.mean)(crops.to(run.device))
+    weights = {each.data_ptr() for each in run.network.parameters()}
+    counter = FlopCounterMode(display=False)
+    run.network.eval()
+    with counter:
+        with (
+            saved_tensors_hooks(keep, lambda value: value),
+            torch.autocast(run.device.type, torch.bfloat16, enabled=bf16),
+        ):
+            embeddings = run.network(images)
+        embeddings.sum().backward()
+    run.network.zero_grad(set_to_none=True)
+    activations = sum(size for place, size in kept.items() if place not in weights)
+    return counter.get_total_flops() // 2, activations * part // 2
+
+
+def _time_steps(
+    config: TrainConfig, run: PreparedRun, bf16: bool
+) -> dict[str, int | float]:
+    """The log line of a few steps of the real loop, after a first one."""
+    with tempfile.TemporaryDirectory() as folder:
+        log_file = Path(folder) / LOG_FILE
+        crops = _STEPS * config.batch_size
+        with shown_bar("time a few steps", crops, ALONE) as advance:
+            for steps in (1, _STEPS):
+                fit(
+                    run.state,
+                    run.loader,
+                    run.preprocessing,
+                    # A rate that cannot diverge; how long a step takes does not hang
+                    # on it.
+                    Schedule(steps, 1e-6),
+                    device=run.device,
+                    bf16=bf16,
+                    intervals=Intervals(log=_STEPS, checkpoint=_STEPS),
+                    log_file=log_file,
+                    save=lambda: None,
+                    advance=advance,
+                    accumulate=run.num_parts,
+                    clip=config.optimiser.clip,
+                    compile_network=config.compile,
+                )
+        *_, last = log_file.read_text(encoding="utf-8").splitlines()
+        line: dict[str, int | float] = json.loads(last)
+    return line
+
+
+def _state_bytes(run: PreparedRun) -> int:
+    """After steps were made, so that the optimiser holds all that it will."""
+    modules = (run.network, run.state.head)
+    tensors = [value for module in modules for value in module.state_dict().values()]
+    tensors += [weight for module in modules for weight in _learning(module)]
+    for kept in run.state.optimiser.state.values():
+        tensors += [value for value in kept.values() if isinstance(value, Tensor)]
+    if run.state.average is not None:
+        tensors += run.state.average.weights.values()
+    return sum(each.numel() * each.element_size() for each in tensors)
+
+
+def _learning(module: nn.Module) -> list[Tensor]:
+    """Parameters with a gradient of their own size."""
+    return [each for each in module.parameters() if each.requires_grad]

@@ -1,0 +1,73 @@
+"""The people whom a training run holds out: how well it tells them apart."""
+
+import copy
+
+from torch import Tensor
+
+from facever import build
+from facever.config.training import TrainConfig
+from facever.inference.embedder import Embedder
+from facever.inference.model_file import LoadedModel, ModelHeader
+from facever.models.base import EmbeddingNetwork
+from facever.progress import Advance, ignore_progress
+from facever.stages.training.setup import THRESHOLD_FAR, PreparedRun
+from facever.verification.model_threshold import Calibration, calibrate
+from facever.version import __version__
+
+
+def model_header(config: TrainConfig, run: PreparedRun) -> ModelHeader:
+    """What the model file of a run says of itself, but for the threshold."""
+    mean = run.preprocessing.mean
+    return ModelHeader(
+        network=config.network.name,
+        network_options=build.network_options(config.network),
+        embedding_size=run.network.embedding_size,
+        mean="image" if isinstance(mean, Tensor) else mean,
+        mirror=config.mirror,
+        training_data=config.data.name,
+        licence=config.data.licence,
+        facever_version=__version__,
+    )
+
+
+def network_to_keep(run: PreparedRun) -> EmbeddingNetwork:
+    """A copy of the network, with the averaged weights where there is an average.
+
+    It is in evaluation mode and of no consequence to the run.
+    """
+    network = copy.deepcopy(run.network)
+    if run.state.average is not None:
+        network.load_state_dict(run.state.average.weights)
+    return network.eval()
+
+
+def measure_held_out(
+    config: TrainConfig,
+    run: PreparedRun,
+    network: EmbeddingNetwork,
+    advance: Advance = ignore_progress,
+) -> Calibration:
+    """What all pairs of the held-out crops say of a network.
+
+    Args:
+        config: Of the run.
+        run: As it was set up, with somebody held out.
+        network: In evaluation mode.
+        advance: Progress, one unit a crop.
+    """
+    model = LoadedModel(
+        network, model_header(config, run), run.preprocessing, fingerprint=""
+    )
+    embedder = Embedder(model, config.device, config.precision)
+    rows = run.split.held_out
+    embeddings = embedder.embed_crops(run.store.crops[rows], advance=advance)
+    return calibrate(embeddings, run.store.labels[rows], THRESHOLD_FAR)
+
+
+def look(config: TrainConfig, run: PreparedRun) -> dict[str, float]:
+    """Measures of the held-out people in the midst of a run, for its log."""
+    found = measure_held_out(config, run, network_to_keep(run))
+    measures = {"held_out_auc": found.auc}
+    if found.tar is not None:
+        measures["held_out_tar"] = found.tar
+    return measures

@@ -1,0 +1,107 @@
+"""A model card: the README.md beside a model file, for people."""
+
+from pathlib import Path
+
+import yaml
+
+from facever.config.training import TrainConfig
+from facever.environment import describe_commit, describe_versions
+from facever.files import whole_file
+from facever.stages.training.setup import PreparedRun
+from facever.training.fine_tuning import read_initial
+from facever.verification.model_threshold import Calibration
+
+CARD_FILE = "README.md"
+
+_SETTINGS = (
+    "network",
+    "heads",
+    "optimiser",
+    "schedule",
+    "batch_size",
+    "accumulate",
+    "ema",
+    "frozen",
+    "augmentation",
+    "mean",
+    "mirror",
+    "seed",
+)
+
+
+def write_card(
+    config: TrainConfig, run: PreparedRun, model: Path, found: Calibration | None
+) -> None:
+    """Write the card of a run that ended.
+
+    Args:
+        config: Of the run.
+        run: As it was set up.
+        model: The model file.
+        found: On the held-out people; None if there are none.
+    """
+    split = run.split
+    versions = [f"{name} {number}" for name, number in describe_versions().items()]
+    commit = describe_commit()
+    num_weights = sum(weight.numel() for weight in run.network.parameters())
+    settings = config.model_dump(mode="json", include=set(_SETTINGS))
+    ordered = {name: settings[name] for name in _SETTINGS}
+    text = f"""# {config.network.name} trained on {config.data.name}
+
+A face embedding of {run.network.embedding_size} dimensions, {num_weights:,} weights.
+`facever evaluate` and `facever gallery` take `{model.name}`; in Python:
+`facever.load("{model.name}")`.
+
+## Data
+
+- {config.data.name}: {len(split.rows):,} crops of {split.num_classes:,} people.
+- Licence of the data: {config.data.licence}.{_origin(config)}
+- Held out: {len(split.held_out):,} crops of people who are not in training.
+
+## Results on the held-out people
+
+{_results(found)}
+
+They come from the same source as the training data. How well strangers of another
+source are told apart is for `facever evaluate` to say.
+
+## Settings
+
+{run.schedule.steps:,} steps of {config.batch_size} crops{_classmates(config)}.
+
+```yaml
+{yaml.safe_dump(ordered, sort_keys=False).rstrip()}
+```
+
+## Made with
+
+{", ".join(versions)}{f"; commit {commit}" if commit else ""}
+"""
+    with whole_file(config.out / CARD_FILE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _results(found: Calibration | None) -> str:
+    if found is None:
+        return "Nobody was held out, so nothing was measured and no threshold is set."
+    pairs = f"{found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs"
+    if found.threshold is None or found.tar is None:
+        return f"AUC {found.auc:.4f} over {pairs}. No threshold: {found.note}."
+    return (
+        f"AUC {found.auc:.4f} over {pairs}; {found.tar:.2%} of the genuine ones are "
+        f"accepted at a false accept rate of {found.target_far:g}, above the "
+        f"threshold {found.threshold:.4f}, which was set on these same pairs."
+    )
+
+
+def _origin(config: TrainConfig) -> str:
+    """Whose weights it started from: their data and licence hold on."""
+    if config.init is None:
+        return ""
+    initial = read_initial(config.init)
+    return f"\n- It started from {initial.origin}, fingerprint {initial.fingerprint}."
+
+
+def _classmates(config: TrainConfig) -> str:
+    count = config.data.photos_per_identity
+    return "" if count is None else f", {count} of a person side by side"

@@ -1,0 +1,232 @@
+"""A training run before its first step: config and crops become what the loop takes."""
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from facever import build
+from facever.config.training import TrainConfig
+from facever.data.batches.crop_workers import CropSource
+from facever.data.batches.loading import BatchLoader
+from facever.data.batches.people_list import read_people_list
+from facever.data.batches.resident import ResidentCrops
+from facever.data.batches.sampling import Split, split_identities
+from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.errors import ConfigError, DataError
+from facever.hardware import pick_device
+from facever.heads import HEADS, check_labels
+from facever.inference.preprocessing import Preprocessing
+from facever.models.base import EmbeddingNetwork
+from facever.progress import Advance, ignore_progress, progress_bar
+from facever.training.checkpoint import TrainingState
+from facever.training.distributed import ALONE, Processes
+from facever.training.fine_tuning import freeze, start_from
+from facever.training.schedule import Schedule
+from facever.training.tensorboard import check_tensorboard
+from facever.training.weight_average import WeightAverage
+from facever.verification.model_threshold import check_impostor_pairs, check_pairs
+
+THRESHOLD_FAR = 1e-3
+"""The false accept rate of a model file's threshold and of the held-out TAR."""
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """What the loop takes.
+
+    Attributes:
+        store: All crops.
+        split: Which of them train and which are held out.
+        device: Where to compute.
+        network: That of the state.
+        state: Network, heads and optimiser, at step 0.
+        schedule: The learning rates.
+        preprocessing: From crops to network input.
+        loader: Gives this process's part of every batch.
+        num_parts: In which the network meets it.
+    """
+
+    store: CropStore
+    split: Split
+    device: torch.device
+    network: EmbeddingNetwork
+    state: TrainingState
+    schedule: Schedule
+    preprocessing: Preprocessing
+    loader: BatchLoader
+    num_parts: int
+
+
+def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
+    """Everything that a run needs, before its first step; nothing is written.
+
+    Args:
+        config: Everything that decides the run.
+        processes: Each gets its part of every batch.
+
+    Raises:
+        FaceverError: If crops and config do not fit each other or this machine.
+    """
+    store = CropStore.open(config.data.crops)
+    split = split_crops(config, store)
+    _check_classes(config, split)
+    _check_held_out(config, store.labels[split.held_out])
+    _check_classmates(config)
+    if config.tensorboard:
+        check_tensorboard()
+    device = pick_device(config.device)
+    torch.manual_seed(config.seed)
+    network = build.make_network(config.network)
+    if config.init is not None:
+        start_from(network, config.init)
+    frozen = freeze(network, config.frozen)
+    network.to(device).to(memory_format=torch.channels_last)
+    head = build.make_head(
+        config.heads,
+        network.embedding_size,
+        split.num_classes,
+        seed=config.seed,
+        processes=processes,
+    )
+    head.to(device)
+    state = TrainingState(
+        network,
+        head,
+        build.make_optimiser(config, network, head),
+        average=None if config.ema is None else WeightAverage(network, config.ema),
+        plateau=build.make_plateau(config),
+        frozen=frozen,
+    )
+    schedule = build.make_schedule(config)
+    num_parts = build.parts_of(config, processes)
+    mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
+    preprocessing = Preprocessing(mean)
+    loader = BatchLoader(
+        _place_crops(config, store, split, device, processes),
+        split.rows,
+        split.labels,
+        batch_size=config.batch_size,
+        augmentation=build.make_augmentation(config),
+        mirror=config.augmentation.mirror,
+        seed=config.seed,
+        photos_per_identity=config.data.photos_per_identity,
+        part=processes.part(config.batch_size),
+        workers=config.data.workers,
+        pin_memory=device.type == "cuda",
+    )
+    return PreparedRun(
+        store,
+        split,
+        device,
+        network,
+        state,
+        schedule,
+        preprocessing,
+        loader,
+        num_parts,
+    )
+
+
+def split_crops(config: TrainConfig, store: CropStore) -> Split:
+    """The crops that a run trains on and those that it holds out.
+
+    Raises:
+        FaceverError: If the config's list of people does not fit the crops, or too few
+            people would be left.
+    """
+    data = config.data
+    if data.people is None:
+        return split_identities(store.labels, data.validation_identities, config.seed)
+    if data.validation_identities:
+        raise ConfigError(
+            "data.validation_identities must be 0 where data.people says who is held "
+            f"out, got {data.validation_identities}"
+        )
+    return read_people_list(data.people).split(store.identities, store.labels)
+
+
+def _place_crops(
+    config: TrainConfig,
+    store: CropStore,
+    split: Split,
+    device: torch.device,
+    processes: Processes,
+) -> CropSource | ResidentCrops:
+    """Where to read crops from: the store, or the device after a copy."""
+    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
+    if not build.is_resident(config, num_bytes, device):
+        return store.crops
+    with shown_bar(f"copy to {device}", len(split.rows), processes) as advance:
+        return ResidentCrops(store.crops, split.rows, device, advance)
+
+
+def shown_bar(
+    title: str, total: int, processes: Processes, done: int = 0
+) -> AbstractContextManager[Advance]:
+    """Progress in crops, which one process shows for all."""
+    if processes.is_first:
+        return progress_bar(title, total, "crops", done)
+    return nullcontext(ignore_progress)
+
+
+def _check_classes(config: TrainConfig, split: Split) -> None:
+    if config.data.num_classes not in (None, split.num_classes):
+        raise DataError(
+            f"data.num_classes is {config.data.num_classes}, but {config.data.crops} "
+            f"leaves {split.num_classes} identities to train on"
+        )
+    check_labels(torch.from_numpy(split.labels), split.num_classes)
+
+
+def _check_held_out(config: TrainConfig, labels: Int64[np.ndarray, " crops"]) -> None:
+    goes_by_them = config.schedule.shape == "plateau"
+    if goes_by_them and config.validate_every is None:
+        raise ConfigError(
+            "schedule.shape=plateau goes by looks at held-out people: set "
+            "validate_every to the steps between two looks"
+        )
+    if len(labels):
+        check_pairs(labels)
+    elif config.validate_every is not None:
+        raise ConfigError(
+            f"validate_every={config.validate_every} looks at held-out people, but "
+            "nobody is held out: set data.validation_identities or data.people, or "
+            "leave it out"
+        )
+    if goes_by_them and config.schedule.plateau.measure == "tar":
+        check_impostor_pairs(labels, THRESHOLD_FAR)
+
+
+def _check_classmates(config: TrainConfig) -> None:
+    for head in config.heads:
+        kind = HEADS.get(head.name)
+        if kind is not None and kind.compares_classmates:
+            count = config.data.photos_per_identity
+            if count is None:
+                raise ConfigError(
+                    f"head {head.name} compares crops of one person in a batch: set "
+                    "data.photos_per_identity, the crops of each, such as 4"
+                )
+            if count > config.batch_size // 2:
+                raise ConfigError(
+                    f"head {head.name} compares people in a batch: "
+                    "data.photos_per_identity must be at most "
+                    f"{config.batch_size // 2}, half of batch_size, got {count}"
+                )
+
+
+def _mean_image(
+    store: CropStore, split: Split, processes: Processes
+) -> Float32[Tensor, "height width 3"]:
+    """The mean of the training crops, read once and in slices that fit any memory."""
+    total = np.zeros(store.crops.shape[1:], np.float64)
+    if processes.is_first:
+        for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
+            total += store.crops[rows].sum(axis=0, dtype=np.float64)
+    mean = torch.from_numpy((total / len(split.rows)).astype(np.float32))
+    return processes.copy_from_first(mean)

@@ -1,0 +1,202 @@
+"""Charts of a report's page: inline SVG, styled by the page's CSS."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+from jaxtyping import Float64
+
+from facever.verification.evaluation import Evaluation
+from facever.verification.reporting.drawing import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+    format_rate,
+    linear,
+    nice_ticks,
+    path_of,
+    svg,
+    x_axis,
+    y_axis,
+)
+from facever.verification.roc import Roc
+
+Curve = tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]
+
+NUM_LINE_STYLES = 6
+_NUM_BINS = 60
+
+
+def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
+    """ROC curves of several models, with a dot for each TAR at FAR."""
+    return rate_svg(
+        "ROC curve",
+        {name: log_curve(evaluation.roc) for name, evaluation in evaluations.items()},
+        {
+            name: [(a.target_far, a.tar) for a in evaluation.tar if a.tar is not None]
+            for name, evaluation in evaluations.items()
+        },
+        ("False accept rate", "True accept rate"),
+        ("FAR", "TAR"),
+    )
+
+
+def rate_svg(
+    label: str,
+    curves: Mapping[str, Curve],
+    dots: Mapping[str, Sequence[tuple[float, float]]],
+    titles: tuple[str, str],
+    short: tuple[str, str],
+) -> str:
+    """Rates of right answers over a logarithmic axis of wrong ones.
+
+    The axis begins at one wrong answer. Line ``i`` has the class ``model-i``, counted
+    modulo ``NUM_LINE_STYLES``.
+
+    Args:
+        label: For those who do not see the chart.
+        curves: By the name of the model; from ``log_curve``.
+        dots: For each model, rates of wrong and of right answers to mark.
+        titles: Of the axes, wrong answers first.
+        short: The same, in the words of a dot's tip.
+    """
+    lowest_far = min(float(far[0]) for far, _ in curves.values())
+    bottom, step = rate_axis(min(float(tar[0]) for _, tar in curves.values()))
+    decades = -math.log10(lowest_far)
+
+    def x(far: float) -> float:
+        return RIGHT + math.log10(far) / max(decades, 1e-9) * (RIGHT - LEFT)
+
+    y = linear(bottom, 1.0, BOTTOM, TOP)
+    parts = [
+        x_axis(
+            [(x(10.0**-d), format_rate(10.0**-d)) for d in range(int(decades) + 1)],
+            f"{titles[0]} (log)",
+        ),
+        rates_up(bottom, step, titles[1]),
+    ]
+    for index, (name, (far, tar)) in enumerate(curves.items()):
+        style = f"model-{index % NUM_LINE_STYLES}"
+        points = [(x(f), y(t)) for f, t in zip(far, tar, strict=True)]
+        parts.append(f'<path class="curve {style}" d="{path_of(points)}"/>')
+        parts += [
+            f'<circle class="dot {style}" cx="{x(wrong):.1f}" cy="{y(right):.1f}" '
+            f'r="4.5"><title>{escape(name)}: {short[1]} {100 * right:.2f} % at '
+            f"{short[0]} {format_rate(wrong)}</title></circle>"
+            for wrong, right in dots[name]
+            if right >= bottom
+        ]
+    return svg(label, parts)
+
+
+def histogram_svg(evaluation: Evaluation) -> str:
+    """Scores of genuine and impostor pairs, with the mean of the folds' thresholds."""
+    same = evaluation.pairs.same
+    return score_histogram_svg(
+        evaluation.scores[same],
+        evaluation.scores[~same],
+        float(evaluation.thresholds.mean()),
+        "Pairs",
+    )
+
+
+def score_histogram_svg(
+    genuine: Float64[np.ndarray, " genuine"],
+    impostor: Float64[np.ndarray, " impostor"],
+    threshold: float | None,
+    counted: str,
+) -> str:
+    """Two kinds of scores side by side.
+
+    Args:
+        genuine: Scores; those that are not finite are left out.
+        impostor: Likewise; one of both is finite.
+        threshold: To mark.
+        counted: What the upright axis counts.
+    """
+    genuine, impostor = (side[np.isfinite(side)] for side in (genuine, impostor))
+    edges = np.histogram_bin_edges(np.append(genuine, impostor), bins=_NUM_BINS)
+    counts = {
+        "impostor": np.histogram(impostor, edges)[0],
+        "genuine": np.histogram(genuine, edges)[0],
+    }
+    highest = max(int(count.max()) for count in counts.values())
+    x = linear(float(edges[0]), float(edges[-1]), LEFT, RIGHT)
+    y = linear(0.0, highest * 1.12, BOTTOM, TOP)
+    parts = [
+        x_axis(
+            [
+                (x(tick), f"{tick:g}")
+                for tick in nice_ticks(float(edges[0]), float(edges[-1]), 6)
+            ],
+            "Score",
+        ),
+        y_axis(
+            [(y(tick), f"{tick:,g}") for tick in nice_ticks(0.0, highest * 1.12, 4)],
+            counted,
+        ),
+    ]
+    for kind, count in counts.items():
+        outline = [(x(float(edges[0])), y(0))]
+        for i, number in enumerate(count.tolist()):
+            outline += [(x(float(edge)), y(number)) for edge in edges[i : i + 2]]
+        outline.append((x(float(edges[-1])), y(0)))
+        parts.append(f'<path class="hump {kind}" d="{path_of(outline)}"/>')
+    if threshold is not None:
+        at = min(max(x(threshold), LEFT), RIGHT)
+        anchor, shift = ("end", -6) if at > (LEFT + RIGHT) / 2 else ("start", 6)
+        parts.append(
+            f'<line class="threshold" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" '
+            f'y2="{BOTTOM}"/><text class="strong" x="{at + shift:.1f}" y="{TOP + 11}" '
+            f'text-anchor="{anchor}">threshold {threshold:.3f}</text>'
+        )
+    return svg("Histogram of scores", parts)
+
+
+def cmc_svg(cmc: Float64[np.ndarray, " ranks"]) -> str:
+    """The share of mated probes found up to each rank, over a logarithmic axis."""
+    decades = math.log10(max(2, len(cmc)))
+    bottom, step = rate_axis(float(cmc[0]))
+    y = linear(bottom, 1.0, BOTTOM, TOP)
+
+    def x(rank: float) -> float:
+        return LEFT + math.log10(rank) / decades * (RIGHT - LEFT)
+
+    # A corner where the share changes, and the end.
+    ranks = np.append(np.flatnonzero(np.diff(cmc, prepend=0.0)) + 1, len(cmc))
+    points = [(x(1), y(float(cmc[0])))]
+    for rank in ranks.tolist():
+        points += [(x(rank), points[-1][1]), (x(rank), y(float(cmc[rank - 1])))]
+    marks = [rank for d in range(8) for rank in (10**d, 3 * 10**d) if rank <= len(cmc)]
+    parts = [
+        x_axis([(x(rank), f"{rank:,}") for rank in marks], "Rank (log)"),
+        rates_up(bottom, step, "Mated probes found"),
+        f'<path class="curve model-0" d="{path_of(points)}"/>',
+    ]
+    return svg("Cumulative match characteristic", parts)
+
+
+def rates_up(bottom: float, step: float, title: str) -> str:
+    """The left axis, of rates from ``bottom`` to 1."""
+    y = linear(bottom, 1.0, BOTTOM, TOP)
+    ticks = np.arange(bottom, 1 + step / 2, step).tolist()
+    return y_axis([(y(rate), format_rate(rate)) for rate in ticks], title)
+
+
+def log_curve(roc: Roc) -> Curve:
+    """FAR and TAR of the curve's corners, from what one false accept allows on."""
+    corners = roc.corners()
+    beyond = corners.false_accepts > 1
+    start = corners.tar[~beyond].max()
+    far = np.append(1 / corners.num_impostor, corners.far[beyond])
+    return far, np.append(start, corners.tar[beyond])
+
+
+def rate_axis(lowest: float) -> tuple[float, float]:
+    """Where an axis of rates that ends at 1 begins, and the step of its marks."""
+    for bottom, step in ((0.9, 0.02), (0.8, 0.05), (0.5, 0.1)):
+        if lowest >= bottom:
+            return bottom, step
+    return 0.0, 0.2

@@ -1,0 +1,28 @@
+"""What a report shows beside the evaluations themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from facever.verification.protocols.video_frames import FrameCounts
+from facever.verification.rule_judging import RuleResult
+from facever.verification.uncertainty.intervals import BootstrapIntervals
+from facever.verification.uncertainty.paired import PairedComparison
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Each is left out of the report where it is empty.
+
+    Attributes:
+        bootstraps: Intervals over draws of people or pairs, by the name of the model.
+        rules: The headline's embeddings under other projects' rules, by name.
+        differences: Of two models each, by their names; the first less the second.
+        frames: What became of the frames, where the pairs are of videos.
+    """
+
+    bootstraps: Mapping[str, BootstrapIntervals] = field(default_factory=dict)
+    rules: Mapping[str, RuleResult] = field(default_factory=dict)
+    differences: Mapping[tuple[str, str], PairedComparison] = field(
+        default_factory=dict
+    )
+    frames: FrameCounts | None = None

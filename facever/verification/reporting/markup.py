@@ -1,0 +1,90 @@
+"""Pieces of HTML that pages and their parts share."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+
+from facever.version import __version__
+
+Setting = str | int | float | None
+
+
+def swatch(style: str) -> str:
+    """A short stroke in the CSS class of a curve."""
+    return (
+        '<svg class="swatch" viewBox="0 0 26 10" aria-hidden="true">'
+        f'<path class="{style}" d="M0,5L26,5"/></svg>'
+    )
+
+
+def legend(entries: Sequence[tuple[str, str]]) -> str:
+    """A list of swatches; an entry is the CSS class and the text."""
+    items = "".join(f"<li>{swatch(s)}{escape(text)}</li>" for s, text in entries)
+    return f'<ul class="legend">{items}</ul>'
+
+
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    classes: Sequence[str] | None = None,
+    name: str = "",
+    total: bool = False,
+) -> str:
+    """A table of ready HTML; the first cell of a row is its heading."""
+    classes = classes or [""] * len(head)
+    headings = "".join(
+        f'<th class="{css}" scope="col">{text}</th>'
+        for text, css in zip(head, classes, strict=True)
+    )
+    body = []
+    for index, row in enumerate(rows):
+        cells = "".join(
+            f'<td class="{css}">{cell}</td>'
+            for cell, css in zip(row[1:], classes[1:], strict=True)
+        )
+        last = ' class="total"' if total and index == len(rows) - 1 else ""
+        body.append(f'<tr{last}><th scope="row">{row[0]}</th>{cells}</tr>')
+    return (
+        f'<div class="wide"><table class="{name}"><thead><tr>{headings}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def hero(title: str, headline: str, text: str, facts: Sequence[tuple[str, str]]) -> str:
+    """What a page begins with: the one number, what it is, and those beside it.
+
+    Args:
+        title: Plain text.
+        headline: Ready HTML, as are ``text`` and the facts' names and values.
+        text: What the headline says.
+        facts: Names and values.
+    """
+    items = "".join(
+        f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts
+    )
+    return (
+        f"<header><h1>{escape(title)}</h1></header>"
+        f'<div class="hero"><div class="headline">{headline}</div><p>{text}</p></div>'
+        f'<dl class="facts">{items}</dl>'
+    )
+
+
+def settings_list(settings: Mapping[str, Setting]) -> str:
+    """The section of settings; underscores in their names become spaces."""
+    items = "".join(
+        f"<dt>{escape(name.replace('_', ' '))}</dt>"
+        f"<dd>{'none' if value is None else escape(str(value))}</dd>"
+        for name, value in settings.items()
+    )
+    return f'<h2>Settings</h2><dl class="settings">{items}</dl>'
+
+
+def whole_page(title: str, parts: Sequence[str]) -> str:
+    """A page of ready parts that needs no other file."""
+    template = (
+        resources.files("facever.verification.reporting") / "report_template.html"
+    )
+    return Template(template.read_text(encoding="utf-8")).substitute(
+        title=escape(title), body="\n".join(parts), version=escape(__version__)
+    )

@@ -1,0 +1,130 @@
+"""Write a report: report.html, report.json, scores.csv, roc.png and roc.svg."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from facever.errors import DataError, FileError
+from facever.verification.evaluation import Evaluation
+from facever.verification.reporting.figures import save_roc
+from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.numbers import finite_or_none, report_numbers
+from facever.verification.reporting.page import render_page
+from facever.verification.reporting.worst_errors import CropOf
+from facever.verification.uncertainty.probabilities import probabilities_of
+
+PAGE_FILE = "report.html"
+JSON_FILE = "report.json"
+SCORES_FILE = "scores.csv"
+PICTURE_FILE = "roc.png"
+DRAWING_FILE = "roc.svg"
+SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
+
+_NOTHING = Findings()
+
+
+def write_report(
+    out: Path,
+    evaluations: Mapping[str, Evaluation],
+    title: str,
+    settings: Mapping[str, Setting],
+    reasons: Mapping[str, str] | None = None,
+    crop_of: CropOf | None = None,
+    findings: Findings = _NOTHING,
+) -> Path:
+    """Write all files of a report into a folder.
+
+    A file of an earlier report is replaced only after all new ones are written in full
+    under other names.
+
+    Args:
+        out: Folder, made if need be.
+        evaluations: By the name of the model, all of the same pairs; the first is the
+            one whose number is the headline and whose errors are shown.
+        title: Of the page.
+        settings: What a reader needs to repeat the numbers, such as files and their
+            SHA-256, in the order to show them; underscores in names become spaces.
+        reasons: Why a photo is missing, by its source, where that is known.
+        crop_of: Gives the picture of a source, or None where there is none. Asked for
+            the worst errors only. Without it the errors are listed by name.
+        findings: What to show beside the evaluations.
+
+    Returns:
+        The page, ``out / "report.html"``.
+
+    Raises:
+        DataError: If there is no evaluation, or they are not of the same pairs.
+        FileError: If the folder cannot be written.
+    """
+    check_same_pairs(evaluations)
+    probabilities = {
+        name: probabilities_of(evaluation) for name, evaluation in evaluations.items()
+    }
+    page = render_page(
+        evaluations, title, settings, reasons or {}, crop_of, findings, probabilities
+    )
+    numbers = report_numbers(evaluations, title, settings, findings, probabilities)
+    names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
+    written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        written[PAGE_FILE].write_text(page, encoding="utf-8")
+        text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False)
+        written[JSON_FILE].write_text(text + "\n", encoding="utf-8")
+        _write_scores(written[SCORES_FILE], evaluations)
+        save_roc(written[PICTURE_FILE], evaluations, "png")
+        save_roc(written[DRAWING_FILE], evaluations, "svg")
+        for name, path in written.items():
+            os.replace(path, out / name)
+    except OSError as error:
+        raise FileError(
+            f"cannot write the report into {out}: {error.strerror}"
+        ) from None
+    finally:
+        if out.is_dir():
+            for path in written.values():
+                path.unlink(missing_ok=True)
+    return out / PAGE_FILE
+
+
+def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
+    """Refuse, with a DataError, none and those of other pairs than the first's."""
+    if not evaluations:
+        raise DataError("a report needs at least one evaluation, got none")
+    (first_name, first), *others = evaluations.items()
+    for name, other in others:
+        if (
+            other.pairs.left != first.pairs.left
+            or other.pairs.right != first.pairs.right
+            or not np.array_equal(other.pairs.same, first.pairs.same)
+            or not np.array_equal(other.pairs.fold, first.pairs.fold)
+        ):
+            raise DataError(
+                f"a report compares models on the same pairs; those of {name!r} are "
+                f"not those of {first_name!r}"
+            )
+
+
+def _write_scores(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(SCORE_COLUMNS)
+        for name, evaluation in evaluations.items():
+            pairs = evaluation.pairs
+            for left, right, same, fold, score, accepted in zip(
+                pairs.left,
+                pairs.right,
+                pairs.same.tolist(),
+                pairs.fold.tolist(),
+                finite_or_none(evaluation.scores.tolist()),
+                evaluation.accepted.tolist(),
+                strict=True,
+            ):
+                writer.writerow(
+                    (name, fold + 1, left, right, int(same), score, int(accepted))
+                )

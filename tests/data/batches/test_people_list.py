@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facever.data.batches.people_list import (
+    PeopleList,
+    read_people_list,
+    write_people_list,
+)
+from facever.errors import DataError, FileError
+
+IDENTITIES = ["Ann", "Bob", "Cy", "Dee", "Eve"]
+LABELS = np.array([3, 0, 1, 2, 2, 4, 0, 3])
+
+
+def test_split_by_name() -> None:
+    people = PeopleList(train=["Dee", "Ann"], held_out=["Cy", "Eve"])
+    split = people.split(IDENTITIES, LABELS)
+    # Ann is class 0 and Dee class 1, in the store's order; Bob is in neither part.
+    assert split.rows.tolist() == [0, 1, 6, 7]
+    assert split.labels.tolist() == [1, 0, 0, 1]
+    assert split.num_classes == 2
+    assert split.held_out.tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "message"),
+    [
+        (["Ann", "Bob"], ["Zoe"], "names 1 whom the crops do not show, such as 'Zoe'"),
+        (["Ann", "Yan", "Zoe"], [], "names 2 .* such as 'Yan'"),
+        (["Ann"], ["Bob"], "at least 2 people, the list of people has 1"),
+    ],
+)
+def test_a_list_that_does_not_fit(
+    train: list[str], held_out: list[str], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        PeopleList(train, held_out).split(IDENTITIES, LABELS)
+
+
+@pytest.mark.parametrize("held_out", [["Ann"], ["Cy", "Cy"]])
+def test_nobody_is_in_two_parts(held_out: list[str]) -> None:
+    with pytest.raises(DataError, match=f"{held_out[0]!r} is there twice"):
+        PeopleList(["Ann", "Bob"], held_out)
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    people = PeopleList(["Zoë, the first", "Bob"], ["Ann_Lee"])
+    write_people_list(tmp_path / "people.csv", people)
+    assert read_people_list(tmp_path / "people.csv") == people
+    assert [path.name for path in tmp_path.iterdir()] == ["people.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected CSV in UTF-8 with the header identity,part; got no line"),
+        ("name,part\n", r"got \['name', 'part'\]"),
+        ("identity,part\nAnn,train\nBob,test\n", r"line 3: .*\['Bob', 'test'\]"),
+        ("identity,part\nAnn\n", r"line 2: .*\['Ann'\]"),
+        ("identity,part\n,train\n", r"line 2: .*\['', 'train'\]"),
+        ("identity,part\nAnn,train\nAnn,held_out\n", "people.csv: .*'Ann' is there"),
+        ('identity,part\n"Ann,train\n', "is not a list of people"),
+    ],
+)
+def test_a_file_of_another_form(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "people.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_people_list(tmp_path / "people.csv")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"cannot read .*people\.csv"):
+        read_people_list(tmp_path / "people.csv")

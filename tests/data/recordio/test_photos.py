@@ -1,0 +1,355 @@
+import io
+import pickle
+import struct
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from facever.data.recordio.photos import RecordPart, list_record_photos
+from facever.errors import DataError, FileError, PhotoError
+from facever.faces.photo_source import NoPhoto
+
+MAX_PIXELS = 10**6
+
+
+def jpeg(number):
+    """A small photo of one colour that tells its number."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (10 * number, 40, 255 - 20 * number)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def part(content):
+    head = struct.pack("<II", 0xCED7230A, len(content))
+    return head + content + b"\0" * (-len(content) % 4)
+
+
+def header(key, *labels, scalar=0.0, second=0):
+    flat = struct.pack(f"<{len(labels)}f", *labels)
+    return struct.pack("<IfQQ", len(labels), scalar, key, second) + flat
+
+
+def layout(labels, photos=None):
+    """The records of an InsightFace file, by key, in their order in the file."""
+    photos = photos or [jpeg(number) for number in range(len(labels))]
+    records = {
+        key: header(key, label, 1) + photo
+        for key, (label, photo) in enumerate(zip(labels, photos, strict=True), start=1)
+    }
+    starts = [key for key in records if key == 1 or labels[key - 1] != labels[key - 2]]
+    first = len(labels) + 1
+    records[0] = header(0, first, first + len(starts))
+    for number, start in enumerate(starts):
+        stop = [*starts, first][number + 1]
+        records[first + number] = header(first + number, start, stop)
+    return records
+
+
+def write(path, records, with_index=True):
+    content, lines = b"", []
+    for key, record in records.items():
+        lines.append(f"{key}\t{len(content)}\n")
+        content += part(record)
+    path.write_bytes(content)
+    if with_index:
+        path.with_suffix(".idx").write_text("".join(lines))
+    return content
+
+
+def listed(path):
+    """What can be read, and the reasons for the rest."""
+    found = {photo.source: photo for photo in list_record_photos(path).photos}
+    good = {
+        name: photo.identity
+        for name, photo in found.items()
+        if isinstance(photo.part, RecordPart)
+    }
+    reasons = {
+        name: photo.part.reason
+        for name, photo in found.items()
+        if isinstance(photo.part, NoPhoto)
+    }
+    assert len(good) + len(reasons) == len(found)
+    return good, reasons
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_photos_identities_and_label_gaps(tmp_path, with_index):
+    path = tmp_path / "train.rec"
+    write(path, layout([3, 3, 3, 10, 10, 4096]), with_index)
+    good, reasons = listed(path)
+    assert reasons == {}
+    assert good == {
+        "00000001": "00000003",
+        "00000002": "00000003",
+        "00000003": "00000003",
+        "00000004": "00000010",
+        "00000005": "00000010",
+        "00000006": "00004096",
+    }
+    photos = pickle.loads(pickle.dumps(list_record_photos(path).photos))
+    assert len(pickle.dumps(photos[0])) < 500
+    for number, photo in enumerate(photos):
+        expected = np.asarray(Image.open(io.BytesIO(jpeg(number))).convert("RGB"))
+        difference = photo.read(MAX_PIXELS).astype(int) - expected
+        assert np.abs(difference).max() <= 2
+
+
+def test_a_shuffled_file_has_labels_only(tmp_path):
+    path = tmp_path / "train.rec"
+    labels = [5, 2, 5, 0]
+    records = {
+        key: header(key, scalar=float(label)) + jpeg(key)
+        for key, label in enumerate(labels)
+    }
+    write(path, records, with_index=False)
+    good, reasons = listed(path)
+    assert reasons == {}
+    assert list(good.values()) == ["00000005", "00000002", "00000005", "00000000"]
+    assert list(good) == [f"{key:08d}" for key in range(4)]
+
+
+def test_a_file_that_leaves_keys_empty(tmp_path):
+    path = tmp_path / "train.rec"
+    records = {key: header(0, scalar=1.0) + jpeg(key) for key in range(3)}
+    write(path, records)
+    assert list(listed(path)[0]) == ["00000000", "00000001", "00000002"]
+    path.with_suffix(".idx").unlink()
+    good, reasons = listed(path)
+    assert reasons == {}
+    assert len(good) == 3
+    assert "00000000" in good
+
+
+LABELS = [0, 0, 0, 1, 1, 1, 2, 2, 2, 7]
+
+
+def png(number):
+    file = io.BytesIO()
+    Image.new("L", (2, 2), number).save(file, "PNG")
+    return file.getvalue()
+
+
+# Thousands of short runs: too many to check the types of each.
+@pytest.mark.usefixtures("types_unchecked")
+@pytest.mark.parametrize("with_index", [True, False])
+def test_every_flipped_byte(tmp_path, with_index):
+    """Each photo is listed under its identity or not at all; headers are checked.
+
+    The format has no checksum: a flip within a photo is not noticed here.
+    """
+    path = tmp_path / "train.rec"
+    labels = [0, 0, 0, 1, 1, 1, 7]
+    records = layout(labels, [png(number) for number in range(len(labels))])
+    whole = write(path, records, with_index)
+    starts, at = {}, 0
+    for key, record in records.items():
+        starts[key] = at
+        at += len(part(record))
+    truth, _ = listed(path)
+    lonely = f"{len(labels):08d}"
+    for at in range(len(whole)):
+        key = max(starts, key=lambda key: (starts[key] <= at, starts[key]))
+        inside = at - starts[key]
+        in_head = inside < 8 + 24 + 8
+        for flip in (1, 128) if in_head else (255,):
+            broken = bytearray(whole)
+            broken[at] ^= flip
+            path.write_bytes(broken)
+            good, reasons = listed(path)
+            if key == len(labels) and 32 <= inside < 36 and not reasons:
+                # No other photo tells the label of an identity with one photo; at
+                # least it is nobody else's.
+                assert good.pop(lonely) not in set(truth.values())
+                reasons = {lonely: ""}
+            assert good.items() <= truth.items(), (at, key, inside, flip)
+            if in_head:
+                assert reasons, (at, key, inside, flip)
+                # Nearly all others are still read.
+                assert len(good) >= len(truth) - 3, (at, key, inside, flip)
+
+
+@given(
+    flips=st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=40
+    ),
+    stop=st.integers(0, 1500),
+    with_index=st.booleans(),
+)
+def test_any_damage_gives_photos_and_reasons(tmp_path_factory, flips, stop, with_index):
+    path = tmp_path_factory.mktemp("flips") / "train.rec"
+    records = layout(LABELS, [png(number) for number in range(len(LABELS))])
+    broken = bytearray(write(path, records, with_index))
+    for at, flip in flips:
+        broken[at % len(broken)] ^= flip
+    path.write_bytes(broken[: max(1, len(broken) - stop)])
+    listing = list_record_photos(path)
+    assert len({photo.source for photo in listing.photos}) == len(listing.photos)
+    for photo in listing.photos:
+        assert (photo.identity == "") == isinstance(photo.part, NoPhoto)
+        with suppress(PhotoError):
+            assert photo.read(MAX_PIXELS).size < 10**6
+
+
+def test_two_witnesses(tmp_path):
+    path = tmp_path / "train.rec"
+    records = layout([0, 0, 0, 1, 1, 2, 3, 3, 3])
+    records[2] = header(2, 1, 1) + jpeg(2)  # The label of another identity.
+    records[5] = header(5, 40, 1) + jpeg(5)  # One of two photos.
+    records[6] = header(6, 3, 1) + jpeg(6)  # A single photo, under a label of three.
+    write(path, records)
+    good, reasons = listed(path)
+    assert {int(name): int(identity) for name, identity in good.items()} == {
+        1: 0,
+        3: 0,
+        7: 3,
+        8: 3,
+        9: 3,
+    }
+    assert (
+        "label is 1, but the label of its identity (record 10) is 0"
+        in (reasons["00000002"])
+    )
+    assert "record 11) disagree" in reasons["00000004"]
+    assert "record 11) disagree" in reasons["00000005"]
+    assert "two identities have this label" in reasons["00000006"]
+
+
+def test_records_of_identities_that_are_lost_or_wrong(tmp_path):
+    path = tmp_path / "train.rec"
+    records = layout(LABELS)
+    for key, limits in ((11, (1, 3)), (12, (4, 9)), (13, (8, 10)), (12, (7, 7))):
+        changed = records | {key: header(key, *limits)}
+        write(path, changed)
+        good, reasons = listed(path)
+        assert len(good) == len(LABELS)
+        assert "its limits contradict" in reasons[f"{key:08d}"]
+    for key in (0, 11, 12, 14):
+        write(path, {k: v for k, v in records.items() if k != key})
+        good, _ = listed(path)
+        assert len(good) == len(LABELS)
+
+
+def test_photos_that_are_missing_are_counted(tmp_path):
+    path = tmp_path / "train.rec"
+    records = layout(LABELS)
+    del records[4], records[5]
+    write(path, records, with_index=False)
+    good, reasons = listed(path)
+    assert len(good) == len(LABELS) - 2
+    assert list(reasons) == ["00000012"]
+    assert "2 of its 3 photos are not in the file" in reasons["00000012"]
+
+
+def test_an_unsorted_file_is_read_by_its_labels(tmp_path):
+    path = tmp_path / "train.rec"
+    labels = [0, 1, 0, 2, 1, 2]
+    write(path, layout(labels))
+    good, reasons = listed(path)
+    assert reasons == {}
+    assert [int(identity) for identity in good.values()] == labels
+
+
+def test_limits_that_a_float_has_rounded(tmp_path):
+    """As in Glint360K, whose 17 million photos are more than such a float counts."""
+    path = tmp_path / "train.rec"
+    base = 2**24 + 1
+    records, labels = {}, [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    for number, label in enumerate(labels):
+        key = base + number
+        records[key] = header(key, label, 1) + jpeg(number)
+    first = base + len(labels)
+    records[0] = header(0, first, first + 3)
+    for number in range(3):
+        start = base + 3 * number
+        records[first + number] = header(first + number, start, start + 3)
+    assert struct.unpack("<f", struct.pack("<f", base + 3))[0] == base + 3
+    assert struct.unpack("<f", struct.pack("<f", base + 6))[0] != base + 6
+    write(path, records)
+    good, _ = listed(path)
+    assert [int(identity) for identity in good.values()] == labels
+
+
+def test_damage_is_named_by_byte_and_key(tmp_path):
+    path = tmp_path / "train.rec"
+    records = layout(LABELS)
+    whole = bytearray(write(path, records))
+    second = len(part(records[1]))
+    whole[second] ^= 1
+    path.write_bytes(whole)
+    good, reasons = listed(path)
+    assert len(good) == len(LABELS) - 1
+    assert reasons == {
+        "00000002": f"byte {second}: expected the magic number of a record"
+    }
+    path.with_suffix(".idx").unlink()
+    assert list(listed(path)[1]) == [f"byte-{second}"]
+
+
+def test_the_index_of_a_file_that_was_cut(tmp_path):
+    path = tmp_path / "train.rec"
+    records = layout(LABELS)
+    whole = write(path, records)
+    stop = len(b"".join(part(records[key]) for key in (1, 2, 3)))
+    path.write_bytes(whole[:stop])
+    good, reasons = listed(path)
+    assert list(good) == ["00000001", "00000002", "00000003"]
+    assert len(reasons) == len(records) - 3
+    assert reasons["00000004"] == f"byte {stop}: the file ends before it"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "1", "1 2", "x\t2", "1\t-2", "1\t2\t3", "0\t4", "5\t0", "1\t" + "9" * 17],
+)
+def test_an_index_that_is_none(tmp_path, line):
+    path = tmp_path / "train.rec"
+    write(path, {0: header(0, scalar=1.0) + jpeg(0)})
+    path.with_suffix(".idx").write_text(f"0\t0\n{line}\n")
+    with pytest.raises(DataError, match="line 2"):
+        list_record_photos(path)
+
+
+def test_headers_and_photos_that_are_none(tmp_path):
+    path = tmp_path / "train.rec"
+    photo = jpeg(1)
+    records = {
+        1: header(1, scalar=1.0) + photo,
+        2: header(2, scalar=-1.0) + photo,
+        3: header(3, scalar=0.5) + photo,
+        4: header(4, scalar=float("nan")) + photo,
+        5: header(5, scalar=1.0, second=1) + photo,
+        6: header(6, 1.0, scalar=2.0) + photo,
+        13: header(13, scalar=1.0) + photo,
+        7: header(7, scalar=1.0),
+        8: header(8)[:-1],
+        9: header(9, scalar=1.0) + photo + b"\0",
+        10: struct.pack("<IfQQ", 2**32 - 1, 0, 10, 0) + photo,
+        11: header(11, scalar=1.0) + b"no photo",
+        12: header(12, 4, 3),
+    }
+    write(path, records)
+    good, reasons = listed(path)
+    assert list(good) == ["00000001", "00000013", "00000011"]
+    assert set(reasons) == {f"{key:08d}" for key in records} - set(good)
+    photos = {photo.source: photo for photo in list_record_photos(path).photos}
+    for name in set(photos) - {"00000001", "00000013"}:
+        with pytest.raises(PhotoError):
+            photos[name].read(MAX_PIXELS)
+    assert "no whole number" in reasons["00000003"]
+    assert "holds no photo" in reasons["00000007"]
+
+
+def test_a_file_that_is_gone_or_changed(tmp_path):
+    path = tmp_path / "train.rec"
+    with pytest.raises(FileError, match="No such file"):
+        list_record_photos(path)
+    write(path, {0: header(0, scalar=1.0) + jpeg(0)})
+    [photo] = list_record_photos(path).photos
+    with pytest.raises(PhotoError, match="byte 4: no record begins here"):
+        RecordPart(4).read(path)
+    assert photo.part.read(path) == jpeg(0)

@@ -1,0 +1,294 @@
+import io
+import json
+import os
+import pickle
+import struct
+import tarfile
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facever.data.sources.any_source import list_source
+from facever.data.store.crop_store import CropStore
+from facever.errors import DataError, FileError, PhotoError
+from facever.faces.geometry import TEMPLATE
+from facever.stages.align import align
+
+MAX_PIXELS = 10**6
+
+
+def png(seed=0, size=(112, 112), kind="PNG"):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind)
+    return pixels, file.getvalue()
+
+
+def tar(path, members):
+    with tarfile.open(path, "w") as file:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return path
+
+
+def facts(path):
+    return [(photo.source, photo.identity) for photo in list_source(path).photos]
+
+
+def reason_of(photo):
+    with pytest.raises(PhotoError) as error:
+        photo.read(MAX_PIXELS)
+    return str(error.value)
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """The same photos in every kind of source, each with its own identity."""
+    photos = [png(seed) for seed in range(4)]
+    coded = [content for _, content in photos]
+    names = ["Ann", "Ann", "Bo", "Bo"]
+    folder = tmp_path / "folder"
+    for number, name in enumerate(names):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / f"{number}.png").write_bytes(coded[number])
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    lines = ["source,identity,note"]
+    for number, name in enumerate(names):
+        (flat / f"{number}.png").write_bytes(coded[number])
+        lines.append(f"{number}.png,{name},x")
+    (flat / "list.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "shards").mkdir()
+    members = [
+        (f"{number}.{suffix}", content)
+        for number, name in enumerate(names)
+        for suffix, content in (("png", coded[number]), ("txt", name.encode()))
+    ]
+    tar(tmp_path / "one.tar", members)
+    tar(tmp_path / "shards/0.tar", members[:4])
+    tar(tmp_path / "shards/1.tar", members[4:])
+    (tmp_path / "pairs.bin").write_bytes(pickle.dumps((coded, [True, True])))
+    content = b""
+    for number, name in enumerate(names):
+        label = float(name == "Bo")
+        record = struct.pack("<IfQQ", 0, label, number, 0) + coded[number]
+        head = struct.pack("<II", 0xCED7230A, len(record))
+        content += head + record + b"\0" * (-len(record) % 4)
+    (tmp_path / "train.rec").write_bytes(content)
+    kinds = ["folder", "flat/list.csv", "one.tar", "shards", "pairs.bin", "train.rec"]
+    return [tmp_path / kind for kind in kinds], [pixels for pixels, _ in photos]
+
+
+def test_every_source_gives_the_same_crops(sources, tmp_path):
+    paths, pixels = sources
+    for number, path in enumerate(paths):
+        listing = list_source(path)
+        assert len({photo.source for photo in listing.photos}) == 4
+        for photo, expected in zip(listing.photos, pixels, strict=True):
+            assert len(pickle.dumps(photo)) < 600
+            np.testing.assert_array_equal(photo.read(MAX_PIXELS), expected)
+        workers = 2 if path.name == "train.rec" else 1
+        out = tmp_path / f"crops-{number}"
+        align(path, out, detector="crops", workers=workers)
+        store = CropStore.open(out)
+        np.testing.assert_array_equal(store.crops, np.array(pixels)[:, :, 8:104])
+        assert store.labels.tolist() == [0, 0, 1, 1]
+        # And a store is a source itself.
+        again = tmp_path / f"again-{number}"
+        align(out, again, detector="crops", workers=1)
+        np.testing.assert_array_equal(CropStore.open(again).crops, store.crops)
+        assert CropStore.open(again).sources == store.sources
+
+
+def test_names_of_tar_shards_and_pairs(sources):
+    folder, _, one, shards, pairs, _ = sources[0]
+    assert facts(folder)[0] == ("Ann/0.png", "Ann")
+    assert facts(one)[0] == ("0.png", "Ann")
+    assert facts(shards)[-1] == ("1/3.png", "Bo")
+    assert facts(pairs)[:2] == [("000000", "pair-000000"), ("000001", "pair-000000")]
+
+
+def test_who_is_in_a_tar(tmp_path):
+    _, photo = png()
+    points = TEMPLATE.tolist()
+    members = [
+        ("./a/b/1.png", photo),
+        ("a/b/1.json", json.dumps({"identity": "../../Zoë", "landmarks": points})),
+        ("a/b/1.cls", "8"),
+        ("a.x/2.left.png", photo),
+        ("a.x/2.cls", "12\n"),
+        ("a.x/3.png", photo),
+        ("4.jpg", photo),
+        ("4.txt", "/etc/.hidden 王"),
+        ("5.png", photo),
+        ("5.json", "{"),
+        ("6.png", photo),
+        ("6.txt", " \n"),
+        ("7.png", photo),
+        ("7.json", json.dumps({"identity": 3, "landmarks": [[1, 2]]})),
+        ("8.png", photo),
+        ("8.json", "[" * 100_000),
+        ("9.png", photo),
+        ("9.txt", b"\xff"),
+        ("9.mp4", "film"),
+    ]
+    coded = [(n, c.encode() if isinstance(c, str) else c) for n, c in members]
+    listing = list_source(tar(tmp_path / "a.tar", coded))
+    photos = {found.source: found for found in listing.photos}
+    assert {name: found.identity for name, found in photos.items()} == {
+        "a/b/1.png": "../../Zoë",
+        "a.x/2.left.png": "12",
+        "a.x/3.png": "a.x",
+        "4.jpg": "/etc/.hidden 王",
+        **dict.fromkeys(["5.png", "6.png", "7.png", "8.png", "9.png"], ""),
+    }
+    assert listing.has_landmarks
+    np.testing.assert_array_equal(photos["a/b/1.png"].landmarks, TEMPLATE)
+    assert reason_of(photos["5.png"]) == "its .json is damaged"
+    assert reason_of(photos["6.png"]) == "its identity is empty"
+    assert "not five pairs" in reason_of(photos["7.png"])
+    assert reason_of(photos["8.png"]) == "its .json is damaged"
+    assert reason_of(photos["9.png"]) == "its .txt is not UTF-8 text"
+    assert listing.skipped == {".mp4": 1}
+
+
+@pytest.mark.parametrize("name", ["/etc/a.png", "../a.png", "a/../../b.png", ".."])
+def test_members_outside_are_refused(tmp_path, name):
+    path = tar(tmp_path / "a.tar", [("a.png", b""), (name, b"")])
+    with pytest.raises(DataError, match="is not a path below"):
+        list_source(path)
+
+
+def test_a_member_named_twice_is_refused(tmp_path):
+    path = tar(tmp_path / "a.tar", [("a.png", b"1"), ("./a.png", b"2")])
+    with pytest.raises(DataError, match=r"a.png is in the tar file twice"):
+        list_source(path)
+
+
+def test_links_in_a_tar_are_left_out(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as file:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
+            info = tarfile.TarInfo(f"{kind.decode()}.png")
+            info.type, info.linkname = kind, "/etc/passwd"
+            file.addfile(info)
+        file.addfile(tarfile.TarInfo("a.png"))
+    listing = list_source(tmp_path / "a.tar")
+    assert [photo.source for photo in listing.photos] == ["a.png"]
+    assert listing.skipped == {".png": 3}
+    assert reason_of(listing.photos[0]) == "byte 2048: empty file"
+
+
+def test_a_damaged_tar_says_where_and_gives_the_rest(tmp_path):
+    _, photo = png(size=(20, 20))
+    path = tar(tmp_path / "a.tar", [(f"{n}.png", photo) for n in range(4)])
+    whole = path.read_bytes()
+    one = 512 + (len(photo) + 511) // 512 * 512
+    path.write_bytes(whole[:one] + b"x" * 20 + whole[one + 20 :])
+    photos = list_source(path).photos
+    assert [p.source for p in photos] == ["0.png", f"byte-{one}", "2.png", "3.png"]
+    assert reason_of(photos[1]) == f"byte {one}: no member begins here"
+    path.write_bytes(whole[: 3 * one + 600])
+    photos = list_source(path).photos
+    assert [p.source for p in photos] == ["0.png", "1.png", "2.png", "3.png"]
+    assert reason_of(photos[3]) == f"byte {3 * one + 512}: the tar file is cut off"
+    path.write_bytes(whole[: 3 * one + 100])
+    photos = list_source(path).photos
+    assert [p.source for p in photos[:3]] == ["0.png", "1.png", "2.png"]
+    assert reason_of(photos[3]) == f"byte {3 * one}: no member begins here"
+    path.write_bytes(b"no tar at all" * 100)
+    with pytest.raises(FileError, match="no tar file"):
+        list_source(path)
+
+
+def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
+    pixels, photo = png()
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(photo)
+    columns = ",".join(f"{axis}{point}" for point in range(1, 6) for axis in "xy")
+    points = ",".join(str(value) for value in np.add(TEMPLATE, (8, 0)).ravel())
+    (tmp_path / "list.csv").write_text(
+        f"source,identity,{columns}\na.png,A,{points}\nsub/../b.png,B{',' * 10}\n"
+    )
+    with pytest.raises(DataError, match=r"line 3: 'sub/../b.png' is not a path below"):
+        list_source(tmp_path / "list.csv")
+    (tmp_path / "list.csv").write_text(
+        f"\ufeffsource,identity,{columns}\na.png,A,{points}\nb.png,B{',' * 10}\n"
+    )
+    align(tmp_path / "list.csv", tmp_path / "crops", workers=1)
+    store = CropStore.open(tmp_path / "crops")
+    assert store.settings["detector"] == "landmarks"
+    assert np.abs(store.crops[0].astype(int) - pixels[:, 8:104]).max() <= 1
+    assert store.failures == {"b.png": "no landmarks are listed"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        ("source\na.png", "expected the columns identity"),
+        ("source,identity,x1\na.png,A,1", "expected the columns y1, x2"),
+        ("source,identity\na.png", "line 2: expected 2 values"),
+        ("source,identity\na.png,A,B", "line 2: expected 2 values"),
+        ("source,identity\na.png, ", "line 2: the identity is empty"),
+        ("source,identity\n../a.png,A", "line 2: '../a.png' is not a path below"),
+        ("source,identity\n/a.png,A", "line 2: '/a.png' is not a path below"),
+        ("source,identity\n,A", "line 2: '' is not a path below"),
+        ("source,identity\na.txt,A", "line 2: a.txt has no photo's suffix"),
+        ("source,identity\na.png,A\n./a.png,A", "line 3: a.png is listed twice"),
+    ],
+)
+def test_lines_of_a_csv_that_are_refused(tmp_path, lines, why):
+    (tmp_path / "list.csv").write_text(lines)
+    with pytest.raises(DataError, match=why):
+        list_source(tmp_path / "list.csv")
+
+
+def test_identities_of_any_text_stay_labels(tmp_path):
+    """Slashes, dots and any script: no folder is made of them."""
+    _, photo = png(size=(112, 96))
+    names = ["../up", "/root", ".hidden", "Ünï cödé", "王", "a\nb", 'q"uote', "c:\\d"]
+    (tmp_path / "a").mkdir()
+    members = []
+    for number, name in enumerate(names):
+        members += [(f"{number}.png", photo), (f"{number}.txt", name.encode())]
+    tar(tmp_path / "a" / "a.tar", members)
+    align(tmp_path / "a", tmp_path / "crops", detector="crops", workers=1)
+    store = CropStore.open(tmp_path / "crops")
+    assert [store.identities[label] for label in store.labels] == names
+    assert sorted(os.listdir(tmp_path)) == ["a", "crops"]
+
+
+def test_a_photo_that_would_expand_is_refused_in_every_source(tmp_path):
+    def chunk(kind, data):
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    size = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", bytes(100))
+    tar(tmp_path / "a.tar", [("a.png", bomb)])
+    record = struct.pack("<IfQQ", 0, 1.0, 0, 0) + bomb
+    record += b"\0" * (-len(record) % 4)
+    (tmp_path / "a.rec").write_bytes(
+        struct.pack("<II", 0xCED7230A, len(record)) + record
+    )
+    (tmp_path / "a.bin").write_bytes(pickle.dumps(([bomb, bomb], [True])))
+    for name, where in (
+        ("a.tar", "byte 512"),
+        ("a.rec", "byte 0"),
+        ("a.bin", "photo 0"),
+    ):
+        reason = reason_of(list_source(tmp_path / name).photos[0])
+        assert reason.startswith(f"{where}: too large: ")
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(FileError, match="no such folder or list"):
+        list_source(tmp_path / "none.rec")
+    with pytest.raises(FileError, match="no photos in"):
+        list_source(tar(tmp_path / "a.tar", []))
+    (tmp_path / "a.csv").write_text("source,identity\n")
+    with pytest.raises(FileError, match="no photos in"):
+        list_source(tmp_path / "a.csv")

@@ -1,0 +1,92 @@
+"""The steps around the networks against torch's and facenet-pytorch's own."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from facenet_pytorch.models.utils.detect_face import nms_numpy, pad, rerec
+from torch.nn.functional import interpolate
+
+from facever.faces.mtcnn import _cut, _make_square, _scales, _shrink, _suppress_inner
+
+
+def make_photos(num_photos, height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (num_photos, height, width, 3)
+    photos = rng.integers(0, 256, shape, dtype=np.uint8)
+    sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
+    planes = torch.from_numpy(photos).permute(0, 3, 1, 2).float()
+    return planes, sums
+
+
+def as_network_input(planes):
+    return ((planes - 127.5) * 0.0078125).permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 50), (61, 97), (250, 31)])
+def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
+    planes, sums = make_photos(2, height, width)
+    scales = _scales(height, width, 0.709)
+    assert scales[0] == 0.6
+    assert min(height, width) * scales[-1] >= 12
+    for scale in scales:
+        size = (int(height * scale + 1), int(width * scale + 1))
+        expected = as_network_input(interpolate(planes, size, mode="area"))
+        np.testing.assert_array_equal(_shrink(sums, scale), expected)
+
+
+def test_scales_of_a_photo_too_small_for_a_face():
+    assert _scales(19, 500, 0.709) == []
+    assert len(_scales(20, 500, 0.709)) == 1
+
+
+def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():
+    planes, sums = make_photos(3, 80, 90)
+    rng = np.random.default_rng(1)
+    corners = rng.uniform(-20, 85, (60, 2))
+    sides = rng.uniform(1, 60, (60, 1))
+    boxes = np.concatenate([corners, corners + sides, rng.random((60, 1))], axis=1)
+    boxes = boxes.astype(np.float32)
+    boxes[7, :4] = [200, 10, 230, 40]  # Wholly outside.
+    boxes[8, :4] = [-50, -50, -10, -10]
+    photo_index = np.sort(rng.integers(0, 3, 60))
+    kept, kept_index, crops = _cut(sums, boxes, photo_index, 24)
+    y, ey, x, ex = pad(torch.from_numpy(boxes.copy()), 90, 80)
+    expected, expected_boxes = [], []
+    for k in range(len(boxes)):
+        if ey[k] > y[k] - 1 and ex[k] > x[k] - 1:
+            part = planes[photo_index[k], :, y[k] - 1 : ey[k], x[k] - 1 : ex[k]]
+            expected.append(interpolate(part[None], (24, 24), mode="area"))
+            expected_boxes.append(k)
+    assert 2 <= 60 - len(expected) < 20
+    np.testing.assert_array_equal(kept, boxes[expected_boxes])
+    np.testing.assert_array_equal(kept_index, photo_index[expected_boxes])
+    np.testing.assert_array_equal(crops, as_network_input(torch.cat(expected)))
+
+
+def test_boxes_of_no_photo_at_all():
+    _, sums = make_photos(1, 40, 40)
+    none = np.empty((0, 5), np.float32)
+    boxes, index, crops = _cut(sums, none, np.empty(0, np.int64), 24)
+    assert len(boxes) == len(index) == len(crops) == 0
+
+
+def random_boxes(num_boxes, seed):
+    rng = np.random.default_rng(seed)
+    corners = rng.uniform(0, 60, (num_boxes, 2))
+    sizes = rng.uniform(5, 60, (num_boxes, 2))
+    boxes = np.concatenate([corners, corners + sizes, rng.random((num_boxes, 1))], 1)
+    return boxes.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_suppression_by_the_smaller_box(seed):
+    boxes = random_boxes(1 + seed, seed)
+    expected = nms_numpy(boxes[:, :4], boxes[:, 4], 0.7, "Min")
+    np.testing.assert_array_equal(_suppress_inner(boxes, 0.7), expected)
+
+
+def test_squares():
+    boxes = random_boxes(30, 0)
+    expected = rerec(torch.from_numpy(boxes.copy())).numpy()
+    np.testing.assert_allclose(_make_square(boxes), expected, rtol=1e-6)

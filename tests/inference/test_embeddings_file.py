@@ -1,0 +1,81 @@
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from facever.errors import DataError, FileError
+from facever.inference.embeddings_file import read_embeddings
+
+GOOD: dict[str, Any] = {
+    "embeddings": np.eye(2, 3, dtype=np.float16),
+    "images": np.array(["A/A_0001.jpg", "B/B_0001.jpg"]),
+}
+
+
+def test_reads_what_was_stored(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.npz"
+    np.savez(path, **GOOD)
+    file = read_embeddings(path)
+    np.testing.assert_array_equal(file.embeddings, GOOD["embeddings"])
+    assert file.embeddings.dtype == np.float16
+    assert file.images == ["A/A_0001.jpg", "B/B_0001.jpg"]
+    assert file.model_fingerprint is None
+    np.savez_compressed(path, **GOOD, model_fingerprint="abc")
+    assert read_embeddings(path).model_fingerprint == "abc"
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit('unpickled')",))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"embeddings": None}, "no array 'embeddings', it has images"),
+        ({"images": None}, "no array 'images', it has embeddings"),
+        ({"embeddings": np.ones(2)}, r"shape \[N, D\], got float64 of shape \[2\]"),
+        ({"embeddings": np.ones((2, 3), dtype=np.int64)}, "got int64"),
+        ({"embeddings": np.ones((2, 0))}, r"of shape \[2, 0\]"),
+        ({"embeddings": np.ones((3, 3))}, "one length, got 3 and 2"),
+        ({"images": np.array([1, 2])}, "images must be text"),
+        ({"images": np.array([["a", "b"]])}, r"of shape \[1, 2\]"),
+        ({"images": np.array([Hostile(), "b"], dtype=object)}, "array 'images'"),
+        ({"embeddings": np.array([Hostile()], dtype=object)}, "array 'embeddings'"),
+    ],
+)
+def test_wrong_arrays(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    path = tmp_path / "embeddings.npz"
+    arrays = {k: v for k, v in {**GOOD, **change}.items() if v is not None}
+    np.savez(path, allow_pickle=True, **arrays)
+    with pytest.raises(DataError, match=says) as caught:
+        read_embeddings(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no embeddings file at"):
+        read_embeddings(tmp_path / "none.npz")
+    with pytest.raises(FileError, match="no embeddings file at"):
+        read_embeddings(tmp_path)
+    path = tmp_path / "embeddings.npz"
+    for content in (b"", b"text", b"PK\x03\x04 cut short", b"\x80\x04K\x01."):
+        path.write_bytes(content)
+        with pytest.raises(FileError, match=r"is not an \.npz file"):
+            read_embeddings(path)
+    with path.open("wb") as file:
+        np.save(file, np.ones((2, 3)))
+    with pytest.raises(FileError, match="a single array"):
+        read_embeddings(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("embeddings.npy", b"no array")
+        archive.writestr("images.npy", b"")
+    with pytest.raises(DataError, match="'embeddings'"):
+        read_embeddings(path)
+    np.savez(path, **GOOD)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(FileError, match=r"is not an \.npz file"):
+        read_embeddings(path)

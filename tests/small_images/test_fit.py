@@ -1,0 +1,98 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from facever.errors import DivergedError
+from facever.heads import HEADS, JointHead
+from facever.small_images.batches import PreparedImages, SmallImageBatches
+from facever.small_images.fit import RATE_FACTOR, Line, fit_small_images
+from facever.training.checkpoint import TrainingState, parameter_groups
+from facever.training.schedule import Schedule
+
+DECAY = 0.01
+
+
+def make(momentum: float = 0.0) -> tuple[TrainingState, SmallImageBatches]:
+    torch.manual_seed(0)
+    images = torch.randn(24, 1, 3, 3)
+    batches = SmallImageBatches(
+        PreparedImages(images, torch.arange(24) % 4), batch_size=6, seed=0
+    )
+    network = nn.Sequential(nn.Flatten(), nn.Linear(9, 5))
+    head = JointHead([("softmax", HEADS["softmax"](5, 4), 1.0)])
+    groups = parameter_groups(network, head, DECAY)
+    groups[1][RATE_FACTOR] = 2.0
+    return TrainingState(
+        network, head, torch.optim.SGD(groups, lr=1.0, momentum=momentum)
+    ), batches
+
+
+def test_one_step_by_hand() -> None:
+    state, batches = make()
+    before = copy.deepcopy(state)
+    images, labels = batches.batch(0)
+    before.head(before.network(images), labels).loss.backward()
+    fit_small_images(
+        state, batches, Schedule(1, 0.3), every=1, measure=lambda line: None
+    )
+    linear, old = state.network[1], before.network[1]
+    # Weights decay; biases do not, and move at twice the rate.
+    torch.testing.assert_close(
+        linear.weight, old.weight - 0.3 * (old.weight.grad + DECAY * old.weight)
+    )
+    torch.testing.assert_close(linear.bias, old.bias - 0.6 * old.bias.grad)
+    assert state.step == 1
+
+
+def test_measured_every_so_often_and_at_the_end() -> None:
+    state, batches = make(momentum=0.9)
+    lines: list[Line] = []
+
+    def measure(line: Line) -> None:
+        lines.append(line)
+        state.network.eval()
+
+    schedule = Schedule(10, 0.1, drops=(5,))
+    fit_small_images(state, batches, schedule, every=4, measure=measure)
+    assert [line["step"] for line in lines] == [4, 8, 10]
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.1, 0.01, 0.01])
+    assert all(0 <= line["train_error"] <= 1 for line in lines)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert state.network.training
+
+
+def test_goes_on_from_a_step() -> None:
+    whole, batches = make(momentum=0.9)
+    schedule = Schedule(7, 0.1)
+    fit_small_images(whole, batches, schedule, every=7, measure=lambda line: None)
+    parts, batches = make(momentum=0.9)
+    fit_small_images(
+        parts, batches, Schedule(3, 0.1), every=9, measure=lambda line: None
+    )
+    fit_small_images(parts, batches, schedule, every=9, measure=lambda line: None)
+    torch.testing.assert_close(parts.network[1].weight, whole.network[1].weight)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_divergence_is_named_before_it_is_measured(value: float) -> None:
+    state, batches = make()
+    with torch.no_grad():
+        state.head.heads["softmax"].bias[0] = value
+
+    def go_on() -> None:
+        fit_small_images(
+            state,
+            batches,
+            Schedule(4, 0.1),
+            every=1,
+            measure=lambda line: pytest.fail("measured"),
+        )
+
+    with pytest.raises(DivergedError, match="the loss is nan at step 1; the learning"):
+        go_on()
+    # Its gradient has spoilt the network by then.
+    with pytest.raises(DivergedError, match="row 0, at step 2; the learning rate is"):
+        go_on()

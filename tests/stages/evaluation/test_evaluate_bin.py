@@ -1,0 +1,163 @@
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from facever.errors import DataError, FileError, ParameterError
+from facever.inference.embedder import load
+from facever.stages.evaluation import evaluate
+from facever.stages.evaluation.evaluate import evaluate_bin
+from facever.stages.evaluation.features import Inputs
+from facever.stages.evaluation.judging import Judging
+from facever.verification.protocols import write_bin
+
+Command = Callable[..., Any]
+SAME = [True, False] * 10
+BROKEN = 7
+PLAIN = Judging(pca=False)
+
+
+@pytest.fixture
+def model(tmp_path: Path, make_model: Callable[..., Path]) -> Path:
+    return make_model(tmp_path / "model.safetensors")
+
+
+def draw_photos() -> np.ndarray:
+    """40 photos of 112x112; the two of a genuine pair resemble each other."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(20, 230, (40, 7, 7, 3))
+    for pair, same in enumerate(SAME):
+        if same:
+            coarse[2 * pair + 1] = coarse[2 * pair]
+    photos = coarse.repeat(16, axis=1).repeat(16, axis=2)
+    return (photos + rng.integers(-20, 21, photos.shape)).astype(np.uint8)
+
+
+def encode(photos: np.ndarray) -> list[bytes]:
+    return [cv2.imencode(".png", photo[:, :, ::-1])[1].tobytes() for photo in photos]
+
+
+def test_a_bin_from_the_command_to_its_report(
+    tmp_path: Path, model: Path, command: Command
+) -> None:
+    photos = draw_photos()
+    encoded = encode(photos)
+    encoded[BROKEN] = b"no photo"
+    write_bin(tmp_path / "tiny_30.bin", encoded, SAME)
+    out = tmp_path / "out"
+    finished = command(
+        *("evaluate", "bin", model, tmp_path / "tiny_30.bin", "--out", out),
+        *("--no-pca", "--precision", "fp32"),
+    )
+    assert finished.code == 0, finished.err
+    assert "1 pairs without a photo (reject), 1 photos missing" in finished.out
+    assert "embed: 40 photos" in finished.err
+    numbers = json.loads((out / "report.json").read_text())
+    assert numbers["title"] == "tiny_30, 20 pairs in 10 folds"
+    assert numbers["settings"]["model_fingerprint"] == load(model).model_fingerprint
+    [found] = numbers["models"]
+    assert found["missing"]["photos"] == [f"{BROKEN:06d}"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"{BROKEN:06d} (not an image that can be read)" in page
+
+
+@pytest.mark.parametrize("chunk", [512, 7, 1])
+def test_scores_are_those_of_the_photos_whatever_the_chunk(
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    types_unchecked: None,
+    chunk: int,
+) -> None:
+    monkeypatch.setattr(evaluate, "_BIN_CHUNK", chunk)
+    photos = draw_photos()
+    encoded = encode(photos)
+    encoded[BROKEN] = b"no photo"
+    write_bin(tmp_path / "set.bin", encoded, SAME)
+    inputs = Inputs(model, device="cpu", precision="fp32")
+    found = evaluate_bin(tmp_path / "out", tmp_path / "set.bin", inputs, PLAIN)
+    result = found["cosine"]
+    crops = np.ascontiguousarray(photos[:, :, 8:104])
+    vectors = load(model, "cpu", "fp32").embed_crops(crops).astype(float)
+    for pair in range(20):
+        first, second = vectors[2 * pair], vectors[2 * pair + 1]
+        cosine = first @ second / np.linalg.norm(first) / np.linalg.norm(second)
+        if pair == BROKEN // 2:
+            cosine = -np.inf
+        assert result.scores[pair] == pytest.approx(cosine, abs=1e-5)
+    assert result.missing == [f"{BROKEN:06d}"]
+    assert result.num_missing_pairs == 1
+    assert result.pairs.fold.tolist() == [pair // 2 for pair in range(20)]
+
+
+def test_the_worst_errors_show_the_photos(
+    tmp_path: Path, model: Path, types_unchecked: None
+) -> None:
+    photos = draw_photos()
+    # Every genuine pair of two looks, every impostor pair of one: most is judged wrong.
+    wrong = [not same for same in SAME]
+    encoded = encode(photos)
+    encoded[BROKEN] = b"no photo"
+    write_bin(tmp_path / "set.bin", encoded, wrong)
+    # By this rule the pair of the broken photo is the least similar of the genuine.
+    judging = Judging(pca=False, missing="lowest")
+    evaluate_bin(tmp_path / "out", tmp_path / "set.bin", Inputs(model), judging)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    shown = re.findall(r'alt="(\d{6})" src="data:image/jpeg;base64,([^"]+)"', page)
+    assert len(shown) > 4
+    for name, content in shown:
+        picture = cv2.imdecode(
+            np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR_RGB
+        )
+        crop = photos[int(name), :, 8:104].astype(float)
+        assert np.abs(picture - crop).mean() < 25
+    assert f"{BROKEN:06d}" not in dict(shown)
+    assert page.count("no picture") == 1
+
+
+def test_a_rule_for_missing_photos(
+    tmp_path: Path, model: Path, types_unchecked: None
+) -> None:
+    encoded = encode(draw_photos())
+    encoded[BROKEN] = b"no photo"
+    write_bin(tmp_path / "set.bin", encoded, SAME)
+    with pytest.raises(DataError, match=f"such as '{BROKEN:06d}'"):
+        evaluate_bin(
+            tmp_path / "out",
+            tmp_path / "set.bin",
+            Inputs(model),
+            Judging(pca=False, missing="error"),
+        )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given", ["photos", "crops", "embeddings", None])
+def test_a_model_alone(tmp_path: Path, given: str | None) -> None:
+    path = tmp_path / "here"
+    inputs = Inputs(path, **{given: path}) if given else Inputs()
+    with pytest.raises(ParameterError, match="give a model and no others"):
+        evaluate_bin(tmp_path / "out", tmp_path / "set.bin", inputs)
+
+
+def test_bad_files_leave_no_report(
+    tmp_path: Path, model: Path, types_unchecked: None
+) -> None:
+    small = draw_photos()[:, :64, :64]
+    write_bin(tmp_path / "small.bin", encode(small), SAME)
+    write_bin(tmp_path / "broken.bin", [b"no photo"] * 40, SAME)
+    (tmp_path / "text.bin").write_text("no pickle")
+    for name, error, says in (
+        ("small.bin", DataError, r"small\.bin photo 0: .* got 64x64"),
+        ("broken.bin", DataError, "no pair has embeddings of both its photos"),
+        ("text.bin", FileError, r"text\.bin is no pickle"),
+        ("none.bin", FileError, r"cannot read .*none\.bin"),
+    ):
+        with pytest.raises(error, match=says):
+            evaluate_bin(tmp_path / "out", tmp_path / name, Inputs(model), PLAIN)
+    assert not (tmp_path / "out").exists()

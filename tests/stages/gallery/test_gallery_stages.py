@@ -1,0 +1,624 @@
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from facever.data.store.writer import CropWriter
+from facever.errors import (
+    DataError,
+    FileError,
+    GalleryError,
+    MismatchError,
+    ParameterError,
+    PhotoError,
+)
+from facever.faces.aligner import PhotoAligner
+from facever.faces.detection import Face, FaceRule
+from facever.faces.geometry import TEMPLATE
+from facever.gallery.entries import Filter, Match, Origin
+from facever.gallery.folder.gallery import Gallery
+from facever.gallery.meta import Threshold
+from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.models import build_network
+from facever.stages.gallery import enroll as stage
+from facever.stages.gallery import faces as gallery_faces
+from facever.stages.gallery import migrate as gallery_migrate
+from facever.stages.gallery import search as gallery_search
+from facever.stages.gallery import upkeep as gallery_upkeep
+
+
+def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
+    """Stands in for a detector: black photos have no face, wide ones a second, larger.
+
+    The larger face fills the columns from 96 on.
+    """
+    found = []
+    for photo in photos:
+        faces = []
+        if photo.any():
+            faces.append(Face(TEMPLATE.copy(), np.array([9.0, 9, 80, 80]), 0.9))
+        if photo.shape[1] > 96:
+            shifted = TEMPLATE + np.array([96.0, 0])
+            faces.append(Face(shifted, np.array([96.0, 0, 192, 112]), 0.8))
+        found.append(faces)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make_aligner(face: FaceRule) -> PhotoAligner:
+        return PhotoAligner(detect=detect, face=face, max_pixels=10**6)
+
+    monkeypatch.setattr(gallery_search, "make_aligner", make_aligner)
+    monkeypatch.setattr(gallery_faces, "make_aligner", make_aligner)
+    monkeypatch.setattr(gallery_migrate, "make_aligner", make_aligner)
+
+
+def write_model(path: Path, seed: int = 0, **header: object) -> Path:
+    torch.manual_seed(seed)
+    options = {"width": 0.0625, "embedding_size": 16}
+    network = build_network("resnet27", options)
+    save_model(path, network, ModelHeader("resnet27", options, 16, **header))
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model.safetensors")
+
+
+def picture(seed: int) -> np.ndarray:
+    """A coarse pattern of random colours, so that pictures differ a lot."""
+    coarse = np.random.default_rng(seed).integers(1, 256, (4, 3, 3), dtype=np.uint8)
+    return coarse.repeat(28, axis=0).repeat(32, axis=1)
+
+
+def write_photo(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    write_photo(folder / "Ann" / "1.png", picture(1))
+    write_photo(folder / "Ann" / "2.png", picture(2))
+    write_photo(folder / "Ann" / "dark.png", np.zeros((112, 96, 3), np.uint8))
+    write_photo(folder / "Bob" / "1.png", picture(3))
+    (folder / "Bob" / "broken.jpg").write_bytes(b"hello")
+    write_photo(folder / "Cy.png", picture(4))
+    return folder
+
+
+def search(*values: Any, **options: Any) -> list[list[Match]]:
+    return list(gallery_search.search(*values, **options).values())
+
+
+def read_json(capsys: pytest.CaptureFixture[str]) -> dict:
+    content = json.loads(capsys.readouterr().out)
+    assert isinstance(content, dict)
+    return content
+
+
+def test_enrolls_folders_and_finds_each_photo(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+
+    done = stage.add(people, model, photos)
+
+    assert (done.num_added, done.num_known) == (4, 0)
+    assert done.left_out == {
+        "Ann/dark.png": "no face found",
+        "Bob/broken.jpg": "not an image that can be read",
+    }
+    printed = capsys.readouterr()
+    assert "left out Ann/dark.png: no face found" in printed.out
+    assert "left out Bob/broken.jpg: not an image" in printed.out
+    assert (
+        f"{people}: 4 enrolled, 0 were there already, 2 left out; now 4 faces of 3 "
+        "people\n" in printed.out
+    )
+    assert "enroll" in printed.err
+    assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1, "Cy": 1}
+    capsys.readouterr()
+    for name, photo in [("Ann", "Ann/2.png"), ("Bob", "Bob/1.png"), ("Cy", "Cy.png")]:
+        [matches] = search(people, model, photos / photo, k=9, as_json=True)
+        found = read_json(capsys)
+        assert [row["id"] for row in found["matches"]] == [m.id for m in matches]
+        assert len(matches) == 4
+        assert matches[0].name == name
+        assert matches[0].source == photo
+        assert matches[0].cosine == pytest.approx(1, abs=1e-3)
+        assert matches[1].cosine < matches[0].cosine - 1e-3
+
+
+def test_adding_again_does_no_harm_and_looks_at_nothing(
+    tmp_path: Path,
+    model: Path,
+    photos: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    write_photo(photos / "Ann" / "3.png", picture(9))
+    seen = []
+
+    def watch(self: PhotoAligner, batch: list) -> list:
+        seen.extend(photo.source for photo in batch)
+        return align(self, batch)
+
+    align = PhotoAligner.align
+    monkeypatch.setattr(PhotoAligner, "align", watch)
+    monkeypatch.chdir(photos)
+    done = stage.add(people, model, Path("."))
+
+    assert (done.num_added, done.num_known, len(done.left_out)) == (1, 4, 2)
+    assert seen == ["Ann/3.png", "Ann/dark.png", "Bob/broken.jpg"]
+    assert gallery_upkeep.list_people(people) == {"Ann": 3, "Bob": 1, "Cy": 1}
+
+
+def test_a_single_photo_needs_a_name(tmp_path: Path, model: Path, photos: Path) -> None:
+    people = tmp_path / "people"
+    with pytest.raises(ParameterError, match=r"1\.png: whose photo .* --name NAME"):
+        stage.add(people, model, photos / "Bob" / "1.png")
+    with pytest.raises(ParameterError, match="name must not be empty, got ' '"):
+        stage.add(people, model, photos / "Bob" / "1.png", name=" ")
+    assert not people.exists()
+
+    stage.add(people, model, photos / "Bob" / "1.png", name="Robert")
+    stage.add(people, model, photos / "Ann", name="Anna")
+
+    assert gallery_upkeep.list_people(people) == {"Anna": 2, "Robert": 1}
+
+
+def test_photos_of_the_same_name_in_other_folders_are_others(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Ann" / "1.png", name="Ann")
+    done = stage.add(people, model, photos / "Bob" / "1.png", name="Ann")
+    assert (done.num_added, done.num_known) == (1, 0)
+
+
+def test_the_largest_face_is_enrolled_and_searched(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    left, right = picture(1), picture(2)
+    both = write_photo(tmp_path / "both.png", np.hstack([left, right]))
+    stage.add(people, model, write_photo(tmp_path / "left.png", left), name="Left")
+    stage.add(people, model, write_photo(tmp_path / "right.png", right), name="Right")
+    stage.add(people, model, both, name="Both")
+    capsys.readouterr()
+
+    [matches] = search(people, model, tmp_path / "right.png", as_json=True)
+    assert read_json(capsys)["num_faces"] == 1
+    assert {match.name for match in matches[:2]} == {"Right", "Both"}
+    [matches] = search(people, model, both)
+    assert f"{both}: the largest of 2 faces\n" in capsys.readouterr().out
+    assert {match.name for match in matches[:2]} == {"Right", "Both"}
+
+
+def test_enrolls_a_crop_store(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = [("Ann/1.png", "Ann"), ("Ann/2.png", "Ann"), ("M\udcfc/1.png", "M\udcfc")]
+    with CropWriter(tmp_path / "crops", {}, listing) as writer:
+        for seed, (source, _) in enumerate(listing):
+            if seed == 1:
+                writer.fail(source, "no face found")
+            else:
+                unknown = np.full((1, 5, 2), np.nan)
+                writer.add(source, picture(seed)[None], unknown, np.array([np.nan]))
+        writer.commit()
+        writer.finish()
+    people = tmp_path / "people"
+
+    done = stage.add(people, model, tmp_path / "crops")
+
+    assert (done.num_added, done.left_out) == (2, {})
+    printed = capsys.readouterr().out
+    assert "1 photos have no crop in this store" in printed
+    assert str(tmp_path / "crops" / "failures.csv") in printed
+    # The byte that is not UTF-8 is spelled out.
+    assert gallery_upkeep.list_people(people) == {"Ann": 1, "M\\xfc": 1}
+    photo = write_photo(tmp_path / "query.png", picture(2)[:, :, ::-1])
+    [[best, _]] = search(people, model, photo)
+    assert best.source == "M\\xfc/1.png"
+    assert stage.add(people, model, tmp_path / "crops").num_known == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_photo_names_that_are_not_text_are_spelled_out(
+    tmp_path: Path, model: Path
+) -> None:
+    photo = write_photo(tmp_path / "photo.png", picture(1))
+    folder = tmp_path / "photos" / "J\udcf6rg"
+    folder.mkdir(parents=True)
+    photo.rename(folder / "1.png")
+
+    stage.add(tmp_path / "people", model, tmp_path / "photos")
+
+    assert gallery_upkeep.list_people(tmp_path / "people") == {"J\\xf6rg": 1}
+
+
+def test_says_whether_a_match_is_above_the_threshold(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(
+        tmp_path / "strict.safetensors", threshold=0.9999, threshold_far=1e-3
+    )
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    capsys.readouterr()
+
+    gallery_search.search(people, model, photos / "Cy.png", k=2, as_json=True)
+    found = read_json(capsys)
+    assert (found["threshold"], found["threshold_far"]) == (0.9999, 1e-3)
+    assert [row["same"] for row in found["matches"]] == [True, False]
+    gallery_search.search(people, model, photos / "Cy.png", k=2)
+    printed = capsys.readouterr().out
+    assert "its only face" in printed
+    assert "same person" in printed
+    assert "cosine above 0.9999, set for a false accept rate of 0.001" in printed
+
+
+def test_says_that_there_is_no_threshold(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Cy.png", name="[bold]Cy[/x]")
+    capsys.readouterr()
+
+    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
+    found = read_json(capsys)
+    assert (found["threshold"], found["matches"][0]["same"]) == (None, None)
+    gallery_search.search(people, model, photos / "Cy.png")
+    printed = capsys.readouterr().out
+    assert "[bold]Cy[/x]" in printed
+    assert "No threshold is set" in printed
+    assert "same person" not in printed
+
+
+def test_list_and_info_as_json(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    capsys.readouterr()
+    gallery_upkeep.list_people(people, as_json=True)
+    assert read_json(capsys) == {"Ann": 2, "Bob": 1, "Cy": 1}
+    gallery_upkeep.info(people, as_json=True)
+    facts = read_json(capsys)
+    assert facts["num_embeddings"] == 4
+    assert facts["num_people"] == 3
+    assert facts["model_details"]["mirror"] == "sum"
+    gallery_upkeep.info(people)
+    assert facts["model_fingerprint"][:20] in capsys.readouterr().out
+
+
+def test_a_gallery_of_another_model_is_refused(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(MismatchError, match="was made for model"):
+        stage.add(people, other, photos)
+    with pytest.raises(MismatchError, match="was made for model"):
+        gallery_search.search(people, other, photos / "Cy.png")
+
+
+def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> None:
+    people, nothing = tmp_path / "people", tmp_path / "nothing"
+    for wrong in (
+        lambda: stage.add(people, model, nothing),
+        lambda: stage.add(people, model, tmp_path / "no.jpg", name="Ann"),
+        lambda: stage.add(people, nothing, photos),
+        lambda: stage.add(photos, model, photos),
+        lambda: stage.add(model, model, photos),
+        lambda: gallery_search.search(nothing, model, photos / "Cy.png"),
+        lambda: gallery_upkeep.list_people(photos),
+        lambda: gallery_upkeep.info(nothing),
+    ):
+        with pytest.raises(FileError):
+            wrong()
+    assert not people.exists()
+    assert not nothing.exists()
+
+    with pytest.raises(GalleryError, match="no face could be enrolled"):
+        stage.add(people, model, photos / "Ann" / "dark.png", name="Ann")
+    with pytest.raises(GalleryError, match="nobody is enrolled yet"):
+        gallery_search.search(people, model, photos / "Cy.png")
+    stage.add(people, model, photos)
+    with pytest.raises(PhotoError, match=r"no\.jpg: cannot be opened"):
+        gallery_search.search(people, model, tmp_path / "no.jpg")
+    with pytest.raises(DataError, match=r"dark\.png: no face found"):
+        gallery_search.search(people, model, photos / "Ann" / "dark.png")
+    with pytest.raises(ParameterError, match="k must be at least 1"):
+        gallery_search.search(people, model, photos / "Cy.png", k=0)
+
+
+def test_what_was_enrolled_before_a_kill_is_not_done_again(
+    tmp_path: Path, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = tmp_path / "people"
+    monkeypatch.setattr("facever.gallery.enrollment.PhotoFaces.batch", 2)
+    add, num_batches = Gallery.add, 0
+
+    def interrupted(self: Gallery, *values: object) -> list[str]:
+        nonlocal num_batches
+        num_batches += 1
+        if num_batches == 2:
+            raise KeyboardInterrupt
+        return add(self, *values)
+
+    monkeypatch.setattr(Gallery, "add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stage.add(people, model, photos)
+    assert gallery_upkeep.list_people(people) == {"Ann": 2}
+
+    done = stage.add(people, model, photos)
+
+    assert (done.num_added, done.num_known) == (2, 2)
+
+
+def test_shows_no_path_of_this_machine(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos.resolve())
+    stage.add(people, model, (photos / "Cy.png").resolve(), name="Cyrus")
+    capsys.readouterr()
+    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
+    assert str(tmp_path) not in capsys.readouterr().out
+    for as_json in (True, False):
+        gallery_upkeep.list_photos(people, as_json=as_json)
+        assert str(tmp_path) not in capsys.readouterr().out
+    for out in (tmp_path / "out.parquet", tmp_path / "out"):
+        gallery_upkeep.export(people, out)
+        files = [out] if out.is_file() else [*out.iterdir()]
+        assert not any(str(tmp_path).encode() in file.read_bytes() for file in files)
+    with Gallery(people) as gallery:
+        [cy] = gallery.entries(Filter(["Cyrus"]))
+        assert cy.source == "Cy.png"
+        assert gallery.origin(cy.id) == Origin(str((photos / "Cy.png").resolve()))
+
+
+def test_a_photo_of_the_same_name_in_another_folder_is_not_taken_for_known(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Ann" / "1.png", name="Ann")
+    other = write_photo(tmp_path / "other" / "1.png", picture(7))
+
+    for num_added in (1, 0):
+        done = stage.add(people, model, other, name="Ann")
+        assert (done.num_added, done.num_known) == (num_added, 1 - num_added)
+    with Gallery(people) as gallery:
+        assert [entry.source for entry in gallery.entries()] == ["1.png", "1.png~2"]
+
+    # A folder that was moved holds the same photos still.
+    (photos / "Ann").rename(photos / "Anna")
+    done = stage.add(people, model, photos / "Anna" / "1.png", name="Ann")
+    assert (done.num_added, done.num_known, done.left_out) == (0, 1, {})
+
+
+def test_searches_many_photos_at_once(
+    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "s.safetensors", threshold=0.9999, threshold_far=0.1)
+    people = tmp_path / "people"
+    stage.add(people, model, photos / "Ann", name="Ann", fields=["team=red", "age=7"])
+    stage.add(people, model, photos / "Bob", name="Bob")
+    capsys.readouterr()
+
+    found = gallery_search.search(people, model, photos, k=2, as_json=True)
+
+    answers = read_json(capsys)
+    assert list(found) == ["Ann/1.png", "Ann/2.png", "Bob/1.png", "Cy.png"]
+    assert [row["name"] for row in answers["photos"]] == ["Ann", "Ann", "Bob", None]
+    assert [row["known"] for row in answers["photos"]] == [True, True, True, False]
+    assert set(answers["failed"]) == {"Ann/dark.png", "Bob/broken.jpg"}
+    assert found["Ann/2.png"][0].fields == {"team": "red", "age": 7}
+    gallery_search.search(people, model, photos)
+    printed = capsys.readouterr().out
+    assert "nobody" in printed
+    assert "no answer for Ann/dark.png: no face found" in printed
+    [matches] = search(people, model, photos / "Cy.png", fields=["age=7"], by="best")
+    assert [match.name for match in matches] == ["Ann"]
+
+
+def test_embeddings_of_a_file_need_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "e.npz"
+    vectors = np.eye(3, dtype=np.float32)
+    np.savez(file, embeddings=vectors, images=["Ann/1.jpg", "Bob/1.jpg", "Cy.jpg"])
+    people = tmp_path / "people"
+    done = stage.add(people, None, file)
+    assert done.num_added == 3
+    assert gallery_upkeep.list_people(people) == {"Ann": 1, "Bob": 1, "Cy": 1}
+    capsys.readouterr()
+    found = gallery_search.search(people, None, file)
+    assert [matches[0].name for matches in found.values()] == ["Ann", "Bob", "Cy"]
+    assert "nearest, whoever it is" in capsys.readouterr().out
+    np.savez(file, embeddings=vectors, images=["a", "b", "c"], model_fingerprint="f")
+    with pytest.raises(MismatchError, match="no model in particular and was opened"):
+        stage.add(people, None, file)
+    with pytest.raises(ParameterError, match=r"name the model .* --model FILE"):
+        gallery_search.search(people, None, tmp_path / "x.png")
+
+
+def test_changes_by_id_and_by_name(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.create(people, model)
+    stage.add(people, model, photos)
+    [bob] = gallery_upkeep.list_photos(people, names=["Bob"])
+    assert gallery_upkeep.update(people, [bob.id], None, "Robert", ["age=3"]) == 1
+    assert gallery_upkeep.update(people, [], "Ann", "Anna", ["age=4", "x=y"]) == 2
+    assert gallery_upkeep.update(people, [], "Anna", None, ["x=null"]) == 2
+    ages = {entry.name: entry.fields for entry in gallery_upkeep.list_photos(people)}
+    assert ages == {"Anna": {"age": 4}, "Robert": {"age": 3}, "Cy": {}}
+    assert len(gallery_upkeep.list_photos(people, fields=["age=4"])) == 2
+    assert gallery_upkeep.remove(people, [bob.id]) == 1
+    assert gallery_upkeep.remove(people, [], "Anna") == 2
+    assert gallery_upkeep.list_people(people) == {"Cy": 1}
+    assert gallery_upkeep.verify(people) == 1
+    assert "1 embeddings, all well" in capsys.readouterr().out
+    for wrong in (
+        lambda: gallery_upkeep.remove(people, [], None),
+        lambda: gallery_upkeep.remove(people, ["x"], "Cy"),
+        lambda: gallery_upkeep.update(people, [], None, "Ann"),
+        lambda: gallery_upkeep.update(people, [], "Cy"),
+        lambda: gallery_upkeep.update(people, [], "Cy", None, ["novalue"]),
+        lambda: stage.create(tmp_path / "new"),
+        lambda: stage.create(tmp_path / "new", model, 16),
+    ):
+        with pytest.raises(ParameterError):
+            wrong()
+    stage.create(tmp_path / "new", None, 16)
+    with pytest.raises(GalleryError, match="there is a gallery already"):
+        stage.create(tmp_path / "new", None, 16)
+
+
+@pytest.mark.parametrize("name", ["people.parquet", "folder"])
+def test_export_and_import_keep_everything(
+    tmp_path: Path, model: Path, photos: Path, name: str
+) -> None:
+    people, out, again = (tmp_path / part for part in ("people", name, "again"))
+    stage.add(people, model, photos, fields=['quote="a, b\\n"', "n=1.5", "who=Zoë"])
+    assert gallery_upkeep.export(people, out) == 4
+    assert gallery_upkeep.import_entries(out, again) == 4
+    with Gallery(people) as one, Gallery(again) as other:
+        [(entries, embeddings)], [(copied, copies)] = one.read(), other.read()
+        assert copied == entries
+        assert copies.tobytes() == embeddings.tobytes()
+        assert one.info().model_details == other.info().model_details
+        assert one.info().model_fingerprint == other.info().model_fingerprint
+    with pytest.raises(GalleryError, match="is enrolled already; import into a new"):
+        gallery_upkeep.import_entries(out, again)
+    stage.create(tmp_path / "unbound", None, 16)
+    with pytest.raises(MismatchError, match="for no model in particular"):
+        gallery_upkeep.import_entries(out, tmp_path / "unbound")
+
+
+def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
+    people = tmp_path / "people"
+    stage.create(people, None, 2)
+    empty = tmp_path / "empty"
+    assert gallery_upkeep.export(people, empty) == 0
+    assert gallery_upkeep.import_entries(empty, tmp_path / "new") == 0
+    np.save(empty / "embeddings.npy", np.ones((1, 2), np.float32))
+    (tmp_path / "text.parquet").write_text("hello")
+    for path, kind, message in [
+        (tmp_path / "nothing", FileError, "no such export"),
+        (photos, FileError, "cannot be read"),
+        (tmp_path / "text.parquet", DataError, "not an export of a gallery"),
+        (empty, DataError, "0 entries and 1 embeddings"),
+    ]:
+        with pytest.raises(kind, match=message):
+            gallery_upkeep.import_entries(path, people)
+
+
+def write_store(folder: Path) -> Path:
+    with CropWriter(folder, {}, [("Di/1.png", "Di"), ("Di/2.png", "Di")]) as writer:
+        for number in (1, 2):
+            unknown = np.full((1, 5, 2), np.nan)
+            crop = picture(50 + number)[None]
+            writer.add(f"Di/{number}.png", crop, unknown, np.array([np.nan]))
+        writer.commit()
+        writer.finish()
+    return folder
+
+
+def test_migrate_is_as_enrolling_anew(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people, store = tmp_path / "people", write_store(tmp_path / "crops")
+    stage.add(people, model, photos, fields=["team=red"])
+    stage.add(people, model, store)
+    other = write_model(tmp_path / "other.safetensors", seed=1, mirror="concat")
+    before = gallery_upkeep.list_photos(people)
+    with Gallery(people, load_model(model).fingerprint) as reader:
+        reader.set_threshold(Threshold(0.5, "far", 1e-3, 6))
+        reader.search(np.ones((1, 16)))
+
+        gallery_migrate.migrate(people, other)
+
+        with pytest.raises(MismatchError, match="gallery migrate"):
+            reader.search(np.ones((1, 16)))
+    assert gallery_upkeep.list_photos(people) == before
+    assert gallery_upkeep.verify(people) == 6
+    stage.add(tmp_path / "anew", other, photos)
+    stage.add(tmp_path / "anew", other, store)
+    with Gallery(people) as one, Gallery(tmp_path / "anew") as anew:
+        [(_, embeddings)], [(_, expected)] = one.read(), anew.read()
+        np.testing.assert_allclose(embeddings, expected, atol=1e-6)
+        assert one.info().threshold is None
+        assert one.info().model_details == anew.info().model_details
+        assert one.info().embedding_size == 32
+    [matches] = search(people, other, photos / "Cy.png", k=1)
+    assert matches[0].name == "Cy"
+    with pytest.raises(GalleryError, match="of this model already"):
+        gallery_migrate.migrate(people, other)
+
+
+def test_migrate_changes_nothing_unless_all_faces_are_there(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people, store = tmp_path / "people", write_store(tmp_path / "crops")
+    stage.add(people, model, photos)
+    stage.add(people, model, store)
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    with Gallery(people, load_model(model).fingerprint) as gallery:
+        gallery.add(["Eve"], np.ones((1, 16)), ["eve.jpg"])
+        [*before] = gallery.read()
+    (photos / "Cy.png").unlink()
+    (store / "crops.npy").unlink()
+    capsys.readouterr()
+
+    with pytest.raises(GalleryError, match=r"4 of 7 faces .* nothing was changed; "):
+        gallery_migrate.migrate(people, other)
+
+    printed = capsys.readouterr().out
+    assert "missing Eve, eve.jpg: it was enrolled as an embedding" in printed
+    assert "missing Cy, Cy.png: cannot be opened" in printed
+    assert printed.count("its crop store is gone") == 2
+    with Gallery(people) as gallery:
+        [*after] = gallery.read()
+    assert [entries for entries, _ in after] == [entries for entries, _ in before]
+    assert after[0][1].tobytes() == before[0][1].tobytes()
+
+    found = gallery_migrate.migrate(people, other, drop_missing=True)
+    assert (len(found.embeddings), len(found.missing)) == (3, 4)
+    assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1}
+
+
+def test_rebuild_and_audit_by_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = tmp_path / "people"
+    stage.create(people, None, 8, "auto")
+    file = tmp_path / "e.npz"
+    vectors = np.random.default_rng(0).normal(size=(1100, 8)).astype(np.float32)
+    np.savez(file, embeddings=vectors, images=[f"P{row}/1.jpg" for row in range(1100)])
+    stage.add(people, None, file)
+    assert gallery_upkeep.rebuild(people) == "exact"
+    assert gallery_upkeep.rebuild(people, "sq8") == "sq8"
+    assert "searched with the index sq8, of 1100" in capsys.readouterr().out
+    gallery_upkeep.info(people, as_json=True, audit=True)
+    facts = read_json(capsys)
+    assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
+    assert facts["recall_at_1"] == 1

@@ -1,0 +1,162 @@
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facever.errors import DataError, GalleryError, ParameterError
+from facever.gallery.entries import Filter
+from facever.gallery.folder.gallery import Gallery
+from facever.inference.embeddings_file import read_embeddings
+from facever.stages.gallery import enroll as stage
+from facever.stages.gallery import search as gallery_search
+from facever.stages.gallery import threshold as gallery_calibrate
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Thirty people with three photos each around their own direction."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(30, 8)).repeat(3, axis=0)
+    file = tmp_path / "e.npz"
+    np.savez(
+        file,
+        embeddings=(centers + 0.5 * rng.normal(size=(90, 8))).astype(np.float32),
+        images=[f"P{row // 3}/{row % 3}.jpg" for row in range(90)],
+    )
+    stage.add(tmp_path / "people", None, file)
+    return tmp_path / "people"
+
+
+def cosines(people: Path) -> tuple[list[str], np.ndarray]:
+    with Gallery(people) as gallery:
+        [(entries, units)] = gallery.read()
+    wide = units.astype(np.float64)
+    return [entry.name for entry in entries], wide @ wide.T
+
+
+def test_no_more_pairs_of_strangers_than_asked_for_are_above(people: Path) -> None:
+    found = gallery_calibrate.calibrate(people, far=0.01)
+    names, scores = cosines(people)
+    strangers = [
+        scores[a, b]
+        for a, b in itertools.combinations(range(90), 2)
+        if names[a] != names[b]
+    ]
+    # 39.15 of 3,915 pairs: 39 are above, and the 40th is not.
+    ordered = sorted(strangers, reverse=True)
+    assert ordered[38] > found.threshold.cosine >= ordered[39] - 1e-6
+    assert found.threshold.num_embeddings == 90
+
+
+def test_unknown_people_are_nobody(
+    people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Gallery(people) as gallery:
+        with pytest.raises(GalleryError, match=r"no threshold .* gallery calibrate"):
+            gallery.identify(np.ones((1, 8)))
+    capsys.readouterr()
+
+    found = gallery_calibrate.calibrate(people, fpir=0.1, as_json=True)
+
+    assert json.loads(capsys.readouterr().out)["threshold"]["rule"] == "fpir"
+    threshold = found.threshold.cosine
+    names, scores = cosines(people)
+    highest = [
+        max(scores[a, b] for b in range(90) if names[a] != names[b]) for a in range(90)
+    ]
+    above = sum(score > threshold for score in highest)
+    # Two photos that are each other's nearest have one score: 9 may fall amid a pair.
+    assert above in (8, 9)
+    assert sorted(highest)[-10] <= threshold
+    assert found.open_set.fpir == above / 90
+    assert gallery_calibrate.calibrate(people, fpir=0.1).threshold == found.threshold
+    with Gallery(people) as gallery:
+        assert gallery.info().threshold == found.threshold
+        [(_, units)] = gallery.read()
+        hits = 0
+        for row in range(90):
+            other = [n for n in dict.fromkeys(names) if n != names[row]]
+            [[best]] = gallery.search(units[row : row + 1], 1)
+            assert best.name == names[row]
+            [match] = gallery.identify(units[row : row + 1], Filter(other))
+            hits += match is not None
+        assert hits == above
+
+
+def test_two_names_of_one_person_are_listed(
+    people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Gallery(people) as gallery:
+        [(_, units)] = gallery.read()
+        gallery.add(["Twice"], units[:1], ["again.jpg"])
+    found = gallery_calibrate.calibrate(people, fpir=0.1, num_shown=1)
+    first = found.similar[0]
+    assert {first.first.name, first.second.name} == {"P0", "Twice"}
+    assert first.cosine == pytest.approx(1)
+    printed = capsys.readouterr().out
+    assert "under two names?" in printed
+    assert "again.jpg" in printed
+
+
+def test_searches_say_nobody_by_the_gallery_s_own_threshold(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threshold = gallery_calibrate.calibrate(people, fpir=0.1).threshold.cosine
+    capsys.readouterr()
+    gallery_search.search(people, None, tmp_path / "e.npz", k=1, as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["threshold"], answer["threshold_fpir"]) == (threshold, 0.1)
+    assert answer["photos"][0]["name"] == "P0"
+    query = -read_embeddings(tmp_path / "e.npz").embeddings[:1]
+    np.savez(tmp_path / "q.npz", embeddings=query, images=["q.jpg"])
+    gallery_search.search(people, None, tmp_path / "q.npz", k=1)
+    assert "nobody" in capsys.readouterr().out
+
+
+def test_refuses_galleries_and_rates_that_cannot_tell(
+    people: Path, tmp_path: Path
+) -> None:
+    for rates in ({}, {"far": 0.1, "fpir": 0.1}, {"far": 1.0}, {"fpir": 0.0}):
+        with pytest.raises(ParameterError):
+            gallery_calibrate.calibrate(people, **rates)
+    with pytest.raises(DataError, match="FAR 1e-05 needs at least 100,000"):
+        gallery_calibrate.calibrate(people, far=1e-5)
+    with pytest.raises(DataError, match="at least 1,000 photos"):
+        gallery_calibrate.calibrate(people, fpir=1e-3)
+    with Gallery(people) as gallery:
+        assert gallery.info().threshold is None
+    stage.create(tmp_path / "empty", None, 8)
+    with pytest.raises(DataError, match="needs at least 2 people"):
+        gallery_calibrate.calibrate(tmp_path / "empty", far=0.1)
+
+
+@pytest.mark.realdata
+def test_leave_one_out_of_lfw_is_as_brute_force_does_it(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    file = data_folder / "embeddings" / "lfw-mobilefacenet-128d.npz"
+    stage.add(tmp_path / "lfw", None, file)
+    found = gallery_calibrate.calibrate(tmp_path / "lfw", fpir=0.01)
+    embeddings = read_embeddings(file)
+    wide = embeddings.embeddings.astype(np.float64)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    names = [image.split("/")[0] for image in embeddings.images]
+    codes = np.unique(names, return_inverse=True)[1]
+    false, hits, ranked, num_mated = 0, 0, 0, 0
+    for start in range(0, len(names), 500):
+        rows = np.arange(start, min(start + 500, len(names)))
+        scores = wide[rows] @ wide.T
+        scores[rows - start, rows] = -1
+        same = codes[rows, None] == codes
+        other = np.where(same, -1, scores).max(axis=1)
+        own = np.where(same, scores, -1).max(axis=1)
+        false += np.sum(other > found.threshold.cosine)
+        num_mated += np.sum(own > -1)
+        ranked += np.sum(own > other)
+        hits += np.sum((own > other) & (own > found.threshold.cosine))
+    assert found.open_set.num_mated == num_mated == 9164
+    assert found.rank_one == ranked / num_mated
+    assert found.open_set.tpir == hits / num_mated
+    assert found.open_set.fpir == false / len(names) <= 0.01

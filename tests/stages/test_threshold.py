@@ -1,0 +1,186 @@
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facever.data.store.crop_store import CropStore
+from facever.errors import DataError, FaceverError, ParameterError
+from facever.inference.embedder import Embedder, load
+from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.models import build_network
+from facever.stages.gallery import enroll as gallery
+from facever.stages.threshold import calibrate_model
+
+Command = Callable[..., Any]
+FAR = 0.1
+ON_CPU = {"device": "cpu", "precision": "fp32"}
+
+
+@pytest.fixture
+def model(tmp_path: Path, make_model: Callable[..., Path]) -> Path:
+    return make_model(
+        tmp_path / "model.safetensors",
+        mirror="concat",
+        training_data="drawn",
+        licence="none",
+    )
+
+
+@pytest.fixture
+def crops(tmp_path: Path, make_store: Callable[..., Path]) -> Path:
+    """Four people, 11 crops: 55 pairs, 12 of them genuine."""
+    return make_store(tmp_path / "crops", (4, 3, 3, 1))
+
+
+def cosines(model: Path, crops: Path) -> dict[bool, list[float]]:
+    """Of the genuine and of the impostor pairs, one after the other."""
+    store = CropStore.open(crops)
+    vectors = load(model, "cpu", "fp32").embed_crops(np.load(crops / "crops.npy"))
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for i, j in combinations(range(len(store)), 2):
+        a, b = vectors[i].astype(float), vectors[j].astype(float)
+        cosine = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+        found[store.sources[i][:2] == store.sources[j][:2]].append(cosine)
+    return found
+
+
+def test_the_threshold_is_written_into_the_model_file(
+    model: Path, crops: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, weights = load_model(model), load_file(model)
+    found = calibrate_model(model, crops, FAR, **ON_CPU)
+    after = load_model(model)
+    assert after.header.threshold == found.threshold
+    assert after.header.threshold_far == FAR
+    assert after.fingerprint == before.fingerprint
+    for name in ("mirror", "training_data", "licence", "network_options", "mean"):
+        assert getattr(after.header, name) == getattr(before.header, name)
+    kept = load_file(model)
+    assert list(kept) == list(weights)
+    for name, weight in weights.items():
+        assert torch.equal(kept[name], weight)
+    pairs = cosines(model, crops)
+    assert (found.num_genuine, found.num_impostor) == (12, 43)
+    assert (len(pairs[True]), len(pairs[False])) == (12, 43)
+    # Four of 43 impostor pairs may be accepted, a fifth is too many.
+    impostor = sorted(pairs[False], reverse=True)
+    assert impostor[4] - 1e-5 <= found.threshold < impostor[3] + 1e-5
+    tar = np.mean([cosine > found.threshold for cosine in pairs[True]])
+    assert found.tar == pytest.approx(tar)
+    line = capsys.readouterr().out
+    assert line.startswith(f"{model}: same person above cosine {found.threshold:.4f}")
+    assert f"for FAR 0.1, which accepts {tar:.2%} of 12 genuine pairs" in line
+
+
+def test_a_model_with_a_mean_image(
+    tmp_path: Path, crops: Path, types_unchecked: None
+) -> None:
+    options = {"width": 1 / 16, "embedding_size": 16}
+    header = ModelHeader("resnet27", options, 16, mean="image", threshold=0.5)
+    image = torch.linspace(90, 160, 112 * 96 * 3).reshape(112, 96, 3)
+    model = tmp_path / "model.safetensors"
+    save_model(model, build_network("resnet27", options), header, image)
+    before = load_model(model)
+    found = calibrate_model(model, crops, FAR, **ON_CPU)
+    after = load_model(model)
+    assert after.header.threshold == found.threshold != 0.5
+    assert after.header.mean == "image"
+    assert torch.equal(after.preprocessing.mean, image)
+    assert after.fingerprint == before.fingerprint
+
+
+def test_a_gallery_still_takes_the_model(
+    tmp_path: Path, model: Path, crops: Path, types_unchecked: None
+) -> None:
+    first = gallery.add(tmp_path / "gallery", model, crops)
+    calibrate_model(model, crops, FAR, **ON_CPU)
+    again = gallery.add(tmp_path / "gallery", model, crops)
+    assert (first.num_added, first.num_known) == (11, 0)
+    assert (again.num_added, again.num_known) == (0, 11)
+
+
+def test_command(model: Path, crops: Path, command: Command) -> None:
+    finished = command("calibrate", model, crops, "--far", FAR, "--device", "cpu")
+    assert finished.code == 0, finished.err
+    assert load_model(model).header.threshold_far == FAR
+    # The rate that is asked for by default needs more pairs than these.
+    content = model.read_bytes()
+    refused = command("calibrate", model, crops)
+    assert refused.code == 2
+    assert refused.err.splitlines()[-1].startswith(
+        "facever: FAR 0.001 needs at least 1,000 impostor pairs, there are 43, in 11 "
+    )
+    assert model.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("far", "error", "says"),
+    [
+        (
+            0.02,
+            DataError,
+            r"FAR 0\.02 needs at least 50 .* are 43, .*; give more",
+        ),
+        (0.0, ParameterError, "got 0"),
+        (1.5, ParameterError, r"got 1\.5"),
+        (-1.0, ParameterError, "got -1"),
+    ],
+)
+def test_a_rate_that_cannot_be_had_leaves_the_file_as_it_was(
+    model: Path,
+    crops: Path,
+    types_unchecked: None,
+    monkeypatch: pytest.MonkeyPatch,
+    far: float,
+    error: type[FaceverError],
+    says: str,
+) -> None:
+    def embed(*arguments: object, **options: object) -> None:
+        raise AssertionError("the pairs are counted before a crop is embedded")
+
+    monkeypatch.setattr(Embedder, "embed_crops", embed)
+    content = model.read_bytes()
+    with pytest.raises(error, match=says) as caught:
+        calibrate_model(model, crops, far, **ON_CPU)
+    assert "\n" not in str(caught.value)
+    assert model.read_bytes() == content
+
+
+@pytest.mark.parametrize("people", [(5,), (1, 1, 1)], ids=["one person", "no pair"])
+def test_crops_that_say_nothing_leave_the_file_as_it_was(
+    tmp_path: Path,
+    model: Path,
+    make_store: Callable[..., Path],
+    people: tuple[int, ...],
+) -> None:
+    crops = make_store(tmp_path / "crops", people)
+    content = model.read_bytes()
+    with pytest.raises(DataError, match=f"got {sum(people)} crops of {len(people)}"):
+        calibrate_model(model, crops, FAR, **ON_CPU)
+    assert model.read_bytes() == content
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(
+    tmp_path: Path,
+    model: Path,
+    crops: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    content = model.read_bytes()
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(FaceverError, match="No space left"):
+        calibrate_model(model, crops, FAR, **ON_CPU)
+    assert model.read_bytes() == content
+    assert list(tmp_path.glob(".*")) == []
