@@ -1,12 +1,9 @@
 """Which device and which number format to compute with."""
 
-from typing import Literal
-
 import torch
 
+from facever.choices import Precision
 from facever.errors import ParameterError
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 def pick_device(name: str = "auto") -> torch.device:

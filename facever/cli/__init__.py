@@ -7,18 +7,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from facever.choices import Detector, FaceRule, Mirror
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
-from facever.cli.options import (
-    Detector,
-    Device,
-    FaceRule,
-    Mirror,
-    Model,
-    PrecisionOption,
-)
+from facever.cli.options import Device, Model, PrecisionOption
+from facever.cli.showing import shows_result
 from facever.errors import FaceverError, TerminatedError
+from facever.results import Result
 from facever.version import __version__
 
 
@@ -64,6 +60,7 @@ def _root(
 
 
 @app.command()
+@shows_result
 def align(
     source: Annotated[
         Path,
@@ -105,13 +102,13 @@ def align(
             "with facever data merge"
         ),
     ] = None,
-) -> None:
+) -> Result:
     """Photos to a crop store; a run that was killed goes on where it was."""
     from facever.faces.photos import DEFAULT_MAX_PIXELS
     from facever.stages.align import Shard
     from facever.stages.align import align as stage
 
-    stage(
+    return stage(
         source,
         out,
         face=face,

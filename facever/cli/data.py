@@ -1,10 +1,11 @@
 """``facever data``: look at crop stores, check, join, divide and export them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from facever.choices import ExportForm
 from facever.cli.options import AsJson, Device
 
 data_app = typer.Typer(
@@ -120,7 +121,7 @@ def data_export(
     store: Store,
     out: Annotated[Path, typer.Argument(help="A new folder")],
     to: Annotated[
-        Literal["folders", "rec", "tar"],
+        ExportForm,
         typer.Option(help="Identity folders, InsightFace's .rec or webdataset shards"),
     ],
     quality: Annotated[

@@ -1,10 +1,11 @@
 """``facever evaluate``: run a verification protocol and write its report."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from facever.choices import VideoPooling
 from facever.cli.options import (
     Crops,
     Device,
@@ -140,7 +141,7 @@ def ytf(
         str, typer.Option(help="all, first:N, every:N or random:N of each video")
     ] = "all",
     pool: Annotated[
-        Literal["embeddings", "scores"],
+        VideoPooling,
         typer.Option(
             help="The mean of the embeddings, or of all frame pairs' cosines (without "
             "a PCA, under the exact protocol)"

@@ -1,10 +1,11 @@
 """``facever gallery``: enroll people, and ask who is on a photo."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from facever.choices import By, IndexKind
 from facever.cli.options import AsJson
 
 gallery_app = typer.Typer(
@@ -35,7 +36,7 @@ def gallery_create(
         int | None, typer.Option(help="Without a model: numbers in an embedding")
     ] = None,
     index: Annotated[
-        Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"],
+        IndexKind,
         typer.Option(help="What to search with; auto goes by the size"),
     ] = "exact",
 ) -> None:
@@ -78,7 +79,7 @@ def gallery_search(
     model: _Model = None,
     k: Annotated[int, typer.Option("--top", "-k", help="Matches to show")] = 5,
     by: Annotated[
-        Literal["photo", "best", "mean"],
+        By,
         typer.Option(help="Photos, or people by the best or mean of their photos"),
     ] = "photo",
     names: _Names = None,
@@ -247,7 +248,7 @@ def gallery_migrate(
 def gallery_rebuild(
     gallery: _Folder,
     index: Annotated[
-        Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"] | None,
+        IndexKind | None,
         typer.Option(help="Search with this kind from now on"),
     ] = None,
 ) -> None:

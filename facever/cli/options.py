@@ -1,14 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-FaceRule = Literal["largest", "center", "best", "all"]
-Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
-Mirror = Literal["sum", "concat", "none"]
-Precision = Literal["auto", "bf16", "fp32"]
+from facever.choices import Measure, MissingRule, Precision
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 PrecisionOption = Annotated[
@@ -35,11 +32,9 @@ Whiten = Annotated[bool, typer.Option(help="Scale its components to variance 1")
 SubtractMean = Annotated[
     bool, typer.Option(help="Subtract the other folds' mean without a PCA")
 ]
-MeasureOption = Annotated[
-    Literal["cosine", "euclidean"], typer.Option(help="How two embeddings are compared")
-]
+MeasureOption = Annotated[Measure, typer.Option(help="How two embeddings are compared")]
 Missing = Annotated[
-    Literal["reject", "lowest", "error"],
+    MissingRule,
     typer.Option(help="What becomes of pairs with a missing photo"),
 ]
 Protocol = Annotated[

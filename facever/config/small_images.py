@@ -1,9 +1,10 @@
 """Recipes of the papers' experiments on small images: one YAML file a table."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
+from facever.choices import ImagePreparation, SmallImageSetName
 from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
@@ -17,10 +18,8 @@ from facever.training.schedule import Shape
 class SmallImageDataConfig(StrictModel):
     """Which set, and what is done to its images."""
 
-    set: Literal["mnist", "fashion-mnist", "cifar10", "cifar100"]
-    preparation: tuple[
-        Literal["divide_256", "mean_image", "contrast", "mean_std"], ...
-    ] = ()
+    set: SmallImageSetName
+    preparation: tuple[ImagePreparation, ...] = ()
     mirror: bool = Field(False, description="Flip half of the training images")
     crop_padding: int = Field(
         0, ge=0, le=16, description="Zeros around an image before a random crop"

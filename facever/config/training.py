@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from facever.choices import Mirror, Precision
 from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
@@ -159,7 +160,7 @@ class TrainConfig(StrictModel):
     mean: Literal["constant", "image"] = Field(
         "constant", description="127.5, or the mean image of the training crops"
     )
-    mirror: Literal["sum", "concat", "none"] = "sum"
+    mirror: Mirror = "sum"
     batch_size: int = Field(
         256,
         ge=2,
@@ -188,7 +189,7 @@ class TrainConfig(StrictModel):
     frozen: tuple[str, ...] = Field(
         (), description="Parts of the network that do not learn, such as trunk.0"
     )
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     device: str = "auto"
     compile: bool = Field(
         False,

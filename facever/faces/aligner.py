@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from facever.choices import Detector, FaceRule
 from facever.errors import DataError, PhotoError
-from facever.faces.detection import Face, FaceRule, choose_faces, face_at
+from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH, align_faces
 from facever.faces.photo_source import PhotoSource
 
-Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 DETECTORS: tuple[Detector, ...] = get_args(Detector)
 Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
 NO_FACE = "no face found"

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float64
 
+from facever.choices import FaceRule
 from facever.errors import ParameterError
 
-FaceRule = Literal["largest", "center", "best", "all"]
 FACE_RULES: tuple[FaceRule, ...] = get_args(FaceRule)
 
 

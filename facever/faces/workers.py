@@ -8,9 +8,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from types import TracebackType
 
+from facever.choices import Detector, FaceRule
 from facever.errors import FaceverError
-from facever.faces.aligner import AlignedPhoto, Detector, PhotoAligner
-from facever.faces.detection import FaceRule
+from facever.faces.aligner import AlignedPhoto, PhotoAligner
 from facever.faces.photo_source import PhotoSource
 from facever.processes import start_worker
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from facever.gallery.entries import By, Match
+from facever.choices import By
+from facever.gallery.entries import Match
 from facever.gallery.meta import Threshold
 from facever.inference.model_file import ModelHeader
 

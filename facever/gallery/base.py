@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Float32
 
+from facever.choices import By
 from facever.errors import ParameterError
 from facever.gallery.checking import (
     check_model,
@@ -21,7 +22,7 @@ from facever.gallery.checking import (
     unknown_id,
     unknown_person,
 )
-from facever.gallery.entries import By, Entry, Filter, Match, Origin, changed, check_by
+from facever.gallery.entries import Entry, Filter, Match, Origin, changed, check_by
 from facever.gallery.meta import GalleryInfo, GalleryMeta, Threshold, describe_gallery
 
 # ``typing.Self`` is not known to the runtime type checks of the tests.

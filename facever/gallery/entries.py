@@ -3,11 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from facever.choices import By
 from facever.errors import ParameterError
-
-By = Literal["photo", "best", "mean"]
 
 
 @dataclass(frozen=True)

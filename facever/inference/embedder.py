@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
+from facever.choices import Precision
 from facever.data.store.crop_store import Crops
 from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import choose_faces
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, align_faces
 from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import read_photo
-from facever.hardware import Precision, pick_device, uses_bf16
+from facever.hardware import pick_device, uses_bf16
 from facever.inference.model_file import LoadedModel, ModelHeader, load_model
 from facever.progress import Advance, ignore_progress
 

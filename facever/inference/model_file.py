@@ -13,14 +13,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from facever.choices import Mirror
 from facever.errors import FaceverError, MismatchError, ModelFileError, ParameterError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, TEMPLATE
 from facever.files import whole_file
 from facever.inference.preprocessing import Preprocessing
 from facever.models import build_network
 from facever.models.base import EmbeddingNetwork
-
-Mirror = Literal["sum", "concat", "none"]
 
 _KEY = "facever"
 _FORMAT = 1

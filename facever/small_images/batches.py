@@ -7,7 +7,6 @@ gathered by index.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,11 +14,10 @@ from jaxtyping import Float, Float32, Int, Int64, UInt8
 from torch import Tensor
 from torch.nn.functional import pad
 
+from facever.choices import ImagePreparation
 from facever.data.batches.sampling import EpochSampler
 from facever.errors import ParameterError
 from facever.small_images.sets import SmallImages
-
-ImagePreparation = Literal["divide_256", "mean_image", "contrast", "mean_std"]
 
 # Of an image without contrast, in units of a pixel's 256 levels.
 _SMALLEST_DEVIATION = 1e-3

@@ -7,11 +7,12 @@ import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from facever.choices import SmallImageSetName
 from facever.errors import DataError, FileError, ParameterError
 from facever.small_images.formats import (
     CIFAR10,
@@ -21,8 +22,6 @@ from facever.small_images.formats import (
     parse_python,
 )
 from facever.small_images.published import Form, Found, find_files
-
-SmallImageSetName = Literal["mnist", "fashion-mnist", "cifar10", "cifar100"]
 
 _CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 

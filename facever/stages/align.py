@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facever.choices import Detector, FaceRule
 from facever.data.sources.any_source import list_source
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.landmark_file import read_landmarks
@@ -15,22 +16,24 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import FAILURES_FILE
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, ParameterError
-from facever.faces.aligner import DETECTORS, NO_FACE, AlignedPhoto, Detector
-from facever.faces.detection import FACE_RULES, FaceRule
+from facever.faces.aligner import DETECTORS, NO_FACE, AlignedPhoto
+from facever.faces.detection import FACE_RULES
 from facever.faces.geometry import TEMPLATE
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.workers import AlignRecipe, AlignWorkers
 from facever.progress import format_seconds, progress_bar, waiting
+from facever.results import Result
 
 _BATCH_PHOTOS = 32
 
 
 @dataclass(frozen=True)
-class AlignSummary:
+class AlignSummary(Result):
     """What a run of ``align`` left in the store.
 
     Attributes:
+        out: The store's folder.
         num_photos: Photos of the source that are in the store or its ledger.
         num_new: Of these, done by this run.
         num_crops: Crops in the store.
@@ -40,6 +43,7 @@ class AlignSummary:
         seconds: Wall time of this run.
     """
 
+    out: Path
     num_photos: int
     num_new: int
     num_crops: int
@@ -47,6 +51,24 @@ class AlignSummary:
     num_unreadable: int
     skipped: str
     seconds: float
+
+    def lines(self) -> list[str]:
+        """The totals, and where the reasons stand for photos that gave no crop."""
+        lines = [
+            f"{self.out}: {self.num_crops} crops of {self.num_photos} photos, "
+            f"{self.num_without_face} without a face, {self.num_unreadable} unreadable"
+        ]
+        if self.num_without_face + self.num_unreadable:
+            ledger = self.out / FAILURES_FILE
+            lines.append(f"  photos without a crop, and why: {ledger}")
+        if self.skipped:
+            lines.append(f"  skipped {self.skipped}")
+        if self.num_new:
+            took = format_seconds(self.seconds)
+            lines.append(f"  {self.num_new} photos aligned in {took}")
+        else:
+            lines.append("  nothing new to align")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -169,16 +191,17 @@ def align(
                     advance(len(aligned))
         store = writer.finish()
     summary = _summarise(
+        out,
         store,
         len(missing),
         describe_skipped(listing.skipped),
         time.monotonic() - started,
     )
-    _print_totals(summary, out)
     if summary.num_crops == 0:
         raise DataError(
-            f"{out}: none of {summary.num_photos} photos gave a crop; "
-            f"{FAILURES_FILE} there says why"
+            f"{out}: none of {summary.num_photos} photos gave a crop "
+            f"({summary.num_without_face} without a face, {summary.num_unreadable} "
+            f"unreadable); {FAILURES_FILE} there says why"
         )
     return summary
 
@@ -242,12 +265,13 @@ def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
 
 
 def _summarise(
-    store: CropStore, num_new: int, skipped: str, seconds: float
+    out: Path, store: CropStore, num_new: int, skipped: str, seconds: float
 ) -> AlignSummary:
     num_failures = len(store.failures)
     num_without_face = list(store.failures.values()).count(NO_FACE)
     num_photos = num_failures + len({photo_of(source) for source in store.sources})
     return AlignSummary(
+        out=out,
         num_photos=num_photos,
         num_new=num_new,
         num_crops=len(store),
@@ -255,21 +279,4 @@ def _summarise(
         num_unreadable=num_failures - num_without_face,
         skipped=skipped,
         seconds=seconds,
-    )
-
-
-def _print_totals(summary: AlignSummary, out: Path) -> None:
-    print(
-        f"{out}: {summary.num_crops} crops of {summary.num_photos} photos, "
-        f"{summary.num_without_face} without a face, "
-        f"{summary.num_unreadable} unreadable"
-    )
-    if summary.num_without_face + summary.num_unreadable:
-        print(f"  photos without a crop, and why: {out / FAILURES_FILE}")
-    if summary.skipped:
-        print(f"  skipped {summary.skipped}")
-    print(
-        f"  {summary.num_new} photos aligned in {format_seconds(summary.seconds)}"
-        if summary.num_new
-        else "  nothing new to align"
     )

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
+from facever.choices import Mirror, Precision
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE
 from facever.errors import DataError, ParameterError
 from facever.files import whole_file
-from facever.hardware import Precision
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import Mirror, load_model
+from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 
 

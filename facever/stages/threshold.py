@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from facever.choices import Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import ParameterError
-from facever.hardware import Precision
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model, save_model
 from facever.progress import progress_bar

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+from facever.choices import Measure, MissingRule
 from facever.errors import DataError, ParameterError
 from facever.verification.folds import best_threshold, fold_accuracies, fold_thresholds
-from facever.verification.pair_scores import MEASURES, Measure
+from facever.verification.pair_scores import MEASURES
 from facever.verification.pca import (
     Projection,
     fold_projections,
@@ -43,7 +43,6 @@ from facever.verification.roc import (
 from facever.verification.sorted_pairs import sort_pairs
 
 TARGET_FARS = (1e-1, 1e-2, 1e-3)
-MissingRule = Literal["reject", "lowest", "error"]
 
 
 @dataclass(frozen=True)

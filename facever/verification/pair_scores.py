@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-Measure = Literal["cosine", "euclidean"]
+from facever.choices import Measure
+
 Vectors = Float64[np.ndarray, "photos dim"]
 Places = Int64[np.ndarray, " pairs"]
 Scores = Float64[np.ndarray, " pairs"]

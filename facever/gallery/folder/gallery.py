@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
+from facever.choices import By
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery
 from facever.gallery.checking import imported_already, unit_embeddings
-from facever.gallery.entries import By, Entry, Filter, Match, Origin
+from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.folder.index_audit import Audit, audit_index
 from facever.gallery.folder.index_keeping import LiveSearcher
 from facever.gallery.folder.searching import Hit

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from facever.gallery.entries import By, Filter
+from facever.choices import By
+from facever.gallery.entries import Filter
 from facever.gallery.folder.indexed_rows import IndexedRows
 from facever.gallery.folder.store import GalleryStore
 from facever.gallery.indexes.exact import ExactIndex

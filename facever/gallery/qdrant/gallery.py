@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from facever.choices import By
 from facever.errors import ParameterError
 from facever.gallery.base import AnyGallery
-from facever.gallery.entries import By, Entry, Filter, Match, Origin
+from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.meta import GalleryMeta, Threshold
 from facever.gallery.qdrant.collection import Collection
 from facever.gallery.qdrant.meta import create_collection, read_meta, write_meta

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float32
 
-from facever.gallery.entries import By, Filter, Match
+from facever.choices import By
+from facever.gallery.entries import Filter, Match
 from facever.gallery.qdrant.collection import Collection
 from facever.gallery.qdrant.points import as_condition, as_match
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from facever.choices import FaceRule, Precision
 from facever.data.sources.folders import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
-from facever.faces.detection import FaceRule
-from facever.hardware import Precision
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from facever.choices import Measure, MissingRule
 from facever.errors import ParameterError, TooFewImagesError
 from facever.stages.evaluation.features import Features
-from facever.verification.evaluation import Evaluation, MissingRule, evaluate_pairs
-from facever.verification.pair_scores import Measure
+from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList
 from facever.verification.reporting.markup import Setting

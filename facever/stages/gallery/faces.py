@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from facever.choices import FaceRule
 from facever.data.sources.folders import list_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
 from facever.errors import MismatchError, ParameterError, PhotoError
 from facever.faces.aligner import PhotoAligner
-from facever.faces.detection import FaceRule
 from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.gallery.enrollment import (

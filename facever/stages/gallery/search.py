@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from facever.choices import By
 from facever.errors import DataError, GalleryError, PhotoError
 from facever.faces.aligner import NO_FACE
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.answering import answer, is_same, threshold_rule
-from facever.gallery.entries import By, Filter, Match
+from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import Place, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.progress import progress_bar

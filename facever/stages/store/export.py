@@ -1,21 +1,19 @@
 """The stage ``facever data export``: a crop store to forms that other tools read."""
 
 from pathlib import Path
-from typing import Literal
 
+from facever.choices import ExportForm
 from facever.data.store.crop_store import CropStore
 from facever.data.store.exporting import export_folders, export_rec, export_tar
 from facever.data.store.jpeg import check_quality
 from facever.files import whole_folder
 from facever.progress import progress_bar
 
-Form = Literal["folders", "rec", "tar"]
-
 
 def export(
     store: Path,
     out: Path,
-    to: Form,
+    to: ExportForm,
     quality: int | None = None,
     shard_size: int = 10_000,
 ) -> None:

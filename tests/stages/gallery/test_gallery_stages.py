@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from facever.choices import FaceRule
 from facever.data.store.writer import CropWriter
 from facever.errors import (
     DataError,
@@ -19,7 +20,7 @@ from facever.errors import (
     PhotoError,
 )
 from facever.faces.aligner import PhotoAligner
-from facever.faces.detection import Face, FaceRule
+from facever.faces.detection import Face
 from facever.faces.geometry import TEMPLATE
 from facever.gallery.entries import Filter, Match, Origin
 from facever.gallery.folder.gallery import Gallery

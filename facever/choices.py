@@ -1,0 +1,43 @@
+"""Sets of named choices, spelled once: for the command, the configs and the library.
+
+A table that gives each name its meaning, such as ``DETECTORS``, takes its keys' type
+from here; this module imports nothing, so that ``facever --help`` answers at once.
+"""
+
+from typing import Literal
+
+Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
+"""How faces are found in photos; ``crops`` says that the photos are crops already."""
+
+FaceRule = Literal["largest", "center", "best", "all"]
+"""Which face is taken, where a photo has several."""
+
+Mirror = Literal["sum", "concat", "none"]
+"""How the features of a crop and of its mirror image become one embedding."""
+
+Precision = Literal["auto", "bf16", "fp32"]
+"""The numbers a network computes with; ``auto``: bf16 where there are units for it."""
+
+Measure = Literal["cosine", "euclidean"]
+"""How two embeddings are compared."""
+
+MissingRule = Literal["reject", "lowest", "error"]
+"""What becomes of a pair of which a photo is missing."""
+
+VideoPooling = Literal["embeddings", "scores"]
+"""What of a video's frames is averaged."""
+
+By = Literal["photo", "best", "mean"]
+"""Whether each photo is a match, or each person by their best or mean photo."""
+
+IndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
+"""What a gallery is searched with; ``auto`` goes by its size."""
+
+ExportForm = Literal["folders", "tar", "rec"]
+"""What a crop store is written as for other tools."""
+
+SmallImageSetName = Literal["mnist", "fashion-mnist", "cifar10", "cifar100"]
+"""The sets of small images that the papers experiment with."""
+
+ImagePreparation = Literal["divide_256", "mean_image", "contrast", "mean_std"]
+"""How a small image's pixels become the network's numbers."""

@@ -1,0 +1,97 @@
+"""What commands give back: objects that read as text, as dictionaries and as JSON."""
+
+import json
+import math
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from io import StringIO
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result(ABC):
+    """What a stage found or did.
+
+    Stages return one and print nothing; the console command prints its ``lines``, or
+    with ``--json`` its ``to_dict``. Subclasses are frozen dataclasses.
+    """
+
+    @abstractmethod
+    def lines(self) -> list[str]:
+        """The result for a person, a line each."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values that JSON can hold; NaN and infinity are None."""
+        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def plain(value: Any) -> Any:
+    """A value as text, numbers, lists and dictionaries alone, for JSON.
+
+    Paths become text, arrays and tuples lists, dataclasses dictionaries; NaN and
+    infinity, which JSON does not have, None.
+
+    >>> from pathlib import Path
+    >>> plain({"out": Path("runs/crops"), "rate": float("nan"), "shape": (112, 96)})
+    {'out': 'runs/crops', 'rate': None, 'shape': [112, 96]}
+    """
+    if isinstance(value, Result):
+        return value.to_dict()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: plain(getattr(value, field.name)) for field in fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): plain(member) for key, member in value.items()}
+    if hasattr(value, "tolist"):  # NumPy's arrays and numbers, without importing it.
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(member) for member in value]
+    return str(value)
+
+
+def as_json(content: Any) -> str:
+    """Plain values as JSON that a person can read, too."""
+    return json.dumps(content, ensure_ascii=False, indent=2)
+
+
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text under column names, as wide as the terminal.
+
+    Args:
+        columns: Their names; a table whose names are all empty has no header.
+        rows: One text for each column; a column of numbers is set to the right.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=any(columns))
+    for place, column in enumerate(columns):
+        is_number = bool(rows) and all(_is_number(row[place]) for row in rows)
+        table.add_column(
+            column, justify="right" if is_number else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    text = StringIO()
+    width = shutil.get_terminal_size().columns
+    # Names are what people typed: they are not markup.
+    Console(file=text, width=width, markup=False, highlight=False).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.rstrip(" %").replace(",", "") or "0")
+    except ValueError:
+        return False
+    return True
