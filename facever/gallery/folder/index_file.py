@@ -20,7 +20,7 @@ from facever.gallery.meta import GalleryMeta
 _log = logging.getLogger(__name__)
 
 INDEX_NAME = "gallery.index"
-_FORMAT = 2
+_FORMAT = 1
 
 # The header is filled up with spaces to a multiple of that: what follows is aligned.
 _ALIGNMENT = 64

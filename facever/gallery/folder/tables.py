@@ -9,7 +9,7 @@ from typing import Any
 from facever.gallery.folder.database import Database, create_database
 from facever.gallery.meta import GalleryMeta, meta_from_json, new_meta
 
-FORMAT = 2
+FORMAT = 1
 
 # A number stands for one embedding for good: it is never given twice, and an embedding
 # that takes another's place gets a new one. What is in memory or in an index file is

@@ -1,4 +1,7 @@
-"""Exact nearest neighbours on a GPU, which holds a copy of the rows."""
+"""Exact nearest neighbours on a GPU, which holds a copy of the rows.
+
+Experimental: not run on a GPU yet; the tests run it on torch's CPU.
+"""
 
 import logging
 

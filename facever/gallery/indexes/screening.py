@@ -1,9 +1,11 @@
 """Rough cosines from 8-bit copies of embeddings, with a bound on how wrong they are."""
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import BFloat16, Bool, Float, Float32, Int8, Int64
 from torch import Tensor
 
 # The product reads whole vectors of so many numbers: zeros fill up the last one.
@@ -21,7 +23,37 @@ _MOST_NEAR = 1 / 8
 
 def can_screen() -> bool:
     """Whether this machine multiplies bfloat16 by 8 bits faster than float32."""
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return (
+        torch.backends.cpu.get_cpu_capability().startswith("AVX")
+        and _is_product_right()
+    )
+
+
+@functools.cache
+def _is_product_right() -> bool:
+    """Whether torch still has its private product, and it agrees with NumPy.
+
+    The numbers are small and whole, so that bfloat16 holds each sum exactly.
+    """
+    queries = np.arange(3 * _VECTOR).reshape(3, _VECTOR) % 3 - 1
+    levels = np.arange(37 * _VECTOR).reshape(37, _VECTOR) % 7 - 3
+    try:
+        found = _multiply(
+            torch.from_numpy(queries).bfloat16(),
+            torch.from_numpy(levels).to(torch.int8),
+        )
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    expected = (queries @ levels.T).astype(np.float32)
+    return np.array_equal(found.float().numpy(), expected)
+
+
+def _multiply(
+    queries: BFloat16[Tensor, "queries dim"], levels: Int8[Tensor, "rows dim"]
+) -> BFloat16[Tensor, "queries rows"]:
+    ones = torch.ones(len(levels), dtype=torch.bfloat16)
+    product: Tensor = torch.ops.aten._weight_int8pack_mm(queries, levels, ones)
+    return product
 
 
 class Screen:
@@ -107,9 +139,7 @@ class Screen:
             + _ROUNDING
         )
         levels, scales = self._levels[rows], self._scales[rows]
-        ones = torch.ones(len(levels), dtype=torch.bfloat16)
-        product = torch.ops.aten._weight_int8pack_mm(rounded, levels, ones)
-        return product.float().mul_(scales), slack
+        return _multiply(rounded, levels).float().mul_(scales), slack
 
 
 def _padded(units: Float32[np.ndarray, "rows dim"]) -> Tensor:

@@ -267,8 +267,8 @@ def test_random_damage_never_ends_in_a_traceback(tmp_path: Path, seed: int) -> N
 
 def test_refuses_a_gallery_of_the_future(tmp_path: Path) -> None:
     database = make(tmp_path / "people")
-    change(database, "UPDATE meta SET value='3' WHERE key='format'")
-    with pytest.raises(GalleryError, match=r"has format 3, .* reads format 2; use"):
+    change(database, "UPDATE meta SET value='2' WHERE key='format'")
+    with pytest.raises(GalleryError, match=r"has format 2, .* reads format 1; use"):
         Gallery(tmp_path / "people")
 
 

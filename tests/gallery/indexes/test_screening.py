@@ -1,9 +1,12 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from facever.gallery.indexes import screening
+from facever.gallery.indexes.exact import ExactIndex
 from facever.gallery.indexes.screening import Screen, can_screen
 
 pytestmark = pytest.mark.skipif(not can_screen(), reason="no fast 8-bit products here")
@@ -138,3 +141,59 @@ def test_the_bound_is_that_of_the_worst_row_so_far() -> None:
         screen.add(unit(kind(rng, 50, 64)))
         slacks.append(float(screen.cosines(queries, slice(0, 50))[1]))
     assert slacks[0] < slacks[1] <= slacks[2]
+
+
+@pytest.fixture
+def checked_again() -> Iterator[None]:
+    screening._is_product_right.cache_clear()
+    yield
+    screening._is_product_right.cache_clear()
+
+
+def wrong(queries: torch.Tensor, levels: torch.Tensor, _: object) -> torch.Tensor:
+    """A product that leaves out the last row of 8-bit numbers."""
+    product = queries.float() @ levels.T.float()
+    product[:, -1] = 0
+    return product.bfloat16()
+
+
+def refusing(*_: object) -> torch.Tensor:
+    raise NotImplementedError("no such operator on the CPU")
+
+
+@pytest.mark.parametrize(
+    "operators",
+    [{}, {"_weight_int8pack_mm": wrong}, {"_weight_int8pack_mm": refusing}],
+    ids=["missing", "wrong", "refusing"],
+)
+def test_exact_search_does_without_a_product_that_is_missing_or_wrong(
+    operators: dict[str, object], monkeypatch: pytest.MonkeyPatch, checked_again: None
+) -> None:
+    monkeypatch.setattr("facever.gallery.indexes.exact._SCREENED_A_SEARCH", 300)
+    rng = np.random.default_rng(1)
+    rows, queries = unit(gaussian(rng, 900, 64)), unit(gaussian(rng, 2, 64))
+    answers = []
+    for is_whole in (True, False):
+        if not is_whole:
+            aten = SimpleNamespace(**operators)
+            monkeypatch.setattr(torch, "ops", SimpleNamespace(aten=aten))
+            screening._is_product_right.cache_clear()
+        assert can_screen() is is_whole
+        index = ExactIndex(64)
+        index.add(rows)
+        for _ in range(4):
+            cosine, found = index.search(queries, 7)
+        assert (index._screen is not None) is is_whole
+        answers.append((cosine, found))
+    np.testing.assert_array_equal(answers[0][1], answers[1][1])
+    np.testing.assert_allclose(answers[0][0], answers[1][0], atol=1e-6)
+    exact = queries.astype(float) @ rows.astype(float).T
+    np.testing.assert_array_equal(answers[1][1], np.argsort(-exact, axis=1)[:, :7])
+
+
+def test_the_product_is_checked_once(
+    monkeypatch: pytest.MonkeyPatch, checked_again: None
+) -> None:
+    assert can_screen()
+    monkeypatch.setattr(screening, "_multiply", refusing)
+    assert can_screen()
