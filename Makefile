@@ -1,6 +1,7 @@
 # make demo    the whole chain on drawn faces, in a few minutes, with nothing to download
 # make test    the tests; with FACEVER_DATA set, those on real data too
 # make check   linters and types
+# make docs    the manual, docs/_build/html/index.html
 # make lock    pin the newest dependencies anew
 #
 # All of them set up .venv by themselves; nothing is installed twice.
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check docs format lock clean
 
 demo: $(READY)
 	$(BIN)/python pipelines/demo.py
@@ -24,6 +25,9 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(READY)
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -33,7 +37,7 @@ lock: $(READY)
 		--extra dev --no-header --no-emit-index-url pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo docs/_build
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -35,7 +35,6 @@ app = typer.Typer(
     name="facever",
     help="Face verification: photos to crops, embeddings, an LFW number, a gallery.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(data_app, name="data")
