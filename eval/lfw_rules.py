@@ -14,7 +14,7 @@ from pathlib import Path
 from facever.environment import describe_machine, describe_versions
 from facever.inference.embeddings_file import read_embeddings
 from facever.verification.protocols import read_lfw_pairs
-from facever.verification.rule_judging import MISSING_RULE, RuleResult, judge_all
+from facever.verification.rules import MISSING_RULE, RuleResult, judge_all
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from facever.training.checkpoint import read_checkpoint
 from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList, photo_key, read_lfw_pairs
-from facever.verification.reporting.figures import save_roc
+from facever.verification.reporting.document_figures import save_roc
 
 ANGLE_CLASSES = 200
 """Training classes whose angles are measured, the first ones."""

@@ -31,12 +31,12 @@ from facever.stages.evaluation.features import pictures, sha256
 from facever.stages.evaluation.unrestricted import (
     HELD_OUT_PAIRS,
     FoldResult,
-    Protocol,
+    UnrestrictedLfw,
     is_embedded,
     run_fold,
 )
 from facever.verification.protocols import read_lfw_pairs, read_lfw_people
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.report import write_report
 from facever.verification.uncertainty.error_bars import folder_bootstrap
@@ -72,7 +72,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     config = load_config(UnrestrictedConfig, options.config, options.overrides)
-    protocol = Protocol(
+    protocol = UnrestrictedLfw(
         config,
         CropStore.open(config.train.data.crops),
         read_lfw_people(options.people),
@@ -155,7 +155,9 @@ def write_folds(path: Path, results: Sequence[FoldResult]) -> None:
 
 
 def write(
-    options: argparse.Namespace, protocol: Protocol, results: Sequence[FoldResult]
+    options: argparse.Namespace,
+    protocol: UnrestrictedLfw,
+    results: Sequence[FoldResult],
 ) -> None:
     folds = [result.fold for result in results]
     pairs = pairs_of_folds(protocol.pairs, folds)
@@ -180,7 +182,7 @@ def write(
         settings | describe(options, protocol, results),
         protocol.store.failures,
         pictures(protocol.store),
-        findings=Findings(
+        extras=ReportExtras(
             {name: folder_bootstrap(each) for name, each in evaluations.items()}
         ),
     )
@@ -191,7 +193,9 @@ def write(
 
 
 def describe(
-    options: argparse.Namespace, protocol: Protocol, results: Sequence[FoldResult]
+    options: argparse.Namespace,
+    protocol: UnrestrictedLfw,
+    results: Sequence[FoldResult],
 ) -> dict[str, Setting]:
     """What a reader needs to judge and to repeat the numbers."""
     config, store = protocol.config, protocol.store

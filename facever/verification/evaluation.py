@@ -21,7 +21,6 @@ from jaxtyping import Bool, Float, Float64
 
 from facever.choices import Measure, MissingRule
 from facever.errors import DataError, ParameterError
-from facever.verification.folds import best_threshold, fold_accuracies, fold_thresholds
 from facever.verification.pair_scores import MEASURES
 from facever.verification.pca import (
     Projection,
@@ -40,7 +39,12 @@ from facever.verification.roc import (
     sorted_roc_curve,
     tar_at_far,
 )
-from facever.verification.sorted_pairs import sort_pairs
+from facever.verification.thresholds import (
+    best_threshold,
+    fold_accuracies,
+    fold_thresholds,
+    sort_pairs,
+)
 
 TARGET_FARS = (1e-1, 1e-2, 1e-3)
 

@@ -9,7 +9,7 @@ from facever.errors import DataError, ParameterError
 from facever.progress import Advance, ignore_progress
 from facever.verification.all_pairs import PairScores, compare_all, count_pairs
 from facever.verification.roc import num_allowed, too_few_impostors
-from facever.verification.sorted_pairs import candidate_thresholds
+from facever.verification.thresholds import candidate_thresholds
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from facever.errors import DataError, ParameterError
-from facever.verification.sorted_pairs import (
+from facever.verification.thresholds import (
     SortedPairs,
     candidate_thresholds,
     sort_pairs,

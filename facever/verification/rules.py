@@ -7,24 +7,33 @@ numbers can be set beside ours. They concern accuracy alone.
 
 Common to all rules here: the folds are those of the pair list; what the projects do to
 the embeddings by option (mirroring, InsightFace's PCA, facenet's mean subtraction) is
-off; scores are float64, where FaceX-Zoo keeps float32. See ``rule_judging`` for missing
-photos.
+off; scores are float64, where FaceX-Zoo keeps float32. Missing photos are handled by a
+rule of ours, ``MISSING_RULE``: the projects skip such a pair, which shifts their folds,
+or stop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
-from facever.verification.folds import best_threshold
-from facever.verification.sorted_pairs import candidate_thresholds
+from facever.errors import ParameterError
+from facever.verification.evaluation import evaluate_scores
+from facever.verification.pair_scores import Scores, pair_cosine
+from facever.verification.photo_matching import MatchedPairs, match_pairs
+from facever.verification.protocols import PairList
+from facever.verification.thresholds import best_threshold, candidate_thresholds
 
-Measure = Literal["cosine", "centred cosine", "squared distance"]
+RuleMeasure = Literal["cosine", "centred cosine", "squared distance"]
 SpreadKind = Literal["standard error", "population deviation", "none"]
-Scores = Float64[np.ndarray, " pairs"]
 Kinds = Bool[np.ndarray, " pairs"]
+
+MISSING_RULE = (
+    "a pair with a missing photo stays in its fold, is rejected by every threshold "
+    "and is counted"
+)
 
 _DISTANCES = -np.arange(0, 4, 0.01)  # Negated: greater is more similar.
 _COSINES = np.arange(-10_000, 10_001) / 10_000
@@ -32,17 +41,18 @@ _NUM_STEPS = 1_000
 
 
 @dataclass(frozen=True)
-class Rule:
+class JudgingRule:
     """How one project judges pairs.
 
     Attributes:
         source: Repository and file that the rule was read from.
         description: The rule in a line.
-        measure: What pairs are compared by. ``squared distance`` is that of unit
-            vectors. ``centred cosine`` is that of the embeddings less their mean over
-            both members of the training folds' pairs; nothing is rescaled before.
-        choose: From the training pairs' scores (a distance negated) and truth to the
-            threshold; a pair is accepted when its score is greater.
+        measure: What pairs are compared by. ``squared distance`` is the squared
+            Euclidean distance of unit vectors. ``centred cosine`` is the cosine of the
+            embeddings less their mean over both members of the training folds' pairs;
+            nothing is rescaled before.
+        choose: Gives the threshold for the training pairs' scores (a distance negated)
+            and truth; a pair is accepted when its score is greater.
         spread_kind: What the project prints beside the mean accuracy.
         tie_is_wrong: A score that equals the threshold is judged wrong whatever the
             pair; else it is rejected.
@@ -51,7 +61,7 @@ class Rule:
 
     source: str
     description: str
-    measure: Measure
+    measure: RuleMeasure
     choose: Callable[[Scores, Kinds], float]
     spread_kind: SpreadKind
     tie_is_wrong: bool = False
@@ -113,7 +123,7 @@ def _lowest_best(scores: Scores, same: Kinds) -> float:
     return float(thresholds[np.argmax(_gain(scores, same, thresholds))])
 
 
-_FACENET = Rule(
+_FACENET = JudgingRule(
     source="davidsandberg/facenet: src/lfw.py, src/facenet.py",
     description="squared distance below 0, 0.01, ..., 3.99, the first of the best",
     measure="squared distance",
@@ -121,8 +131,8 @@ _FACENET = Rule(
     spread_kind="population deviation",
 )
 
-RULES: dict[str, Rule] = {
-    "exact": Rule(
+RULES: dict[str, JudgingRule] = {
+    "exact": JudgingRule(
         source="facever",
         description="cosine above every threshold that matters, the mean of the best",
         measure="cosine",
@@ -134,7 +144,7 @@ RULES: dict[str, Rule] = {
         source="deepinsight/insightface: "
         "recognition/arcface_torch/eval/verification.py",
     ),
-    "sphereface": Rule(
+    "sphereface": JudgingRule(
         source="wy1iu/sphereface: test/code/evaluation.m",
         description="cosine, the training folds' mean subtracted, above -1, -0.9999, "
         "..., 1, the mean of the best; a score equal to the threshold is wrong",
@@ -144,7 +154,7 @@ RULES: dict[str, Rule] = {
         tie_is_wrong=True,
     ),
     "facenet": _FACENET,
-    "facexzoo": Rule(
+    "facexzoo": JudgingRule(
         source="JDAI-CV/FaceX-Zoo: test_protocol/lfw/lfw_evaluator.py",
         description="cosine above 1,000 steps from the lowest training score to the "
         "highest, the first of greatest TPR - FPR; a score equal to the threshold is "
@@ -161,7 +171,7 @@ RULES: dict[str, Rule] = {
         "training accuracy first falls",
         choose=_distance_before_first_fall,
     ),
-    "in-sample": Rule(
+    "in-sample": JudgingRule(
         source="ronghuaiyang/arcface-pytorch: test.py, among others",
         description="BIASED: cosine above the one threshold that is best for the very "
         "pairs it is tested on",
@@ -171,3 +181,146 @@ RULES: dict[str, Rule] = {
         biased=True,
     ),
 }
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What one rule says about one model.
+
+    Attributes:
+        name: The rule's name in ``RULES``.
+        rule: The rule itself.
+        thresholds: One a fold, in the rule's measure: accept above a cosine, below a
+            squared distance.
+        accuracies: Share of each fold's pairs judged right, in [0, 1].
+        accuracy: Mean of ``accuracies``; for a biased rule, which knows no folds, the
+            share of all pairs.
+        spread: As ``rule.spread_kind`` says; None where the project prints none.
+        num_missing_pairs: Pairs with a missing photo; see ``MISSING_RULE``.
+    """
+
+    name: str
+    rule: JudgingRule
+    thresholds: Float64[np.ndarray, " folds"]
+    accuracies: Float64[np.ndarray, " folds"]
+    accuracy: float
+    spread: float | None
+    num_missing_pairs: int
+
+
+def judge(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    pairs: PairList,
+    rule: str,
+) -> RuleResult:
+    """Judge pairs by one rule.
+
+    Args:
+        embeddings: One row an image, not all zero. Rows that no pair names are ignored.
+        images: Source of each row; its extension does not matter.
+        pairs: The pairs.
+        rule: A name in ``RULES``.
+
+    Returns:
+        Thresholds, accuracies and their spread.
+
+    Raises:
+        ParameterError: If there is no such rule.
+        DataError: As ``evaluate_pairs``.
+    """
+    if rule not in RULES:
+        raise ParameterError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")
+    return _judge(_score(embeddings, images, pairs), rule)
+
+
+def judge_all(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    pairs: PairList,
+) -> dict[str, RuleResult]:
+    """Judge pairs by every rule, in the order of ``RULES``; else as ``judge``."""
+    scored = _score(embeddings, images, pairs)
+    return {name: _judge(scored, name) for name in RULES}
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """Pairs, the embeddings of their photos, and the cosine of each pair."""
+
+    pairs: PairList
+    matched: MatchedPairs
+    cosine: Scores
+
+
+def _score(
+    embeddings: Float[np.ndarray, "images dim"], images: Sequence[str], pairs: PairList
+) -> _Scored:
+    matched = match_pairs(embeddings, images, pairs)
+    cosine = pair_cosine(matched.vectors, matched.left, matched.right)
+    # It refuses what cannot be judged.
+    evaluate_scores(cosine, pairs)
+    return _Scored(pairs, matched, cosine)
+
+
+def _judge(scored: _Scored, name: str) -> RuleResult:
+    rule, pairs = RULES[name], scored.pairs
+    right = np.empty(len(pairs), dtype=bool)
+    thresholds = np.empty(pairs.num_folds)
+    for fold, scores in enumerate(_scores_of_folds(scored, rule.measure)):
+        tested = pairs.fold == fold
+        training = np.full(len(pairs), True) if rule.biased else ~tested
+        threshold = rule.choose(scores[training], pairs.same[training])
+        judged = (scores > threshold) == pairs.same
+        if rule.tie_is_wrong:
+            judged &= scores != threshold
+        right[tested] = judged[tested]
+        thresholds[fold] = threshold
+    accuracies = np.bincount(pairs.fold, weights=right) / np.bincount(pairs.fold)
+    return RuleResult(
+        name=name,
+        rule=rule,
+        thresholds=-thresholds if rule.measure == "squared distance" else thresholds,
+        accuracies=accuracies,
+        accuracy=float(right.mean() if rule.biased else accuracies.mean()),
+        spread=_spread(rule.spread_kind, accuracies),
+        num_missing_pairs=int(np.count_nonzero(np.isneginf(scored.cosine))),
+    )
+
+
+def _spread(
+    kind: SpreadKind, accuracies: Float64[np.ndarray, " folds"]
+) -> float | None:
+    if kind == "standard error":
+        return float(accuracies.std(ddof=1) / np.sqrt(len(accuracies)))
+    return float(accuracies.std()) if kind == "population deviation" else None
+
+
+def _scores_of_folds(scored: _Scored, measure: RuleMeasure) -> Iterator[Scores]:
+    """Scores of all pairs when fold 0 is tested, then fold 1, and so on."""
+    vectors, fold = scored.matched.vectors, scored.pairs.fold
+    left, right = scored.matched.left, scored.matched.right
+    scores = scored.cosine
+    if measure == "squared distance":
+        unit = _normalised(vectors)
+        difference = unit[left] - unit[right]
+        scores = -np.einsum("ij,ij->i", difference, difference)
+    for tested in range(scored.pairs.num_folds):
+        if measure == "centred cosine":
+            members = np.concatenate([left[fold != tested], right[fold != tested]])
+            uses = np.bincount(members[members >= 0], minlength=len(vectors))
+            mean = uses @ vectors / uses.sum()
+            unit = _normalised(vectors - mean)
+            scores = np.einsum("ij,ij->i", unit[left], unit[right])
+        yield np.where(np.isneginf(scored.cosine), -np.inf, scores)
+
+
+def _normalised(
+    vectors: Float64[np.ndarray, "images dim"],
+) -> Float64[np.ndarray, "images dim"]:
+    """Unit vectors; one that equals the subtracted mean has no direction: zero."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    unit: Float64[np.ndarray, "images dim"] = (
+        vectors / np.where(lengths > 0, lengths, 1)[:, None]
+    )
+    return unit

@@ -19,8 +19,8 @@ from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
 from facever.stages.align import align
 from facever.synthetic import write_pairs, write_photos
-from facever.verification.folds import best_threshold
 from facever.verification.protocols import person_of, read_lfw_pairs
+from facever.verification.thresholds import best_threshold
 
 PIPELINE = Path(__file__).parents[2] / "pipelines" / "lfw_no_outside.py"
 CONFIG = PIPELINE.parents[1] / "configs" / "lfw" / "no-outside.yaml"

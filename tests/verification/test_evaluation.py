@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import Evaluation, evaluate_pairs, evaluate_scores
-from facever.verification.folds import best_threshold
 from facever.verification.protocols import PairList, read_lfw_pairs
+from facever.verification.thresholds import best_threshold
 
 both_ways = pytest.mark.parametrize("pca_components", [None, 3])
 seeds = st.integers(0, 10_000)

@@ -17,8 +17,7 @@ from facever.errors import DataError, ParameterError
 from facever.inference.embeddings_file import read_embeddings
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairList, read_lfw_pairs
-from facever.verification.rule_judging import judge, judge_all
-from facever.verification.rules import RULES
+from facever.verification.rules import RULES, judge, judge_all
 
 REFERENCE = Path(__file__).parents[2] / "eval/reference/lfw-mobilefacenet-rules.json"
 GRID = [0.01 * step for step in range(400)]

@@ -10,7 +10,7 @@ import numpy as np
 from facever.errors import DataError, FileError, ParameterError
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.report import (
     JSON_FILE,
     SCORES_FILE,
@@ -73,7 +73,7 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
         evaluations,
         f"{len(names)} models on the same pairs",
         {name: headline for name, (headline, _) in whole.items()},
-        findings=Findings(bootstraps, differences=differences),
+        extras=ReportExtras(bootstraps, differences=differences),
     )
     for name, evaluation in evaluations.items():
         print(

@@ -26,10 +26,10 @@ from facever.verification.protocols import (
     read_pair_csv,
 )
 from facever.verification.protocols.video_frames import FrameCounts
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.report import write_report
-from facever.verification.rule_judging import RuleResult
+from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.error_bars import folder_bootstrap
 
 _BIN_CHUNK = 512
@@ -159,7 +159,7 @@ def report_pairs(
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
-    findings = Findings(bootstraps, rules, frames=frames)
+    extras = ReportExtras(bootstraps, rules, frames=frames)
     settings: dict[str, Setting] = {
         "pairs": str(pairs_file),
         "pairs_sha256": sha256(pairs_file),
@@ -173,7 +173,7 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        findings,
+        extras,
     )
     _print_totals(evaluations, rules, page)
     return evaluations

@@ -10,8 +10,7 @@ from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList
 from facever.verification.reporting.markup import Setting
-from facever.verification.rule_judging import RuleResult, judge, judge_all
-from facever.verification.rules import RULES
+from facever.verification.rules import RULES, RuleResult, judge, judge_all
 
 
 @dataclass(frozen=True)

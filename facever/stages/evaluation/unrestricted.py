@@ -46,7 +46,7 @@ HELD_OUT_PAIRS = 2700
 
 
 @dataclass(frozen=True)
-class Protocol:
+class UnrestrictedLfw:
     """What all folds share.
 
     Attributes:
@@ -113,7 +113,7 @@ class FoldResult:
         return float(self.evaluations[name].accuracies[TESTED_FOLD])
 
 
-def run_fold(protocol: Protocol, fold: int) -> FoldResult:
+def run_fold(protocol: UnrestrictedLfw, fold: int) -> FoldResult:
     """Train for one fold and judge it, or go on where an earlier run stopped.
 
     The fold's folder below ``config.train.out`` gets ``people.csv``, what ``train``
@@ -156,16 +156,16 @@ def run_fold(protocol: Protocol, fold: int) -> FoldResult:
     )
 
 
-def is_embedded(protocol: Protocol, fold: int) -> bool:
+def is_embedded(protocol: UnrestrictedLfw, fold: int) -> bool:
     """Whether an earlier run trained for a fold: to judge it takes seconds."""
     return (_folder(protocol, fold) / EMBEDDINGS_FILE).exists()
 
 
-def _folder(protocol: Protocol, fold: int) -> Path:
+def _folder(protocol: UnrestrictedLfw, fold: int) -> Path:
     return protocol.config.train.out / f"fold-{fold + 1:02d}"
 
 
-def _settle_people(protocol: Protocol, fold: int, path: Path) -> PeopleList:
+def _settle_people(protocol: UnrestrictedLfw, fold: int, path: Path) -> PeopleList:
     """Choose the people, or take those of an earlier run, and check them."""
     labels, counts = np.unique(protocol.store.labels, return_counts=True)
     names = [protocol.store.identities[label] for label in labels]

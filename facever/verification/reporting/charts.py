@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.drawing import (
+from facever.verification.reporting.svg import (
     BOTTOM,
     LEFT,
     RIGHT,

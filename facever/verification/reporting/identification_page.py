@@ -21,7 +21,6 @@ from facever.verification.reporting.charts import (
     rate_svg,
     score_histogram_svg,
 )
-from facever.verification.reporting.drawing import format_rate
 from facever.verification.reporting.markup import (
     Setting,
     hero,
@@ -30,6 +29,7 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
+from facever.verification.reporting.svg import format_rate
 from facever.verification.reporting.worst_errors import (
     NO_PICTURES,
     CropOf,

@@ -6,13 +6,13 @@ from html import escape
 import numpy as np
 
 from facever.verification.evaluation import Evaluation
+from facever.verification.reporting.calibration_section import calibration
 from facever.verification.reporting.charts import (
     NUM_LINE_STYLES,
     histogram_svg,
     roc_svg,
 )
-from facever.verification.reporting.drawing import format_rate
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import (
     Setting,
     hero,
@@ -22,7 +22,7 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
-from facever.verification.reporting.probabilities import calibration
+from facever.verification.reporting.svg import format_rate
 from facever.verification.reporting.tables import (
     differences,
     error_bars,
@@ -31,7 +31,7 @@ from facever.verification.reporting.tables import (
 )
 from facever.verification.reporting.worst_errors import CropOf, worst_errors
 from facever.verification.roc import TarAtFar
-from facever.verification.uncertainty.probabilities import Probabilities
+from facever.verification.uncertainty.calibration import Probabilities
 
 _MISSING = {
     "reject": "is rejected, so it counts as an error where both photos show one person",
@@ -45,7 +45,7 @@ def render_page(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str],
     crop_of: CropOf | None,
-    findings: Findings,
+    extras: ReportExtras,
     probabilities: Mapping[str, Probabilities | None],
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
@@ -53,21 +53,21 @@ def render_page(
     parts = [_hero(name, first, title, alone=len(evaluations) == 1)]
     if len(evaluations) > 1:
         parts.append(_comparison(evaluations))
-    if findings.differences:
-        parts.append(differences(findings.differences))
+    if extras.differences:
+        parts.append(differences(extras.differences))
     parts += [
         _charts(evaluations),
         calibration(evaluations, probabilities),
         *(
             error_bars(
-                which, evaluation, findings.bootstraps.get(which), len(evaluations) == 1
+                which, evaluation, extras.bootstraps.get(which), len(evaluations) == 1
             )
             for which, evaluation in evaluations.items()
         ),
-        *([other_rules(findings.rules)] if findings.rules else []),
+        *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
-        *([failed_frames(findings.frames)] if findings.frames else []),
+        *([failed_frames(extras.frames)] if extras.frames else []),
         _missing(evaluations, reasons),
         settings_list(settings),
     ]

@@ -10,13 +10,13 @@ import numpy as np
 
 from facever.errors import DataError, FileError
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.figures import save_roc
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.document_figures import save_roc
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
-from facever.verification.reporting.numbers import finite_or_none, report_numbers
 from facever.verification.reporting.page import render_page
+from facever.verification.reporting.report_json import finite_or_none, report_numbers
 from facever.verification.reporting.worst_errors import CropOf
-from facever.verification.uncertainty.probabilities import probabilities_of
+from facever.verification.uncertainty.calibration import probabilities_of
 
 PAGE_FILE = "report.html"
 JSON_FILE = "report.json"
@@ -25,7 +25,7 @@ PICTURE_FILE = "roc.png"
 DRAWING_FILE = "roc.svg"
 SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
 
-_NOTHING = Findings()
+_NOTHING = ReportExtras()
 
 
 def write_report(
@@ -35,7 +35,7 @@ def write_report(
     settings: Mapping[str, Setting],
     reasons: Mapping[str, str] | None = None,
     crop_of: CropOf | None = None,
-    findings: Findings = _NOTHING,
+    extras: ReportExtras = _NOTHING,
 ) -> Path:
     """Write all files of a report into a folder.
 
@@ -52,7 +52,7 @@ def write_report(
         reasons: Why a photo is missing, by its source, where that is known.
         crop_of: Gives the picture of a source, or None where there is none. Asked for
             the worst errors only. Without it the errors are listed by name.
-        findings: What to show beside the evaluations.
+        extras: What to show beside the evaluations.
 
     Returns:
         The page, ``out / "report.html"``.
@@ -66,9 +66,9 @@ def write_report(
         name: probabilities_of(evaluation) for name, evaluation in evaluations.items()
     }
     page = render_page(
-        evaluations, title, settings, reasons or {}, crop_of, findings, probabilities
+        evaluations, title, settings, reasons or {}, crop_of, extras, probabilities
     )
-    numbers = report_numbers(evaluations, title, settings, findings, probabilities)
+    numbers = report_numbers(evaluations, title, settings, extras, probabilities)
     names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
     written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
     try:

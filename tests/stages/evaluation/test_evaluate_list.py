@@ -17,9 +17,9 @@ from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
 from facever.stages.evaluation.view_1 import evaluate_lfw_view_1
 from facever.verification.evaluation import evaluate_pairs
-from facever.verification.folds import best_threshold
 from facever.verification.protocols import read_lfw_view_1, read_pair_csv
 from facever.verification.rules import RULES
+from facever.verification.thresholds import best_threshold
 
 Command = Callable[..., Any]
 PEOPLE = ("Ann", "Bob", "Cy", "Dee")

@@ -6,8 +6,7 @@ from facever.stages.evaluation.features import Features
 from facever.stages.evaluation.judging import EXACT, Judging
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairList
-from facever.verification.rule_judging import judge
-from facever.verification.rules import RULES
+from facever.verification.rules import RULES, judge
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from facever.verification.evaluation import evaluate_pairs, evaluate_scores
 from facever.verification.protocols import PairList
 from facever.verification.reporting import report
 from facever.verification.reporting.report import write_report
-from facever.verification.uncertainty.probabilities import probabilities_of
+from facever.verification.uncertainty.calibration import probabilities_of
 
 FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
 NASTY = """<script>alert(1)</script>"&'$x_1$ ü"""

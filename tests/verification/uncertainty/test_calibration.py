@@ -11,7 +11,7 @@ from sklearn.metrics import brier_score_loss
 from facever.verification.evaluation import Evaluation, evaluate_pairs, evaluate_scores
 from facever.verification.protocols import PairList, read_lfw_pairs
 from facever.verification.roc import roc_curve
-from facever.verification.uncertainty.probabilities import (
+from facever.verification.uncertainty.calibration import (
     Probabilities,
     fit_logistic,
     least_cost,

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.charts import NUM_LINE_STYLES, log_curve, rate_axis
-from facever.verification.reporting.drawing import format_rate
+from facever.verification.reporting.svg import format_rate
 
 _PNG_COLOURS = ("#5b3fd1", "#00805a", "#a3326f", "#7a6200", "#00708f", "#555555")
 _PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))

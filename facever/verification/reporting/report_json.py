@@ -9,13 +9,13 @@ import numpy as np
 
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols.video_frames import FrameCounts
-from facever.verification.reporting.findings import Findings
+from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
-from facever.verification.rule_judging import RuleResult
+from facever.verification.rules import RuleResult
+from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.error_bars import accuracy_interval
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import Difference, PairedComparison
-from facever.verification.uncertainty.probabilities import Probabilities
 from facever.version import __version__
 
 
@@ -23,7 +23,7 @@ def report_numbers(
     evaluations: Mapping[str, Evaluation],
     title: str,
     settings: Mapping[str, Setting],
-    findings: Findings,
+    extras: ReportExtras,
     probabilities: Mapping[str, Probabilities | None],
 ) -> dict[str, Any]:
     """What ``report.json`` holds: every number, in plain Python types."""
@@ -43,17 +43,17 @@ def report_numbers(
         "models": [
             {
                 "name": name,
-                **_numbers(evaluation, findings.bootstraps.get(name)),
+                **_numbers(evaluation, extras.bootstraps.get(name)),
                 "calibration": _calibration(probabilities[name]),
             }
             for name, evaluation in evaluations.items()
         ],
         "differences": [
             {"first": first, "second": second, **_comparison(comparison)}
-            for (first, second), comparison in findings.differences.items()
+            for (first, second), comparison in extras.differences.items()
         ],
-        "rules": [_rule(result) for result in findings.rules.values()],
-        "frames": _frames(findings.frames),
+        "rules": [_rule(result) for result in extras.rules.values()],
+        "frames": _frames(extras.frames),
         "versions": {
             "facever": __version__,
             "python": platform.python_version(),

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from facever.verification.protocols.video_frames import FrameCounts
-from facever.verification.rule_judging import RuleResult
+from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import PairedComparison
 
 
 @dataclass(frozen=True)
-class Findings:
+class ReportExtras:
     """Each is left out of the report where it is empty.
 
     Attributes:

@@ -6,7 +6,8 @@ from html import escape
 import numpy as np
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.drawing import (
+from facever.verification.reporting.markup import legend, table
+from facever.verification.reporting.svg import (
     BOTTOM,
     LEFT,
     RIGHT,
@@ -19,9 +20,8 @@ from facever.verification.reporting.drawing import (
     x_axis,
     y_axis,
 )
-from facever.verification.reporting.markup import legend, table
+from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.intervals import Interval, wilson
-from facever.verification.uncertainty.probabilities import Probabilities
 
 _TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _NUM_SCORE_BINS = 25

@@ -6,8 +6,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from facever.errors import DataError
-from facever.verification.folds import best_threshold, fold_accuracies, fold_thresholds
-from facever.verification.sorted_pairs import candidate_thresholds, sort_pairs
+from facever.verification.thresholds import (
+    best_threshold,
+    candidate_thresholds,
+    fold_accuracies,
+    fold_thresholds,
+    sort_pairs,
+)
 
 # Few distinct values, so that ties are the rule.
 tied_scores = st.lists(
