@@ -1,11 +1,42 @@
-"""Files and folders that are there as a whole or not at all."""
+"""Files and folders that are there as a whole or not at all, and who may write them.
 
+Everything that facever writes goes through ``whole_file`` or ``whole_folder``, or
+through ``put_in_place`` where a temporary name of another kind is needed: the content
+is on the disk before it gets its final name, and the name is on the disk at the end. So
+neither a kill nor a power cut leaves half of a file under the name of a whole one.
+"""
+
+import errno
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facever.errors import FaceverError, FileError
+
+
+@contextmanager
+def naming_write_errors(
+    path: Path, remedy: str = "make room there or choose another place"
+) -> Iterator[None]:
+    """Raise what the system refuses inside the block as an error that names a path.
+
+    Args:
+        path: What the block writes, a file or a folder.
+        remedy: What to do about it, the end of the message.
+
+    Raises:
+        FileError: In the place of an ``OSError``; facever's own errors pass.
+    """
+    try:
+        yield
+    except FaceverError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(f"cannot write {path}: {reason}; {remedy}") from error
 
 
 @contextmanager
@@ -28,10 +59,10 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise FileError(f"cannot write {path}: it is a folder; choose another name")
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        with _told(path):
+        with naming_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            temporary.replace(path)
+            put_in_place(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -56,14 +87,56 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise FileError(f"{path} is there already: choose another name")
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        with _told(path):
+        with naming_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             yield temporary
-            temporary.replace(path)
+            put_in_place(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a finished file or folder to its final name, when it is on the disk.
+
+    Args:
+        temporary: A file, or a folder with all that is in it, on the same file system.
+        path: The final name; a file there is replaced, and so is an empty folder.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    _sync_tree(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to the disk.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    is_folder = path.is_dir()
+    if is_folder and sys.platform == "win32":
+        return  # There, a folder cannot be opened.
+    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems know no sync of a folder.
+        if not (is_folder and error.errno == errno.EINVAL):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(path: Path) -> None:
+    if path.is_dir():
+        for inside in path.iterdir():
+            _sync_tree(inside)
+    sync(path)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -72,19 +145,48 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         FileError: If it cannot be written.
     """
-    with _told(path), path.open("a", encoding="utf-8") as file:
+    with naming_write_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system refuses, in a line that names the file."""
+def hold_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder, made if need be, so that no other process writes to it.
+
+    At the end the folder is taken away if it is still empty.
+
+    Raises:
+        FileError: If it cannot be made or another process is writing to it.
+    """
+    with naming_write_errors(folder, "choose another place"):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(folder)
     try:
         yield
-    except FaceverError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot write {path}: {error.strerror or error}; make room there or "
-            "choose another place"
-        ) from None
+    finally:
+        if lock >= 0:
+            os.close(lock)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def lock_folder(folder: Path) -> int:
+    """Hold a folder for this process; the system lets go of it however that ends.
+
+    Returns:
+        A handle to close, or -1 where the system has no such locks.
+
+    Raises:
+        FileError: If another process holds it.
+    """
+    if sys.platform == "win32":
+        return -1
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise FileError(f"another process is writing to {folder}") from None
+    return handle

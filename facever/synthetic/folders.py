@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from facever.errors import FileError, ParameterError
+from facever.files import naming_write_errors, whole_file
 from facever.progress import Advance, ignore_progress
 from facever.synthetic.drawing import draw_face
 
@@ -67,7 +68,8 @@ def write_photos(
     for part in parts:
         lines += part
         advance(len(part))
-    _write(folder / "landmarks.txt", "".join(lines).encode())
+    with whole_file(folder / "landmarks.txt") as temporary:
+        temporary.write_bytes("".join(lines).encode())
 
 
 def _draw_in_processes(
@@ -131,26 +133,17 @@ def _write_person(
         source = f"{name}/{name}_{number:04d}.jpg"
         bgr = drawn.photo[:, :, ::-1]
         _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-        _write(folder / source, code.tobytes())
+        path = folder / source
+        with naming_write_errors(path):
+            path.write_bytes(code.tobytes())
         places = "\t".join(f"{value:.3f}" for value in drawn.landmarks.ravel())
         lines.append(f"{source}\t{places}\n")
     return lines
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with naming_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {folder}: {error.strerror}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_pairs(
@@ -208,8 +201,8 @@ def write_pairs(
     lines = [f"{num_folds}\t{pairs_per_fold}"]
     for fold in np.array_split(people, num_folds):
         lines += _draw_pairs(np.sort(fold), photos_each, pairs_per_fold, rng)
-    _make_folder(path.parent)
-    _write(path, ("\n".join(lines) + "\n").encode())
+    with whole_file(path) as temporary:
+        temporary.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def _draw_pairs(

@@ -89,8 +89,6 @@ def save_checkpoint(
         except RuntimeError as error:
             # Its writer covers what the system said, such as that the disk is full.
             raise error.__context__ or error from None
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:

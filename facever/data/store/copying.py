@@ -21,7 +21,7 @@ from facever.data.store.folder import (
     RECORDS_FILE,
     STORE_FILE,
     check_free,
-    held,
+    hold_store,
     new_files,
 )
 from facever.data.store.payloads import PayloadFile, read_intact, row_blocks
@@ -101,7 +101,7 @@ def write_new_store(
         FileError: If the folder holds something else or cannot be written.
         DataError: If a crop to be copied is damaged.
     """
-    with held(out):
+    with hold_store(out):
         if (out / STORE_FILE).exists():
             _check_same(CropStore.open(out), contents)
             return False

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facever import folder_lock
-from facever.errors import FaceverError, FileError
+from facever.errors import FileError
+from facever.files import hold_folder, naming_write_errors, put_in_place, sync
 
 CROPS_FILE = "crops.npy"
 JPEG_FILE = "crops.jpg"
@@ -81,7 +81,7 @@ def check_free(folder: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def hold_store(folder: Path) -> Iterator[None]:
     """Hold a store's folder, made if need be, for this process alone.
 
     A replacement that a kill interrupted is completed first. At the end the folder is
@@ -90,7 +90,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         FileError: If it cannot be made or another process is writing to it.
     """
-    with folder_lock.held(folder):
+    with hold_folder(folder):
         move_into_place(folder)
         yield
 
@@ -108,22 +108,28 @@ def new_files(folder: Path) -> Iterator[Path]:
             f"{folder} holds crops of an unfinished facever align: run that again first"
         )
     copy = folder / _COPY_FOLDER
+    remedy = "nothing in it was changed: make room and run the same command again"
     try:
-        copy.mkdir()
-        yield copy
-        for path in copy.iterdir():
-            _sync_file(path)
-        os.replace(copy, folder / READY_FOLDER)
-        move_into_place(folder)
-    except FaceverError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot write to {folder}: {error.strerror or error}; nothing in it was "
-            "changed: make room and run the same command again"
-        ) from error
+        with naming_write_errors(folder, remedy):
+            copy.mkdir()
+            yield copy
+            put_files_in_place(copy, folder)
     finally:
         shutil.rmtree(copy, ignore_errors=True)
+
+
+def put_files_in_place(written: Path, folder: Path) -> None:
+    """Move all files of a store into the folder that this process holds.
+
+    Args:
+        written: A folder inside it, with the new files and nothing else of use.
+        folder: The store's.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    put_in_place(written, folder / READY_FOLDER)
+    move_into_place(folder)
 
 
 def move_into_place(folder: Path) -> None:
@@ -140,9 +146,5 @@ def move_into_place(folder: Path) -> None:
     for name in _MOVE_ORDER:
         if (ready / name).exists():
             os.replace(ready / name, folder / name)
+    sync(folder)
     shutil.rmtree(ready)
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

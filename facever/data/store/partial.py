@@ -8,8 +8,7 @@ of either is cut when the work is taken up again.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +27,7 @@ from facever.data.store.payloads import (
     read_intact,
     read_payloads,
 )
-from facever.errors import FileError, MismatchError
+from facever.errors import MismatchError
 
 _GROWN_FILE = "grown.npy"
 _JOURNAL_FILE = "journal.jsonl"
@@ -196,24 +195,6 @@ def check_settings(
             f"{folder} holds crops made with other settings ({'; '.join(different)}): "
             "use those settings or write into a new folder"
         )
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that says where.
-
-    Raises:
-        FileError: If the disk is full, the folder may not be written and so on.
-    """
-    try:
-        yield
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot write to {folder}: {error.strerror or error}; what was done "
-            "before is kept, run the same command again"
-        ) from error
 
 
 def _parse_line(line: bytes) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ A payload is the 32,256 bytes of a crop's pixels or, in a compressed store, its 
 """
 
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -118,7 +117,6 @@ class PayloadFile:
         """Write what stands beside the crops."""
         assert len(self._ends) == self._num_crops + 1
         self._file.flush()
-        os.fsync(self._file.fileno())
         if self._compressed:
             np.save(self._folder / OFFSETS_FILE, np.array(self._ends, np.int64))
         write_checksums(self._folder, self._checksums)

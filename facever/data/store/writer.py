@@ -23,13 +23,13 @@ from facever.data.store.crop_store import (
 from facever.data.store.folder import (
     FAILURES_FILE,
     PARTIAL_FOLDER,
-    READY_FOLDER,
     RECORDS_FILE,
     STORE_FILE,
     check_free,
     move_into_place,
+    put_files_in_place,
 )
-from facever.data.store.partial import PartialCrops, PhotoEntry, check_settings, writing
+from facever.data.store.partial import PartialCrops, PhotoEntry, check_settings
 from facever.data.store.tables import (
     FAILURE_COLUMNS,
     RECORD_COLUMNS,
@@ -37,7 +37,9 @@ from facever.data.store.tables import (
     write_rows,
 )
 from facever.errors import DataError
-from facever.folder_lock import lock_folder
+from facever.files import lock_folder, naming_write_errors
+
+_REMEDY = "what was done before is kept, run the same command again"
 
 
 class CropWriter:
@@ -83,11 +85,11 @@ class CropWriter:
         if len(self._identity_of) != len(listing):
             raise DataError("the list of photos names a photo twice")
         self._partial: PartialCrops | None = None
-        with writing(folder):
+        with naming_write_errors(folder, _REMEDY):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_folder(folder)
         try:
-            with writing(folder):
+            with naming_write_errors(folder, _REMEDY):
                 move_into_place(folder)
             self._old = self._open_old()
             self._old_photos = _photos_of(self._old) if self._old else {}
@@ -133,19 +135,19 @@ class CropWriter:
             [*map(float, points.ravel()), float(score)]
             for points, score in zip(landmarks, scores, strict=True)
         ]
-        with writing(self._folder):
+        with naming_write_errors(self._folder, _REMEDY):
             self._begin().add(source, crops, numbers)
 
     def fail(self, source: str, reason: str) -> None:
         """Put a photo that gave no crop into the ledger."""
         assert source in self._identity_of
-        with writing(self._folder):
+        with naming_write_errors(self._folder, _REMEDY):
             self._begin().fail(source, reason)
 
     def commit(self) -> None:
         """Bring all that was added to the disk."""
         if self._partial:
-            with writing(self._folder):
+            with naming_write_errors(self._folder, _REMEDY):
                 self._partial.commit()
 
     def finish(self) -> CropStore:
@@ -162,10 +164,9 @@ class CropWriter:
         )
         if not self._partial and self._old and self._old.fingerprint == fingerprint:
             return self._old
-        with writing(self._folder):
+        with naming_write_errors(self._folder, _REMEDY):
             self._write_final_files(listing, done, fingerprint)
-            os.replace(self._folder / PARTIAL_FOLDER, self._folder / READY_FOLDER)
-            move_into_place(self._folder)
+            put_files_in_place(self._folder / PARTIAL_FOLDER, self._folder)
         self.close()
         return CropStore.open(self._folder)
 
@@ -179,7 +180,7 @@ class CropWriter:
 
     def _begin(self) -> PartialCrops:
         if not self._partial:
-            with writing(self._folder):
+            with naming_write_errors(self._folder, _REMEDY):
                 folder = self._folder / PARTIAL_FOLDER
                 self._partial = PartialCrops(folder, self._settings)
         return self._partial

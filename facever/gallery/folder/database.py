@@ -7,7 +7,6 @@ log needs shared memory, so the folder must be on a disk of the machine that use
 not on a network share.
 """
 
-import os
 import secrets
 import shutil
 import sqlite3
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import FileError, GalleryError
+from facever.files import sync
 
 DATABASE_NAME = "gallery.sqlite"
 _APPLICATION_ID = 0x66637667  # "fcvg": tells a gallery from any other SQLite file
@@ -171,7 +171,7 @@ def create_database(folder: Path, schema: str) -> None:
             )
         # Takes the place of an empty folder, but never of one with something in it.
         building.rename(folder)
-        _sync_folder(folder.parent)
+        sync(folder.parent)
     except (OSError, sqlite3.OperationalError) as error:
         shutil.rmtree(building, ignore_errors=True)
         if (folder / DATABASE_NAME).exists():
@@ -181,11 +181,3 @@ def create_database(folder: Path, schema: str) -> None:
             f"{folder}: cannot make a gallery here ({reason}); name a folder that is "
             "not there yet"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from facever.errors import FileError
+from facever.files import put_in_place
 from facever.gallery.meta import GalleryMeta
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def write_index(
                 file.write(part.data)
                 checksum = zlib.crc32(part.data, checksum)
             file.write(_CHECKSUM.pack(checksum))
-        temporary.replace(folder / INDEX_NAME)
+        put_in_place(temporary, folder / INDEX_NAME)
     except FileError:
         raise
     except OSError as error:

@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from facever.data.store.copying import Contents, Part, write_new_store, write_store
 from facever.data.store.crop_store import JPEG_SETTING, CropStore
-from facever.data.store.folder import LEFT_OUT_FILE, STORE_FILE, check_free, held
+from facever.data.store.folder import LEFT_OUT_FILE, STORE_FILE, check_free, hold_store
 from facever.data.store.jpeg import check_quality, encode_jpeg
 from facever.data.store.merging import join_stores
 from facever.data.store.subsets import SubsetRules, choose_crops, read_list, split_rows
@@ -34,7 +34,7 @@ def merge(stores: Sequence[Path], out: Path) -> None:
         FileError: If a store cannot be read or ``out`` not be written; what is there is
             as it was.
     """
-    with held(out):
+    with hold_store(out):
         old = CropStore.open(out) if (out / STORE_FILE).exists() else None
         if old is None:
             check_free(out)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from facever.config.training import TrainConfig
 from facever.errors import ParameterError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
-from facever.folder_lock import held
+from facever.files import hold_folder
 from facever.hardware import uses_bf16
 from facever.inference.preprocessing import Preprocessing
 from facever.progress import format_seconds
@@ -84,7 +84,7 @@ def dry_run(config: TrainConfig) -> DryRun:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ParameterError("--dry-run times one process: run it without torchrun")
     check_same_run(config)
-    with held(config.out):
+    with hold_folder(config.out):
         return _measure(config)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facever.config.training import TrainConfig
 from facever.errors import FileError
-from facever.folder_lock import held
+from facever.files import hold_folder
 from facever.hardware import uses_bf16
 from facever.inference.model_file import save_model
 from facever.models.base import EmbeddingNetwork
@@ -158,7 +158,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
 
 def _held(folder: Path, processes: Processes) -> AbstractContextManager[None]:
     """The run's folder, which another job of the same config must not write to."""
-    return held(folder) if processes.is_first else nullcontext()
+    return hold_folder(folder) if processes.is_first else nullcontext()
 
 
 def _tensorboard(

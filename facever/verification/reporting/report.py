@@ -2,13 +2,14 @@
 
 import csv
 import json
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from facever.errors import DataError, FileError
+from facever.errors import DataError
+from facever.files import whole_file
 from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.document_figures import save_roc
 from facever.verification.reporting.extras import ReportExtras
@@ -69,26 +70,16 @@ def write_report(
         evaluations, title, settings, reasons or {}, crop_of, extras, probabilities
     )
     numbers = report_numbers(evaluations, title, settings, extras, probabilities)
-    names = (JSON_FILE, SCORES_FILE, PICTURE_FILE, DRAWING_FILE, PAGE_FILE)
-    written = {name: out / f".{name}.{os.getpid()}.part" for name in names}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    # Renamed from last to first, so that the page never shows what is not there yet.
+    names = (PAGE_FILE, DRAWING_FILE, PICTURE_FILE, SCORES_FILE, JSON_FILE)
+    with ExitStack() as stack:
+        written = {name: stack.enter_context(whole_file(out / name)) for name in names}
         written[PAGE_FILE].write_text(page, encoding="utf-8")
         text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False)
         written[JSON_FILE].write_text(text + "\n", encoding="utf-8")
         _write_scores(written[SCORES_FILE], evaluations)
         save_roc(written[PICTURE_FILE], evaluations, "png")
         save_roc(written[DRAWING_FILE], evaluations, "svg")
-        for name, path in written.items():
-            os.replace(path, out / name)
-    except OSError as error:
-        raise FileError(
-            f"cannot write the report into {out}: {error.strerror}"
-        ) from None
-    finally:
-        if out.is_dir():
-            for path in written.values():
-                path.unlink(missing_ok=True)
     return out / PAGE_FILE
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from facever.config.training import TrainConfig
 from facever.errors import FileError, ParameterError
-from facever.folder_lock import held
+from facever.files import hold_folder
 from facever.stages.training.dry_run import dry_run
 
 
@@ -87,7 +87,10 @@ def test_refuses_what_the_run_would_refuse(
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="choose another place"):
         dry_run(make_config(store, tmp_path / "file" / "run"))
-    with held(tmp_path / "run"), pytest.raises(FileError, match="another process is"):
+    with (
+        hold_folder(tmp_path / "run"),
+        pytest.raises(FileError, match="another process is"),
+    ):
         dry_run(make_config(store, tmp_path / "run"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ParameterError, match="run it without torchrun"):

@@ -30,7 +30,7 @@ from facever.errors import (
     ModelFileError,
     ParameterError,
 )
-from facever.folder_lock import held
+from facever.files import hold_folder
 from facever.inference.model_file import load_model
 from facever.stages.training.train import train
 
@@ -261,7 +261,7 @@ class TestRunningAgain:
     def test_another_process_in_the_folder_is_refused(
         self, trained: Path, store: Path
     ) -> None:
-        with held(trained):
+        with hold_folder(trained):
             with pytest.raises(FileError, match="another process is writing to"):
                 train(make_config(store, trained))
         train(make_config(store, trained))

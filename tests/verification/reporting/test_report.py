@@ -257,7 +257,7 @@ def test_a_failure_leaves_the_earlier_report(
 
 def test_a_folder_that_cannot_be(evaluations, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="cannot write the report into"):
+    with pytest.raises(FileError, match=r"cannot write .*report"):
         write_report(tmp_path / "file", {"first": evaluations["first"]}, "t", {})
 
 
