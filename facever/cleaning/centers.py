@@ -7,12 +7,15 @@ import torch
 from jaxtyping import Float, Float32, Int64
 
 from facever.errors import DataError, ParameterError
+from facever.inference.vectors import unit_or_zero, unit_vectors
 from facever.progress import Advance, ignore_progress
 
 # Scores held at once: 64 MiB of float32.
 _BLOCK_SCORES = 2**24
 # Bins over [-1, 1]: a threshold from them is at most 3.1e-5 too high.
 _NUM_BINS = 2**16
+# Opposite photos leave a sum that is rounding alone.
+_NO_DIRECTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,18 +61,18 @@ def find_centers(
     Raises:
         DataError: If an embedding is not finite or all zero.
     """
-    units = unit_rows(embeddings)
+    units = unit_vectors(embeddings)
     num_photos = np.bincount(labels)
     sums = np.zeros((len(num_photos), units.shape[1]), np.float64)
     np.add.at(sums, labels, units)
     others = sums[labels] - units
-    own = (_unit(others) * units).sum(axis=1)
+    own = (unit_or_zero(others, _NO_DIRECTION) * units).sum(axis=1)
     own[num_photos[labels] == 1] = np.nan
     return IdentityCenters(
         units=units,
         labels=labels,
         num_photos=num_photos,
-        centers=_unit(sums).astype(np.float32),
+        centers=unit_or_zero(sums, _NO_DIRECTION).astype(np.float32),
         own_cosine=own.astype(np.float32),
     )
 
@@ -144,28 +147,3 @@ def compare_with_strangers(
         cosine[block] = best.values.cpu().numpy()
         advance(len(scores))
     return Strangers(nearest, cosine, counts)
-
-
-def unit_rows(
-    embeddings: Float[np.ndarray, "photos dim"],
-) -> Float32[np.ndarray, "photos dim"]:
-    """Embeddings at length 1.
-
-    Raises:
-        DataError: If one is not finite or all zero.
-    """
-    lengths = np.linalg.norm(embeddings.astype(np.float32), axis=1)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-    if len(bad):
-        raise DataError(f"embedding {bad[0]} is all zero or not finite")
-    units: np.ndarray = (embeddings / lengths[:, None]).astype(np.float32)
-    return units
-
-
-def _unit(
-    vectors: Float[np.ndarray, "rows dim"],
-) -> Float[np.ndarray, "rows dim"]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    # Opposite photos leave nothing but rounding, which has no direction.
-    units: np.ndarray = np.where(lengths > 1e-6, vectors / lengths.clip(1e-6), 0.0)
-    return units

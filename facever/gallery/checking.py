@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32
 
 from facever.errors import GalleryError, MismatchError, NotEnrolledError, ParameterError
 from facever.gallery.entries import Origin, fields_as_json
+from facever.inference.vectors import unit_vectors
 
 
 def unit_embeddings(
@@ -23,7 +24,7 @@ def unit_embeddings(
     Raises:
         ParameterError: If the array has not two dimensions.
         MismatchError: If the embeddings have another size.
-        GalleryError: If an embedding is zero or not finite.
+        DataError: If an embedding is zero or not finite.
     """
     if embeddings.ndim != 2:
         raise ParameterError(
@@ -35,15 +36,7 @@ def unit_embeddings(
             f"embeddings of this gallery have {size} numbers, got "
             f"{embeddings.shape[1]}; use the model that it was made with"
         )
-    wide = embeddings.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-    if len(bad):
-        raise GalleryError(
-            f"embedding {bad[0]} of {len(embeddings)} is zero or not finite (its "
-            f"length is {lengths[bad[0]]}); leave it out"
-        )
-    return np.asarray(wide / lengths[:, None], np.float32)
+    return np.asarray(unit_vectors(embeddings), np.float32)
 
 
 def check_rows(

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from facever.errors import DataError
+from facever.inference.vectors import unit_vectors
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def class_angles(
     if len(present) < 2:
         raise DataError(f"angles need at least two classes, got {len(present)}")
     centers = np.stack([embeddings[labels == label].mean(axis=0) for label in present])
-    vectors = _unit(weight[present])
-    centers = _unit(centers)
+    vectors = unit_vectors(weight[present], dtype=np.float64)
+    centers = unit_vectors(centers, dtype=np.float64)
     return ClassAngles(
         w_inter=_mean_angle_between(vectors),
         c_inter=_mean_angle_between(centers),
@@ -67,9 +68,3 @@ def _mean_angle_between(
 def _angle(cosine: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     angle: Float[np.ndarray, " n"] = np.arccos(np.clip(cosine, -1, 1))
     return angle
-
-
-def _unit(vectors: Float[np.ndarray, "n dim"]) -> Float[np.ndarray, "n dim"]:
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: Float[np.ndarray, "n dim"] = vectors / lengths
-    return unit

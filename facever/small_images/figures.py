@@ -14,6 +14,7 @@ from torch import Tensor
 from facever.heads.angular import angular_logits
 from facever.heads.arcface import add_angle
 from facever.heads.multiple_angle import psi
+from facever.inference.vectors import unit_or_zero
 
 _COLUMNS = 4
 _COLOURS = "tab10"
@@ -134,7 +135,7 @@ def draw_similarities(
     figure, panels = _grid(len(features))
     shown = None
     for axes, (name, rows) in zip(panels, features.items(), strict=True):
-        unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        unit = unit_or_zero(rows)
         shown = axes.imshow(unit @ unit.T, vmin=-1, vmax=1, cmap="RdBu_r")
         axes.set_title(name)
         axes.set_xticks([])

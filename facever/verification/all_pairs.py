@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from facever.errors import DataError, ParameterError
+from facever.inference.vectors import unit_vectors
 from facever.progress import Advance, ignore_progress
 from facever.verification.protocols.identity_list import (
     IdentityList,
     find_listed,
-    unit_rows,
 )
 from facever.verification.roc import TarAtFar, num_allowed, too_few_impostors
 
@@ -83,7 +83,8 @@ def all_pairs_tar_at_far(
     if note:
         return TarAtFar(target_far, None, None, None, note)
     rows = find_listed(embeddings, images, photos)
-    units = unit_rows(embeddings, images, rows[rows >= 0])
+    found = rows[rows >= 0]
+    units = unit_vectors(embeddings[found], [images[row] for row in found])
     num_kept = num_allowed(num_impostor, target_far) + 1
     scores = compare_all(units, codes[rows >= 0], num_kept)
     threshold = scores.highest[0]

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from facever.errors import DataError, ParameterError
+from facever.inference.vectors import unit_vectors
 from facever.progress import Advance, ignore_progress
 from facever.verification.all_pairs import PairScores, compare_all, count_pairs
 from facever.verification.roc import num_allowed, too_few_impostors
@@ -99,7 +100,7 @@ def calibrate(
         raise ParameterError(f"a false accept rate must be in (0, 1), got {target_far}")
     check_pairs(labels)
     num_genuine, num_impostor = count_pairs(labels)
-    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    units = unit_vectors(embeddings)
     num_kept = num_allowed(num_impostor, target_far) + 1
     scores = compare_all(units, labels, num_kept, advance)
     note = too_few_impostors(num_impostor, target_far)

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from facever.errors import ParameterError
+from facever.inference.vectors import unit_or_zero
 from facever.verification.evaluation import evaluate_scores
 from facever.verification.pair_scores import Scores, pair_cosine
 from facever.verification.photo_matching import MatchedPairs, match_pairs
@@ -302,7 +303,7 @@ def _scores_of_folds(scored: _Scored, measure: RuleMeasure) -> Iterator[Scores]:
     left, right = scored.matched.left, scored.matched.right
     scores = scored.cosine
     if measure == "squared distance":
-        unit = _normalised(vectors)
+        unit = unit_or_zero(vectors, dtype=np.float64)
         difference = unit[left] - unit[right]
         scores = -np.einsum("ij,ij->i", difference, difference)
     for tested in range(scored.pairs.num_folds):
@@ -310,17 +311,6 @@ def _scores_of_folds(scored: _Scored, measure: RuleMeasure) -> Iterator[Scores]:
             members = np.concatenate([left[fold != tested], right[fold != tested]])
             uses = np.bincount(members[members >= 0], minlength=len(vectors))
             mean = uses @ vectors / uses.sum()
-            unit = _normalised(vectors - mean)
+            unit = unit_or_zero(vectors - mean, dtype=np.float64)
             scores = np.einsum("ij,ij->i", unit[left], unit[right])
         yield np.where(np.isneginf(scored.cosine), -np.inf, scores)
-
-
-def _normalised(
-    vectors: Float64[np.ndarray, "images dim"],
-) -> Float64[np.ndarray, "images dim"]:
-    """Unit vectors; one that equals the subtracted mean has no direction: zero."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    unit: Float64[np.ndarray, "images dim"] = (
-        vectors / np.where(lengths > 0, lengths, 1)[:, None]
-    )
-    return unit

@@ -168,7 +168,7 @@ def test_opposite_photos_leave_no_center() -> None:
 def test_an_embedding_without_direction_is_refused(bad: float) -> None:
     embeddings = np.ones((4, 3))
     embeddings[2] = bad
-    with pytest.raises(DataError, match="embedding 2 is all zero or not finite"):
+    with pytest.raises(DataError, match="embedding 2 of 4 is all zero or not finite"):
         find_centers(embeddings, np.array([0, 0, 1, 1]))
 
 

@@ -22,12 +22,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from facever.errors import DataError, ParameterError
+from facever.inference.vectors import unit_vectors
 from facever.verification.photo_matching import row_of_key
 from facever.verification.protocols import photo_key
 from facever.verification.protocols.identity_list import (
     IdentityList,
     find_listed,
-    unit_rows,
 )
 from facever.verification.roc import Roc, roc_curve, tar_at_far
 
@@ -148,9 +148,9 @@ def evaluate_identification(
     ranks = np.full(len(probes), len(identities) + 1, dtype=np.int64)
     nearest = np.full(len(probes), -1, dtype=np.int64)
     found = _search(
-        unit_rows(embeddings, images, gallery_rows[enrolled]),
+        _units(embeddings, images, gallery_rows[enrolled]),
         gallery_codes[enrolled],
-        unit_rows(embeddings, images, probe_rows[searched]),
+        _units(embeddings, images, probe_rows[searched]),
         probe_codes[searched],
     )
     own[searched], highest[searched], ranks[searched] = found[:3]
@@ -265,3 +265,11 @@ def _tpir_at_fpir(
         )
         for point in tar_at_far(open_set, targets)
     ]
+
+
+def _units(
+    embeddings: Float[np.ndarray, "images dim"],
+    images: Sequence[str],
+    rows: Int64[np.ndarray, " rows"],
+) -> Float[np.ndarray, "rows dim"]:
+    return unit_vectors(embeddings[rows], [images[row] for row in rows])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 
 from facever.errors import DataError, FileError
 from facever.verification.photo_matching import find_rows, row_of_key
@@ -93,27 +93,3 @@ def find_listed(
             + (f", such as of {images[0]!r}" if images else "")
         )
     return rows
-
-
-def unit_rows(
-    embeddings: Float[np.ndarray, "images dim"],
-    images: Sequence[str],
-    rows: Int64[np.ndarray, " rows"],
-) -> Float32[np.ndarray, "rows dim"]:
-    """These rows' embeddings, scaled to unit length.
-
-    Raises:
-        DataError: If one is not finite or all zero.
-    """
-    used = embeddings[rows]
-    lengths = np.sqrt(np.einsum("ij,ij->i", used, used, dtype=np.float64))
-    wrong = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
-    if wrong.size:
-        raise DataError(
-            f"{wrong.size} embeddings hold NaN, infinity or nothing but zeros, the "
-            f"first is that of {images[rows[wrong[0]]]!r}; leave out photos without "
-            "an embedding, they are counted as missing"
-        )
-    units = np.empty(used.shape, np.float32)
-    np.divide(used, lengths[:, None], out=units, casting="same_kind")
-    return units

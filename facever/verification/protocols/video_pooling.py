@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from facever.errors import DataError
+from facever.inference.vectors import unit_vectors
 
 
 def mean_by_video(
@@ -63,11 +64,8 @@ def mean_frame_cosines(
     Raises:
         DataError: If an embedding is not finite or all zero.
     """
-    _refuse_infinite(embeddings)
-    wide = embeddings.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    _refuse_frame(lengths[:, 0] == 0, "is all zero")
-    means = mean_by_video(wide / lengths, video, num_videos)
+    units = unit_vectors(embeddings, dtype=np.float64)
+    means = mean_by_video(units, video, num_videos)
     scores: Float64[np.ndarray, " pairs"] = np.einsum(
         "pd,pd->p", means[left], means[right]
     )

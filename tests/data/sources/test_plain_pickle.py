@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facever.data.sources import pickle_machine, plain_pickle
+from facever.data.sources import plain_pickle
 from facever.data.sources.plain_pickle import ByteArray, read_plain_pickle
 from facever.errors import FileError
 
@@ -366,7 +366,7 @@ def test_giant_places_of_kept_values(read: Callable[[bytes], object]) -> None:
 def test_endless_operations(
     read: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch, operation: bytes
 ) -> None:
-    monkeypatch.setattr(pickle_machine, "MAX_OPERATIONS", 50_000)
+    monkeypatch.setattr(plain_pickle, "MAX_OPERATIONS", 50_000)
     with pytest.raises(FileError, match="more than 50000 operations"):
         read(b"\x80\x04N" + operation * 60_000)
 

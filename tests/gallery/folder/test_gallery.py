@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facever.errors import GalleryError, MismatchError, ParameterError
+from facever.errors import DataError, MismatchError, ParameterError
 from facever.gallery.folder.gallery import Gallery
 
 MODEL = "a" * 64
@@ -102,17 +102,15 @@ def test_a_gallery_can_be_made_in_an_empty_folder_and_below_new_ones(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
 
 
-@pytest.mark.parametrize(
-    ("vector", "length"), [([0, 0], "0.0"), ([np.nan, 1], "nan"), ([np.inf, 1], "inf")]
-)
+@pytest.mark.parametrize("vector", [[0, 0], [np.nan, 1], [np.inf, 1]])
 def test_refuses_embeddings_without_direction(
-    tmp_path: Path, vector: list[float], length: str
+    tmp_path: Path, vector: list[float]
 ) -> None:
     with Gallery.create(tmp_path / "people", 2) as gallery:
-        message = f"embedding 1 of 2 is zero or not finite \\(its length is {length}"
-        with pytest.raises(GalleryError, match=message):
+        message = "embedding 1 of 2 is all zero or not finite; leave out"
+        with pytest.raises(DataError, match=message):
             gallery.add(["Ann", "Bob"], rows([1, 0], vector), ["1", "2"])
-        with pytest.raises(GalleryError, match=message):
+        with pytest.raises(DataError, match=message):
             gallery.search(rows([1, 0], vector))
         assert len(gallery) == 0
 

@@ -16,7 +16,13 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from facever.errors import FileError, GalleryError, MismatchError, ParameterError
+from facever.errors import (
+    DataError,
+    FileError,
+    GalleryError,
+    MismatchError,
+    ParameterError,
+)
 from facever.gallery import opening
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry, Filter, Origin
@@ -342,7 +348,7 @@ def test_refuses_other_models_and_sizes() -> None:
     gallery = QdrantGallery(collection, MODEL)
     with pytest.raises(MismatchError, match="have 2 numbers, got 3"):
         gallery.add(["Cy"], np.ones((1, 3)), ["1"])
-    with pytest.raises(GalleryError, match="zero or not finite"):
+    with pytest.raises(DataError, match="zero or not finite"):
         gallery.add(["Cy", "Cy"], np.array([[1, 1], [0, 0.0]]), ["1", "2"])
     assert len(gallery) == 3
     with pytest.raises(GalleryError, match="no threshold"):

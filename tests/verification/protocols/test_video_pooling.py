@@ -76,12 +76,12 @@ def test_frames_that_are_not_finite(value: float) -> None:
     video = np.zeros(3, dtype=np.int64)
     with pytest.raises(DataError, match=r"row 1 is not finite \(1 such rows\)"):
         mean_by_video(embeddings, video, 1)
-    with pytest.raises(DataError, match="row 1 is not finite"):
+    with pytest.raises(DataError, match="embedding 1 of 3 is all zero or not finite"):
         mean_frame_cosines(embeddings, video, 1, video[:1], video[:1])
 
 
 def test_frames_that_are_zero() -> None:
     embeddings = np.array([[1.0, 0.0], [0.0, 0.0]])
     video = np.zeros(2, dtype=np.int64)
-    with pytest.raises(DataError, match="row 1 is all zero"):
+    with pytest.raises(DataError, match="embedding 1 of 2 is all zero or not finite"):
         mean_frame_cosines(embeddings, video, 1, video[:1], video[:1])
