@@ -15,15 +15,13 @@ from facever.data.batches.augmentation import Augmentation, AugmentationStrength
 from facever.data.batches.resident import fits_on
 from facever.errors import ConfigError
 from facever.heads import HEADS, Head, JointHead
-from facever.heads.classifying import ClassifyingHead
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.parts.sharded_rows import ClassShards
 from facever.models import NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.small_images.fit import RATE_FACTOR
 from facever.small_images.networks import SMALL_IMAGE_NETWORKS
-from facever.training.adamw import PLAIN, AdamW
-from facever.training.checkpoint import parameter_groups
 from facever.training.distributed import ALONE, Processes
+from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Plateau, Schedule, Shape
 
 
@@ -84,7 +82,7 @@ def make_head(
             kind, config.model_extra or {}, f"head {config.name}"
         )
         head: Head
-        if issubclass(kind, ClassifyingHead):
+        if kind.shares_classes:
             is_whole = processes.count == 1 and config.sample == 1
             shards = None if is_whole else ClassShards(processes, config.sample, seed)
             head = kind(embedding_size, num_classes, shards, **options)

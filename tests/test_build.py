@@ -8,13 +8,13 @@ from facever import build
 from facever.config.parts import HeadConfig, NetworkConfig
 from facever.config.training import TrainConfig
 from facever.errors import ConfigError, ParameterError
-from facever.heads.annealing import Annealing
 from facever.heads.ie import IncludeExclude
 from facever.heads.lsoftmax import LSoftmax
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.parts.annealing import Annealing
+from facever.heads.parts.sharded_rows import ClassShards
 from facever.models.resnet27 import ResNet27
-from facever.training.adamw import AdamW
 from facever.training.distributed import ALONE, Processes
+from facever.training.optimiser import AdamW
 
 
 def config(**options: Any) -> TrainConfig:

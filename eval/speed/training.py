@@ -44,7 +44,7 @@ from facever.stages.training.setup import PreparedRun, prepare
 from facever.training.checkpoint import save_checkpoint
 from facever.training.compiling import compiled
 from facever.training.fit import Intervals, fit
-from facever.training.log_window import LogWindow
+from facever.training.log_lines import LogWindow
 
 LIMIT = 1.03
 """Times the bare loop's time that ours may take."""

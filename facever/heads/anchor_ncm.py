@@ -6,10 +6,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from facever.errors import ParameterError
-from facever.heads.anchors import AnchorKind, make_anchors
 from facever.heads.base import Head, HeadOutput
-from facever.heads.class_logits import cross_entropy, unit
-from facever.heads.distance import distance_logits
+from facever.heads.parts.class_logits import cross_entropy, unit
+from facever.heads.parts.distance_logits import distance_logits
+from facever.heads.parts.fixed_anchors import AnchorKind, make_anchors
 
 
 class AnchorNCM(Head):
@@ -62,3 +62,11 @@ class AnchorNCM(Head):
         else:
             logits, _ = distance_logits(embeddings, self.anchors, labels)
         return HeadOutput(cross_entropy(logits, labels), logits.detach())
+
+    def class_vectors(self) -> Float[Tensor, "classes dim"]:
+        """The anchors."""
+        return self.anchors
+
+    def class_points(self) -> Float[Tensor, "classes dim"]:
+        """The anchors."""
+        return self.anchors

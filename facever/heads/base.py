@@ -35,13 +35,19 @@ class Head(nn.Module, ABC):
 
     A subclass takes ``embedding_size`` and ``num_classes`` first and its options as
     keyword arguments with defaults; those keywords are the options of the config file.
+    It defines ``compute``, and says by the methods and attributes below what the
+    training loop must know of its parameters; the defaults suit a head that only
+    compares embeddings.
 
     Attributes:
-        compares_classmates: Whether it learns from crops of one person in one batch,
-            of which a batch of photos at random holds hardly any.
+        compares_classmates: Whether the head learns from several crops of one person in
+            a batch. A batch of photos drawn at random holds hardly any of these.
+        shares_classes: Whether several processes can hold the head's classes together,
+            each a slice; ``ClassifyingHead`` knows how.
     """
 
     compares_classmates: ClassVar[bool] = False
+    shares_classes: ClassVar[bool] = False
 
     def __init__(self, embedding_size: int, num_classes: int) -> None:
         super().__init__()
@@ -78,6 +84,47 @@ class Head(nn.Module, ABC):
         self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
     ) -> HeadOutput:
         """What a subclass defines: the loss of a checked batch, float32 or float64."""
+
+    def class_vectors(self) -> Float[Tensor, "classes dim"] | None:
+        """The vector of each class that features are turned towards, if there is one.
+
+        These are the rows of a classifier or fixed anchors; the angles between them and
+        the features tell how compact the classes are.
+        """
+        return None
+
+    def class_points(self) -> Float[Tensor, "classes dim"] | None:
+        """The place in feature space that each class is pulled to, if there is one.
+
+        These are centers or anchors; a head that knows only directions has none.
+        """
+        return None
+
+    def plain_parameters(self) -> list[nn.Parameter]:
+        """Parameters that must move by plain gradient descent, whatever the optimiser.
+
+        They get no momentum, no weight decay and none of Adam's scaling.
+        """
+        return []
+
+    def sliced_parameters(self) -> dict[str, nn.Parameter]:
+        """Parameters, by name, of which this process holds the rows of its own classes.
+
+        Every other parameter lies whole in every process.
+        """
+        return {}
+
+    def held_classes(self, rank: int | None = None) -> range:
+        """The classes whose rows a process holds; all but where processes share them.
+
+        Args:
+            rank: The process's number; None means this process.
+        """
+        return range(self.num_classes)
+
+    def moving_rows(self) -> list[Tensor]:
+        """Buffers, a row for each class, that the head itself moves with each batch."""
+        return []
 
 
 class JointHead(nn.Module):
@@ -127,6 +174,23 @@ class JointHead(nn.Module):
             HeadOutput(loss),
         )
         return HeadOutput(loss, first.logits, parts, first.hits)
+
+    def class_vectors(self) -> Float[Tensor, "classes dim"] | None:
+        """The class vectors of the first head that has them."""
+        found = (head.class_vectors() for _, head in heads_in(self))
+        return next((vectors for vectors in found if vectors is not None), None)
+
+    def class_points(self) -> Float[Tensor, "classes dim"] | None:
+        """The class points of the first head that has them."""
+        found = (head.class_points() for _, head in heads_in(self))
+        return next((points for points in found if points is not None), None)
+
+
+def heads_in(module: nn.Module) -> list[tuple[str, Head]]:
+    """The heads that a module is made of, each with its path in the module."""
+    return [
+        (path, part) for path, part in module.named_modules() if isinstance(part, Head)
+    ]
 
 
 def at_least_float32(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,10 +1,10 @@
 """Center loss: half the mean squared distance to the class center."""
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from facever.heads.base import Head, HeadOutput, at_least_float32
-from facever.heads.centers import CenterUpdate, ClassCenters
+from facever.heads.parts.class_centers import CenterUpdate, ClassCenters
 
 
 def center_loss(
@@ -58,3 +58,15 @@ class Center(Head):
         loss = center_loss(embeddings, self.centers(labels))
         self.centers.follow(embeddings, labels)
         return HeadOutput(loss)
+
+    def class_points(self) -> Float[Tensor, "classes dim"]:
+        """The centers."""
+        return self.centers.vectors.detach()
+
+    def plain_parameters(self) -> list[nn.Parameter]:
+        """The centers, where the optimiser moves them."""
+        return list(self.centers.parameters())
+
+    def moving_rows(self) -> list[Tensor]:
+        """The centers, where Wen's rule moves them."""
+        return list(self.centers.buffers())

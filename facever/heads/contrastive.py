@@ -9,7 +9,7 @@ from torch import Tensor
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.class_logits import unit
+from facever.heads.parts.class_logits import unit
 
 
 def contrastive_loss(

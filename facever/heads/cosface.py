@@ -7,9 +7,9 @@ from torch import Tensor
 
 from facever.errors import ParameterError
 from facever.heads.base import HeadOutput
-from facever.heads.class_logits import unit
-from facever.heads.classifying import ClassifyingHead
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.parts.class_logits import unit
+from facever.heads.parts.classifying_head import ClassifyingHead
+from facever.heads.parts.sharded_rows import ClassShards
 
 
 def cosface_logits(

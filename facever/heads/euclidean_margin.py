@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput
-from facever.heads.class_logits import cross_entropy
-from facever.heads.distance import distance_logits
+from facever.heads.parts.class_logits import cross_entropy
+from facever.heads.parts.distance_logits import distance_logits
 
 
 class EuclideanMargin(Head):
@@ -47,3 +47,11 @@ class EuclideanMargin(Head):
         logits, target = distance_logits(embeddings, self.weight, labels)
         loss = cross_entropy(logits, labels, target - self.margin)
         return HeadOutput(loss, logits.detach())
+
+    def class_vectors(self) -> Float[Tensor, "classes dim"]:
+        """The weights, as directions."""
+        return self.weight.detach()
+
+    def class_points(self) -> Float[Tensor, "classes dim"]:
+        """The weights, as places."""
+        return self.weight.detach()

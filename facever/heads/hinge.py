@@ -73,6 +73,10 @@ class Hinge(Head):
         logits = embeddings @ self.weight.T
         return HeadOutput(hinge_loss(logits, labels, self.margin), logits.detach())
 
+    def class_vectors(self) -> Float[Tensor, "classes dim"]:
+        """The weights."""
+        return self.weight.detach()
+
 
 def _check(margin: float) -> None:
     if not 0 < margin < math.inf:

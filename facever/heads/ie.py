@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads.base import Head, HeadOutput, at_least_float32
-from facever.heads.centers import CenterUpdate, ClassCenters
+from facever.heads.parts.class_centers import CenterUpdate, ClassCenters
 
 Denominator = Literal["eq6", "appendix"]
 # Keeps a learned or measured sigma2 positive.
@@ -170,6 +170,18 @@ class IncludeExclude(Head):
         )
         self.centers.follow(embeddings, labels)
         return HeadOutput(loss, parts={"sigma2": variance.detach()})
+
+    def class_points(self) -> Float[Tensor, "classes dim"]:
+        """The centers."""
+        return self.centers.vectors.detach()
+
+    def plain_parameters(self) -> list[nn.Parameter]:
+        """The centers, where the optimiser moves them."""
+        return list(self.centers.parameters())
+
+    def moving_rows(self) -> list[Tensor]:
+        """The centers, where Wen's rule moves them."""
+        return list(self.centers.buffers())
 
     def _variance(self, embeddings: Tensor, means: Tensor) -> Tensor:
         if self.log_sigma2 is not None:

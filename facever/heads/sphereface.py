@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from facever.heads.class_logits import ClassRows
-from facever.heads.multiple_angle import MultipleAngleHead
+from facever.heads.parts.class_logits import ClassRows
+from facever.heads.parts.multiple_angle import MultipleAngleHead
 
 
 class SphereFace(MultipleAngleHead):

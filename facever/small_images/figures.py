@@ -13,7 +13,7 @@ from torch import Tensor
 
 from facever.heads.angular import angular_logits
 from facever.heads.arcface import add_angle
-from facever.heads.multiple_angle import psi
+from facever.heads.parts.multiple_angle import psi
 from facever.inference.vectors import unit_or_zero
 
 _COLUMNS = 4

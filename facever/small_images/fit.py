@@ -17,13 +17,13 @@ from facever.heads import HeadOutput
 from facever.progress import Advance, ignore_progress
 from facever.small_images.batches import SmallImageBatches
 from facever.training.checkpoint import TrainingState
+from facever.training.log_lines import LogLine
 from facever.training.schedule import Schedule
 
 RATE_FACTOR = "rate_factor"
 """Key of a parameter group: a factor on the schedule's rate, 1 where it is missing."""
 
 Forward = Callable[[Tensor, Tensor], HeadOutput]
-Line = dict[str, int | float]
 
 
 def fit_small_images(
@@ -32,7 +32,7 @@ def fit_small_images(
     schedule: Schedule,
     *,
     every: int,
-    measure: Callable[[Line], None],
+    measure: Callable[[LogLine], None],
     forward: Forward | None = None,
     advance: Advance = ignore_progress,
 ) -> None:
@@ -114,7 +114,7 @@ class _Window:
         self.num_steps += 1
         self.num_images += len(labels)
 
-    def line(self, step: int, rate: float) -> Line:
+    def line(self, step: int, rate: float) -> LogLine:
         return {
             "step": step,
             "learning_rate": rate,

@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.heads import JointHead
-from facever.heads.anchor_ncm import AnchorNCM
-from facever.heads.center import Center
-from facever.heads.class_logits import unit
-from facever.heads.euclidean_margin import EuclideanMargin
-from facever.heads.ie import IncludeExclude
+from facever.heads.parts.class_logits import unit
 
 _BATCH = 1000
 
@@ -96,30 +92,12 @@ def class_vectors(head: JointHead) -> Float[Tensor, "classes dim"]:
     Raises:
         ParameterError: If no head classifies.
     """
-    for each in head.heads.values():
-        for name in ("weight", "anchors"):
-            vectors = getattr(each, name, None)
-            if isinstance(vectors, Tensor):
-                return vectors.detach()
-    raise ParameterError(
-        f"heads must name one that classifies, got {', '.join(head.heads)}"
-    )
-
-
-def class_points(head: JointHead) -> Float[Tensor, "classes dim"] | None:
-    """The places in the feature space that a head pulls its classes to.
-
-    Anchors, the centers of center loss and IE, or EucMargin's weights; None for heads
-    that know directions only.
-    """
-    for each in head.heads.values():
-        if isinstance(each, Center | IncludeExclude):
-            return each.centers.vectors.detach()
-        if isinstance(each, AnchorNCM):
-            return each.anchors
-        if isinstance(each, EuclideanMargin):
-            return each.weight.detach()
-    return None
+    vectors = head.class_vectors()
+    if vectors is None:
+        raise ParameterError(
+            f"heads must name one that classifies, got {', '.join(head.heads)}"
+        )
+    return vectors
 
 
 def target_angles(

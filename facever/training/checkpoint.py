@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
-from facever.training.class_slices import joined_slices, own_slices
 from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Plateau
+from facever.training.sliced_checkpoints import join_slices, take_own_slices
 from facever.training.weight_average import WeightAverage
 
 _FORMAT = 1
@@ -80,7 +80,7 @@ def save_checkpoint(
         content["average"] = state.average.weights
     if state.plateau is not None:
         content["plateau"] = state.plateau.content()
-    joined_slices(content, state.head, state.optimiser_parameters, processes)
+    join_slices(content, state.head, state.optimiser_parameters, processes)
     if not processes.is_first:
         return
     with whole_file(path) as temporary, temporary.open("wb") as file:
@@ -109,7 +109,7 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
             "set out=... to a new folder, or delete the old run to start over"
         )
     try:
-        own_slices(content, state.head, state.optimiser_parameters)
+        take_own_slices(content, state.head, state.optimiser_parameters)
         state.network.load_state_dict(content["network"])
         state.head.load_state_dict(content["head"])
         # A copy: the optimiser would go on with the mapped file.
@@ -160,35 +160,6 @@ def _load(path: Path) -> Any:
         if archive.testzip() or any(file.external_attr for file in archive.infolist()):
             raise zipfile.BadZipFile
     return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-
-
-def parameter_groups(
-    network: nn.Module, head: nn.Module, weight_decay: float, decay_all: bool = False
-) -> list[dict[str, Any]]:
-    """Parameters for the optimiser: weights decay; biases, norms and centers do not.
-
-    ``decay_all`` lets all of the network decay, its biases and norms too.
-
-    The centers of metric heads stand for means of embeddings, and sigma2 for a
-    variance: pulling them to 0 would bias them. Centers move by plain gradient descent
-    (Algorithm 1 of the IE paper): momentum would move centers of classes that are not
-    in the batch, on outdated advice, and keep a row for each of them.
-    """
-    decaying: list[Tensor] = []
-    free: list[Tensor] = []
-    centers: list[Tensor] = []
-    for module in (network, head):
-        for name, parameter in module.named_parameters():
-            if name.endswith("centers.vectors"):
-                centers.append(parameter)
-            else:
-                decays = parameter.ndim >= 2 or (decay_all and module is network)
-                (decaying if decays else free).append(parameter)
-    return [
-        {"params": decaying, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-        {"params": centers, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
-    ]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from facever.training.distributed import Processes
-from facever.training.global_batch import sliced_parameters
+from facever.training.heads_across_processes import sliced_parameters
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ def compiled(network: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def compiler_told() -> Iterator[None]:
+def explain_compiler_errors() -> Iterator[None]:
     """What the compiler refuses within the block, in a line.
 
     Raises:

@@ -15,13 +15,13 @@ from facever.errors import DivergedError, TerminatedError
 from facever.files import append_line
 from facever.inference.preprocessing import Preprocessing
 from facever.progress import Advance, ignore_progress
-from facever.training.accumulation import add_gradients
 from facever.training.checkpoint import TrainingState
 from facever.training.clipping import clip_gradients
-from facever.training.compiling import compiled, compiler_told
+from facever.training.compiling import compiled, explain_compiler_errors
 from facever.training.distributed import ALONE, Processes
-from facever.training.global_batch import GlobalBatch
-from facever.training.log_window import Line, LogWindow
+from facever.training.gradient_accumulation import add_gradients
+from facever.training.heads_across_processes import HeadAcrossProcesses
+from facever.training.log_lines import LogLine, LogWindow
 from facever.training.schedule import Schedule
 
 
@@ -68,7 +68,7 @@ def fit(
     clip: float | None = None,
     compile_network: bool = False,
     validate: Callable[[], dict[str, float]] | None = None,
-    on_line: Callable[[Line], None] = lambda line: None,
+    on_line: Callable[[LogLine], None] = lambda line: None,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
 
@@ -107,13 +107,13 @@ def fit(
     """
     module = compiled(state.network) if compile_network else state.network
     network, optimiser = processes.wrapped(module), state.optimiser
-    head = GlobalBatch(state.head, processes)
+    head = HeadAcrossProcesses(state.head, processes)
     network.train()
     for part in state.frozen:
         part.eval()
     head.train()
 
-    def log(line: Line) -> None:
+    def log(line: LogLine) -> None:
         if processes.is_first:
             append_line(log_file, json.dumps(line))
             on_line(line)
@@ -144,7 +144,7 @@ def fit(
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
             try:
-                with compiler_told() if compile_network else nullcontext():
+                with explain_compiler_errors() if compile_network else nullcontext():
                     output = add_gradients(
                         network, head, images, labels, num_parts=accumulate, bf16=bf16
                     )
@@ -202,7 +202,7 @@ def fit(
                 )
 
 
-def _loss_note(line: Line, parts: Iterable[str]) -> str:
+def _loss_note(line: LogLine, parts: Iterable[str]) -> str:
     """The loss for a person, with that of each head where there are several."""
     heads = [name for name in parts if "." not in name]
     shown = ", ".join(f"{name} {line[name]:.3f}" for name in heads)

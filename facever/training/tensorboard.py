@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facever.errors import ParameterError
-from facever.training.log_window import Line
+from facever.training.log_lines import LogLine
 
 
 def check_tensorboard() -> None:
@@ -24,7 +24,7 @@ def check_tensorboard() -> None:
 
 
 @contextmanager
-def tensorboard_log(folder: Path, step: int) -> Iterator[Callable[[Line], None]]:
+def tensorboard_log(folder: Path, step: int) -> Iterator[Callable[[LogLine], None]]:
     """Write lines of the log as scalars, under the names that they have there.
 
     Args:
@@ -39,7 +39,7 @@ def tensorboard_log(folder: Path, step: int) -> Iterator[Callable[[Line], None]]
 
     writer = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(line: Line) -> None:
+    def write(line: LogLine) -> None:
         for name, value in line.items():
             if name != "step":
                 writer.add_scalar(name, value, int(line["step"]))

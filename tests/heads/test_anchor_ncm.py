@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 
 from facever.errors import ParameterError
 from facever.heads import HEADS, Head
-from facever.heads.anchors import make_anchors
+from facever.heads.parts.fixed_anchors import make_anchors
 
 DISTANCES = ["euclidean", "cosine"]
 

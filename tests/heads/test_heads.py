@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from facever.errors import DataError, DivergedError, ParameterError
 from facever.heads import HEADS, Head, JointHead
-from facever.heads.annealing import Annealing
+from facever.heads.parts.annealing import Annealing
 
 # All margin and no softmax, where a wrong margin cannot hide behind a large lambda.
 PURE = Annealing(start=0.0, floor=0.0)
@@ -106,11 +106,38 @@ def draw(seed: int = 1, size: int = 12) -> tuple[Tensor, Tensor]:
 
 def class_points(head: Head) -> Tensor:
     """Where each class of a head lies; some points where it keeps none."""
-    state = head.state_dict()
-    for key in ("weight", "centers.vectors", "anchors"):
-        if key in state:
-            return state[key]
+    for rows in (head.class_points(), head.class_vectors()):
+        if rows is not None:
+            return rows
     return torch.eye(CLASSES, DIM)
+
+
+@every_head
+def test_a_head_says_how_its_parameters_and_rows_move(
+    name: str, options: dict[str, Any]
+) -> None:
+    head = make(name, options)
+    told = (head.class_vectors(), head.class_points(), *head.moving_rows())
+    for rows in told:
+        assert rows is None or rows.shape == (CLASSES, DIM)
+        assert rows is None or not rows.requires_grad
+    before = {key: values.clone() for key, values in head.named_buffers()}
+    embeddings, labels = draw()
+    head(embeddings.requires_grad_(), labels).loss.backward()
+    # What has sparse gradients cannot be Adam's; what moves by itself differs between
+    # processes that do not round alike.
+    sparse = {
+        id(p) for p in head.parameters() if p.grad is not None and p.grad.is_sparse
+    }
+    assert {id(each) for each in head.plain_parameters()} == sparse
+    moved = {
+        values.data_ptr()
+        for key, values in head.named_buffers()
+        if values.ndim and not torch.equal(values, before[key])
+    }
+    assert {rows.data_ptr() for rows in head.moving_rows()} == moved
+    assert head.sliced_parameters() == {}
+    assert head.held_classes() == range(CLASSES)
 
 
 def zeros(head: Head) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from facever.heads import HEADS, Head
-from facever.heads.annealing import Annealing
+from facever.heads.parts.annealing import Annealing
 
 MARGINS = [1, 2, 3, 4]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from facever.heads import HEADS, Head
-from facever.heads.annealing import Annealing
+from facever.heads.parts.annealing import Annealing
 
 MARGINS = [1, 2, 3, 4]
 

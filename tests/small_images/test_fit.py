@@ -8,8 +8,10 @@ from torch import nn
 from facever.errors import DivergedError
 from facever.heads import HEADS, JointHead
 from facever.small_images.batches import PreparedImages, SmallImageBatches
-from facever.small_images.fit import RATE_FACTOR, Line, fit_small_images
-from facever.training.checkpoint import TrainingState, parameter_groups
+from facever.small_images.fit import RATE_FACTOR, fit_small_images
+from facever.training.checkpoint import TrainingState
+from facever.training.log_lines import LogLine
+from facever.training.optimiser import parameter_groups
 from facever.training.schedule import Schedule
 
 DECAY = 0.01
@@ -49,9 +51,9 @@ def test_one_step_by_hand() -> None:
 
 def test_measured_every_so_often_and_at_the_end() -> None:
     state, batches = make(momentum=0.9)
-    lines: list[Line] = []
+    lines: list[LogLine] = []
 
-    def measure(line: Line) -> None:
+    def measure(line: LogLine) -> None:
         lines.append(line)
         state.network.eval()
 

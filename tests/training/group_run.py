@@ -17,26 +17,25 @@ from torch import Tensor, nn
 
 from facever.data.batches.loading import BatchLoader
 from facever.heads import HEADS, Head, JointHead
-from facever.heads.annealing import Annealing
-from facever.heads.classifying import ClassifyingHead
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.parts.annealing import Annealing
+from facever.heads.parts.sharded_rows import ClassShards
 from facever.inference.preprocessing import Preprocessing
-from facever.training.adamw import PLAIN, AdamW
 from facever.training.checkpoint import (
     TrainingState,
     load_checkpoint,
-    parameter_groups,
     save_checkpoint,
 )
 from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
-from facever.training.global_batch import GlobalBatch
+from facever.training.heads_across_processes import HeadAcrossProcesses
+from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Schedule
 
 DIM, CLASSES, BATCH, STEPS = 5, 11, 16, 3
 PURE = Annealing(start=0.5, floor=0.0)
 
-# Every head that several processes train, with all that changes what they exchange.
+# Heads that several processes train, with all that changes what they exchange; every
+# other head trains with its defaults.
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("softmax", {}),
     "softmax without bias": ("softmax", {"bias": False}),
@@ -55,10 +54,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "triplet all": ("triplet", {"mining": "all", "margin": 2.0, "normalised": False}),
     "triplet hard": ("triplet", {"mining": "hard", "margin": 2.0}),
     "triplet semi-hard": ("triplet", {"margin": 2.0}),
-    "hinge": ("hinge", {}),
-    "euclidean_margin": ("euclidean_margin", {}),
-    "anchor_ncm": ("anchor_ncm", {}),
 }
+_named = {name for name, _ in CASES.values()}
+CASES |= {name: (name, {}) for name in HEADS if name not in _named}
 
 # Runs of the loop. Every gradient is longer than the clip.
 RUNS: dict[str, dict[str, Any]] = {
@@ -72,7 +70,7 @@ RUNS: dict[str, dict[str, Any]] = {
 def make_head(name: str, options: dict[str, Any], shards: ClassShards | None) -> Head:
     """In the midst of a training: no parameter at its first value."""
     head: Head
-    if issubclass(HEADS[name], ClassifyingHead):
+    if HEADS[name].shares_classes:
         head = HEADS[name](DIM, CLASSES, shards, **options)
     else:
         head = HEADS[name](DIM, CLASSES, **options)
@@ -82,7 +80,7 @@ def make_head(name: str, options: dict[str, Any], shards: ClassShards | None) ->
         if key in ("weight", "bias", "centers.vectors"):
             shape = (CLASSES, *values.shape[1:])
             drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
-            values.copy_(drawn[held] if isinstance(head, ClassifyingHead) else drawn)
+            values.copy_(drawn[held] if head.shares_classes else drawn)
     return head.double()
 
 
@@ -97,10 +95,10 @@ def measure_head(
     name: str, options: dict[str, Any], processes: Processes
 ) -> dict[str, Any]:
     """Three steps of a head's own training: losses, gradients and what it became."""
-    is_sliced = processes.count > 1 and issubclass(HEADS[name], ClassifyingHead)
+    is_sliced = processes.count > 1 and HEADS[name].shares_classes
     shards = ClassShards(processes) if is_sliced else None
     joint = JointHead([(name, make_head(name, options, shards), 0.5)])
-    head = GlobalBatch(joint, processes)
+    head = HeadAcrossProcesses(joint, processes)
     found: dict[str, Any] = {}
     parameters = list(joint.parameters())
     groups = parameter_groups(nn.Identity(), joint, 0.1)
@@ -133,7 +131,7 @@ def measure_unlike(processes: Processes) -> dict[str, Tensor]:
     found = {}
     for update in ("gradient", "wen"):
         joint = JointHead([("ie", make_head("ie", {"update": update}, None), 1.0)])
-        head = GlobalBatch(joint, processes)
+        head = HeadAcrossProcesses(joint, processes)
         embeddings, labels = draw_batch(0)
         part = processes.part(BATCH)
         with torch.no_grad():

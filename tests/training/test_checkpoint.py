@@ -18,10 +18,10 @@ from facever.heads import HEADS, JointHead
 from facever.training.checkpoint import (
     TrainingState,
     load_checkpoint,
-    parameter_groups,
     read_checkpoint,
     save_checkpoint,
 )
+from facever.training.optimiser import parameter_groups
 
 
 def small_state(size: int = 3, value: float = 1.0) -> TrainingState:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from facever.errors import ParameterError
 from facever.heads import HEADS, JointHead
 from facever.inference.preprocessing import Preprocessing
-from facever.training.checkpoint import TrainingState, parameter_groups
+from facever.training.checkpoint import TrainingState
 from facever.training.fit import Intervals, fit
+from facever.training.optimiser import parameter_groups
 from facever.training.schedule import Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread", "types_unchecked")

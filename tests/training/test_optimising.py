@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from facever.heads import HEADS, JointHead
-from facever.training.accumulation import add_gradients
-from facever.training.adamw import PLAIN, AdamW
-from facever.training.checkpoint import parameter_groups
 from facever.training.clipping import clip_gradients
 from facever.training.distributed import ALONE
+from facever.training.gradient_accumulation import add_gradients
+from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 
 DIM, CLASSES, BATCH = 5, 4, 12
 

@@ -20,10 +20,10 @@ from facever.models.resnet27 import ResNet27
 from facever.training.checkpoint import (
     TrainingState,
     load_checkpoint,
-    parameter_groups,
     save_checkpoint,
 )
 from facever.training.fit import Intervals, fit
+from facever.training.optimiser import parameter_groups
 from facever.training.schedule import Schedule
 from facever.training.weight_average import WeightAverage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from facever.errors import ParameterError, TerminatedError
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import load
-from facever.training.termination import termination
+from facever.training.sigterm import watch_for_sigterm
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -78,7 +78,7 @@ def serve(
             print(f"Authorization: Bearer {access.token}")
             print("photos and token travel in the clear: put TLS in front of it")
         address = page_address(host, sock.getsockname()[1], access.token)
-        with termination() as terminated:
+        with watch_for_sigterm() as terminated:
             _run(app, sock, f"open {address} in a browser; Ctrl-C stops")
         if terminated():
             raise TerminatedError(f"{gallery}: SIGTERM ended the server, in good order")

@@ -24,9 +24,8 @@ from facever.small_images.batches import (
     prepare,
 )
 from facever.small_images.class_angles import class_angles
-from facever.small_images.fit import Line, fit_small_images
+from facever.small_images.fit import fit_small_images
 from facever.small_images.measure import (
-    class_points,
     class_vectors,
     embed_images,
     error_rates,
@@ -40,6 +39,7 @@ from facever.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from facever.training.log_lines import LogLine
 
 RESULT_FILE = "result.json"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -100,7 +100,7 @@ def train_cell(
     out.mkdir(parents=True, exist_ok=True)
     curve = _Curve(out / CURVE_FILE, state.step)
 
-    def measure(line: Line) -> None:
+    def measure(line: LogLine) -> None:
         curve.add({**line, **_watch(run)})
         save_checkpoint(checkpoint, state, fingerprint)
 
@@ -217,7 +217,7 @@ def _save_features(
     run: _Run, train: torch.Tensor, test: torch.Tensor, path: Path
 ) -> None:
     content = {"vectors": class_vectors(run.head)}
-    points = class_points(run.head)
+    points = run.head.class_points()
     if points is not None:
         content["points"] = points
     if test.shape[1] == 2:

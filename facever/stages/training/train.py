@@ -40,9 +40,9 @@ from facever.training.checkpoint import (
 )
 from facever.training.distributed import Processes, process_group
 from facever.training.fit import Intervals, fit
-from facever.training.log_window import Line
+from facever.training.log_lines import LogLine
+from facever.training.sigterm import watch_for_sigterm
 from facever.training.tensorboard import tensorboard_log
-from facever.training.termination import termination
 from facever.verification.model_threshold import Calibration
 
 
@@ -108,7 +108,7 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
     bar = shown_bar("train", total, processes, done)
     board = _tensorboard(config, state.step, processes)
-    with termination() as stop_asked, board as on_line, bar as advance:
+    with watch_for_sigterm() as stop_asked, board as on_line, bar as advance:
         fit(
             state,
             run.loader,
@@ -163,7 +163,7 @@ def _held(folder: Path, processes: Processes) -> AbstractContextManager[None]:
 
 def _tensorboard(
     config: TrainConfig, step: int, processes: Processes
-) -> AbstractContextManager[Callable[[Line], None]]:
+) -> AbstractContextManager[Callable[[LogLine], None]]:
     if config.tensorboard and processes.is_first:
         return tensorboard_log(config.out / TENSORBOARD_FOLDER, step)
     return nullcontext(lambda line: None)

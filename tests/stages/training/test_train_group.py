@@ -20,9 +20,9 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 # Kills the second process, once, in the midst of step 6: after the checkpoint of 4.
 KILLED = """
 import os, signal, sys
-from facever.training import global_batch
+from facever.training import heads_across_processes
 
-forward = global_batch.GlobalBatch.forward
+forward = heads_across_processes.HeadAcrossProcesses.forward
 steps = 0
 
 def forward_or_die(self, *given):
@@ -33,7 +33,7 @@ def forward_or_die(self, *given):
         os.kill(os.getpid(), signal.SIGKILL)
     return forward(self, *given)
 
-global_batch.GlobalBatch.forward = forward_or_die
+heads_across_processes.HeadAcrossProcesses.forward = forward_or_die
 from facever.cli import main
 main()
 """

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from facever.heads.class_logits import inverse
+from facever.heads.parts.class_logits import inverse
 
 # Rounding of |f|^2 + |W|^2 - 2 f.W, as a multiple of the type's precision.
 _NOISE = 8

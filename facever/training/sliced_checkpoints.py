@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from facever.heads.classifying import ClassifyingHead
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.base import Head, heads_in
 from facever.training.distributed import Processes
 
 
@@ -22,11 +21,10 @@ class _Slice:
 
     name: str
     parameter: nn.Parameter
-    shards: ClassShards
-    num_classes: int
+    head: Head
 
 
-def joined_slices(
+def join_slices(
     content: dict[str, Any],
     head: nn.Module,
     optimiser_parameters: list[Tensor],
@@ -48,14 +46,12 @@ def joined_slices(
     }
     content["optimiser"] = {**content["optimiser"], "state": state}
     for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):
-
-        def held(rank: int, each: _Slice = each) -> range:
-            return each.shards.held(each.num_classes, rank)
-
-        tensors[key] = processes.rows_to_first(tensors[key], held, each.num_classes)
+        tensors[key] = processes.rows_to_first(
+            tensors[key], each.head.held_classes, each.head.num_classes
+        )
 
 
-def own_slices(
+def take_own_slices(
     content: dict[str, Any], head: nn.Module, optimiser_parameters: list[Tensor]
 ) -> None:
     """Put this process's slices in the place of whole matrices.
@@ -66,7 +62,7 @@ def own_slices(
         optimiser_parameters: In the order of the optimiser's state.
     """
     for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):
-        held = each.shards.held(each.num_classes)
+        held = each.head.held_classes()
         tensors[key] = tensors[key][held.start : held.stop].clone()
 
 
@@ -84,12 +80,6 @@ def _sliced_tensors(
 
 
 def _slices(head: nn.Module) -> Iterator[_Slice]:
-    for path, module in head.named_modules():
-        if isinstance(module, ClassifyingHead) and module.shards is not None:
-            for name, parameter in module.named_parameters():
-                yield _Slice(
-                    f"{path}.{name}" if path else name,
-                    parameter,
-                    module.shards,
-                    module.num_classes,
-                )
+    for path, part in heads_in(head):
+        for name, parameter in part.sliced_parameters().items():
+            yield _Slice(f"{path}.{name}" if path else name, parameter, part)

@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from facever.training.termination import termination
+from facever.training.sigterm import watch_for_sigterm
 
 
 def test_sigterm_is_noted_within_the_block_alone() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with termination() as asked:
+    with watch_for_sigterm() as asked:
         assert not asked()
         os.kill(os.getpid(), signal.SIGTERM)
         assert asked()
@@ -18,7 +18,7 @@ def test_sigterm_is_noted_within_the_block_alone() -> None:
 
 def test_an_error_within_gives_the_signal_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyError), termination():
+    with pytest.raises(KeyError), watch_for_sigterm():
         raise KeyError
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -28,7 +28,7 @@ def test_another_thread_leaves_signals_alone() -> None:
     found: list[object] = []
 
     def work() -> None:
-        with termination() as asked:
+        with watch_for_sigterm() as asked:
             found.extend([signal.getsignal(signal.SIGTERM), asked()])
 
     thread = threading.Thread(target=work)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from facever.errors import ParameterError
 from facever.heads import HEADS, Head
-from facever.heads.annealing import Annealing
+from facever.heads.parts.annealing import Annealing
 
 ANNEALED = ["lsoftmax", "sphereface"]
 FAST = Annealing(start=20.0, floor=0.5, gamma=1.0, power=2.0)

@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from facever.errors import ParameterError
-from facever.heads.annealing import PUBLISHED, Annealing
 from facever.heads.base import HeadOutput
-from facever.heads.class_logits import ClassRows, inverse
-from facever.heads.classifying import ClassifyingHead
-from facever.heads.sharded_rows import ClassShards
+from facever.heads.parts.annealing import PUBLISHED, Annealing
+from facever.heads.parts.class_logits import ClassRows, inverse
+from facever.heads.parts.classifying_head import ClassifyingHead
+from facever.heads.parts.sharded_rows import ClassShards
 
 
 class MultipleAngleHead(ClassifyingHead):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facever.errors import ParameterError
 from facever.heads.base import HeadOutput
-from facever.heads.class_logits import ClassRows
+from facever.heads.parts.class_logits import ClassRows
 
 
 @runtime_checkable

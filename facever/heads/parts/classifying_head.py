@@ -1,14 +1,15 @@
-"""The head that holds a vector for each class."""
+"""What all heads with a learned vector for each class are built on."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from facever.heads.base import Head
-from facever.heads.class_logits import ClassRows
-from facever.heads.sharded_rows import ClassShards, ShardedRows
+from facever.heads.parts.class_logits import ClassRows
+from facever.heads.parts.sharded_rows import ClassShards, ShardedRows
 
 _ROWS_AT_ONCE = 4096
 
@@ -27,6 +28,8 @@ class ClassifyingHead(Head):
         bias: One value a class held here, or None.
     """
 
+    shares_classes: ClassVar[bool] = True
+
     def __init__(
         self,
         embedding_size: int,
@@ -37,7 +40,7 @@ class ClassifyingHead(Head):
     ) -> None:
         super().__init__(embedding_size, num_classes)
         self.shards = shards
-        held = range(num_classes) if shards is None else shards.held(num_classes)
+        held = self.held_classes()
         self.weight = nn.Parameter(draw_rows(num_classes, embedding_size, held))
         self.bias = nn.Parameter(torch.zeros(len(held))) if bias else None
         self.draws: Tensor
@@ -55,6 +58,20 @@ class ClassifyingHead(Head):
         return ShardedRows(
             self.weight, self.bias, labels, self.shards, self.num_classes, draw
         )
+
+    def class_vectors(self) -> Float[Tensor, "classes dim"]:
+        """The weights, of the classes that this process holds."""
+        return self.weight.detach()
+
+    def sliced_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters, where the processes share the classes."""
+        return {} if self.shards is None else dict(self.named_parameters())
+
+    def held_classes(self, rank: int | None = None) -> range:
+        """The classes whose rows a process holds."""
+        if self.shards is None:
+            return range(self.num_classes)
+        return self.shards.held(self.num_classes, rank)
 
     @property
     def _draws_classes(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @contextmanager
-def termination() -> Iterator[Callable[[], bool]]:
+def watch_for_sigterm() -> Iterator[Callable[[], bool]]:
     """Note SIGTERM within the block, in place of dying of it.
 
     Signals belong to the main thread; in another one nothing changes.

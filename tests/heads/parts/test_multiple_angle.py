@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facever.heads.multiple_angle import psi
+from facever.heads.parts.multiple_angle import psi
 
 MARGINS = [1, 2, 3, 4]
 angles = st.floats(0, math.pi)

@@ -52,7 +52,7 @@ class StepClock:
         return sums
 
 
-Line = dict[str, int | float]
+LogLine = dict[str, int | float]
 """A line of the log: a step and what was measured until then."""
 
 
@@ -98,7 +98,7 @@ class LogWindow:
         self._num_steps += 1
         self._num_crops += len(labels) * num_processes
 
-    def line(self, step: int, rate: float) -> Line:
+    def line(self, step: int, rate: float) -> LogLine:
         """Means over the steps; ``*_seconds`` are those of one step.
 
         Looks at held-out people and checkpoints between the steps do not count.

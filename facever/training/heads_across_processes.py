@@ -8,13 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from facever.heads import HeadOutput
-from facever.heads.base import at_least_float32
-from facever.heads.centers import ClassCenters
-from facever.heads.classifying import ClassifyingHead
+from facever.heads.base import at_least_float32, heads_in
 from facever.training.distributed import Processes
 
 
-class GlobalBatch(nn.Module):
+class HeadAcrossProcesses(nn.Module):
     """A head that meets the embeddings of all processes.
 
     Each process computes the loss of the whole batch, and of its gradient what belongs
@@ -47,10 +45,9 @@ class GlobalBatch(nn.Module):
         whole = _Joined.apply(at_least_float32(embeddings), self._processes)
         all_labels = self._processes.joined(labels)
         output: HeadOutput = self.head(whole, all_labels)
-        for module in self.head.modules():
-            if isinstance(module, ClassCenters) and module.update == "wen":
-                moved = self._processes.copy_from_first(module.vectors[all_labels])
-                module.vectors[all_labels] = moved
+        for _, head in heads_in(self.head):
+            for rows in head.moving_rows():
+                rows[all_labels] = self._processes.copy_from_first(rows[all_labels])
         if output.logits is None:
             return output
         hits = output.logits.argmax(dim=1) == all_labels
@@ -76,9 +73,8 @@ def sliced_parameters(head: nn.Module) -> set[int]:
     """``id`` of the parameters of which a process holds its own rows alone."""
     return {
         id(parameter)
-        for module in head.modules()
-        if isinstance(module, ClassifyingHead) and module.shards is not None
-        for parameter in module.parameters()
+        for _, part in heads_in(head)
+        for parameter in part.sliced_parameters().values()
     }
 
 
