@@ -41,6 +41,9 @@ html_css_files = ["facever.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_math_renderer = "mathml"
+# Pages that stand alone need no list of neighbours.
+_ALONE = ("changelog", "contributing", "install", "results", "speed", "tutorial")
+html_sidebars = {page: [] for page in _ALONE}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,

@@ -1,5 +1,7 @@
 """What can go wrong, as a tree.
 
+::
+
     FaceverError                 everything that facever raises for its user
     ├── ParameterError           an argument or option is out of its range (ValueError)
     │   └── ConfigError          a config file or key=value override is wrong

@@ -14,6 +14,16 @@ def _returns(
     return [("", "", self._dedent(self._consume_to_next_section()))]
 
 
+def _keep_bars(
+    app: Sphinx, kind: str, name: str, documented: object, options: object, lines: Any
+) -> None:
+    """Show ``|f|`` as it stands: in docstrings it is a length, no substitution."""
+    for number, line in enumerate(lines):
+        parts = line.split("``")
+        parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+        lines[number] = "``".join(parts)
+
+
 def _shorten_signature(
     app: Sphinx,
     kind: str,
@@ -33,5 +43,6 @@ def _without_modules(signature: str | None) -> str | None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     GoogleDocstring._consume_returns_section = _returns  # type: ignore[method-assign]
+    app.connect("autodoc-process-docstring", _keep_bars)
     app.connect("autodoc-process-signature", _shorten_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
