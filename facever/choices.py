@@ -24,6 +24,18 @@ Measure = Literal["cosine", "euclidean"]
 MissingRule = Literal["reject", "lowest", "error"]
 """What becomes of a pair of which a photo is missing."""
 
+Rule = Literal[
+    "exact",
+    "insightface",
+    "sphereface",
+    "facenet",
+    "facexzoo",
+    "openface",
+    "in-sample",
+    "all",
+]
+"""How pairs are judged: by our exact rule alone, or also as other projects do."""
+
 VideoPooling = Literal["embeddings", "scores"]
 """What of a video's frames is averaged."""
 

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> None:
         started = time.monotonic()
         print(f"\n[{len(results) + 1}/{len(folds)}] test fold {fold + 1}", flush=True)
         results.append(run_fold(protocol, fold))
-        show_fold(results[-1])
+        print(results[-1])
         if fold in to_train:
             num_trained += 1
             seconds += time.monotonic() - started
@@ -112,16 +112,6 @@ def parse_folds(text: str | None, num_folds: int) -> list[int]:
             f"folds must be numbers in [1, {num_folds}], such as 1,2; got {text!r}"
         )
     return sorted({int(field) - 1 for field in fields})
-
-
-def show_fold(result: FoldResult) -> None:
-    accuracies = ", ".join(
-        f"{name} {100 * result.accuracy(name):.2f} %" for name in result.evaluations
-    )
-    print(
-        f"fold {result.fold + 1}: {accuracies}; held out "
-        f"{100 * result.held_out_accuracy:.2f} % (cosine)"
-    )
 
 
 def write_folds(path: Path, results: Sequence[FoldResult]) -> None:

@@ -309,11 +309,6 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "--pairs {w}/pairs.txt --out {o}",
         ["{w}/pairs.txt line 1"],
     ),
-    "evaluate: no such rule": (
-        "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
-        "--protocol arcface",
-        ["insightface", "'arcface'"],
-    ),
     "evaluate: whitened without a PCA": (
         "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
         "--no-pca --whiten",
@@ -790,6 +785,7 @@ class TestUsage:
             "evaluate lfw --out x",
             "evaluate lfw --out x --pairs p --measure manhattan",
             "evaluate pairs --out x --pairs p --missing skip",
+            "evaluate lfw --out x --pairs p --rule arcface",
             "evaluate bin m --out x",
             "evaluate ytf m --photos p --splits s --out x --pool median",
             "evaluate identify --gallery g --out x",

@@ -1,223 +1,280 @@
 """``facever evaluate``: run a verification protocol and write its report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from facever.choices import VideoPooling
-from facever.cli.options import (
-    Crops,
-    Device,
-    Embeddings,
-    MeasureOption,
-    Missing,
-    Model,
-    OptionalModel,
-    Pca,
-    PcaComponents,
-    Photos,
-    PrecisionOption,
-    Protocol,
-    ReportFolder,
-    SubtractMean,
-    Whiten,
-)
+from facever.choices import Measure, MissingRule, Rule, VideoPooling
+from facever.cli.gathering import gathers
+from facever.cli.options import Device, Model, PrecisionOption
+from facever.cli.showing import shows_result
+from facever.results import Result
+from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
+
+if TYPE_CHECKING:
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
 
 evaluate_app = typer.Typer(
     help="Run a verification protocol and write its report.", no_args_is_help=True
 )
 
+_Out = Annotated[Path, typer.Option(help="Folder of the report.")]
 
-@evaluate_app.command("lfw")
-def lfw(
-    pairs: Annotated[
-        list[Path],
+
+def _one_of(choices: Any) -> str:
+    """The choices in words."""
+    *others, last = get_args(choices)
+    return f"{', '.join(others)} or {last}"
+
+
+def _make_inputs(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A model file; leave it out with --embeddings."),
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of the photos, for a model.")
+    ] = None,
+    crops: Annotated[
+        Path | None,
         typer.Option(
-            help="The official pairs.txt; for View 1 twice: pairsDevTrain.txt, then "
-            "pairsDevTest.txt"
+            help="A crop store of those photos, for a model; with --embeddings it "
+            "gives the report its pictures."
         ),
-    ],
-    out: ReportFolder,
-    model: OptionalModel = None,
-    photos: Photos = None,
-    crops: Crops = None,
-    embeddings: Embeddings = None,
-    pca: Pca = True,
-    pca_components: PcaComponents = None,
-    whiten: Whiten = False,
-    subtract_mean: SubtractMean = False,
-    measure: MeasureOption = "cosine",
-    missing: Missing = "reject",
-    protocol: Protocol = "exact",
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(help="An .npz file with the arrays embeddings and images."),
+    ] = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
-) -> None:
-    """LFW: 6,000 pairs in 10 folds, with accuracy, ROC, AUC, EER and TAR.
-
-    For View 1, on which models are chosen, give --pairs twice: --pairs
-    pairsDevTrain.txt --pairs pairsDevTest.txt. The threshold and the PCA come from the
-    first file, the number from the second; it goes to view_1.json.
-    """
-    from facever.stages.evaluation.evaluate import evaluate_lfw
+) -> "Inputs":
     from facever.stages.evaluation.features import Inputs
+
+    return Inputs(model, photos, crops, embeddings, device, precision)
+
+
+def _make_model_inputs(
+    model: Model, precision: PrecisionOption = "auto", device: Device = "auto"
+) -> "Inputs":
+    return _make_inputs(model, precision=precision, device=device)
+
+
+def _make_frame_inputs(
+    model: Model,
+    photos: Annotated[
+        Path, typer.Option(help="Folder of the frames, <Name>/<video>/<frame>.jpg.")
+    ],
+    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+) -> "Inputs":
+    return _make_inputs(model, photos, precision=precision, device=device)
+
+
+def _make_judging(
+    pca: Annotated[
+        bool,
+        typer.Option(help="Also compare after a PCA that is fitted on other folds."),
+    ] = True,
+    pca_components: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of dimensions that the PCA keeps; half of them by default."
+        ),
+    ] = None,
+    whiten: Annotated[
+        bool,
+        typer.Option("--whiten", help="Scale the PCA's components to variance 1."),
+    ] = False,
+    subtract_mean: Annotated[
+        bool,
+        typer.Option(
+            "--subtract-mean",
+            help="Subtract the other folds' mean in the comparison without a PCA.",
+        ),
+    ] = False,
+    measure: Annotated[
+        Measure,
+        typer.Option(
+            metavar="MEASURE",
+            help=f"How two embeddings are compared: {_one_of(Measure)}.",
+        ),
+    ] = "cosine",
+    missing: Annotated[
+        MissingRule,
+        typer.Option(
+            metavar="WHAT",
+            help="What becomes of a pair with a missing photo: "
+            f"{_one_of(MissingRule)}.",
+        ),
+    ] = "reject",
+    rule: Annotated[
+        Rule,
+        typer.Option(
+            metavar="RULE",
+            help="Also judge as another project does, or by all rules: "
+            f"{_one_of(Rule)}. The first is our own.",
+        ),
+    ] = "exact",
+) -> "Judging":
     from facever.stages.evaluation.judging import Judging
+
+    return Judging(
+        pca=pca,
+        pca_components=pca_components,
+        whiten=whiten,
+        subtract_mean=subtract_mean,
+        measure=measure,
+        missing=missing,
+        rule=rule,
+    )
+
+
+_with_inputs = gathers("inputs", _make_inputs)
+_with_judging = gathers("judging", _make_judging)
+
+
+@evaluate_app.command("lfw", help=PAIR_PROTOCOLS["lfw"].help)
+@shows_result
+@_with_judging
+@_with_inputs
+def _lfw(
+    pairs: Annotated[list[Path], typer.Option(help=PAIR_PROTOCOLS["lfw"].pairs_help)],
+    out: _Out,
+    inputs: "Inputs",
+    judging: "Judging",
+) -> Result:
+    from facever.stages.evaluation.evaluate import evaluate_lfw
     from facever.stages.evaluation.view_1 import evaluate_lfw_view_1
 
-    inputs = Inputs(model, photos, crops, embeddings, device, precision)
-    judging = Judging(
-        pca, pca_components, whiten, subtract_mean, measure, missing, protocol
-    )
     if len(pairs) == 1:
-        evaluate_lfw(out, pairs[0], inputs, judging)
-    else:
-        evaluate_lfw_view_1(out, pairs, inputs, judging)
+        return evaluate_lfw(out, pairs[0], inputs, judging)
+    return evaluate_lfw_view_1(out, pairs, inputs, judging)
 
 
-@evaluate_app.command("pairs")
-def pairs_(
-    pairs: Annotated[Path, typer.Option(help="CSV: left, right, same and maybe fold")],
-    out: ReportFolder,
-    model: OptionalModel = None,
-    photos: Photos = None,
-    crops: Crops = None,
-    embeddings: Embeddings = None,
-    pca: Pca = True,
-    pca_components: PcaComponents = None,
-    whiten: Whiten = False,
-    subtract_mean: SubtractMean = False,
-    measure: MeasureOption = "cosine",
-    missing: Missing = "reject",
-    protocol: Protocol = "exact",
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
-    """Your own list of pairs."""
-    from facever.stages.evaluation.evaluate import evaluate_list as stage
-    from facever.stages.evaluation.features import Inputs
-    from facever.stages.evaluation.judging import Judging
+def _add_command(name: str, protocol: PairProtocol) -> None:
+    """Add the command of a protocol that needs no option of its own."""
 
-    inputs = Inputs(model, photos, crops, embeddings, device, precision)
-    judging = Judging(
-        pca, pca_components, whiten, subtract_mean, measure, missing, protocol
-    )
-    stage(out, pairs, inputs, judging)
+    @evaluate_app.command(name, help=protocol.help)
+    @shows_result
+    @_with_judging
+    @_with_inputs
+    def _pairs(
+        pairs: Annotated[Path, typer.Option(help=protocol.pairs_help)],
+        out: _Out,
+        inputs: "Inputs",
+        judging: "Judging",
+    ) -> Result:
+        from facever.stages.evaluation.evaluate import evaluate_protocol
+
+        return evaluate_protocol(protocol, out, pairs, inputs, judging)
+
+
+for _name, _protocol in PAIR_PROTOCOLS.items():
+    if _name != "lfw":
+        _add_command(_name, _protocol)
 
 
 @evaluate_app.command("bin")
-def bin_(
-    model: Model,
-    pairs: Annotated[Path, typer.Argument(help="Such as agedb_30.bin")],
-    out: ReportFolder,
-    pca: Pca = True,
-    pca_components: PcaComponents = None,
-    whiten: Whiten = False,
-    subtract_mean: SubtractMean = False,
-    measure: MeasureOption = "cosine",
-    missing: Missing = "reject",
-    protocol: Protocol = "exact",
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
-    """A pair set in InsightFace's .bin form (AgeDB-30, CFP-FP, CALFW, CPLFW)."""
-    from facever.stages.evaluation.evaluate import evaluate_bin as stage
-    from facever.stages.evaluation.features import Inputs
-    from facever.stages.evaluation.judging import Judging
+@shows_result
+@_with_judging
+@gathers("inputs", _make_model_inputs)
+def _bin(
+    inputs: "Inputs",
+    pairs: Annotated[
+        Path, typer.Argument(help="A pair set with its photos, such as agedb_30.bin.")
+    ],
+    out: _Out,
+    judging: "Judging",
+) -> Result:
+    """Evaluate a pair set in InsightFace's .bin form (AgeDB-30, CFP-FP, CALFW)."""
+    from facever.stages.evaluation.evaluate import evaluate_bin
 
-    inputs = Inputs(model, device=device, precision=precision)
-    judging = Judging(
-        pca, pca_components, whiten, subtract_mean, measure, missing, protocol
-    )
-    stage(out, pairs, inputs, judging)
+    return evaluate_bin(out, pairs, inputs, judging)
 
 
 @evaluate_app.command("ytf")
-def ytf(
-    model: Model,
-    photos: Annotated[Path, typer.Option(help="<Name>/<video>/<frame>.jpg")],
-    splits: Annotated[Path, typer.Option(help="The official splits.txt")],
-    out: ReportFolder,
+@shows_result
+@_with_judging
+@gathers("inputs", _make_frame_inputs)
+def _ytf(
+    inputs: "Inputs",
+    splits: Annotated[Path, typer.Option(help="The official splits.txt.")],
+    out: _Out,
+    judging: "Judging",
     frames: Annotated[
-        str, typer.Option(help="all, first:N, every:N or random:N of each video")
+        str,
+        typer.Option(
+            help="Which frames stand for a video: all, first:N, every:N or random:N."
+        ),
     ] = "all",
     pool: Annotated[
         VideoPooling,
         typer.Option(
-            help="The mean of the embeddings, or of all frame pairs' cosines (without "
-            "a PCA, under the exact protocol)"
+            metavar="HOW",
+            help=f"{_one_of(VideoPooling)}: compare the frames' mean "
+            "embeddings, or take the mean cosine of all pairs of frames, which "
+            "excludes a PCA and other rules.",
         ),
     ] = "embeddings",
-    seed: Annotated[int, typer.Option(help="Of random frames")] = 0,
-    pca: Pca = True,
-    pca_components: PcaComponents = None,
-    whiten: Whiten = False,
-    subtract_mean: SubtractMean = False,
-    measure: MeasureOption = "cosine",
-    missing: Missing = "reject",
-    protocol: Protocol = "exact",
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
-    """YouTube Faces: 5,000 pairs of videos in 10 folds."""
-    from facever.stages.evaluation.features import Inputs
-    from facever.stages.evaluation.judging import Judging
-    from facever.stages.evaluation.videos import evaluate_ytf as stage
+    seed: Annotated[int, typer.Option(help="Seed of the draw of random frames.")] = 0,
+) -> Result:
+    """Evaluate YouTube Faces: 5,000 pairs of videos in 10 folds."""
+    from facever.stages.evaluation.videos import evaluate_ytf
 
-    inputs = Inputs(model, photos, device=device, precision=precision)
-    judging = Judging(
-        pca, pca_components, whiten, subtract_mean, measure, missing, protocol
+    return evaluate_ytf(
+        out, splits, inputs, judging, frames=frames, pool=pool, seed=seed
     )
-    stage(out, splits, inputs, judging, frames=frames, pool=pool, seed=seed)
 
 
 @evaluate_app.command("blufr")
-def blufr(
-    out: ReportFolder,
-    model: OptionalModel = None,
-    photos: Photos = None,
-    crops: Crops = None,
-    embeddings: Embeddings = None,
+@shows_result
+@_with_inputs
+def _blufr(
+    out: _Out,
+    inputs: "Inputs",
     trials: Annotated[
-        Path | None, typer.Option(help="The official blufr_lfw_config.mat")
+        Path | None,
+        typer.Option(
+            help="The official blufr_lfw_config.mat; without it trials are drawn."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of trials drawn without it")] = 0,
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
-    """BLUFR: all pairs of LFW's photos, at a FAR of 0.1 %, in ten trials."""
-    from facever.stages.evaluation.features import Inputs
-    from facever.stages.evaluation.identify import blufr as stage
+    seed: Annotated[int, typer.Option(help="Seed of the draw of trials.")] = 0,
+) -> Result:
+    """Evaluate BLUFR: all pairs of LFW's photos, at a FAR of 0.1 %, in ten trials."""
+    from facever.stages.evaluation.identify import blufr
 
-    inputs = Inputs(model, photos, crops, embeddings, device, precision)
-    stage(out, inputs, trials, seed)
+    return blufr(out, inputs, trials, seed=seed)
 
 
 @evaluate_app.command("identify")
-def identify(
-    gallery: Annotated[Path, typer.Option(help="CSV image,identity of the enrolled")],
-    probes: Annotated[Path, typer.Option(help="CSV image,identity of the searched")],
-    out: ReportFolder,
-    model: OptionalModel = None,
-    photos: Photos = None,
-    crops: Crops = None,
-    embeddings: Embeddings = None,
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
+@shows_result
+@_with_inputs
+def _identify(
+    gallery: Annotated[
+        Path, typer.Option(help="CSV file image,identity of the enrolled photos.")
+    ],
+    probes: Annotated[
+        Path, typer.Option(help="CSV file image,identity of the photos to search for.")
+    ],
+    out: _Out,
+    inputs: "Inputs",
+) -> Result:
     """Search a gallery: CMC, and TPIR at FPIR over people who are not in it."""
-    from facever.stages.evaluation.features import Inputs
-    from facever.stages.evaluation.identify import identify as stage
+    from facever.stages.evaluation.identify import identify
 
-    inputs = Inputs(model, photos, crops, embeddings, device, precision)
-    stage(out, gallery, probes, inputs)
+    return identify(out, gallery, probes, inputs)
 
 
 @evaluate_app.command("compare")
-def compare(
-    reports: Annotated[list[Path], typer.Argument(help="Folders of reports")],
-    out: ReportFolder,
-) -> None:
-    """Reports of the same pairs side by side, with tests of the difference."""
-    from facever.stages.evaluation.compare import compare_reports as stage
+@shows_result
+def _compare(
+    reports: Annotated[list[Path], typer.Argument(help="Folders of reports.")],
+    out: _Out,
+) -> Result:
+    """Put reports of the same pairs side by side, with tests of the differences."""
+    from facever.stages.evaluation.compare import compare_reports
 
-    stage(out, reports)
+    return compare_reports(out, reports)

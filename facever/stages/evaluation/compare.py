@@ -2,12 +2,16 @@
 
 import csv
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from facever.errors import DataError, FileError, ParameterError
+from facever.results import Result, plain
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList
 from facever.verification.reporting.extras import ReportExtras
@@ -17,6 +21,7 @@ from facever.verification.reporting.report import (
     check_same_pairs,
     write_report,
 )
+from facever.verification.reporting.report_json import headline_numbers
 from facever.verification.uncertainty.error_bars import (
     folder_bootstrap,
     folder_identities,
@@ -24,7 +29,52 @@ from facever.verification.uncertainty.error_bars import (
 from facever.verification.uncertainty.paired import PairedComparison, compare_models
 
 
-def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
+@dataclass(frozen=True)
+class ModelComparison(Result):
+    """Models on the same pairs, side by side.
+
+    Attributes:
+        evaluations: The headline of each report, by the name of the report's folder.
+        headlines: In words, what each of them was measured on.
+        differences: The first model less the second, by the names of both.
+        page: The new report's page; the other files lie beside it.
+    """
+
+    evaluations: dict[str, Evaluation]
+    headlines: dict[str, str]
+    differences: dict[tuple[str, str], PairedComparison]
+    page: Path
+
+    def lines(self) -> list[str]:
+        """A line for each model and each two of them, and one for the report."""
+        models = [
+            f"{name} ({self.headlines[name]}): accuracy {100 * each.accuracy:.2f} ± "
+            f"{100 * each.standard_error:.2f} %, AUC {100 * each.auc:.3f} %"
+            for name, each in self.evaluations.items()
+        ]
+        pairs = [
+            _difference_line(first, second, found)
+            for (first, second), found in self.differences.items()
+        ]
+        return [*models, *pairs, f"report: {self.page}"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The headline numbers and the differences."""
+        models = [
+            {"name": name, "of": self.headlines[name], **headline_numbers(evaluation)}
+            for name, evaluation in self.evaluations.items()
+        ]
+        differences = [
+            {"first": first, "second": second, **asdict(found)}
+            for (first, second), found in self.differences.items()
+        ]
+        numbers: dict[str, Any] = plain(
+            {"models": models, "differences": differences, "report": self.page}
+        )
+        return numbers
+
+
+def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComparison:
     """Put the headlines of reports of the same pairs side by side.
 
     Writes a report with all of them and, for every two, McNemar's exact test and the
@@ -36,16 +86,18 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
             ``scores.csv`` beside each is read too.
 
     Returns:
-        Evaluations by the name of their report's folder.
+        The headlines and the differences.
 
     Raises:
         ParameterError: If there are fewer than two, one is given twice, or ``out`` is
             the folder of one.
         FaceverError: If a report cannot be read, or they are not of the same pairs.
     """
+    out = Path(out)
+    paths = [Path(path) for path in reports]
     if len(reports) < 2:
         raise ParameterError(f"compare needs at least 2 reports, got {len(reports)}")
-    folders = [path.parent if path.name == JSON_FILE else path for path in reports]
+    folders = [path.parent if path.name == JSON_FILE else path for path in paths]
     places = [folder.resolve() for folder in folders]
     if len(set(places)) < len(places):
         given = ", ".join(map(str, reports))
@@ -68,30 +120,27 @@ def compare_reports(out: Path, reports: list[Path]) -> dict[str, Evaluation]:
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
+    headlines = {name: headline for name, (headline, _) in whole.items()}
     page = write_report(
         out,
         evaluations,
         f"{len(names)} models on the same pairs",
-        {name: headline for name, (headline, _) in whole.items()},
+        headlines,
         extras=ReportExtras(bootstraps, differences=differences),
     )
-    for name, evaluation in evaluations.items():
-        print(
-            f"{name} ({whole[name][0]}): accuracy {100 * evaluation.accuracy:.2f} ± "
-            f"{100 * evaluation.standard_error:.2f} %, AUC {100 * evaluation.auc:.3f} %"
-        )
-    for (first, second), found in differences.items():
-        interval = found.accuracy.interval
-        drawn = "pairs" if found.num_identities is None else "people"
-        print(
-            f"{first} less {second}: accuracy {100 * found.accuracy.value:+.2f} % "
-            f"({interval.level:.0%} interval {100 * interval.low:+.2f} to "
-            f"{100 * interval.high:+.2f}, p = {found.accuracy.p_value:.3g}, {drawn} "
-            f"drawn); McNemar p = {found.mcnemar_p_value:.3g}: right alone "
-            f"{found.num_only_first} to {found.num_only_second}"
-        )
-    print(f"report: {page}")
-    return evaluations
+    return ModelComparison(evaluations, headlines, differences, page)
+
+
+def _difference_line(first: str, second: str, found: PairedComparison) -> str:
+    interval = found.accuracy.interval
+    drawn = "pairs" if found.num_identities is None else "people"
+    return (
+        f"{first} less {second}: accuracy {100 * found.accuracy.value:+.2f} % "
+        f"({interval.level:.0%} interval {100 * interval.low:+.2f} to "
+        f"{100 * interval.high:+.2f}, p = {found.accuracy.p_value:.3g}, {drawn} "
+        f"drawn); McNemar p = {found.mcnemar_p_value:.3g}: right alone "
+        f"{found.num_only_first} to {found.num_only_second}"
+    )
 
 
 def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
@@ -110,7 +159,7 @@ def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
 
 
 def _read(folder: Path) -> tuple[str, Evaluation]:
-    """What the headline of a report is of, and it, from its numbers and scores."""
+    """In words what a report's headline was measured on, and the headline itself."""
     try:
         numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
         with (folder / SCORES_FILE).open(encoding="utf-8", newline="") as file:

@@ -1,7 +1,8 @@
-"""The stage ``facever evaluate``: a model or embeddings in, a report out."""
+"""``facever evaluate lfw``, ``pairs`` and ``bin``: embeddings in, a report out."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -10,6 +11,7 @@ from facever.errors import ParameterError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
+from facever.results import Result, plain
 from facever.stages.evaluation.features import (
     Features,
     Inputs,
@@ -17,103 +19,139 @@ from facever.stages.evaluation.features import (
     model_settings,
     sha256,
 )
-from facever.stages.evaluation.judging import EXACT, Judging
+from facever.stages.evaluation.judging import EXACT, Judged, Judging
+from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
 from facever.verification.evaluation import Evaluation
-from facever.verification.protocols import (
-    PairList,
-    read_bin,
-    read_lfw_pairs,
-    read_pair_csv,
-)
+from facever.verification.protocols import PairList, read_bin
 from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.report import write_report
+from facever.verification.reporting.report_json import headline_numbers, rule_numbers
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.error_bars import folder_bootstrap
 
 _BIN_CHUNK = 512
+_MOST_PAIRS_MISSING = (
+    "most pairs have no photo, so the numbers say little: compare the names in "
+    "the list with those of the photos or embeddings"
+)
+
+
+@dataclass(frozen=True)
+class PairReport(Result):
+    """What the evaluation of pairs found, and where its report is.
+
+    Attributes:
+        title: The report's title.
+        evaluations: All numbers by the name of the comparison, the headline first.
+        rules: The numbers under other projects' rules, by the name of the rule.
+        warnings: What a reader of the numbers must know, a line each.
+        page: The report's page; the other files lie beside it.
+    """
+
+    title: str
+    evaluations: dict[str, Evaluation]
+    rules: dict[str, RuleResult]
+    warnings: tuple[str, ...]
+    page: Path
+
+    def lines(self) -> list[str]:
+        """A line for each comparison, rule and warning, and one for the report."""
+        return [
+            *(f"{name}: {summary_line(e)}" for name, e in self.evaluations.items()),
+            *(_rule_line(result) for result in self.rules.values()),
+            *self.warnings,
+            f"report: {self.page}",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The headline numbers, named as in ``report.json``, which has all of them."""
+        models = [
+            {"name": name, **headline_numbers(evaluation)}
+            for name, evaluation in self.evaluations.items()
+        ]
+        numbers: dict[str, Any] = plain(
+            {
+                "title": self.title,
+                "models": models,
+                "rules": [rule_numbers(result) for result in self.rules.values()],
+                "warnings": self.warnings,
+                "report": self.page,
+            }
+        )
+        return numbers
 
 
 def evaluate_lfw(
-    out: Path,
-    pairs: Path,
-    inputs: Inputs,
-    judging: Judging = EXACT,
-) -> dict[str, Evaluation]:
-    """Run LFW's View 2 and write its report.
+    out: str | Path, pairs: str | Path, inputs: Inputs, judging: Judging = EXACT
+) -> PairReport:
+    """Evaluate LFW's View 2 and write its report.
 
     Args:
         out: Folder of the report.
         pairs: The official ``pairs.txt``.
         inputs: Photos are ``<Name>/<Name>_0001.jpg``.
-        judging: How to compare and judge.
+        judging: How pairs are compared and judged.
 
     Returns:
-        Evaluations by name, as in the report; the first is the headline.
+        The numbers; the first evaluation is the headline.
 
     Raises:
         ParameterError: If the inputs are no valid combination, or an option is out of
             its range.
         FaceverError: If an input is missing, damaged or does not fit the others.
     """
-    inputs.check()
-    judging.check()
-    pair_list = read_lfw_pairs(pairs)
-    # LFW's photos are centred on the person that they are named after.
-    features = find_features(inputs, pair_list.sources, out, face="center")
-    title = f"LFW, {len(pair_list):,} pairs in {pair_list.num_folds} folds"
-    return report_pairs(out, title, pairs, pair_list, features, judging)
+    return evaluate_protocol(PAIR_PROTOCOLS["lfw"], out, pairs, inputs, judging)
 
 
 def evaluate_list(
-    out: Path,
-    pairs: Path,
+    out: str | Path, pairs: str | Path, inputs: Inputs, judging: Judging = EXACT
+) -> PairReport:
+    """Evaluate the pairs of a CSV file, see ``read_pair_csv``; else ``evaluate_lfw``.
+
+    Photos are named as in the file.
+    """
+    return evaluate_protocol(PAIR_PROTOCOLS["pairs"], out, pairs, inputs, judging)
+
+
+def evaluate_protocol(
+    protocol: PairProtocol,
+    out: str | Path,
+    pairs: str | Path,
     inputs: Inputs,
     judging: Judging = EXACT,
-) -> dict[str, Evaluation]:
-    """Judge the pairs of a CSV file: left, right, same and, optionally, fold.
+) -> PairReport:
+    """Evaluate the pairs that a protocol lists; else as ``evaluate_lfw``.
 
     Args:
+        protocol: A row of ``PAIR_PROTOCOLS``.
         out: Folder of the report.
-        pairs: The file; see ``read_pair_csv``.
-        inputs: Photos are named as in the file.
-        judging: How to compare and judge.
-
-    Returns:
-        Evaluations by name, the headline first.
-
-    Raises:
-        FaceverError: As ``evaluate_lfw``.
+        pairs: The file that lists the pairs.
+        inputs: What to take embeddings from; photos are named as the protocol says.
+        judging: How pairs are compared and judged.
     """
+    out, pairs = Path(out), Path(pairs)
     inputs.check()
     judging.check()
-    pair_list = read_pair_csv(pairs)
-    features = find_features(inputs, pair_list.sources, out, face="largest")
-    title = f"{pairs.stem}, {len(pair_list):,} pairs in {pair_list.num_folds} folds"
-    return report_pairs(out, title, pairs, pair_list, features, judging)
+    listed = protocol.read(pairs)
+    features = find_features(inputs, listed.sources, out, face=protocol.face)
+    title = _title(protocol.title or pairs.stem, listed)
+    return report_pairs(out, title, pairs, listed, features, judging)
 
 
 def evaluate_bin(
-    out: Path,
-    bin_file: Path,
-    inputs: Inputs,
-    judging: Judging = EXACT,
-) -> dict[str, Evaluation]:
-    """Judge a pair set in InsightFace's ``.bin`` form; its photos are in the file.
+    out: str | Path, bin_file: str | Path, inputs: Inputs, judging: Judging = EXACT
+) -> PairReport:
+    """Evaluate a pair set in InsightFace's ``.bin`` form; else as ``evaluate_lfw``.
 
     Args:
         out: Folder of the report.
-        bin_file: Such as ``agedb_30.bin``.
-        inputs: A model alone.
-        judging: How to compare and judge.
-
-    Returns:
-        Evaluations by name, the headline first.
-
-    Raises:
-        FaceverError: As ``evaluate_lfw``.
+        bin_file: The pair set with its photos, such as ``agedb_30.bin``.
+        inputs: A model and nothing else.
+        judging: How pairs are compared and judged.
     """
+    out, bin_file = Path(out), Path(bin_file)
     if not inputs.model or inputs.photos or inputs.crops or inputs.embeddings:
         raise ParameterError("a .bin file holds its photos: give a model and no others")
     judging.check()
@@ -138,9 +176,8 @@ def evaluate_bin(
         return crops[0] if len(crops) else None
 
     features = Features(np.concatenate(parts), images, settings, broken, crop_of)
-    pairs = pair_bin.pairs
-    title = f"{bin_file.stem}, {len(pairs):,} pairs in {pairs.num_folds} folds"
-    return report_pairs(out, title, bin_file, pairs, features, judging)
+    title = _title(bin_file.stem, pair_bin.pairs)
+    return report_pairs(out, title, bin_file, pair_bin.pairs, features, judging)
 
 
 def report_pairs(
@@ -152,14 +189,25 @@ def report_pairs(
     judging: Judging,
     evaluations: dict[str, Evaluation] | None = None,
     frames: FrameCounts | None = None,
-) -> dict[str, Evaluation]:
-    """Judge pairs, unless they are judged already, write the report, print totals."""
-    evaluations = evaluations or judging.evaluate(features, pairs)
+) -> PairReport:
+    """Judge pairs and write the report.
+
+    Args:
+        out: Folder of the report.
+        title: The report's title.
+        pairs_file: The file that listed the pairs.
+        pairs: The pairs.
+        features: Embeddings of their photos or videos.
+        judging: How pairs are compared and judged.
+        evaluations: The evaluations, where the pairs are judged already.
+        frames: What became of the frames, where the pairs are of videos.
+    """
+    judged = Judged(evaluations) if evaluations else judging.evaluate(features, pairs)
+    evaluations = judged.evaluations
     rules = judging.other_rules(features, pairs)
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
-    extras = ReportExtras(bootstraps, rules, frames=frames)
     settings: dict[str, Setting] = {
         "pairs": str(pairs_file),
         "pairs_sha256": sha256(pairs_file),
@@ -173,29 +221,12 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        extras,
+        ReportExtras(bootstraps, rules, frames=frames),
     )
-    _print_totals(evaluations, rules, page)
-    return evaluations
-
-
-def _print_totals(
-    evaluations: Mapping[str, Evaluation], rules: Mapping[str, RuleResult], page: Path
-) -> None:
-    for name, evaluation in evaluations.items():
-        print(f"{name}: {summary_line(evaluation)}")
-    for name, result in rules.items():
-        spread = "" if result.spread is None else f" ± {100 * result.spread:.2f}"
-        kind = f" ({result.rule.spread_kind})" if result.spread is not None else ""
-        biased = ", biased: chosen on the pairs it tests" if result.rule.biased else ""
-        print(f"rule {name}: {100 * result.accuracy:.3f}{spread} %{kind}{biased}")
     [headline, *_] = evaluations.values()
-    if 2 * headline.num_missing_pairs > len(headline.pairs):
-        print(
-            "most pairs have no photo, so the numbers say little: compare the names in "
-            "the list with those of the photos or embeddings"
-        )
-    print(f"report: {page}")
+    most_missing = 2 * headline.num_missing_pairs > len(headline.pairs)
+    warnings = (*judged.warnings, *(_MOST_PAIRS_MISSING,) * most_missing)
+    return PairReport(title, evaluations, rules, warnings, page)
 
 
 def summary_line(evaluation: Evaluation) -> str:
@@ -219,3 +250,14 @@ def summary_line(evaluation: Evaluation) -> str:
             * bool(evaluation.missing)
         )
     return ", ".join(parts)
+
+
+def _rule_line(result: RuleResult) -> str:
+    spread = "" if result.spread is None else f" ± {100 * result.spread:.2f}"
+    kind = f" ({result.rule.spread_kind})" if result.spread is not None else ""
+    biased = ", biased: chosen on the pairs it tests" if result.rule.biased else ""
+    return f"rule {result.name}: {100 * result.accuracy:.3f}{spread} %{kind}{biased}"
+
+
+def _title(name: str, pairs: PairList) -> str:
+    return f"{name}, {len(pairs):,} pairs in {pairs.num_folds} folds"

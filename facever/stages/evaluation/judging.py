@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from facever.choices import Measure, MissingRule
+from facever.choices import Measure, MissingRule, Rule
 from facever.errors import ParameterError, TooFewImagesError
 from facever.stages.evaluation.features import Features
 from facever.verification.evaluation import Evaluation, evaluate_pairs
@@ -14,21 +14,36 @@ from facever.verification.rules import RULES, RuleResult, judge, judge_all
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Pairs that were compared in one way or in several.
+
+    Attributes:
+        evaluations: All numbers by the name of the comparison, the headline first.
+        warnings: What was left out, and why, a line each.
+    """
+
+    evaluations: dict[str, Evaluation]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Judging:
     """How pairs are compared and judged.
 
     Attributes:
         pca: Whether to compare after a PCA too. It is fitted for each fold on the
             others, and its number is the headline then.
-        pca_components: Dimensions to keep, by default half of the embedding size; where
-            there are too few images for the default, the PCA is left out.
-        whiten: Scale the PCA's components to variance 1.
-        subtract_mean: Subtract the other folds' mean in the comparison without a PCA.
-        measure: ``cosine`` or ``euclidean``.
+        pca_components: Number of dimensions that the PCA keeps, by default half of the
+            embedding size; where there are too few images for the default, the PCA is
+            left out.
+        whiten: Whether to scale the PCA's components to variance 1.
+        subtract_mean: Whether to subtract the other folds' mean in the comparison
+            without a PCA.
+        measure: How two embeddings are compared: ``cosine`` or ``euclidean``.
         missing: What becomes of pairs with a missing photo: ``reject``, ``lowest`` or
             ``error``, see ``evaluate_pairs``.
-        protocol: ``exact``, another project's rule in ``RULES``, or ``all`` of them; a
-            table shows the others beside our own.
+        rule: ``exact`` is our own rule alone; the name of another in ``RULES``, or
+            ``all`` of them, adds a table with the numbers under that rule.
     """
 
     pca: bool = True
@@ -37,10 +52,14 @@ class Judging:
     subtract_mean: bool = False
     measure: Measure = "cosine"
     missing: MissingRule = "reject"
-    protocol: str = "exact"
+    rule: Rule = "exact"
 
     def check(self) -> None:
-        """Refuse what does not go together, with a ParameterError."""
+        """Refuse options that exclude each other or are out of range.
+
+        Raises:
+            ParameterError: If there is such an option.
+        """
         if self.pca_components is not None and (
             not self.pca or self.pca_components < 1
         ):
@@ -50,21 +69,22 @@ class Judging:
             )
         if self.whiten and not self.pca:
             raise ParameterError("whiten needs a PCA; leave out --no-pca or --whiten")
-        if self.protocol not in (*RULES, "all"):
+        if self.rule not in (*RULES, "all"):
             raise ParameterError(
-                f"protocol must be {', '.join(RULES)} or all, got {self.protocol!r}"
+                f"rule must be {', '.join(RULES)} or all, got {self.rule!r}"
             )
 
-    def evaluate(self, features: Features, pairs: PairList) -> dict[str, Evaluation]:
-        """The comparisons by name, the headline first.
+    def evaluate(self, features: Features, pairs: PairList) -> Judged:
+        """Compare the pairs as asked, with and without a PCA.
 
         Raises:
-            TooFewImagesError: If there are too few for the ``pca_components`` given.
+            TooFewImagesError: If there are too few images for the ``pca_components``
+                given.
         """
         plain = f"{self.measure}, mean subtracted" * self.subtract_mean or self.measure
         found = {plain: self._evaluate(features, pairs, None)}
         if not self.pca:
-            return found
+            return Judged(found)
         kept = self._num_components(features.embeddings.shape[1])
         white = " whitened" if self.whiten else ""
         try:
@@ -72,18 +92,17 @@ class Judging:
         except TooFewImagesError as error:
             if self.pca_components is not None:
                 raise
-            print(f"the PCA is left out: {error}")
-            return found
-        return {f"PCA to {kept}{white}, {self.measure}": after_pca, **found}
+            return Judged(found, (f"the PCA is left out: {error}",))
+        return Judged({f"PCA to {kept}{white}, {self.measure}": after_pca, **found})
 
     def other_rules(self, features: Features, pairs: PairList) -> dict[str, RuleResult]:
-        """What the protocol asks for beside our own rule."""
-        if self.protocol == "exact":
+        """The pairs under the rules that are asked for in addition to our own."""
+        if self.rule == "exact":
             return {}
         arguments = features.embeddings, features.images, pairs
-        if self.protocol == "all":
+        if self.rule == "all":
             return judge_all(*arguments)
-        return {name: judge(*arguments, name) for name in ("exact", self.protocol)}
+        return {name: judge(*arguments, name) for name in ("exact", self.rule)}
 
     def settings(
         self,
@@ -91,12 +110,12 @@ class Judging:
         evaluations: Mapping[str, Evaluation],
         fitted_on: str = "for each fold on the photos of the others",
     ) -> dict[str, Setting]:
-        """What a report says of it.
+        """What a report says about how pairs were compared.
 
         Args:
-            size: Of the embeddings.
-            evaluations: From ``evaluate``.
-            fitted_on: Where the PCA comes from.
+            size: Number of dimensions of an embedding.
+            evaluations: The evaluations that ``evaluate`` returned.
+            fitted_on: In words, which photos the PCA was fitted on.
         """
         has_pca = any(one.pca_components is not None for one in evaluations.values())
         pca = (
@@ -135,3 +154,4 @@ class Judging:
 
 
 EXACT = Judging()
+"""Cosine with and without a PCA, by our own rule."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from facever.files import whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
+from facever.results import Result
 from facever.stages.evaluation.features import Features, embed_rows
 from facever.stages.evaluation.judging import EXACT
 from facever.stages.training.setup import split_crops
@@ -83,18 +85,19 @@ class UnrestrictedLfw:
 
 
 @dataclass(frozen=True)
-class FoldResult:
+class FoldResult(Result):
     """A fold, judged by the network that was trained for it.
 
     Attributes:
-        fold: From 0.
-        evaluations: By the name of the comparison, the headline first; of the pairs of
-            ``with_held_out``.
-        num_people: That the network learnt.
-        num_crops: Of them.
-        num_held_out: People who set the threshold.
-        held_out_accuracy: Of their pairs, without a PCA, at the threshold that was
-            chosen on them, so rather too high; what to choose a recipe by.
+        fold: The tested fold's number, from 0.
+        evaluations: Evaluations of the pairs of ``with_held_out`` by the name of the
+            comparison, the headline first.
+        num_people: Number of people that the network was trained on.
+        num_crops: Number of crops that it was trained on.
+        num_held_out: Number of people who set the threshold.
+        held_out_accuracy: Accuracy on the held-out people's pairs, without a PCA, at
+            the threshold that was chosen on them, and so somewhat too high; what to
+            choose a recipe by.
     """
 
     fold: int
@@ -105,12 +108,39 @@ class FoldResult:
     held_out_accuracy: float
 
     def threshold(self, name: str) -> float:
-        """Of the tested fold, under a comparison."""
+        """The tested fold's threshold under a comparison."""
         return float(self.evaluations[name].thresholds[TESTED_FOLD])
 
     def accuracy(self, name: str) -> float:
-        """Of the tested fold, in [0, 1], under a comparison."""
+        """Accuracy on the tested fold, in [0, 1], under a comparison."""
         return float(self.evaluations[name].accuracies[TESTED_FOLD])
+
+    def lines(self) -> list[str]:
+        """The accuracies, in one line."""
+        accuracies = ", ".join(
+            f"{name} {100 * self.accuracy(name):.2f} %" for name in self.evaluations
+        )
+        return [
+            f"fold {self.fold + 1}: {accuracies}; held out "
+            f"{100 * self.held_out_accuracy:.2f} % (cosine)"
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, with an accuracy and a threshold for each comparison."""
+        return {
+            "fold": self.fold + 1,
+            "people": self.num_people,
+            "crops": self.num_crops,
+            "held_out_people": self.num_held_out,
+            "held_out_accuracy": self.held_out_accuracy,
+            "evaluations": {
+                name: {
+                    "threshold": self.threshold(name),
+                    "accuracy": self.accuracy(name),
+                }
+                for name in self.evaluations
+            },
+        }
 
 
 def run_fold(protocol: UnrestrictedLfw, fold: int) -> FoldResult:
@@ -142,7 +172,7 @@ def run_fold(protocol: UnrestrictedLfw, fold: int) -> FoldResult:
     )
     embeddings, images = _embed(config, model, protocol.store, pairs, out)
     features = Features(embeddings, images, {}, {}, None)
-    evaluations = EXACT.evaluate(features, pairs)
+    evaluations = EXACT.evaluate(features, pairs).evaluations
     plain = evaluations[EXACT.measure]
     chosen_on = pairs.fold == HELD_OUT_FOLD
     accepted = plain.scores > plain.thresholds[TESTED_FOLD]

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from facever.choices import VideoPooling
 from facever.errors import ParameterError
-from facever.stages.evaluation.evaluate import report_pairs
+from facever.stages.evaluation.evaluate import PairReport, report_pairs
 from facever.stages.evaluation.features import Features, Inputs, find_features
 from facever.stages.evaluation.judging import EXACT, Judging
-from facever.verification.evaluation import Evaluation, evaluate_scores
+from facever.verification.evaluation import evaluate_scores
 from facever.verification.protocols import (
     find_frames,
     mean_by_video,
@@ -22,42 +23,46 @@ from facever.verification.reporting.markup import Setting
 
 
 def evaluate_ytf(
-    out: Path,
-    splits: Path,
+    out: str | Path,
+    splits: str | Path,
     inputs: Inputs,
     judging: Judging = EXACT,
     *,
     frames: str = "all",
-    pool: str = "embeddings",
+    pool: VideoPooling = "embeddings",
     seed: int = 0,
-) -> dict[str, Evaluation]:
-    """Run YouTube Faces: 5,000 pairs of videos in 10 folds.
+) -> PairReport:
+    """Evaluate YouTube Faces: 5,000 pairs of videos in 10 folds.
 
     Args:
         out: Folder of the report.
         splits: The official ``splits.txt``.
         inputs: A model with the frames as photos, ``<Name>/<video>/<frame>.jpg``.
-        judging: How to compare and judge.
+        judging: How pairs are compared and judged.
         frames: Which frames stand for a video: ``all``, ``first:N``, ``every:N`` or
             ``random:N``.
         pool: ``embeddings`` compares the means of the frames' embeddings; ``scores``
             takes the mean cosine over all pairs of frames, without a PCA and by our
-            own rule alone: there is no one embedding a video to project or to judge.
-        seed: Of ``random``.
+            own rule alone, because no single embedding of a video could be projected
+            or judged otherwise.
+        seed: Seed of the draw of ``random`` frames.
 
     Returns:
-        Evaluations by name, the headline first.
+        The numbers; the first evaluation is the headline.
 
     Raises:
         FaceverError: As ``evaluate_lfw``.
     """
+    out, splits = Path(out), Path(splits)
     judging.check()
     if pool not in ("embeddings", "scores"):
         raise ParameterError(f"pool must be embeddings or scores, got {pool!r}")
-    if pool == "scores" and judging != Judging(judging.pca, missing=judging.missing):
+    if pool == "scores" and judging != Judging(
+        pca=judging.pca, missing=judging.missing
+    ):
         raise ParameterError(
-            "pool scores compares frames by cosine under the exact protocol; leave out "
-            "protocol, pca_components, whiten, subtract_mean and measure, or pool "
+            "pool scores compares frames by cosine under the exact rule; leave out "
+            "rule, pca_components, whiten, subtract_mean and measure, or pool "
             "embeddings"
         )
     if not inputs.photos:

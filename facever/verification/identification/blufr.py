@@ -73,6 +73,11 @@ class BlufrEvaluation:
     identification_rates: Float64[np.ndarray, " trials"]
 
     @property
+    def missing(self) -> list[str]:
+        """Test photos without an embedding, of all trials."""
+        return sorted({photo for result in self.results for photo in result.missing})
+
+    @property
     def reported_verification(self) -> float:
         """Mean minus sample standard deviation of the verification rates."""
         return _mean_minus_deviation(self.verification_rates)

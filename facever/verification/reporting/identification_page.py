@@ -120,11 +120,10 @@ def render_blufr(found: BlufrEvaluation, settings: Mapping[str, Setting]) -> str
         "Trial", f"Accepted at FAR {far}", f"Rank 1 at FPIR {fpir}", "Threshold of FAR",
         "Threshold of FPIR",
     ]  # fmt: skip
-    missing = sorted({photo for result in found.results for photo in result.missing})
     parts = [
         hero(title, f"{100 * found.reported_verification:.2f} %", text, facts),
         "<h2>Trials</h2>" + table(head, rows, name="trials"),
-        _missing({"test photos": missing}),
+        _missing({"test photos": found.missing}),
         settings_list(settings),
     ]
     return whole_page(title, parts)

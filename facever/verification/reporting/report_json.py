@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import cv2
@@ -52,7 +53,7 @@ def report_numbers(
             {"first": first, "second": second, **_comparison(comparison)}
             for (first, second), comparison in extras.differences.items()
         ],
-        "rules": [_rule(result) for result in extras.rules.values()],
+        "rules": [rule_numbers(result) for result in extras.rules.values()],
         "frames": _frames(extras.frames),
         "versions": {
             "facever": __version__,
@@ -60,20 +61,6 @@ def report_numbers(
             "numpy": np.__version__,
             "opencv": cv2.__version__,
         },
-    }
-
-
-def _rule(result: RuleResult) -> dict[str, Any]:
-    return {
-        "name": result.name,
-        "accuracy": result.accuracy,
-        "spread": result.spread,
-        "spread_kind": result.rule.spread_kind,
-        "biased": result.rule.biased,
-        "thresholds": result.thresholds.tolist(),
-        "accuracies": result.accuracies.tolist(),
-        "description": result.rule.description,
-        "source": result.rule.source,
     }
 
 
@@ -174,30 +161,49 @@ def _drawn(num_identities: int | None) -> str:
     return "pairs" if num_identities is None else "people"
 
 
+def headline_numbers(evaluation: Evaluation) -> dict[str, Any]:
+    """The numbers that a reader asks for first, in plain Python types."""
+    return {
+        "accuracy": evaluation.accuracy,
+        "standard_error": evaluation.standard_error,
+        "auc": evaluation.auc,
+        "eer": evaluation.eer,
+        "tar_at_far": [asdict(answer) for answer in evaluation.tar],
+        "pca_components": evaluation.pca_components,
+        "missing": {
+            "rule": evaluation.missing_rule,
+            "num_photos": len(evaluation.missing),
+            "num_pairs": evaluation.num_missing_pairs,
+            "photos": evaluation.missing,
+        },
+    }
+
+
+def rule_numbers(result: RuleResult) -> dict[str, Any]:
+    """The numbers under another project's rule."""
+    return {
+        "name": result.name,
+        "accuracy": result.accuracy,
+        "spread": result.spread,
+        "spread_kind": result.rule.spread_kind,
+        "biased": result.rule.biased,
+        "thresholds": result.thresholds.tolist(),
+        "accuracies": result.accuracies.tolist(),
+        "description": result.rule.description,
+        "source": result.rule.source,
+    }
+
+
 def _numbers(
     evaluation: Evaluation, bootstrap: BootstrapIntervals | None
 ) -> dict[str, Any]:
     wilson = accuracy_interval(evaluation)
     corners = evaluation.roc.corners()
     return {
-        "accuracy": evaluation.accuracy,
-        "standard_error": evaluation.standard_error,
+        **headline_numbers(evaluation),
         "standard_deviation": evaluation.standard_deviation,
         "wilson": {"level": wilson.level, "accuracy": [wilson.low, wilson.high]},
         "bootstrap": _bootstrap(bootstrap),
-        "auc": evaluation.auc,
-        "eer": evaluation.eer,
-        "tar_at_far": [
-            {
-                "target_far": answer.target_far,
-                "far": answer.far,
-                "tar": answer.tar,
-                "threshold": answer.threshold,
-                "note": answer.note,
-            }
-            for answer in evaluation.tar
-        ],
-        "pca_components": evaluation.pca_components,
         "folds": [
             {
                 "fold": fold + 1,
@@ -214,12 +220,6 @@ def _numbers(
                 )
             )
         ],
-        "missing": {
-            "rule": evaluation.missing_rule,
-            "num_photos": len(evaluation.missing),
-            "num_pairs": evaluation.num_missing_pairs,
-            "photos": evaluation.missing,
-        },
         # Corners say it all: between them the curve is straight. The end that accepts
         # pairs without a score has no threshold.
         "roc": {

@@ -67,8 +67,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
     ):
         embeddings = write_embeddings(folder / f"{name}.npz", seed, spread)
         inputs = Inputs(embeddings=embeddings)
-        evaluations = evaluate_lfw(folder / name, pairs, inputs, judging)
-        found[str(folder / name)] = next(iter(evaluations.values()))
+        report = evaluate_lfw(folder / name, pairs, inputs, judging)
+        found[str(folder / name)] = next(iter(report.evaluations.values()))
     jaxtyping.config.update("jaxtyping_disable", False)
     return found
 
@@ -108,7 +108,7 @@ def read_differences(folder: Path) -> list[dict[str, Any]]:
 def test_headlines_are_read_back_as_they_were(
     tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
 ) -> None:
-    found = compare_reports(tmp_path / "out", folders)
+    found = compare_reports(tmp_path / "out", folders).evaluations
     assert list(found) == ["good", "bad"]
     for evaluation, original in zip(found.values(), reports.values(), strict=True):
         check_equal(evaluation, original)
@@ -129,8 +129,12 @@ def test_headlines_are_read_back_as_they_were(
 def test_the_tests_of_the_difference(
     tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
 ) -> None:
-    compare_reports(tmp_path / "out", folders)
+    compared = compare_reports(tmp_path / "out", folders)
     [numbers] = read_differences(tmp_path / "out")
+    [shown] = compared.to_dict()["differences"]
+    assert (shown["first"], shown["second"]) == ("good", "bad")
+    assert shown["mcnemar_p_value"] == numbers["mcnemar_p_value"]
+    assert shown["accuracy"]["value"] == numbers["accuracy"]["difference"]
     assert (numbers["first"], numbers["second"]) == ("good", "bad")
     good, bad = (
         [
@@ -192,7 +196,7 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
         Path(shutil.copytree(folder, tmp_path / run / "report"))
         for run, folder in zip("abc", [*folders, folders[0]], strict=True)
     ]
-    found = compare_reports(tmp_path / "out", copies)
+    found = compare_reports(tmp_path / "out", copies).evaluations
     assert list(found) == [str(copy) for copy in copies]
     pairs = read_differences(tmp_path / "out")
     assert [(p["first"], p["second"]) for p in pairs] == list(
@@ -203,9 +207,7 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
     assert pairs[1]["accuracy"]["difference"] == 0
 
 
-def test_folders_that_are_no_people(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_that_are_no_people(tmp_path: Path) -> None:
     """Without identities pairs are drawn, and the report says so."""
     pairs = tmp_path / "pairs.csv"
     rows = [(f"{n:02d}.jpg", f"{n + 1:02d}.jpg", n % 4 == 0) for n in range(0, 16, 2)]
@@ -219,7 +221,8 @@ def test_folders_that_are_no_people(
         np.savez(tmp_path / f"{name}.npz", embeddings=vectors, images=images)
         inputs = Inputs(embeddings=tmp_path / f"{name}.npz")
         evaluate_list(tmp_path / name, pairs, inputs, Judging(pca=False))
-    found = compare_reports(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
+    compared = compare_reports(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
+    found = compared.evaluations
     assert list(found) == ["a", "b"]
     [numbers] = read_differences(tmp_path / "out")
     assert (numbers["drawn"], numbers["num_identities"]) == ("pairs", None)
@@ -232,7 +235,7 @@ def test_folders_that_are_no_people(
     accuracy = numbers["accuracy"]
     assert accuracy["difference"] == pytest.approx((alone[0] - alone[1]) / 8)
     assert accuracy["low"] <= accuracy["difference"] <= accuracy["high"]
-    assert ", pairs drawn); McNemar p = " in capsys.readouterr().out
+    assert ", pairs drawn); McNemar p = " in str(compared)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f'<td class="">{alone[0]} to {alone[1]}</td>' in page
     assert "1,000 bootstrap draws of the pairs of each kind, seed 0" in page

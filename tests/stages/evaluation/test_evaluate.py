@@ -14,10 +14,10 @@ from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
-from facever.stages.evaluation.evaluate import evaluate_lfw
+from facever.stages.evaluation.evaluate import PairReport, evaluate_lfw
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
-from facever.verification.evaluation import Evaluation, evaluate_pairs
+from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import read_lfw_pairs
 
 FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
@@ -73,17 +73,16 @@ def write_store(folder: Path, sources: list[str], failed: tuple[str, ...] = ()) 
     return folder
 
 
-def run(out: Path, pairs: Path, **options: Any) -> dict[str, Evaluation]:
+def run(out: Path, pairs: Path, **options: Any) -> PairReport:
     """Each option goes where it belongs."""
     of_inputs = {key: options.pop(key) for key in [*options] if key in INPUTS}
     return evaluate_lfw(out, pairs, Inputs(**of_inputs), Judging(**options))
 
 
-def test_ready_embeddings(
-    tmp_path: Path, pairs: Path, embeddings: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ready_embeddings(tmp_path: Path, pairs: Path, embeddings: Path) -> None:
     out = tmp_path / "out"
-    results = run(out, pairs, embeddings=embeddings)
+    report = run(out, pairs, embeddings=embeddings)
+    results = report.evaluations
     assert list(results) == ["PCA to 3, cosine", "cosine"]
     assert sorted(path.name for path in out.iterdir()) == FILES
     with np.load(embeddings) as file:
@@ -99,21 +98,27 @@ def test_ready_embeddings(
     assert numbers["settings"]["pairs_sha256"] == (
         "1fa01ffccc5dbeddf4656391bdfdb01421b50ab15a5acb174ad337dce538dcea"
     )
-    lines = capsys.readouterr().out.splitlines()
+    lines = report.lines()
     plain = results["cosine"]
     accuracy = f"{100 * plain.accuracy:.2f} ± {100 * plain.standard_error:.2f} %"
     assert lines[1].startswith(f"cosine: accuracy {accuracy}, AUC ")
     assert "TAR@FAR 0.1 needs more pairs" in lines[1]
     assert lines[-1] == f"report: {out / 'report.html'}"
+    shown = report.to_dict()
+    assert shown["report"] == str(out / "report.html")
+    assert shown["title"] == numbers["title"]
+    for model, headline in zip(numbers["models"], shown["models"], strict=True):
+        assert headline == {key: model[key] for key in headline}
+        assert {"name", "accuracy", "auc", "eer", "tar_at_far"} <= headline.keys()
 
 
 def test_with_fewer_components_and_without_pca(
     tmp_path: Path, pairs: Path, embeddings: Path
 ) -> None:
-    results = run(tmp_path / "a", pairs, embeddings=embeddings, pca_components=2)
-    assert list(results) == ["PCA to 2, cosine", "cosine"]
-    results = run(tmp_path / "b", pairs, embeddings=embeddings, pca=False)
-    assert list(results) == ["cosine"]
+    report = run(tmp_path / "a", pairs, embeddings=embeddings, pca_components=2)
+    assert list(report.evaluations) == ["PCA to 2, cosine", "cosine"]
+    report = run(tmp_path / "b", pairs, embeddings=embeddings, pca=False)
+    assert list(report.evaluations) == ["cosine"]
 
 
 def test_model_and_crops_embed_only_what_the_pairs_name(
@@ -129,7 +134,7 @@ def test_model_and_crops_embed_only_what_the_pairs_name(
     )
     result = run(
         tmp_path / "out", pairs, model=model, crops=store, pca=False, precision="fp32"
-    )["cosine"]
+    ).evaluations["cosine"]
     assert result.missing == ["Dee/Dee_0001.jpg"]
     assert result.num_missing_pairs == 2
     # The pairs name ten photos; the store has 20 and no crop of one of the ten.
@@ -166,9 +171,9 @@ def test_model_and_photos_align_only_what_the_pairs_name(
         write_store(out, sorted(only))
 
     monkeypatch.setattr(features, "align", align)
-    results = run(tmp_path / "out", pairs, model=model, photos=photos, pca_components=2)
+    report = run(tmp_path / "out", pairs, model=model, photos=photos, pca_components=2)
     assert asked == [(photos, tmp_path / "out" / "crops", "center", set(named))]
-    assert results["cosine"].missing == []
+    assert report.evaluations["cosine"].missing == []
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("data:image/jpeg" in page) == ("score <b>" in page)
 
@@ -269,6 +274,9 @@ def test_command(
     good = command(*arguments, embeddings)
     assert good.code == 0
     assert good.out.splitlines()[-1] == f"report: {out / 'report.html'}"
+    shown = json.loads(command(*arguments, embeddings, "--json").out)
+    [first, _] = json.loads((out / "report.json").read_text())["models"]
+    assert shown["models"][0]["accuracy"] == first["accuracy"]
     shutil.rmtree(out)
     bad = command(*arguments, tmp_path / "none.npz")
     assert bad.code == 2
@@ -297,9 +305,9 @@ def test_real_photos(
     for person in people:
         shutil.copytree(data_folder / "lfw-deepfunneled" / person, photos / person)
     inputs = {"model": model, "photos": photos, "pca": False}
-    first = run(tmp_path / "out", pairs, **inputs)["cosine"]
+    first = run(tmp_path / "out", pairs, **inputs).evaluations["cosine"]
     assert first.missing == ["Amber_Tamblyn/Amber_Tamblyn_0003.jpg"]
     written = (tmp_path / "out" / "crops" / "crops.npy").stat().st_mtime_ns
-    again = run(tmp_path / "out", pairs, **inputs)["cosine"]
+    again = run(tmp_path / "out", pairs, **inputs).evaluations["cosine"]
     assert (tmp_path / "out" / "crops" / "crops.npy").stat().st_mtime_ns == written
     np.testing.assert_array_equal(first.scores, again.scores)

@@ -82,7 +82,7 @@ def test_scores_are_those_of_the_photos_whatever_the_chunk(
     write_bin(tmp_path / "set.bin", encoded, SAME)
     inputs = Inputs(model, device="cpu", precision="fp32")
     found = evaluate_bin(tmp_path / "out", tmp_path / "set.bin", inputs, PLAIN)
-    result = found["cosine"]
+    result = found.evaluations["cosine"]
     crops = np.ascontiguousarray(photos[:, :, 8:104])
     vectors = load(model, "cpu", "fp32").embed_crops(crops).astype(float)
     for pair in range(20):

@@ -111,7 +111,7 @@ def test_every_option_of_the_command_arrives(
         "--out",
         tmp_path / "a",
         *options.split(),
-        *"--missing lowest --protocol all".split(),
+        *"--missing lowest --rule all".split(),
     )
     assert finished.code == 0, finished.err
     numbers = json.loads((tmp_path / "a" / "report.json").read_text())
@@ -208,8 +208,12 @@ def test_view_1_chooses_on_one_file_and_tests_on_the_other(
     found = evaluate_lfw_view_1(
         tmp_path / "out", [train, test], inputs, Judging(pca_components=2)
     )
-    assert list(found) == ["PCA to 2, cosine", "cosine"]
-    assert found["cosine"] == accuracy
+    assert list(found.accuracies) == ["PCA to 2, cosine", "cosine"]
+    assert found.accuracies["cosine"] == accuracy
+    path = tmp_path / "out" / "view_1.json"
+    written = json.loads(path.read_text(encoding="utf-8"))
+    more = {"warnings": [], "report": str(path)}
+    assert found.to_dict() == {**written, **more}
     finished = command(
         *("evaluate", "lfw", "--pairs", train, "--pairs", test, "--no-pca"),
         *("--embeddings", embeddings, "--out", tmp_path / "out"),
@@ -218,7 +222,6 @@ def test_view_1_chooses_on_one_file_and_tests_on_the_other(
     line, last = finished.out.splitlines()
     assert line.startswith(f"cosine: {accuracy:.2%} of 6 DevTest pairs (95% interval ")
     assert line.endswith(f"threshold {threshold:.4f} chosen on 4 DevTrain pairs")
-    path = tmp_path / "out" / "view_1.json"
     assert last == f"numbers: {path}"
     numbers = json.loads(path.read_text(encoding="utf-8"))
     assert (numbers["num_train_pairs"], numbers["num_test_pairs"]) == (4, 6)
@@ -263,5 +266,5 @@ def test_view_1_has_two_files(tmp_path: Path, embeddings: Path) -> None:
         evaluate_lfw_view_1(tmp_path / "out", [test, train], inputs)
     with pytest.raises(ParameterError, match="must be exact, got 'all'"):
         evaluate_lfw_view_1(
-            tmp_path / "out", [train, test], inputs, Judging(protocol="all")
+            tmp_path / "out", [train, test], inputs, Judging(rule="all")
         )

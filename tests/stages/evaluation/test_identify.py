@@ -197,7 +197,11 @@ def test_numbers_hash_what_was_read(
     lists[1].write_text(lists[1].read_text() + "\n")
     again = identify(tmp_path / "b", *lists, Inputs(embeddings=embeddings))
     second = json.loads((tmp_path / "b" / "identification.json").read_text())
-    np.testing.assert_array_equal(found.mated_scores, again.mated_scores)
+    np.testing.assert_array_equal(found.found.mated_scores, again.found.mated_scores)
+    numbers = found.to_dict()
+    assert numbers.pop("report") == str(tmp_path / "a" / "report.html")
+    assert numbers == {key: first[key] for key in numbers}
+    assert {"cmc", "tpir_at_fpir", "missing_probes"} <= numbers.keys()
     assert first["gallery_sha256"] == second["gallery_sha256"]
     assert first["probes_sha256"] != second["probes_sha256"]
     assert first["embeddings_sha256"] == second["embeddings_sha256"]
@@ -217,7 +221,7 @@ def test_a_model_and_crops(
         write_list(tmp_path / "probes.csv", ["P0/1.jpg", "P1/1.jpg", "P2/0.jpg"]),
     ]
     inputs = Inputs(model, crops=store, device="cpu", precision="fp32")
-    found = identify(tmp_path / "out", *lists, inputs)
+    found = identify(tmp_path / "out", *lists, inputs).found
     crops = np.load(store / "crops.npy")
     vectors = load(model, "cpu", "fp32").embed_crops(crops).astype(float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -323,7 +327,6 @@ class TestBlufr:
         self,
         tmp_path: Path,
         make_model: Callable[..., Path],
-        capsys: pytest.CaptureFixture[str],
     ) -> None:
         listing = [(image, image[:3]) for image in self.IMAGES]
         rng = np.random.default_rng(0)
@@ -338,12 +341,16 @@ class TestBlufr:
                     writer.add(image, crop, *unknown)
             writer.finish()
         model = make_model(tmp_path / "model.safetensors")
-        found = blufr(tmp_path / "out", Inputs(model, crops=store))
-        counted = sum(self.IMAGES[7] in result.missing for result in found.results)
+        report = blufr(tmp_path / "out", Inputs(model, crops=store))
+        results = report.found.results
+        counted = sum(self.IMAGES[7] in result.missing for result in results)
         assert counted > 0
         numbers = json.loads((tmp_path / "out" / "blufr.json").read_text())
         assert numbers["missing"] == [self.IMAGES[7]]
-        assert "missing: 1 photos" in capsys.readouterr().out
+        assert "missing: 1 photos" in report.lines()
+        shown = report.to_dict()
+        assert shown.pop("report") == str(report.page)
+        assert shown == {key: numbers[key] for key in shown}
 
     def test_too_few_people(self, tmp_path: Path) -> None:
         path = tmp_path / "embeddings.npz"

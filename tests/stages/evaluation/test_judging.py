@@ -1,6 +1,9 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from facever.choices import Rule
 from facever.errors import DataError, ParameterError
 from facever.stages.evaluation.features import Features
 from facever.stages.evaluation.judging import EXACT, Judging
@@ -77,7 +80,7 @@ def test_comparisons_and_their_names(
 ) -> None:
     judging = Judging(**options)
     judging.check()
-    found = judging.evaluate(features, pairs)
+    found = judging.evaluate(features, pairs).evaluations
     assert list(found) == list(expected)
     for name, arguments in expected.items():
         alone = evaluate_pairs(features.embeddings, features.images, pairs, **arguments)
@@ -90,8 +93,8 @@ def test_a_missing_photo_by_each_rule(features: Features, pairs: PairList) -> No
     fewer = without(features, "P1/2.png")
     members = zip(pairs.left, pairs.right, strict=True)
     gone = np.array(["P1/2.jpg" in both for both in members])
-    rejected = Judging(missing="reject").evaluate(fewer, pairs)
-    lowest = Judging(missing="lowest").evaluate(fewer, pairs)
+    rejected = Judging(missing="reject").evaluate(fewer, pairs).evaluations
+    lowest = Judging(missing="lowest").evaluate(fewer, pairs).evaluations
     for name in rejected:
         assert np.isneginf(rejected[name].scores[gone]).all()
         assert np.isfinite(lowest[name].scores[gone]).all()
@@ -100,26 +103,31 @@ def test_a_missing_photo_by_each_rule(features: Features, pairs: PairList) -> No
             assert found.num_missing_pairs == gone.sum() == 7
     with pytest.raises(DataError, match=r"1 photos .* such as 'P1/2\.jpg'"):
         Judging(missing="error").evaluate(fewer, pairs)
-    assert list(Judging(missing="error").evaluate(features, pairs)) == list(rejected)
+    strict = Judging(missing="error").evaluate(features, pairs)
+    assert list(strict.evaluations) == list(rejected)
 
 
 def test_other_rules(features: Features, pairs: PairList) -> None:
     assert EXACT.other_rules(features, pairs) == {}
-    found = Judging(protocol="sphereface").other_rules(features, pairs)
+    found = Judging(rule="sphereface").other_rules(features, pairs)
     assert list(found) == ["exact", "sphereface"]
     alone = judge(features.embeddings, features.images, pairs, "sphereface")
     assert found["sphereface"].accuracy == alone.accuracy
     assert found["sphereface"].thresholds.tolist() == alone.thresholds.tolist()
-    plain = EXACT.evaluate(features, pairs)["cosine"]
+    plain = EXACT.evaluate(features, pairs).evaluations["cosine"]
     assert found["exact"].accuracy == plain.accuracy
-    every = Judging(protocol="all").other_rules(features, pairs)
+    every = Judging(rule="all").other_rules(features, pairs)
     assert list(every) == list(RULES)
     assert every["sphereface"].accuracy == alone.accuracy
 
 
-@pytest.mark.parametrize("protocol", [*RULES, "all"])
-def test_every_rule_can_be_asked_for(protocol: str) -> None:
-    Judging(protocol=protocol).check()
+@pytest.mark.parametrize("rule", get_args(Rule))
+def test_every_rule_can_be_asked_for(rule: Rule) -> None:
+    Judging(rule=rule).check()
+
+
+def test_the_choices_of_rules_are_those_of_the_table() -> None:
+    assert get_args(Rule) == (*RULES, "all")
 
 
 @pytest.mark.parametrize(
@@ -129,12 +137,14 @@ def test_every_rule_can_be_asked_for(protocol: str) -> None:
         ({"pca_components": -3}, "pca_components .* got -3"),
         ({"pca": False, "pca_components": 2}, "not given without PCA, got 2"),
         ({"pca": False, "whiten": True}, "whiten needs a PCA"),
-        ({"protocol": "insight"}, "insightface, .* or all, got 'insight'"),
-        ({"protocol": ""}, "got ''"),
+        ({"rule": "insight"}, "insightface, .* or all, got 'insight'"),
+        ({"rule": ""}, "got ''"),
     ],
     ids=str,
 )
-def test_what_does_not_go_together(options: dict[str, object], says: str) -> None:
+def test_what_does_not_go_together(
+    types_unchecked: None, options: dict[str, object], says: str
+) -> None:
     with pytest.raises(ParameterError, match=says) as caught:
         Judging(**options).check()
     assert "\n" not in str(caught.value)
@@ -142,7 +152,7 @@ def test_what_does_not_go_together(options: dict[str, object], says: str) -> Non
 
 def test_settings_say_how_it_was_done(features: Features, pairs: PairList) -> None:
     def settings_of(judging: Judging, *fitted_on: str) -> dict[str, object]:
-        found = judging.evaluate(features, pairs)
+        found = judging.evaluate(features, pairs).evaluations
         return dict(judging.settings(6, found, *fitted_on))
 
     settings = settings_of(EXACT)
@@ -164,19 +174,19 @@ def test_settings_say_how_it_was_done(features: Features, pairs: PairList) -> No
 
 
 def test_a_pca_that_nobody_asked_for_is_left_out_where_there_are_too_few_photos(
-    pairs: PairList, capsys: pytest.CaptureFixture[str]
+    pairs: PairList,
 ) -> None:
     rng = np.random.default_rng(0)
     images = [f"P{p}/{n}.png" for p in range(4) for n in range(4)]
     embeddings = rng.normal(size=(16, 18)).astype(np.float32)
     wide = Features(embeddings, images, {}, {}, None)  # Half of 18: 9, of 8 photos.
     found = EXACT.evaluate(wide, pairs)
-    assert list(found) == ["cosine"]
-    assert EXACT.settings(18, found)["pca"] is None
-    assert "the PCA is left out: PCA to 9 components needs" in capsys.readouterr().out
+    assert list(found.evaluations) == ["cosine"]
+    assert EXACT.settings(18, found.evaluations)["pca"] is None
+    [warning] = found.warnings
+    assert warning.startswith("the PCA is left out: PCA to 9 components needs")
     with pytest.raises(ParameterError, match=r"fold 1 has 8; keep fewer .*--no-pca"):
         Judging(pca_components=9).evaluate(wide, pairs)
-    assert list(Judging(pca_components=7).evaluate(wide, pairs)) == [
-        "PCA to 7, cosine",
-        "cosine",
-    ]
+    fewer = Judging(pca_components=7).evaluate(wide, pairs)
+    assert list(fewer.evaluations) == ["PCA to 7, cosine", "cosine"]
+    assert fewer.warnings == ()

@@ -13,10 +13,10 @@ from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
+from facever.stages.evaluation.evaluate import PairReport
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
 from facever.stages.evaluation.videos import evaluate_ytf
-from facever.verification.evaluation import Evaluation
 
 Command = Callable[..., Any]
 NUM_FRAMES = {
@@ -130,9 +130,7 @@ def cosine(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
 
 
-def run(
-    tmp_path: Path, judging: Judging = PLAIN, **options: Any
-) -> dict[str, Evaluation]:
+def run(tmp_path: Path, judging: Judging = PLAIN, **options: Any) -> PairReport:
     inputs = Inputs(
         tmp_path / "model.safetensors",
         tmp_path / "frames",
@@ -153,7 +151,7 @@ def test_pooled_embeddings_are_the_frames_means(
     tmp_path: Path, model: Path, asked: list[set[str]], failing: set[str]
 ) -> None:
     failing |= {"Bob/1/1.9.jpg", "Cy/0/0.8.jpg"}
-    result = run(tmp_path)["cosine"]
+    result = run(tmp_path).evaluations["cosine"]
     assert asked == [{frame for video in NUM_FRAMES for frame in frames_of(video)}]
     mean = {video: embed(model, video, failing).mean(axis=0) for video in NUM_FRAMES}
     expected = [cosine(mean[left], mean[right]) for left, right in PAIRS]
@@ -183,10 +181,11 @@ def test_pooled_embeddings_are_the_frames_means(
 
 
 def test_pooled_scores_are_the_means_over_all_pairs_of_frames(
-    tmp_path: Path, model: Path, failing: set[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, failing: set[str]
 ) -> None:
     failing |= {"Bob/1/1.9.jpg"}
-    found = run(tmp_path, Judging(), pool="scores")
+    report = run(tmp_path, Judging(), pool="scores")
+    found = report.evaluations
     assert list(found) == ["mean cosine of frames"]
     result = found["mean cosine of frames"]
     vectors = {video: embed(model, video, failing) for video in NUM_FRAMES}
@@ -199,7 +198,7 @@ def test_pooled_scores_are_the_means_over_all_pairs_of_frames(
     settings = read_settings(tmp_path)
     assert settings["pool"] == "scores"
     assert settings["pca"] is None
-    assert capsys.readouterr().out.startswith("mean cosine of frames: accuracy ")
+    assert report.lines()[0].startswith("mean cosine of frames: accuracy ")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_a_video_whose_frames_all_fail_is_missing(
     tmp_path: Path, failing: set[str], pool: str
 ) -> None:
     failing |= {*frames_of("Ann_Lee/4"), "Cy/0/0.9.jpg"}
-    [result] = run(tmp_path, pool=pool).values()
+    [result] = run(tmp_path, pool=pool).evaluations.values()
     assert result.missing == ["Ann_Lee/4"]
     gone = ["Ann_Lee/4" in pair for pair in PAIRS]
     assert np.isneginf(result.scores).tolist() == gone
@@ -244,7 +243,7 @@ def test_a_video_whose_frames_all_fail_is_missing(
     assert "Ann_Lee/4 (2 of its frames give no face)" in page
     assert read_settings(tmp_path)["frames"].endswith("21, 3 without a face")
     judging = Judging(pca=False, missing="lowest")
-    [lowest] = run(tmp_path, judging, pool=pool).values()
+    [lowest] = run(tmp_path, judging, pool=pool).evaluations.values()
     scored = result.scores[~np.array(gone)]
     assert lowest.scores[gone].tolist() == [scored.min()] * 2
     assert lowest.num_missing_pairs == 2
@@ -256,8 +255,8 @@ def test_a_video_whose_frames_all_fail_is_missing(
     "judging",
     [
         Judging(pca_components=2),
-        Judging(protocol="all"),
-        Judging(pca=False, protocol="insightface"),
+        Judging(rule="all"),
+        Judging(pca=False, rule="insightface"),
         Judging(whiten=True),
         Judging(subtract_mean=True),
         Judging(measure="euclidean"),
@@ -274,7 +273,7 @@ def test_what_pooled_scores_cannot_honour(
 
 def test_a_video_without_a_folder_is_missing(tmp_path: Path, photos: Path) -> None:
     (photos / "Dee" / "5").rename(tmp_path / "elsewhere")
-    [result] = run(tmp_path).values()
+    [result] = run(tmp_path).evaluations.values()
     assert result.missing == ["Dee/5"]
     assert result.num_missing_pairs == 2
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,72 @@
+"""The protocols whose pairs are photos listed in a file: ``PAIR_PROTOCOLS``.
+
+``facever evaluate`` has a command for each row. This module imports neither NumPy nor a
+reader, because the command's help is made from it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from facever.choices import FaceRule
+
+if TYPE_CHECKING:
+    from facever.verification.protocols import PairList
+
+
+@dataclass(frozen=True)
+class PairProtocol:
+    """A protocol of pairs: how its list is read and what is said about it.
+
+    Attributes:
+        title: The protocol's name in reports; None takes the name of the list's file.
+        reader: The function that reads the list, as ``"module:function"``. It takes a
+            path and returns a ``PairList``.
+        face: Which face of a photo is meant, where there are several.
+        help: What ``facever evaluate NAME --help`` says about the protocol.
+        pairs_help: What it says about the file that lists the pairs.
+    """
+
+    title: str | None
+    reader: str
+    face: FaceRule
+    help: str
+    pairs_help: str
+
+    def read(self, path: Path) -> "PairList":
+        """Read the file that lists the pairs.
+
+        Raises:
+            FaceverError: If the file is missing or malformed.
+        """
+        module, function = self.reader.split(":")
+        read: Callable[[Path], PairList] = getattr(import_module(module), function)
+        return read(path)
+
+
+PAIR_PROTOCOLS: Mapping[str, PairProtocol] = MappingProxyType(
+    {
+        "lfw": PairProtocol(
+            title="LFW",
+            reader="facever.verification.protocols.lfw:read_lfw_pairs",
+            # LFW's photos are centred on the person that they are named after.
+            face="center",
+            help="Evaluate LFW: 6,000 pairs of photos in 10 folds.\n\nFor View 1, on "
+            "which models are chosen, give --pairs twice: first pairsDevTrain.txt, "
+            "then pairsDevTest.txt. The threshold and the PCA come from the first "
+            "file, the accuracy from the second; the numbers go to view_1.json.",
+            pairs_help="The official pairs.txt, or View 1's two files.",
+        ),
+        "pairs": PairProtocol(
+            title=None,
+            reader="facever.verification.protocols.pair_csv:read_pair_csv",
+            face="largest",
+            help="Evaluate your own list of pairs.",
+            pairs_help="A CSV file with the columns left, right, same and, if you "
+            "like, fold.",
+        ),
+    }
+)
