@@ -174,7 +174,7 @@ def show_gallery(model_path: Path, embeddings: np.ndarray, store: CropStore) -> 
     )
     # One search as facever gallery search does it: MTCNN finds the face in the photo.
     photo = OUT / "test-photos" / store.sources[others[3]]
-    gallery_search.search(folder, model_path, photo, k=3)
+    print(gallery_search.search(folder, model_path, photo, k=3))
 
 
 def show_results(evaluations: dict[str, Evaluation]) -> None:

@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 import sys
@@ -525,7 +526,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "gallery verify: no gallery": ("gallery verify {o}", ["{o}"]),
     "gallery export: no gallery": ("gallery export {o} {o}", ["{o}"]),
     "gallery import: no export": ("gallery import {o} {o}", ["no such export"]),
-    "gallery calibrate: no rate": ("gallery calibrate {o}", ["either --far"]),
+    "gallery threshold: no rate": ("gallery threshold {o}", ["either --far"]),
     "gallery create: for what": ("gallery create {o}", ["--embedding-size"]),
     "gallery list: no gallery": ("gallery list {o}", ["{o}"]),
     "gallery list: empty folder": ("gallery list {w}/empty", ["{w}/empty"]),
@@ -691,6 +692,38 @@ class TestGallery:
         assert finished.code == 0
         assert yaml.safe_load(finished.out) == {"P0": 3, "P1": 3}
         assert command("gallery", "info", gallery).code == 0
+
+    @pytest.mark.parametrize(
+        ("call", "key"),
+        [
+            ("create {o} --embedding-size 8", "embedding_size"),
+            ("add {g} {w}/crops --model {w}/model.safetensors", "num_known"),
+            ("search {g} {w}/crops --model {w}/model.safetensors -k 1", "photos"),
+            ("list {g} --photos", "photos"),
+            ("info {g}", "model_details"),
+            ("update {g} --name P0 --field team=red", "num_updated"),
+            ("remove {g} --name P0", "num_removed"),
+            ("verify {g}", "num_embeddings"),
+            ("rebuild {g}", "index"),
+            ("export {g} {o}", "num_embeddings"),
+            ("threshold {g} --fpir 0.5", "open_set"),
+        ],
+    )
+    def test_prints_text_or_json(
+        self,
+        command: Command,
+        world: Path,
+        gallery: Path,
+        tmp_path: Path,
+        call: str,
+        key: str,
+    ) -> None:
+        words = call.format(g=gallery, w=world, o=tmp_path / "out").split()
+        finished = command("gallery", *words, "--json")
+        assert finished.code == 0, finished.err
+        assert key in json.loads(finished.out)
+        if words[0] not in ("create", "remove"):
+            assert "{" not in command("gallery", *words).out.splitlines()[0]
 
 
 def test_the_stages_chain(command: Command, world: Path, tmp_path: Path) -> None:

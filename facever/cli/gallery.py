@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from facever.choices import By, IndexKind
-from facever.cli.options import AsJson
+from facever.cli.showing import AsJson, shows_result
+from facever.results import Result, as_json
 
 gallery_app = typer.Typer(
     help="Enroll people, and ask who is on a photo.", no_args_is_help=True
@@ -15,244 +16,333 @@ gallery_app = typer.Typer(
 # Not a path: that would make one slash of a URL's two.
 _Gallery = Annotated[
     str,
-    typer.Argument(help="The gallery's folder, or qdrant+http://HOST:PORT/COLLECTION"),
+    typer.Argument(
+        help="Folder of the gallery, or qdrant+http://HOST:PORT/COLLECTION."
+    ),
 ]
-_Folder = Annotated[Path, typer.Argument(help="The gallery's folder")]
 _Model = Annotated[
-    Path | None, typer.Option(help="model.safetensors; an .npz needs none")
+    Path | None,
+    typer.Option(help="The model file, model.safetensors; an .npz needs none."),
 ]
-_Ids = Annotated[list[str] | None, typer.Argument(help="Ids, from list --photos")]
-_Names = Annotated[list[str] | None, typer.Option("--name", help="These people alone")]
-_Fields = Annotated[
-    list[str] | None, typer.Option("--field", help="key=value; may be given again")
+_Ids = Annotated[
+    list[str] | None,
+    typer.Argument(help="Ids of photos, as gallery list --photos shows them."),
+]
+_Names = Annotated[
+    list[str] | None,
+    typer.Option("--name", help="Only this person. May be given several times."),
+]
+_WithFields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field",
+        help="Only photos with this field, key=value. May be given several times.",
+    ),
 ]
 
 
 @gallery_app.command("create")
+@shows_result
 def gallery_create(
     gallery: _Gallery,
-    model: Annotated[Path | None, typer.Option(help="model.safetensors")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model file whose embeddings it will hold."),
+    ] = None,
     embedding_size: Annotated[
-        int | None, typer.Option(help="Without a model: numbers in an embedding")
+        int | None,
+        typer.Option(help="Number of values in an embedding, without a model file."),
     ] = None,
     index: Annotated[
         IndexKind,
-        typer.Option(help="What to search with; auto goes by the size"),
+        typer.Option(help="Index to search with; auto chooses by the size."),
     ] = "exact",
-) -> None:
+) -> Result:
     """Make an empty gallery."""
-    from facever.stages.gallery import enroll as stages
+    from facever.stages.gallery.enroll import create
 
-    stages.create(gallery, model, embedding_size, index)
+    return create(gallery, model=model, embedding_size=embedding_size, index=index)
 
 
 @gallery_app.command("add")
+@shows_result
 def gallery_add(
     gallery: _Gallery,
     photos: Annotated[
         Path,
         typer.Argument(
-            help="A photo, identity folders, a crop store or an .npz of embeddings"
+            help="A photo, identity folders, a crop store or an .npz of embeddings."
         ),
     ],
     model: _Model = None,
     name: Annotated[
-        str | None, typer.Option(help="Whose they are; a single photo needs it")
+        str | None,
+        typer.Option(help="The person on the photos; a single photo needs it."),
     ] = None,
-    fields: _Fields = None,
-) -> None:
-    """Enroll faces; the gallery is made if it is not there yet."""
-    from facever.stages.gallery import enroll as stages
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            help="A field of these photos, key=value. May be given several times.",
+        ),
+    ] = None,
+) -> Result:
+    """Enroll faces; the gallery is made if it does not exist yet."""
+    from facever.stages.gallery.enroll import add
 
-    stages.add(gallery, model, photos, name, fields or ())
+    return add(gallery, model, photos, name=name, fields=fields or ())
 
 
 @gallery_app.command("search")
+@shows_result
 def gallery_search(
     gallery: _Gallery,
     photo: Annotated[
         Path,
         typer.Argument(
-            help="Its largest face is looked up; or photos, a crop store, an .npz"
+            help="A photo, whose largest face is looked up; or identity folders, a "
+            "crop store or an .npz of embeddings."
         ),
     ],
     model: _Model = None,
-    k: Annotated[int, typer.Option("--top", "-k", help="Matches to show")] = 5,
+    k: Annotated[
+        int, typer.Option("--top", "-k", help="Number of matches to show.")
+    ] = 5,
     by: Annotated[
         By,
-        typer.Option(help="Photos, or people by the best or mean of their photos"),
+        typer.Option(
+            help="Whether each photo is a match, or each person by the best or the "
+            "mean of their photos."
+        ),
     ] = "photo",
     names: _Names = None,
-    fields: _Fields = None,
-    as_json: AsJson = False,
-) -> None:
-    """Who in the gallery resembles the face on a photo."""
-    from facever.stages.gallery import search as stages
+    fields: _WithFields = None,
+) -> Result:
+    """Show who in the gallery resembles the face on a photo."""
+    from facever.stages.gallery.search import search
 
-    stages.search(gallery, model, photo, k, as_json, by, names or (), fields or ())
+    return search(
+        gallery, model, photo, k=k, by=by, names=names or (), fields=fields or ()
+    )
 
 
 @gallery_app.command("serve")
 def gallery_serve(
-    gallery: _Folder,
+    gallery: _Gallery,
     model: Annotated[
-        Path, typer.Option(help="model.safetensors, the one of the gallery")
+        Path, typer.Option(help="The model file, which must be the gallery's.")
     ],
     host: Annotated[
-        str, typer.Option(help="Other machines reach any but loopback, with a token")
+        str,
+        typer.Option(
+            help="Address to listen at. Any but loopback serves other machines, too, "
+            "which must send a token."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0 for any that is free")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="Port to listen at; 0 for any that is free.")
+    ] = 8000,
     write: Annotated[
-        bool, typer.Option("--write", help="Let people be enrolled and removed")
+        bool, typer.Option("--write", help="Let people be enrolled and removed.")
     ] = False,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="FACEVER_TOKEN", help="In place of one that is made up and printed"
+            envvar="FACEVER_TOKEN",
+            help="The token that requests must send; by default one is made up.",
         ),
     ] = None,
+    wants_json: AsJson = False,
 ) -> None:
-    """A local web page: who is on a photo, do two photos show one person?"""
-    from facever.stages.gallery import serve as stages
+    """Serve a web page: who is on a photo, do two photos show one person?
 
-    stages.serve(gallery, model, host, port, write, token)
+    What is printed when the server is ready says where it is, and the token.
+    """
+    from facever.stages.gallery.serve import serve
+
+    stopped = serve(
+        gallery,
+        model,
+        host=host,
+        port=port,
+        write=write,
+        token=token,
+        when_ready=lambda ready: typer.echo(
+            as_json(ready.to_dict()) if wants_json else str(ready)
+        ),
+    )
+    if not wants_json:
+        typer.echo(str(stopped))
 
 
 @gallery_app.command("remove")
+@shows_result
 def gallery_remove(
     gallery: _Gallery,
     ids: _Ids = None,
-    name: Annotated[str | None, typer.Option(help="All photos of this person")] = None,
-) -> None:
-    """Take photos, or a person, out of the gallery."""
-    from facever.stages.gallery import upkeep as stages
+    name: Annotated[
+        str | None, typer.Option(help="In place of ids: all photos of this person.")
+    ] = None,
+) -> Result:
+    """Remove photos, or a person, from the gallery."""
+    from facever.stages.gallery.upkeep import remove
 
-    stages.remove(gallery, ids or (), name)
+    return remove(gallery, ids or (), name=name)
 
 
 @gallery_app.command("update")
+@shows_result
 def gallery_update(
     gallery: _Gallery,
     ids: _Ids = None,
-    name: Annotated[str | None, typer.Option(help="All photos of this person")] = None,
-    new_name: Annotated[str | None, typer.Option(help="Whose they are now")] = None,
-    fields: _Fields = None,
-) -> None:
-    """Rename photos or a person, or set fields; key=null takes one away."""
-    from facever.stages.gallery import upkeep as stages
+    name: Annotated[
+        str | None, typer.Option(help="In place of ids: all photos of this person.")
+    ] = None,
+    new_name: Annotated[
+        str | None, typer.Option(help="The name that they get.")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            help="A field to set, key=value; key=null removes it. May be given several "
+            "times.",
+        ),
+    ] = None,
+) -> Result:
+    """Rename photos or a person, or change their fields."""
+    from facever.stages.gallery.upkeep import update
 
-    stages.update(gallery, ids or (), name, new_name, fields or ())
+    return update(gallery, ids or (), name=name, new_name=new_name, fields=fields or ())
 
 
 @gallery_app.command("list")
+@shows_result
 def gallery_list(
     gallery: _Gallery,
     photos: Annotated[
-        bool, typer.Option("--photos", help="Photos with their ids, not people")
+        bool, typer.Option("--photos", help="List photos with their ids, not people.")
     ] = False,
     names: _Names = None,
-    fields: _Fields = None,
-    as_json: AsJson = False,
-) -> None:
-    """Everybody in the gallery, and how many photos of each."""
-    from facever.stages.gallery import upkeep as stages
+    fields: _WithFields = None,
+) -> Result:
+    """List the people in the gallery, and how many photos of each there are."""
+    from facever.stages.gallery import upkeep
 
     if photos or names or fields:
-        stages.list_photos(gallery, names or (), fields or (), as_json)
-    else:
-        stages.list_people(gallery, as_json)
+        return upkeep.list_entries(gallery, names=names or (), fields=fields or ())
+    return upkeep.list_people(gallery)
 
 
 @gallery_app.command("info")
+@shows_result
 def gallery_info(
     gallery: _Gallery,
     audit: Annotated[
-        bool, typer.Option("--audit", help="Compare the index with exact search")
+        bool,
+        typer.Option("--audit", help="Also compare the index with exact search."),
     ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """What the gallery holds, and the model it was made with."""
-    from facever.stages.gallery import upkeep as stages
+) -> Result:
+    """Show what the gallery holds, and the model it was made for."""
+    from facever.stages.gallery.upkeep import info
 
-    stages.info(gallery, as_json, audit)
+    return info(gallery, audit=audit)
 
 
 @gallery_app.command("verify")
-def gallery_verify(gallery: _Gallery) -> None:
+@shows_result
+def gallery_verify(gallery: _Gallery) -> Result:
     """Read everything and check that nothing is damaged."""
-    from facever.stages.gallery import upkeep as stages
+    from facever.stages.gallery.upkeep import verify
 
-    stages.verify(gallery)
+    return verify(gallery)
 
 
 @gallery_app.command("export")
+@shows_result
 def gallery_export(
     gallery: _Gallery,
     out: Annotated[
-        Path, typer.Argument(help="A .parquet file, or a folder for CSV and npy")
+        Path, typer.Argument(help="A .parquet file, or a folder for CSV and npy.")
     ],
-) -> None:
+) -> Result:
     """Write names, fields and embeddings to files that any tool can open."""
-    from facever.stages.gallery import upkeep as stages
+    from facever.stages.gallery.upkeep import export
 
-    stages.export(gallery, out)
+    return export(gallery, out)
 
 
 @gallery_app.command("import")
+@shows_result
 def gallery_import(
-    path: Annotated[Path, typer.Argument(help="What gallery export wrote")],
+    path: Annotated[Path, typer.Argument(help="What gallery export wrote.")],
     gallery: _Gallery,
-) -> None:
-    """Take in what gallery export wrote, ids and all."""
-    from facever.stages.gallery import upkeep as stages
+) -> Result:
+    """Import what gallery export wrote, with the same ids."""
+    from facever.stages.gallery.upkeep import import_entries
 
-    stages.import_entries(path, gallery)
+    return import_entries(path, gallery)
 
 
-@gallery_app.command("calibrate")
-def gallery_calibrate(
+@gallery_app.command("threshold")
+@shows_result
+def gallery_threshold(
     gallery: _Gallery,
     far: Annotated[
-        float | None, typer.Option(help="False accept rate over pairs, such as 1e-3")
+        float | None,
+        typer.Option(help="False accept rate over pairs to allow, such as 1e-3."),
     ] = None,
     fpir: Annotated[
         float | None,
-        typer.Option(help="Share of unknown people taken for somebody, such as 1e-2"),
+        typer.Option(
+            help="Share of unknown people to allow to be taken for somebody, such as "
+            "1e-2."
+        ),
     ] = None,
     num_shown: Annotated[
-        int, typer.Option("--top", help="Similar pairs of different names to show")
+        int,
+        typer.Option(
+            "--top", help="Number of similar pairs of different names to show."
+        ),
     ] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """Set the threshold below which search answers nobody."""
-    from facever.stages.gallery import threshold as stages
+) -> Result:
+    """Set the threshold on the cosine: a search answers "nobody" up to it.
 
-    stages.calibrate(gallery, far, fpir, num_shown, as_json)
+    Give either --fpir or --far.
+    """
+    from facever.stages.gallery.threshold import choose_threshold
+
+    return choose_threshold(gallery, far=far, fpir=fpir, num_shown=num_shown)
 
 
 @gallery_app.command("migrate")
+@shows_result
 def gallery_migrate(
-    gallery: _Folder,
-    model: Annotated[Path, typer.Option(help="The model file to go over to")],
+    gallery: _Gallery,
+    model: Annotated[Path, typer.Option(help="The model file to change over to.")],
     drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Remove faces that are gone")
+        bool,
+        typer.Option(
+            "--drop-missing", help="Remove faces whose photo or crop is gone."
+        ),
     ] = False,
-) -> None:
-    """Go over to another model: embed all faces anew, from where they came from."""
-    from facever.stages.gallery import migrate as stages
+) -> Result:
+    """Change over to another model: embed all faces again, from their photos."""
+    from facever.stages.gallery.migrate import migrate
 
-    stages.migrate(gallery, model, drop_missing)
+    return migrate(gallery, model, drop_missing=drop_missing)
 
 
 @gallery_app.command("rebuild")
+@shows_result
 def gallery_rebuild(
-    gallery: _Folder,
+    gallery: _Gallery,
     index: Annotated[
         IndexKind | None,
-        typer.Option(help="Search with this kind from now on"),
+        typer.Option(help="Kind of index to search with from now on."),
     ] = None,
-) -> None:
-    """Build the index anew from the stored embeddings, of another kind if asked for."""
-    from facever.stages.gallery import upkeep as stages
+) -> Result:
+    """Build the index again from the stored embeddings."""
+    from facever.stages.gallery.upkeep import rebuild
 
-    stages.rebuild(gallery, index)
+    return rebuild(gallery, index=index)

@@ -10,21 +10,22 @@ from facever.gallery.meta import Threshold
 from facever.inference.model_file import ModelHeader
 
 
-def threshold_rule(
+def threshold_in_use(
     own: Threshold | None, header: ModelHeader | None, by: By
 ) -> dict[str, Any]:
-    """Above which cosine it is the same person, and who says so.
+    """The cosine above which two photos show the same person, and who says so.
 
     Args:
-        own: The gallery's; it goes before the model file's.
-        header: Of the model file, where there is one.
-        by: What the cosines are of.
+        own: The gallery's threshold, which is preferred to the model file's.
+        header: The header of the model file; None if there is no model file.
+        by: What the cosines are computed for.
 
     Returns:
-        ``threshold``, ``threshold_from``, and the rate that it was set for as
-        ``threshold_far`` or ``threshold_fpir``; None where nobody says.
+        ``threshold``, ``threshold_from``, and the rate that it was chosen for as
+        ``threshold_far`` or ``threshold_fpir``. They are None if no threshold was set,
+        and for ``by="mean"``: a mean over photos is lower than the best of them, which
+        is what thresholds are chosen for.
     """
-    # A mean over photos is lower than the best of them, which thresholds are set for.
     if by == "mean" or (own is None and header is None):
         return {"threshold": None, "threshold_far": None, "threshold_from": None}
     if own is None:
@@ -41,23 +42,28 @@ def threshold_rule(
     }
 
 
-def is_same(cosine: float, rule: dict[str, Any]) -> bool | None:
-    """Whether a cosine is of one person; None without a threshold."""
-    return None if rule["threshold"] is None else cosine > rule["threshold"]
+def is_same(cosine: float, threshold: float | None) -> bool | None:
+    """Whether a cosine says that two photos show one person; None if unknown.
+
+    >>> is_same(0.6, 0.5), is_same(0.5, 0.5), is_same(0.5, None)
+    (True, False, None)
+    """
+    return None if threshold is None else cosine > threshold
 
 
-def answer(matches: Sequence[Match], rule: dict[str, Any]) -> dict[str, Any]:
-    """Who it is by a rule, and the matches that say so, fit for JSON.
+def answer(matches: Sequence[Match], threshold: float | None) -> dict[str, Any]:
+    """Who it is, and the matches that say so, as JSON can hold them.
 
     Args:
-        matches: Most similar first.
-        rule: Of ``threshold_rule``.
+        matches: The most similar one first.
+        threshold: The cosine above which a match is the same person; None if no
+            threshold was set.
 
     Returns:
         ``known``, ``name`` and ``matches``; the first two are None without a threshold.
     """
-    same = [is_same(match.cosine, rule) for match in matches]
-    known = None if rule["threshold"] is None else any(same[:1])
+    same = [is_same(match.cosine, threshold) for match in matches]
+    known = None if threshold is None else any(same[:1])
     return {
         "known": known,
         "name": matches[0].name if known else None,

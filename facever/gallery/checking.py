@@ -144,8 +144,8 @@ def imported_already(
 def no_threshold(place: Path | str) -> GalleryError:
     """The error to raise where a threshold is needed and none was set."""
     return GalleryError(
-        f"{place}: no threshold says where nobody begins; set one with gallery "
-        "calibrate"
+        f"{place}: no threshold is set, so nobody can be told from somebody; set one "
+        "with gallery threshold"
     )
 
 

@@ -19,7 +19,7 @@ class Problem(BaseModel):
     error: str
 
 
-class Rule(BaseModel):
+class AppliedThreshold(BaseModel):
     """Above which cosine two faces are of one person."""
 
     threshold: float | None = Field(description="Null where nobody set one")
@@ -32,7 +32,7 @@ class Rule(BaseModel):
     )
 
 
-class GalleryAnswer(Rule):
+class GalleryAnswer(AppliedThreshold):
     """The gallery, and what may be sent."""
 
     name: str = Field(description="Of its folder")
@@ -75,7 +75,7 @@ class MatchAnswer(BaseModel):
     same: bool | None = Field(description="Above the threshold; null without one")
 
 
-class SearchAnswer(PhotoAnswer, Rule):
+class SearchAnswer(PhotoAnswer, AppliedThreshold):
     """Who it is."""
 
     known: bool | None = Field(description="Null without a threshold")
@@ -83,7 +83,7 @@ class SearchAnswer(PhotoAnswer, Rule):
     matches: list[MatchAnswer] = Field(description="Most similar first")
 
 
-class VerifyAnswer(Rule):
+class VerifyAnswer(AppliedThreshold):
     """Whether two photos show one person."""
 
     first: PhotoAnswer

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
 
 from facever.errors import DataError, NotEnrolledError, ParameterError, UploadError
-from facever.gallery.answering import answer, is_same, threshold_rule
+from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.entries import Filter
 from facever.gallery.folder.gallery import Gallery
 from facever.serving.answers import (
@@ -82,7 +82,7 @@ class Routes:
             max_bytes=MAX_BYTES,
             max_pixels=MAX_PIXELS,
             version=__version__,
-            **self._rule(),
+            **self._threshold(),
         )
 
     def people(
@@ -121,9 +121,11 @@ class Routes:
         [matches] = self._people.ask(
             lambda gallery: gallery.search(read.embedding[None], k, by)
         )
-        rule = self._rule()
+        threshold = self._threshold()
         return SearchAnswer(
-            **describe_photo(read, face), **rule, **answer(matches, rule)
+            **describe_photo(read, face),
+            **threshold,
+            **answer(matches, threshold["threshold"]),
         )
 
     def verify(
@@ -137,13 +139,13 @@ class Routes:
         left = self._read("first", first, first_face)
         right = self._read("second", second, second_face)
         cosine = min(1.0, max(-1.0, float(left.embedding @ right.embedding)))
-        rule = self._rule()
+        threshold = self._threshold()
         return VerifyAnswer(
             first=PhotoAnswer(**describe_photo(left, first_face)),
             second=PhotoAnswer(**describe_photo(right, second_face)),
             cosine=cosine,
-            same=is_same(cosine, rule),
-            **rule,
+            same=is_same(cosine, threshold["threshold"]),
+            **threshold,
         )
 
     def enroll(
@@ -202,9 +204,9 @@ class Routes:
         except (DataError, ParameterError) as error:
             raise type(error)(f"{which} photo: {error}") from None
 
-    def _rule(self) -> dict[str, Any]:
+    def _threshold(self) -> dict[str, Any]:
         info = self._people.ask(Gallery.info)
-        return threshold_rule(info.threshold, self._reader.embedder.header, "best")
+        return threshold_in_use(info.threshold, self._reader.embedder.header, "best")
 
     def _check_write(self) -> None:
         if not self._write:

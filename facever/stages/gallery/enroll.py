@@ -1,80 +1,138 @@
-"""``facever gallery create`` and ``add``: make a gallery, enroll people."""
+"""The stages ``facever gallery create`` and ``add``: make a gallery, enroll people."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery
-from facever.gallery.enrollment import Enrollment, enroll
+from facever.gallery.enrollment import enroll
 from facever.gallery.opening import Place, create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import ModelHeader
 from facever.progress import progress_bar
+from facever.results import Result
 from facever.stages.gallery.faces import find_faces, is_photo
 from facever.stages.gallery.fields import parse_fields
+
+_MOST_REASONS = 5
+
+
+@dataclass(frozen=True)
+class NewGallery(Result):
+    """An empty gallery that was made.
+
+    Attributes:
+        gallery: Its folder or URL.
+        embedding_size: Number of values in an embedding.
+        index: Kind of index that it is going to be searched with.
+    """
+
+    gallery: str
+    embedding_size: int
+    index: str
+
+    def lines(self) -> list[str]:
+        """One line that names the gallery."""
+        return [f"{self.gallery}: an empty gallery"]
+
+
+@dataclass(frozen=True)
+class EnrollSummary(Result):
+    """What was enrolled, and what the gallery holds after that.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_added: Photos or crops that are new in the gallery.
+        num_known: Photos or crops that were enrolled under their name already.
+        left_out: The source of each photo that could not be enrolled, and the reason.
+        num_embeddings: Photos that are enrolled now.
+        num_people: People who are enrolled now.
+    """
+
+    gallery: str
+    num_added: int
+    num_known: int
+    left_out: dict[str, str]
+    num_embeddings: int
+    num_people: int
+
+    def lines(self) -> list[str]:
+        """Each photo that was left out, with the reason, and the totals."""
+        return [
+            *(f"  left out {photo}: {why}" for photo, why in self.left_out.items()),
+            f"{self.gallery}: {self.num_added} enrolled, {self.num_known} were there "
+            f"already, {len(self.left_out)} left out; now {self.num_embeddings} faces "
+            f"of {self.num_people} people",
+        ]
 
 
 def create(
     gallery: Place,
-    model: Path | None = None,
+    *,
+    model: str | Path | None = None,
     embedding_size: int | None = None,
     index: str = "exact",
-) -> None:
+) -> NewGallery:
     """Make an empty gallery for a model, or for embeddings of any model.
 
     Args:
-        gallery: A folder that is not there yet, or is empty; or a URL.
-        model: The model file to embed with.
-        embedding_size: Numbers in an embedding; without a model.
-        index: What to search with; see ``create_gallery``.
+        gallery: A folder that does not exist yet, or is empty; or a URL.
+        model: The model file whose embeddings the gallery will hold.
+        embedding_size: Number of values in an embedding, if there is no model file.
+        index: Kind of index to search with; see ``create_gallery``.
 
     Raises:
-        ParameterError: Unless one of the two is given, or ``index`` is unknown.
+        ParameterError: Unless exactly one of ``model`` and ``embedding_size`` is given,
+            or if ``index`` is unknown.
         GalleryError: If there is a gallery already.
-        FileError: If a path is missing or in the way.
+        FileError: If the model file is missing, or something else is at this place.
     """
     if (model is None) == (embedding_size is None):
         raise ParameterError("give either --model or --embedding-size")
     if model is not None:
-        _create_for(gallery, load(model), index).close()
+        made = _create_for(gallery, load(model), index)
     else:
         assert embedding_size is not None
-        create_gallery(gallery, embedding_size, index=index).close()
-    print(f"{gallery}: an empty gallery")
+        made = create_gallery(gallery, embedding_size, index=index)
+    with made:
+        info = made.info()
+    return NewGallery(str(gallery), info.embedding_size, info.index)
 
 
 def add(
     gallery: Place,
-    model: Path | None,
-    photos: Path,
+    model: str | Path | None,
+    photos: str | Path,
+    *,
     name: str | None = None,
     fields: Sequence[str] = (),
-) -> Enrollment:
-    """Enroll faces; the gallery is made if it is not there yet.
+) -> EnrollSummary:
+    """Enroll faces; the gallery is made if it does not exist yet.
 
-    Of a photo with several faces the largest is taken. What is enrolled under its name
-    already stays as it is. What could not be enrolled, such as photos without a face,
-    is printed with the reason.
+    If a photo shows several faces, the largest is enrolled. A photo that is enrolled
+    under its name already stays as it is.
 
     Args:
         gallery: The gallery's folder or URL.
-        model: The model file to embed with; it must be the one of the gallery. An
-            embeddings file needs none.
+        model: The model file to embed with, which must be the gallery's; None for an
+            embeddings file.
         photos: A photo, a folder of identity folders, a list file, a crop store or an
-            ``.npz`` of embeddings. In a folder, and an ``.npz``, a photo belongs to its
-            topmost folder, or, if it lies in none, to the person that the file is named
-            after.
-        name: Whose they are, all of them. A single photo needs it.
-        fields: What else is known of them, each ``key=value``.
+            ``.npz`` of embeddings. In a folder or an ``.npz``, a photo belongs to the
+            person whom its topmost folder is named after, or, if it lies in no folder,
+            the person whom the file is named after.
+        name: The person on all of the photos. A single photo needs it.
+        fields: What else is known of the photos, each as ``key=value``.
 
     Raises:
         ParameterError: If a single photo has no name, or there is no model.
-        FileError: If a path is missing or not of its kind.
+        FileError: If a path is missing or is not what it should be.
         MismatchError: If the gallery was made for another model.
-        GalleryError: If nothing could be enrolled.
+        GalleryError: If nothing could be enrolled; the message gives some reasons.
     """
+    photos = Path(photos)
     if name is None and is_photo(photos):
         raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
     known_of = parse_fields(fields)
@@ -86,26 +144,37 @@ def add(
     ):
         done = enroll(people, faces, known_of, advance)
         num_people, num_embeddings = len(people.names()), len(people)
-    for source, reason in done.left_out.items():
-        print(f"  left out {source}: {reason}")
-    print(
-        f"{gallery}: {done.num_added} enrolled, {done.num_known} were there already, "
-        f"{len(done.left_out)} left out; now {num_embeddings} faces of {num_people} "
-        "people"
-    )
     if not done.num_added + done.num_known:
         raise GalleryError(
-            f"{photos}: no face could be enrolled, for the reasons above; take photos "
-            "with an upright face of at least 20 pixels"
+            f"{photos}: no face could be enrolled ({some_reasons(done.left_out)}); "
+            "take photos with an upright face of at least 20 pixels"
         )
-    return done
+    return EnrollSummary(
+        gallery=str(gallery),
+        num_added=done.num_added,
+        num_known=done.num_known,
+        left_out=done.left_out,
+        num_embeddings=num_embeddings,
+        num_people=num_people,
+    )
+
+
+def some_reasons(reasons: dict[str, str]) -> str:
+    """The first few reasons in one line, and how many more there are.
+
+    >>> some_reasons({"Ann/1.jpg": "no face found", "Bob.jpg": "is damaged"})
+    'Ann/1.jpg: no face found; Bob.jpg: is damaged'
+    """
+    shown = [f"{what}: {why}" for what, why in reasons.items()][:_MOST_REASONS]
+    num_more = len(reasons) - len(shown)
+    return "; ".join([*shown, f"and {num_more} more"] if num_more else shown)
 
 
 def _open_or_create(
     gallery: Place, embedder: Embedder | None, photos: Path
 ) -> AnyGallery:
     if gallery_exists(gallery):
-        return open_gallery(gallery, fingerprint_of(embedder, photos))
+        return open_gallery(gallery, embedding_model(embedder, photos))
     if embedder is not None:
         return _create_for(gallery, embedder)
     file = read_embeddings(photos)
@@ -134,8 +203,12 @@ def model_details(header: ModelHeader) -> dict[str, Any]:
     }
 
 
-def fingerprint_of(embedder: Embedder | None, photos: Path) -> str | None:
-    """Of the model that made the embeddings of photos, or of an ``.npz``.
+def embedding_model(embedder: Embedder | None, photos: Path) -> str | None:
+    """The fingerprint of the model that makes, or made, the embeddings of photos.
+
+    Args:
+        embedder: Makes the embeddings; None if ``photos`` holds embeddings.
+        photos: The photos, or an ``.npz`` of embeddings.
 
     Raises:
         ParameterError: If photos come without a model.

@@ -1,5 +1,6 @@
 """Faces for ``facever gallery`` from whatever a path names."""
 
+import logging
 from pathlib import Path
 
 from facever.choices import FaceRule
@@ -18,6 +19,8 @@ from facever.gallery.enrollment import (
 )
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import EmbeddingsFile, read_embeddings
+
+_log = logging.getLogger(__name__)
 
 
 def find_faces(
@@ -49,9 +52,11 @@ def find_faces(
         store = CropStore.open(path)
         faces = StoreFaces(store, embedder)
         if store.failures:
-            print(
-                f"{path}: {len(store.failures)} photos have no crop in this store; "
-                f"{path / FAILURES_FILE} says why"
+            _log.warning(
+                "%s: %s photos have no crop in this store; %s says why",
+                path,
+                len(store.failures),
+                path / FAILURES_FILE,
             )
     else:
         faces = PhotoFaces(_find_photos(path), make_aligner("largest"), embedder)

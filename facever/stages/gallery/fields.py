@@ -1,4 +1,4 @@
-"""Fields of entries as they are typed: ``key=value``."""
+"""Fields of entries as people type them: ``key=value``."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,10 @@ from facever.errors import ParameterError
 
 
 def parse_fields(texts: Sequence[str]) -> dict[str, Any]:
-    """Values by key; one that is JSON is taken so, any other is text.
+    """Values by key: each is taken as JSON if it is JSON, else as text.
+
+    >>> parse_fields(["team=red", "age=7", "left=null"])
+    {'team': 'red', 'age': 7, 'left': None}
 
     Raises:
         ParameterError: If there is no ``=``, or no key before it.
@@ -18,12 +21,8 @@ def parse_fields(texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise ParameterError(f"a field must be written key=value, got {text!r}")
-        fields[key] = _parse(value)
+        try:
+            fields[key] = json.loads(value)
+        except json.JSONDecodeError:
+            fields[key] = value
     return fields
-
-
-def _parse(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value

@@ -1,34 +1,60 @@
-"""The stage ``facever gallery migrate``: a gallery goes over to another model."""
+"""The stage ``facever gallery migrate``: change a gallery over to another model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from facever.errors import GalleryError
 from facever.gallery.folder.gallery import Gallery
-from facever.gallery.migration import Reembedding, reembed
+from facever.gallery.migration import reembed
 from facever.inference.embedder import load
 from facever.progress import progress_bar
-from facever.stages.gallery.enroll import model_details
+from facever.results import Result
+from facever.stages.gallery.enroll import model_details, some_reasons
 from facever.stages.gallery.faces import make_aligner
 
 
-def migrate(gallery: Path, model: Path, drop_missing: bool = False) -> Reembedding:
-    """Embed all enrolled faces anew, from the photos and crop stores they came from.
+@dataclass(frozen=True)
+class GalleryMigration(Result):
+    """A gallery that was changed over to another model.
 
-    Ids, names, sources and fields stay. The threshold goes: it was for the other model.
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_embedded: Faces that were embedded by the new model.
+        dropped: Name and source of each entry that was removed because its face cannot
+            be read any more, and the reason.
+    """
+
+    gallery: str
+    num_embedded: int
+    dropped: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """Each entry that was dropped, with the reason, and the totals."""
+        return [
+            *(f"  dropped {entry}: {why}" for entry, why in self.dropped.items()),
+            f"{self.gallery}: {self.num_embedded} faces embedded again, "
+            f"{len(self.dropped)} dropped",
+        ]
+
+
+def migrate(
+    gallery: str | Path, model: str | Path, *, drop_missing: bool = False
+) -> GalleryMigration:
+    """Embed all enrolled faces again, from the photos and crop stores they came from.
+
+    Ids, names, sources and fields stay. The gallery's threshold is removed: it was
+    chosen for the other model.
 
     Args:
         gallery: The gallery's folder.
-        model: The model file to go over to.
-        drop_missing: Remove the entries whose face cannot be read any more. Without it
-            one of them is enough to leave the whole gallery as it is.
-
-    Returns:
-        The new embeddings, and what is missing.
+        model: The model file to change over to.
+        drop_missing: Remove the entries whose face cannot be read any more. Without it,
+            a single such entry leaves the whole gallery as it is.
 
     Raises:
-        GalleryError: If the gallery is of that model already, faces are missing and not
-            to be dropped, all are, or somebody changed the gallery meanwhile; nothing
-            is changed then.
+        GalleryError: If the gallery is of that model already, faces are missing and are
+            not to be dropped, all are missing, or somebody changed the gallery
+            meanwhile. Nothing is changed then.
         FileError: If a path is missing or damaged.
     """
     embedder = load(model)
@@ -37,12 +63,14 @@ def migrate(gallery: Path, model: Path, drop_missing: bool = False) -> Reembeddi
             raise GalleryError(f"{gallery}: it is of this model already")
         with progress_bar("embed", len(people), "faces") as advance:
             found = reembed(people, embedder, make_aligner("largest"), advance)
-        for entry, reason in found.missing.values():
-            print(f"  missing {entry.name}, {entry.source}: {reason}")
-        if not found.embeddings or (found.missing and not drop_missing):
+        missing = {
+            f"{entry.name}, {entry.source}": reason
+            for entry, reason in found.missing.values()
+        }
+        if not found.embeddings or (missing and not drop_missing):
             raise GalleryError(
-                f"{gallery}: {len(found.missing)} of {len(people)} faces cannot be "
-                "embedded anew, for the reasons above; nothing was changed; bring the "
+                f"{gallery}: {len(missing)} of {len(people)} faces cannot be embedded "
+                f"again ({some_reasons(missing)}); nothing was changed; bring the "
                 "photos back, or leave these faces behind with --drop-missing"
             )
         people.replace_model(
@@ -51,8 +79,4 @@ def migrate(gallery: Path, model: Path, drop_missing: bool = False) -> Reembeddi
             embedder.model_fingerprint,
             model_details(embedder.header),
         )
-    print(
-        f"{gallery}: {len(found.embeddings)} faces embedded anew, "
-        f"{len(found.missing)} dropped"
-    )
-    return found
+    return GalleryMigration(str(gallery), len(found.embeddings), missing)

@@ -1,6 +1,7 @@
-"""``facever gallery search``: who in a gallery is on a photo, or on many."""
+"""The stage ``facever gallery search``: who in a gallery is on a photo, or on many."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +11,129 @@ from facever.choices import By
 from facever.errors import DataError, GalleryError, PhotoError
 from facever.faces.aligner import NO_FACE
 from facever.faces.photo_source import PhotoSource
-from facever.gallery.answering import answer, is_same, threshold_rule
+from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import Place, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.progress import progress_bar
-from facever.stages.gallery.console import print_json, print_table
-from facever.stages.gallery.enroll import fingerprint_of
+from facever.results import Result, table_lines
+from facever.stages.gallery.enroll import embedding_model
 from facever.stages.gallery.faces import find_faces, is_photo, make_aligner
 from facever.stages.gallery.fields import parse_fields
 
 
+@dataclass(frozen=True)
+class GallerySearch(Result):
+    """Who in a gallery resembles the faces that were looked up.
+
+    Attributes:
+        found: The matches of each face by the photo's source, the most similar first.
+        failed: The source of each photo that could not be looked up, and the reason.
+        threshold: The cosine above which a match is the same person, as
+            ``threshold_in_use`` gives it.
+    """
+
+    found: dict[str, list[Match]]
+    failed: dict[str, str]
+    threshold: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """A table of each photo's best match."""
+        cosine = self.threshold["threshold"]
+        rows = []
+        for source, matches in self.found.items():
+            nobody = not matches or is_same(matches[0].cosine, cosine) is False
+            best = (
+                [matches[0].name, f"{matches[0].cosine:.4f}"] if matches else ["", ""]
+            )
+            rows.append([source, "nobody" if nobody else best[0], *best])
+        return [
+            *table_lines(["photo", "this is", "nearest", "cosine"], rows),
+            *(f"  no answer for {photo}: {why}" for photo, why in self.failed.items()),
+            _describe_threshold(self.threshold),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The threshold, and an answer for each photo."""
+        cosine = self.threshold["threshold"]
+        answers = [{"photo": s} | answer(m, cosine) for s, m in self.found.items()]
+        return {**self.threshold, "photos": answers, "failed": self.failed}
+
+
+@dataclass(frozen=True)
+class PhotoSearch(GallerySearch):
+    """Who in a gallery resembles the largest face of a single photo.
+
+    Attributes:
+        photo: The photo's path.
+        num_faces: Number of faces on the photo.
+    """
+
+    photo: Path
+    num_faces: int
+
+    @property
+    def matches(self) -> list[Match]:
+        """The enrolled photos, or people, that are most similar to the face."""
+        return self.found[self.photo.name]
+
+    def lines(self) -> list[str]:
+        """A table of the matches, and who this is by the threshold."""
+        one = self.num_faces == 1
+        faces = "its only face" if one else f"the largest of {self.num_faces} faces"
+        columns = ["", "name", "cosine", "photo"]
+        rows = [
+            [str(rank), match.name, f"{match.cosine:.4f}", match.source]
+            for rank, match in enumerate(self.matches, start=1)
+        ]
+        cosine = self.threshold["threshold"]
+        verdict = []
+        if cosine is not None:
+            columns.insert(3, "same person")
+            for row, match in zip(rows, self.matches, strict=True):
+                row.insert(3, "yes" if is_same(match.cosine, cosine) else "no")
+            name = answer(self.matches, cosine)["name"]
+            verdict = [f"This is {name or 'nobody who is enrolled'}."]
+        return [
+            f"{self.photo}: {faces}",
+            *table_lines(columns, rows),
+            *verdict,
+            _describe_threshold(self.threshold),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The photo, the threshold and the answer."""
+        photo = {"photo": self.photo.name, "num_faces": self.num_faces}
+        who = answer(self.matches, self.threshold["threshold"])
+        return {**photo, "face": "largest", **self.threshold, **who}
+
+
 def search(
     gallery: Place,
-    model: Path | None,
-    photo: Path,
+    model: str | Path | None,
+    photo: str | Path,
+    *,
     k: int = 5,
-    as_json: bool = False,
     by: By = "photo",
     names: Sequence[str] = (),
     fields: Sequence[str] = (),
-) -> dict[str, list[Match]]:
-    """Print who in a gallery resembles the largest face of a photo, or of many.
+) -> GallerySearch:
+    """Find who in a gallery resembles the largest face of a photo, or of many.
 
     Args:
         gallery: The gallery's folder or URL.
-        model: The model file to embed with; it must be the one of the gallery. An
-            embeddings file needs none.
-        photo: With at least one face. Or what ``add`` takes: all of its faces are
-            looked up, and those without one are listed with the reason.
-        k: How many matches to print, at least 1; of many photos each one's best alone
-            is in the table.
-        as_json: Print one JSON object in place of a table.
+        model: The model file to embed with, which must be the gallery's; None for an
+            embeddings file.
+        photo: A photo with at least one face. Or whatever ``add`` takes: all of its
+            faces are looked up.
+        k: Number of matches to find for each face, at least 1.
         by: Whether each photo is a match, or each person by the ``best`` or the
             ``mean`` of their photos.
-        names: Search these people alone.
-        fields: Search photos of these fields alone, each ``key=value``.
+        names: Search only these people.
+        fields: Search only photos with these fields, each as ``key=value``.
 
     Returns:
-        The matches of each photo that could be looked up, by its source.
+        A ``PhotoSearch`` for a single photo.
 
     Raises:
         PhotoError: If the single photo cannot be read.
@@ -58,26 +143,23 @@ def search(
         GalleryError: If the gallery is empty.
         ParameterError: If ``k`` is below 1.
     """
+    photo = Path(photo)
     where = Filter(names, parse_fields(fields))
     embedder = None if model is None else load(model)
-    with open_gallery(gallery, fingerprint_of(embedder, photo)) as people:
+    with open_gallery(gallery, embedding_model(embedder, photo)) as people:
         if not len(people):
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
             )
         header = None if embedder is None else embedder.header
-        rule = threshold_rule(people.info().threshold, header, by)
+        threshold = threshold_in_use(people.info().threshold, header, by)
         if is_photo(photo) and embedder is not None:
             embedding, num_faces = _embed_photo(photo, embedder)
             [matches] = people.search(embedding, k, by, where)
-            if as_json:
-                asked = {"photo": photo.name, "num_faces": num_faces, "face": "largest"}
-                print_json(asked | rule | answer(matches, rule))
-            else:
-                _print_matches(photo, num_faces, rule, matches)
-            return {photo.name: matches}
+            found = {photo.name: matches}
+            return PhotoSearch(found, {}, threshold, photo, num_faces)
         faces = find_faces(photo, embedder)
-        found: dict[str, list[Match]] = {}
+        found = {}
         failed: dict[str, str] = {}
         rows = range(len(faces.sources))
         with progress_bar("search", len(rows), "faces") as advance:
@@ -96,8 +178,7 @@ def search(
                         faces.sources[r]: a for r, a in zip(well, answers, strict=True)
                     }
                 advance(len(batch))
-    _show_many(found, failed, rule, as_json)
-    return found
+    return GallerySearch(found, failed, threshold)
 
 
 def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
@@ -109,58 +190,16 @@ def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
     return embedder.embed_crops(aligned.crops[:1]), len(aligned.crops)
 
 
-def _print_matches(
-    photo: Path, num_faces: int, rule: dict[str, Any], matches: Sequence[Match]
-) -> None:
-    faces = "its only face" if num_faces == 1 else f"the largest of {num_faces} faces"
-    print(f"{photo}: {faces}")
-    columns = ["", "name", "cosine", "photo"]
-    rows = [
-        [str(rank), match.name, f"{match.cosine:.4f}", match.source]
-        for rank, match in enumerate(matches, start=1)
-    ]
-    if rule["threshold"] is not None:
-        columns.insert(3, "same person")
-        for row, match in zip(rows, matches, strict=True):
-            row.insert(3, "yes" if is_same(match.cosine, rule) else "no")
-    print_table(columns, rows)
-    if rule["threshold"] is not None:
-        who = answer(matches, rule)
-        print(f"This is {who['name'] if who['known'] else 'nobody enrolled'}.")
-    print(_rule_in_words(rule))
-
-
-def _rule_in_words(rule: dict[str, Any]) -> str:
-    if rule["threshold"] is None:
-        return "No threshold is set for this: these are the nearest, whoever it is."
-    what = {
+def _describe_threshold(threshold: dict[str, Any]) -> str:
+    if threshold["threshold"] is None:
+        return "No threshold is set: these are the nearest, whoever it is."
+    rates = {
         "threshold_far": "a false accept rate",
         "threshold_fpir": "a share of unknown people taken for somebody",
     }
-    rates = [
-        f", set for {words} of {rule[key]:g}"
-        for key, words in what.items()
-        if rule.get(key) is not None
+    chosen = [
+        f", chosen for {rate} of {threshold[key]:g}"
+        for key, rate in rates.items()
+        if threshold.get(key) is not None
     ]
-    return f"Same person: cosine above {rule['threshold']:.4f}{''.join(rates)}."
-
-
-def _show_many(
-    found: dict[str, list[Match]],
-    failed: dict[str, str],
-    rule: dict[str, Any],
-    as_json: bool,
-) -> None:
-    if as_json:
-        answers = [{"photo": s} | answer(m, rule) for s, m in found.items()]
-        print_json({**rule, "photos": answers, "failed": failed})
-        return
-    rows = []
-    for source, matches in found.items():
-        known = not matches or is_same(matches[0].cosine, rule) is False
-        best = [matches[0].name, f"{matches[0].cosine:.4f}"] if matches else ["", ""]
-        rows.append([source, "nobody" if known else best[0], *best])
-    print_table(["photo", "this is", "nearest", "cosine"], rows)
-    for source, reason in failed.items():
-        print(f"  no answer for {source}: {reason}")
-    print(_rule_in_words(rule))
+    return f"Same person: cosine above {threshold['threshold']:.4f}{''.join(chosen)}."

@@ -1,6 +1,8 @@
 """The stage ``facever gallery serve``: a local web page to ask a gallery."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
@@ -9,35 +11,90 @@ from typing import TYPE_CHECKING
 from facever.errors import ParameterError, TerminatedError
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import load
+from facever.results import Result
 from facever.training.sigterm import watch_for_sigterm
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart")
-# Of a client that sends a photo slowly, or waits for others' photos.
+# Clients may send a photo slowly, or wait for others' photos.
 _MOST_CONNECTIONS = 64
 _SECONDS_TO_FINISH = 5
 
 
+@dataclass(frozen=True)
+class ReadyServer(Result):
+    """A server that answers from now on.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_embeddings: Number of photos that are enrolled.
+        num_people: Number of people who are enrolled.
+        can_write: Whether people can be enrolled and removed.
+        token: What a request from another machine must send; None if only this machine
+            is served.
+        address: What to open in a browser.
+    """
+
+    gallery: str
+    num_embeddings: int
+    num_people: int
+    can_write: bool
+    token: str | None
+    address: str
+
+    def lines(self) -> list[str]:
+        """What is served, the token, and where."""
+        change = "can be changed" if self.can_write else "is read-only (see --write)"
+        lines = [
+            f"{self.gallery}: {self.num_embeddings} faces of {self.num_people} people; "
+            f"it {change}"
+        ]
+        if self.token is not None:
+            lines += [
+                f"Authorization: Bearer {self.token}",
+                "photos and token travel unencrypted: put TLS in front of the server",
+            ]
+        return [*lines, f"open {self.address} in a browser; Ctrl-C stops the server"]
+
+
+@dataclass(frozen=True)
+class StoppedServer(Result):
+    """A server that was stopped by Ctrl-C.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+    """
+
+    gallery: str
+
+    def lines(self) -> list[str]:
+        """One line that says so."""
+        return [f"{self.gallery}: the server has stopped"]
+
+
 def serve(
-    gallery: Path,
-    model: Path,
+    gallery: str | Path,
+    model: str | Path,
+    *,
     host: str = "127.0.0.1",
     port: int = 8000,
     write: bool = False,
     token: str | None = None,
-) -> None:
+    when_ready: Callable[[ReadyServer], None],
+) -> StoppedServer:
     """Serve a web page, and the API behind it, until Ctrl-C.
 
     Args:
         gallery: The gallery's folder.
-        model: The model file; it must be the one of the gallery.
-        host: Address to listen at. Other machines reach any but loopback, and must
-            send a token.
-        port: To listen at; 0 for any that is free.
+        model: The model file, which must be the gallery's.
+        host: Address to listen at. A loopback address serves this machine alone; at any
+            other, each request must send a token.
+        port: Port to listen at; 0 for any that is free.
         write: Whether people can be enrolled and removed.
-        token: In place of one that is made up.
+        token: The token that requests must send; None: one is made up.
+        when_ready: Called once, when the server answers.
 
     Raises:
         ParameterError: If a package is not installed, the address cannot be listened
@@ -63,38 +120,37 @@ def serve(
         # First what fails at once.
         sock = opened.enter_context(listen(host, port))
         embedder = load(model)
-        people = GalleryThread(gallery, embedder.model_fingerprint)
+        people = GalleryThread(Path(gallery), embedder.model_fingerprint)
         opened.callback(people.close)
         app = create_app(
             people, FaceReader(embedder, MtcnnDetector().detect), access, write
         )
         info = people.ask(Gallery.info)
-        change = "can be changed" if write else "is only looked at (--write to change)"
-        print(
-            f"{gallery}: {info.num_embeddings} faces of {info.num_people} people; it "
-            f"{change}"
+        ready = ReadyServer(
+            gallery=str(gallery),
+            num_embeddings=info.num_embeddings,
+            num_people=info.num_people,
+            can_write=write,
+            token=access.token,
+            address=page_address(host, sock.getsockname()[1], access.token),
         )
-        if access.token is not None:
-            print(f"Authorization: Bearer {access.token}")
-            print("photos and token travel in the clear: put TLS in front of it")
-        address = page_address(host, sock.getsockname()[1], access.token)
         with watch_for_sigterm() as terminated:
-            _run(app, sock, f"open {address} in a browser; Ctrl-C stops")
+            _run(app, sock, lambda: when_ready(ready))
         if terminated():
             raise TerminatedError(f"{gallery}: SIGTERM ended the server, in good order")
-    print(f"{gallery}: the server has stopped")
+    return StoppedServer(str(gallery))
 
 
-def _run(app: "FastAPI", sock: socket, ready: str) -> None:
+def _run(app: "FastAPI", sock: socket, when_ready: Callable[[], None]) -> None:
     """Answer requests until SIGINT or SIGTERM, and end what was begun."""
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Says that it is ready when it is, and when signals reach it."""
+        """Says when it is ready: it answers then, and signals reach it."""
 
         async def startup(self, sockets: list[socket] | None = None) -> None:
             await super().startup(sockets)
-            print(ready, flush=True)
+            when_ready()
 
     config = uvicorn.Config(
         app,
@@ -107,5 +163,5 @@ def _run(app: "FastAPI", sock: socket, ready: str) -> None:
     try:
         Server(config).run([sock])
     except KeyboardInterrupt:
-        # uvicorn has ended everything and says now why.
+        # uvicorn has ended everything, and raises what made it stop.
         return

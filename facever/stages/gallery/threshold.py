@@ -1,6 +1,8 @@
-"""The stage ``facever gallery calibrate``: where does nobody begin?"""
+"""The stage ``facever gallery threshold``: below which cosine is it nobody?"""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -11,7 +13,7 @@ from facever.gallery.entries import Entry
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import Place, open_gallery
 from facever.progress import progress_bar
-from facever.stages.gallery.console import print_json, print_table
+from facever.results import Result, table_lines
 from facever.verification.all_pairs import compare_all, count_pairs
 from facever.verification.identification.leave_one_out import (
     OpenSet,
@@ -37,48 +39,93 @@ class SimilarPair:
 
 
 @dataclass(frozen=True)
-class GalleryCalibration:
-    """What a gallery's own photos say about a threshold.
+class GalleryThreshold(Result):
+    """A gallery's threshold, and what the gallery's own photos say about it.
 
     Attributes:
-        threshold: As it is kept in the gallery.
-        open_set: What it does to known and unknown people.
+        gallery: The gallery's folder or URL.
+        threshold: The threshold as it is kept in the gallery.
+        num_probes: Number of photos that were looked up among the others.
+        open_set: What the threshold does to known and unknown people.
         rank_one: Share of the photos of people with two or more whose most similar
-            other photo is that person's; None if there are none.
-        similar: Pairs of different names that look like the same person, most similar
-            first: the cosine is above that of half of the people to themselves.
+            other photo shows the same person; None if there are none.
+        similar: Pairs of different names that look like the same person, the most
+            similar first: the cosine is above that of half of the people to themselves.
+        num_shown: Number of similar pairs to list for people to read.
     """
 
+    gallery: str
     threshold: Threshold
+    num_probes: int
     open_set: OpenSet
     rank_one: float | None
     similar: list[SimilarPair]
+    num_shown: int
+
+    def lines(self) -> list[str]:
+        """The threshold, what it does, and pairs that may be one person."""
+        threshold, rates = self.threshold, self.open_set
+        rate = {
+            "far": "false accept rate over pairs",
+            "fpir": "share of unknown people",
+        }
+        lines = [
+            f"{self.gallery}: a cosine up to {threshold.cosine:.4f} is nobody, for a "
+            f"{rate[threshold.rule]} of {threshold.rate:g}, by {self.num_probes:,} of "
+            f"{threshold.num_embeddings:,} photos",
+            f"{rates.fpir:.2%} of unknown people are taken for somebody (FPIR).",
+        ]
+        if rates.tpir is not None:
+            lines.append(
+                f"{rates.tpir:.2%} of {rates.num_mated:,} photos of people with two or "
+                f"more are found by name (TPIR); without a threshold "
+                f"{self.rank_one:.2%} (rank 1)."
+            )
+        if self.similar:
+            columns = ["cosine", "name", "photo", "other name", "other photo"]
+            rows = [
+                [f"{pair.cosine:.4f}", *_name_and_photo((pair.first, pair.second))]
+                for pair in self.similar[: self.num_shown]
+            ]
+            lines += [
+                f"{len(self.similar):,} pairs of different names are as similar as one "
+                "person usually is to themselves; is somebody enrolled under two "
+                "names?",
+                *table_lines(columns, rows),
+            ]
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but how many pairs people are shown."""
+        facts = super().to_dict()
+        del facts["num_shown"]
+        return facts
 
 
-def calibrate(
+def choose_threshold(
     gallery: Place,
+    *,
     far: float | None = None,
     fpir: float | None = None,
     num_shown: int = 20,
-    as_json: bool = False,
-) -> GalleryCalibration:
-    """Set a gallery's threshold from the scores of its own people with one another.
+) -> GalleryThreshold:
+    """Set a gallery's threshold by comparing its own people with one another.
 
-    ``far`` counts pairs: that share of pairs of different names may be above it. Who
-    asks a gallery compares with everybody in it, so what counts there is ``fpir``: the
-    share of unknown people who are taken for somebody. Each enrolled photo, looked up
-    among all other people's, stands for an unknown person. Of more than 20,000 photos
-    that many are drawn, with a fixed seed.
+    ``far`` is about pairs: at most that share of the pairs of different names is above
+    the threshold. But whoever searches a gallery compares a photo with everybody in it,
+    and then ``fpir`` is what counts: the share of unknown people who are taken for
+    somebody. Each enrolled photo, looked up among the photos of all other people,
+    stands for an unknown person. In a gallery of more than 20,000 photos, 20,000 are
+    drawn with a fixed seed.
 
     Args:
         gallery: The gallery's folder or URL.
-        far: False accept rate over pairs, in (0, 1); or
-        fpir: false positive identification rate, in (0, 1).
-        num_shown: How many similar pairs of different names to print at most.
-        as_json: Print one JSON object in place of tables.
+        far: False accept rate over pairs, in (0, 1); or none, with ``fpir``.
+        fpir: False positive identification rate, in (0, 1).
+        num_shown: Largest number of similar pairs of different names to list.
 
     Raises:
-        ParameterError: Unless one of the rates is given, and in (0, 1).
+        ParameterError: Unless exactly one of the rates is given, and is in (0, 1).
         DataError: If the gallery has too few photos or people for the rate.
         FileError: If there is no gallery, or it is damaged.
     """
@@ -87,7 +134,7 @@ def calibrate(
     if far is not None and not 0 < far < 1:
         raise ParameterError(f"far must be in (0, 1), got {far}")
     with open_gallery(gallery) as people:
-        entries, units = _read(people)
+        entries, units = _read_all(people)
         if len({entry.name for entry in entries}) < 2:
             raise DataError(
                 f"{gallery}: a threshold needs at least 2 people; enroll more"
@@ -109,23 +156,27 @@ def calibrate(
         people.set_threshold(threshold)
     mated = found.mated
     usual = float(np.median(found.own[mated])) if mated.any() else 1.0
-    result = GalleryCalibration(
+    return GalleryThreshold(
+        gallery=str(gallery),
         threshold=threshold,
+        num_probes=len(probes),
         open_set=open_set(found, threshold.cosine),
         rank_one=float(np.mean(found.rank[mated] == 1)) if mated.any() else None,
         similar=[
             SimilarPair(entries[pair.first], entries[pair.second], pair.cosine)
             for pair in similar_strangers(found, probes, max(usual, threshold.cosine))
         ],
+        num_shown=num_shown,
     )
-    if as_json:
-        print_json(asdict(result))
-    else:
-        _print(gallery, result, len(probes), num_shown)
-    return result
 
 
-def _read(people: AnyGallery) -> tuple[list[Entry], Float32[np.ndarray, "photos dim"]]:
+def _name_and_photo(entries: Iterable[Entry]) -> list[str]:
+    return [text for entry in entries for text in (entry.name, entry.source)]
+
+
+def _read_all(
+    people: AnyGallery,
+) -> tuple[list[Entry], Float32[np.ndarray, "photos dim"]]:
     entries: list[Entry] = []
     blocks = [np.empty((0, people.info().embedding_size), np.float32)]
     for some, units in people.read():
@@ -146,36 +197,3 @@ def _threshold_at_far(
     with progress_bar("compare", len(codes), "photos") as advance:
         scores = compare_all(units, codes, num_allowed(num_impostor, far) + 1, advance)
     return float(scores.highest[0])
-
-
-def _print(
-    gallery: Place, result: GalleryCalibration, num_probes: int, num_shown: int
-) -> None:
-    threshold, rates = result.threshold, result.open_set
-    what = {"far": "false accept rate over pairs", "fpir": "share of unknown people"}
-    print(
-        f"{gallery}: nobody at or below cosine {threshold.cosine:.4f}, for a "
-        f"{what[threshold.rule]} of {threshold.rate:g}, by {num_probes:,} of "
-        f"{threshold.num_embeddings:,} photos"
-    )
-    print(f"Of unknown people {rates.fpir:.2%} are taken for somebody (FPIR).")
-    if rates.tpir is not None:
-        print(
-            f"Of {rates.num_mated:,} photos of people with two or more, "
-            f"{rates.tpir:.2%} are found by name (TPIR); without a threshold "
-            f"{result.rank_one:.2%} (rank 1)."
-        )
-    if result.similar:
-        print(
-            f"{len(result.similar):,} pairs of different names are as similar as one "
-            "person usually is to themselves; is somebody enrolled under two names?"
-        )
-        rows = [
-            [f"{p.cosine:.4f}", *(t for e in (p.first, p.second) for t in _shown(e))]
-            for p in result.similar[:num_shown]
-        ]
-        print_table(["cosine", "name", "photo", "other name", "other photo"], rows)
-
-
-def _shown(entry: Entry) -> tuple[str, str]:
-    return entry.name, entry.source

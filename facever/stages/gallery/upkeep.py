@@ -1,13 +1,15 @@
-"""The stage ``facever gallery``: look at one, change it, check it, export it."""
+"""The stages of ``facever gallery`` that list, change, check or copy a gallery."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facever.errors import ParameterError
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.exchange import export_gallery, read_export
 from facever.gallery.folder.gallery import Gallery
+from facever.gallery.folder.index_audit import Audit
 from facever.gallery.meta import GalleryInfo
 from facever.gallery.opening import (
     Place,
@@ -17,73 +19,237 @@ from facever.gallery.opening import (
     open_gallery,
 )
 from facever.progress import progress_bar
-from facever.stages.gallery.console import print_json, print_table
+from facever.results import Result, plain, table_lines
 from facever.stages.gallery.fields import parse_fields
 
 
-def list_people(gallery: Place, as_json: bool = False) -> dict[str, int]:
-    """Print each person of a gallery and how many photos of theirs are enrolled.
+@dataclass(frozen=True)
+class PeopleList(Result):
+    """The enrolled people.
+
+    Attributes:
+        names: The number of photos of each person, in the order of the names.
+    """
+
+    names: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """A table of names and numbers of photos."""
+        rows = [[name, str(count)] for name, count in self.names.items()]
+        return table_lines(["name", "photos"], rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The number of photos by name."""
+        return self.names
+
+
+@dataclass(frozen=True)
+class EntryList(Result):
+    """Enrolled photos.
+
+    Attributes:
+        photos: The entries, in the order they were added.
+    """
+
+    photos: list[Entry]
+
+    def lines(self) -> list[str]:
+        """A table of ids, names, photos and fields."""
+        rows = [
+            [e.id, e.name, e.source, ", ".join(f"{k}={v}" for k, v in e.fields.items())]
+            for e in self.photos
+        ]
+        return table_lines(["id", "name", "photo", "fields"], rows)
+
+
+@dataclass(frozen=True)
+class GalleryFacts(Result):
+    """What a gallery holds and for which model it was made.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        info: What it holds.
+        audit: How its index compares with exact search; None if that was not asked.
+    """
+
+    gallery: str
+    info: GalleryInfo
+    audit: Audit | None
+
+    def lines(self) -> list[str]:
+        """A table of the facts."""
+        facts = self.to_dict()
+        details, threshold = facts.pop("model_details"), facts.pop("threshold")
+        if self.info.model_fingerprint is None:
+            facts["model_fingerprint"] = "none: takes any embeddings"
+        facts |= {f"model's {key}": value for key, value in details.items()}
+        facts |= {
+            f"threshold's {key}": value for key, value in (threshold or {}).items()
+        }
+        return table_lines(
+            ["", ""], [[key, str(value)] for key, value in facts.items()]
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts on one level."""
+        audit = {} if self.audit is None else plain(self.audit)
+        return {"gallery": self.gallery, **plain(self.info), **audit}
+
+
+@dataclass(frozen=True)
+class GalleryRemoval(Result):
+    """Photos that were removed from a gallery.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_removed: Number of photos that were removed.
+        num_left: Number of photos that are still enrolled.
+    """
+
+    gallery: str
+    num_removed: int
+    num_left: int
+
+    def lines(self) -> list[str]:
+        """The two numbers."""
+        return [f"{self.gallery}: {self.num_removed} removed, {self.num_left} left"]
+
+
+@dataclass(frozen=True)
+class GalleryUpdate(Result):
+    """Photos whose name or fields were changed.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_updated: Number of photos that were changed.
+    """
+
+    gallery: str
+    num_updated: int
+
+    def lines(self) -> list[str]:
+        """The number."""
+        return [f"{self.gallery}: {self.num_updated} updated"]
+
+
+@dataclass(frozen=True)
+class GalleryCheck(Result):
+    """A gallery that was read as a whole and is not damaged.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        num_embeddings: Number of embeddings that were read.
+    """
+
+    gallery: str
+    num_embeddings: int
+
+    def lines(self) -> list[str]:
+        """The number."""
+        return [f"{self.gallery}: {self.num_embeddings} embeddings, all well"]
+
+
+@dataclass(frozen=True)
+class GalleryIndex(Result):
+    """The index that a gallery is searched with.
+
+    Attributes:
+        gallery: The gallery's folder.
+        index: Kind of index that was built: ``auto`` chooses one by the size.
+        num_embeddings: Number of embeddings in the gallery.
+    """
+
+    gallery: str
+    index: str
+    num_embeddings: int
+
+    def lines(self) -> list[str]:
+        """The kind of index and the number of embeddings."""
+        return [
+            f"{self.gallery}: searched with the index {self.index}, of "
+            f"{self.num_embeddings} faces"
+        ]
+
+
+@dataclass(frozen=True)
+class GalleryExport(Result):
+    """A gallery that was written to files for other tools.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        out: The file or folder that was written.
+        num_embeddings: Number of embeddings in it.
+    """
+
+    gallery: str
+    out: Path
+    num_embeddings: int
+
+    def lines(self) -> list[str]:
+        """The number, and where from and to."""
+        return [f"{self.out}: {self.num_embeddings} embeddings of {self.gallery}"]
+
+
+@dataclass(frozen=True)
+class GalleryImport(Result):
+    """An export that was read into a gallery.
+
+    Attributes:
+        gallery: The gallery's folder or URL.
+        path: The export.
+        num_embeddings: Number of embeddings that were imported.
+    """
+
+    gallery: str
+    path: Path
+    num_embeddings: int
+
+    def lines(self) -> list[str]:
+        """The number, and where from and to."""
+        return [f"{self.gallery}: {self.num_embeddings} embeddings of {self.path}"]
+
+
+def list_people(gallery: Place) -> PeopleList:
+    """Each person of a gallery, and how many photos of theirs are enrolled.
 
     Args:
         gallery: The gallery's folder or URL.
-        as_json: Print one JSON object, name to count, in place of a table.
 
     Raises:
         FileError: If there is no gallery, or it is damaged.
     """
     with open_gallery(gallery) as people:
-        names = people.names()
-    if as_json:
-        print_json(names)
-    else:
-        print_table(["name", "photos"], [[name, str(names[name])] for name in names])
-    return names
+        return PeopleList(people.names())
 
 
-def list_photos(
-    gallery: Place,
-    names: Sequence[str] = (),
-    fields: Sequence[str] = (),
-    as_json: bool = False,
-) -> list[Entry]:
-    """Print the enrolled photos, with their ids.
+def list_entries(
+    gallery: Place, *, names: Sequence[str] = (), fields: Sequence[str] = ()
+) -> EntryList:
+    """The enrolled photos, with their ids.
 
     Args:
         gallery: The gallery's folder or URL.
-        names: Those of these people alone.
-        fields: Those of these fields alone, each ``key=value``.
-        as_json: Print a JSON list in place of a table.
+        names: List only photos of these people.
+        fields: List only photos with these fields, each as ``key=value``.
 
     Raises:
         FileError: If there is no gallery, or it is damaged.
         ParameterError: If a field is not ``key=value``.
     """
     with open_gallery(gallery) as people:
-        entries = people.entries(Filter(names, parse_fields(fields)))
-    if as_json:
-        print_json([asdict(entry) for entry in entries])
-        return entries
-    print_table(
-        ["id", "name", "photo", "fields"],
-        [
-            [e.id, e.name, e.source, ", ".join(f"{k}={v}" for k, v in e.fields.items())]
-            for e in entries
-        ],
-    )
-    return entries
+        return EntryList(people.entries(Filter(names, parse_fields(fields))))
 
 
-def info(gallery: Place, as_json: bool = False, audit: bool = False) -> GalleryInfo:
-    """Print what a gallery holds and for which model it was made.
+def info(gallery: Place, *, audit: bool = False) -> GalleryFacts:
+    """What a gallery holds and for which model it was made.
 
     Args:
         gallery: The gallery's folder or URL.
-        as_json: Print one JSON object in place of a table.
-        audit: Look some of its photos up among the others, and say what share of an
-            exact search's answers the index finds; of a folder.
+        audit: Also look up some of its photos among the others, and say what share of
+            the answers of an exact search the index finds.
 
     Raises:
-        ParameterError: If a URL's is to be audited: a database is searched exactly.
+        ParameterError: If a gallery without an index of its own is to be audited.
         FileError: If there is no gallery, or it is damaged.
     """
     if audit and is_url(gallery):
@@ -91,27 +257,19 @@ def info(gallery: Place, as_json: bool = False, audit: bool = False) -> GalleryI
             f"{gallery}: a gallery in a database is searched exactly; leave out --audit"
         )
     with open_gallery(gallery) as people:
-        found = people.info()
-        facts = {"gallery": str(gallery), **asdict(found)}
-        if isinstance(people, Gallery) and audit:
-            facts |= asdict(people.audit())
-    if as_json:
-        print_json(facts)
-        return found
-    details = facts.pop("model_details")
-    threshold = facts.pop("threshold")
-    facts["model_fingerprint"] = found.model_fingerprint or "none: takes any embeddings"
-    facts |= {f"model's {key}": value for key, value in details.items()}
-    facts |= {f"threshold's {key}": value for key, value in (threshold or {}).items()}
-    print_table(["", ""], [[key, str(value)] for key, value in facts.items()])
-    return found
+        found = people.audit() if isinstance(people, Gallery) and audit else None
+        return GalleryFacts(str(gallery), people.info(), found)
 
 
-def remove(gallery: Place, ids: Sequence[str], name: str | None = None) -> int:
-    """Take photos out of a gallery by their ids, or all of a person's.
+def remove(
+    gallery: Place, ids: Sequence[str] = (), *, name: str | None = None
+) -> GalleryRemoval:
+    """Remove photos from a gallery by their ids, or all photos of a person.
 
-    Returns:
-        How many there were.
+    Args:
+        gallery: The gallery's folder or URL.
+        ids: Ids of the photos to remove; or none, with a name.
+        name: The person whose photos are removed.
 
     Raises:
         ParameterError: Unless either ids or a name are given.
@@ -119,36 +277,33 @@ def remove(gallery: Place, ids: Sequence[str], name: str | None = None) -> int:
         FileError: If there is no gallery, or it is damaged.
     """
     if bool(ids) == (name is not None):
-        raise ParameterError("give either ids or --name, of what is to be removed")
+        raise ParameterError("say what to remove: give either ids or --name")
     with open_gallery(gallery) as people:
         if name is not None:
             count = people.remove_person(name)
         else:
             people.remove(ids)
             count = len(set(ids))
-        print(f"{gallery}: {count} removed, {len(people)} left")
-    return count
+        return GalleryRemoval(str(gallery), count, len(people))
 
 
 def update(
     gallery: Place,
-    ids: Sequence[str],
+    ids: Sequence[str] = (),
+    *,
     name: str | None = None,
     new_name: str | None = None,
     fields: Sequence[str] = (),
-) -> int:
+) -> GalleryUpdate:
     """Rename photos or a person, or change what is known of them.
 
     Args:
         gallery: The gallery's folder or URL.
-        ids: Of the photos; or
-        name: whose photos they are, all of them.
-        new_name: Whose they are from now on.
-        fields: What is known of them from now on, each ``key=value``; ``key=null``
-            takes a field away. Others stay.
-
-    Returns:
-        How many there are.
+        ids: Ids of the photos to change; or none, with a name.
+        name: The person whose photos are changed.
+        new_name: The name that they get.
+        fields: Fields to set, each as ``key=value``; ``key=null`` removes a field.
+            Other fields stay.
 
     Raises:
         ParameterError: Unless either ids or a name are given, and something to change.
@@ -156,7 +311,7 @@ def update(
         FileError: If there is no gallery, or it is damaged.
     """
     if bool(ids) == (name is not None):
-        raise ParameterError("give either ids or --name, of what is to be updated")
+        raise ParameterError("say what to update: give either ids or --name")
     if new_name is None and not fields:
         raise ParameterError("nothing to change; give --new-name or --field key=value")
     values = parse_fields(fields)
@@ -166,70 +321,66 @@ def update(
         else:
             people.update(ids, new_name, values)
             count = len(set(ids))
-    print(f"{gallery}: {count} updated")
-    return count
+    return GalleryUpdate(str(gallery), count)
 
 
-def verify(gallery: Place) -> int:
+def verify(gallery: Place) -> GalleryCheck:
     """Read a whole gallery and check that nothing in it is damaged.
-
-    Returns:
-        How many embeddings there are.
 
     Raises:
         FileError: If there is no gallery, or it is damaged; nothing is changed.
     """
     with open_gallery(gallery) as people:
-        count = people.verify()
-    print(f"{gallery}: {count} embeddings, all well")
-    return count
+        return GalleryCheck(str(gallery), people.verify())
 
 
-def rebuild(gallery: Path, index: str | None = None) -> str:
-    """Build a gallery's index anew, of another kind if one is given.
+def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
+    """Build a gallery's index again.
 
-    Returns:
-        The kind that was built: ``auto`` chooses one.
+    Args:
+        gallery: The gallery's folder.
+        index: Kind of index to search with from now on; None keeps the kind.
 
     Raises:
         ParameterError: If ``index`` is unknown.
         FileError: If there is no gallery, or it is damaged.
     """
     with Gallery(gallery) as people:
-        kind = people.rebuild(index)
-        print(f"{gallery}: searched with the index {kind}, of {len(people)} faces")
-    return kind
+        return GalleryIndex(str(gallery), people.rebuild(index), len(people))
 
 
-def export(gallery: Place, out: Path) -> int:
-    """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
+def export(gallery: Place, out: str | Path) -> GalleryExport:
+    """Write a gallery's entries to files that any tool can open.
 
-    Returns:
-        How many there are.
+    Args:
+        gallery: The gallery's folder or URL.
+        out: A name that ends in ``.parquet``, or a folder for CSV and npy.
 
     Raises:
-        FileError: If there is no gallery, or the file cannot be written.
+        FileError: If there is no gallery, or the files cannot be written.
     """
+    out = Path(out)
     with (
         open_gallery(gallery) as people,
         progress_bar("export", len(people), "embeddings") as advance,
     ):
         count = export_gallery(people, out, advance)
-    print(f"{out}: {count} embeddings of {gallery}")
-    return count
+    return GalleryExport(str(gallery), out, count)
 
 
-def import_entries(path: Path, gallery: Place) -> int:
-    """Take in what ``export`` wrote, ids and all; the gallery is made if need be.
+def import_entries(path: str | Path, gallery: Place) -> GalleryImport:
+    """Import what ``export`` wrote, with the same ids.
 
-    Returns:
-        How many entries there are.
+    Args:
+        path: A ``.parquet`` file or a folder that ``export`` wrote.
+        gallery: The gallery's folder or URL; it is made if it does not exist.
 
     Raises:
         FileError: If there is no export, or the gallery cannot be written.
         DataError: If the export contradicts itself, or is of another model.
         GalleryError: If an entry is in the gallery already; nothing is imported then.
     """
+    path = Path(path)
     found = read_export(path)
     if gallery_exists(gallery):
         people = open_gallery(gallery, found.model_fingerprint)
@@ -242,5 +393,4 @@ def import_entries(path: Path, gallery: Place) -> int:
         )
     with people:
         people.insert(found.entries, found.embeddings)
-    print(f"{gallery}: {len(found.entries)} embeddings of {path}")
-    return len(found.entries)
+    return GalleryImport(str(gallery), path, len(found.entries))

@@ -33,8 +33,8 @@ from facever.gallery.qdrant.collection import Collection, connect
 from facever.gallery.qdrant.gallery import QdrantGallery
 from facever.stages.gallery import enroll as stage
 from facever.stages.gallery import search as gallery_search
-from facever.stages.gallery import threshold as gallery_calibrate
 from facever.stages.gallery import upkeep as gallery_upkeep
+from facever.stages.gallery.threshold import choose_threshold
 
 URL = "qdrant+memory:///people"
 MODEL, OTHER = "a" * 64, "b" * 64
@@ -207,16 +207,17 @@ def test_the_command_takes_a_url_for_a_folder(
     assert stage.add(url, None, faces).num_added == 40
     assert stage.add(url, None, faces).num_known == 40
     found = gallery_search.search(url, None, faces)
-    assert [matches[0].source for matches in found.values()] == images
-    assert gallery_upkeep.update(url, [], "P3", "Zoë", ["team=red"]) == 4
-    assert gallery_upkeep.remove(url, [], "P1") == 4
-    assert gallery_upkeep.list_people(url)["Zoë"] == 4
-    assert len(gallery_upkeep.list_photos(url, fields=["team=red"])) == 4
-    gallery_calibrate.calibrate(url, fpir=0.1)
-    assert gallery_upkeep.info(url).threshold is not None
+    assert [matches[0].source for matches in found.found.values()] == images
+    updated = gallery_upkeep.update(url, name="P3", new_name="Zoë", fields=["team=red"])
+    assert updated.num_updated == 4
+    assert gallery_upkeep.remove(url, name="P1").num_removed == 4
+    assert gallery_upkeep.list_people(url).names["Zoë"] == 4
+    assert len(gallery_upkeep.list_entries(url, fields=["team=red"]).photos) == 4
+    choose_threshold(url, fpir=0.1)
+    assert gallery_upkeep.info(url).info.threshold is not None
     with pytest.raises(ParameterError, match="leave out --audit"):
         gallery_upkeep.info(url, audit=True)
-    assert gallery_upkeep.verify(url) == 36
+    assert gallery_upkeep.verify(url).num_embeddings == 36
     gallery_upkeep.export(url, tmp_path / "out.parquet")
     gallery_upkeep.import_entries(tmp_path / "out.parquet", tmp_path / "copy")
     with Gallery(tmp_path / "copy") as copy, open_gallery(url) as gallery:

@@ -1,4 +1,3 @@
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
+from facever.results import as_json
 from facever.stages.gallery import enroll as stage
 from facever.stages.gallery import faces as gallery_faces
 from facever.stages.gallery import migrate as gallery_migrate
@@ -99,13 +99,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def search(*values: Any, **options: Any) -> list[list[Match]]:
-    return list(gallery_search.search(*values, **options).values())
-
-
-def read_json(capsys: pytest.CaptureFixture[str]) -> dict:
-    content = json.loads(capsys.readouterr().out)
-    assert isinstance(content, dict)
-    return content
+    return list(gallery_search.search(*values, **options).found.values())
 
 
 def test_enrolls_folders_and_finds_each_photo(
@@ -121,19 +115,21 @@ def test_enrolls_folders_and_finds_each_photo(
         "Bob/broken.jpg": "not an image that can be read",
     }
     printed = capsys.readouterr()
-    assert "left out Ann/dark.png: no face found" in printed.out
-    assert "left out Bob/broken.jpg: not an image" in printed.out
-    assert (
-        f"{people}: 4 enrolled, 0 were there already, 2 left out; now 4 faces of 3 "
-        "people\n" in printed.out
-    )
     assert "enroll" in printed.err
-    assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1, "Cy": 1}
-    capsys.readouterr()
+    assert printed.out == ""
+    assert done.lines() == [
+        "  left out Ann/dark.png: no face found",
+        "  left out Bob/broken.jpg: not an image that can be read",
+        f"{people}: 4 enrolled, 0 were there already, 2 left out; now 4 faces of 3 "
+        "people",
+    ]
+    assert gallery_upkeep.list_people(people).names == {"Ann": 2, "Bob": 1, "Cy": 1}
     for name, photo in [("Ann", "Ann/2.png"), ("Bob", "Bob/1.png"), ("Cy", "Cy.png")]:
-        [matches] = search(people, model, photos / photo, k=9, as_json=True)
-        found = read_json(capsys)
-        assert [row["id"] for row in found["matches"]] == [m.id for m in matches]
+        found = gallery_search.search(people, model, photos / photo, k=9)
+        assert isinstance(found, gallery_search.PhotoSearch)
+        matches = found.matches
+        rows = found.to_dict()["matches"]
+        assert [row["id"] for row in rows] == [m.id for m in matches]
         assert len(matches) == 4
         assert matches[0].name == name
         assert matches[0].source == photo
@@ -164,7 +160,7 @@ def test_adding_again_does_no_harm_and_looks_at_nothing(
 
     assert (done.num_added, done.num_known, len(done.left_out)) == (1, 4, 2)
     assert seen == ["Ann/3.png", "Ann/dark.png", "Bob/broken.jpg"]
-    assert gallery_upkeep.list_people(people) == {"Ann": 3, "Bob": 1, "Cy": 1}
+    assert gallery_upkeep.list_people(people).names == {"Ann": 3, "Bob": 1, "Cy": 1}
 
 
 def test_a_single_photo_needs_a_name(tmp_path: Path, model: Path, photos: Path) -> None:
@@ -178,7 +174,7 @@ def test_a_single_photo_needs_a_name(tmp_path: Path, model: Path, photos: Path) 
     stage.add(people, model, photos / "Bob" / "1.png", name="Robert")
     stage.add(people, model, photos / "Ann", name="Anna")
 
-    assert gallery_upkeep.list_people(people) == {"Anna": 2, "Robert": 1}
+    assert gallery_upkeep.list_people(people).names == {"Anna": 2, "Robert": 1}
 
 
 def test_photos_of_the_same_name_in_other_folders_are_others(
@@ -190,27 +186,25 @@ def test_photos_of_the_same_name_in_other_folders_are_others(
     assert (done.num_added, done.num_known) == (1, 0)
 
 
-def test_the_largest_face_is_enrolled_and_searched(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_largest_face_is_enrolled_and_searched(tmp_path: Path, model: Path) -> None:
     people = tmp_path / "people"
     left, right = picture(1), picture(2)
     both = write_photo(tmp_path / "both.png", np.hstack([left, right]))
     stage.add(people, model, write_photo(tmp_path / "left.png", left), name="Left")
     stage.add(people, model, write_photo(tmp_path / "right.png", right), name="Right")
     stage.add(people, model, both, name="Both")
-    capsys.readouterr()
 
-    [matches] = search(people, model, tmp_path / "right.png", as_json=True)
-    assert read_json(capsys)["num_faces"] == 1
-    assert {match.name for match in matches[:2]} == {"Right", "Both"}
-    [matches] = search(people, model, both)
-    assert f"{both}: the largest of 2 faces\n" in capsys.readouterr().out
-    assert {match.name for match in matches[:2]} == {"Right", "Both"}
+    one = gallery_search.search(people, model, tmp_path / "right.png")
+    assert one.to_dict()["num_faces"] == 1
+    two = gallery_search.search(people, model, both)
+    assert two.lines()[0] == f"{both}: the largest of 2 faces"
+    for found in (one, two):
+        [matches] = found.found.values()
+        assert {match.name for match in matches[:2]} == {"Right", "Both"}
 
 
 def test_enrolls_a_crop_store(
-    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     listing = [("Ann/1.png", "Ann"), ("Ann/2.png", "Ann"), ("M\udcfc/1.png", "M\udcfc")]
     with CropWriter(tmp_path / "crops", {}, listing) as writer:
@@ -227,11 +221,10 @@ def test_enrolls_a_crop_store(
     done = stage.add(people, model, tmp_path / "crops")
 
     assert (done.num_added, done.left_out) == (2, {})
-    printed = capsys.readouterr().out
-    assert "1 photos have no crop in this store" in printed
-    assert str(tmp_path / "crops" / "failures.csv") in printed
+    assert "1 photos have no crop in this store" in caplog.text
+    assert str(tmp_path / "crops" / "failures.csv") in caplog.text
     # The byte that is not UTF-8 is spelled out.
-    assert gallery_upkeep.list_people(people) == {"Ann": 1, "M\\xfc": 1}
+    assert gallery_upkeep.list_people(people).names == {"Ann": 1, "M\\xfc": 1}
     photo = write_photo(tmp_path / "query.png", picture(2)[:, :, ::-1])
     [[best, _]] = search(people, model, photo)
     assert best.source == "M\\xfc/1.png"
@@ -249,62 +242,56 @@ def test_photo_names_that_are_not_text_are_spelled_out(
 
     stage.add(tmp_path / "people", model, tmp_path / "photos")
 
-    assert gallery_upkeep.list_people(tmp_path / "people") == {"J\\xf6rg": 1}
+    assert gallery_upkeep.list_people(tmp_path / "people").names == {"J\\xf6rg": 1}
 
 
 def test_says_whether_a_match_is_above_the_threshold(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, photos: Path
 ) -> None:
     model = write_model(
         tmp_path / "strict.safetensors", threshold=0.9999, threshold_far=1e-3
     )
     people = tmp_path / "people"
     stage.add(people, model, photos)
-    capsys.readouterr()
 
-    gallery_search.search(people, model, photos / "Cy.png", k=2, as_json=True)
-    found = read_json(capsys)
-    assert (found["threshold"], found["threshold_far"]) == (0.9999, 1e-3)
-    assert [row["same"] for row in found["matches"]] == [True, False]
-    gallery_search.search(people, model, photos / "Cy.png", k=2)
-    printed = capsys.readouterr().out
-    assert "its only face" in printed
-    assert "same person" in printed
-    assert "cosine above 0.9999, set for a false accept rate of 0.001" in printed
+    found = gallery_search.search(people, model, photos / "Cy.png", k=2)
+    facts = found.to_dict()
+    assert (facts["threshold"], facts["threshold_far"]) == (0.9999, 1e-3)
+    assert (facts["known"], facts["name"]) == (True, "Cy")
+    assert [row["same"] for row in facts["matches"]] == [True, False]
+    text = str(found)
+    assert "its only face" in text
+    assert "same person" in text
+    assert "This is Cy." in text
+    assert "cosine above 0.9999, chosen for a false accept rate of 0.001" in text
 
 
 def test_says_that_there_is_no_threshold(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, photos: Path
 ) -> None:
     people = tmp_path / "people"
     stage.add(people, model, photos / "Cy.png", name="[bold]Cy[/x]")
-    capsys.readouterr()
 
-    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
-    found = read_json(capsys)
-    assert (found["threshold"], found["matches"][0]["same"]) == (None, None)
-    gallery_search.search(people, model, photos / "Cy.png")
-    printed = capsys.readouterr().out
-    assert "[bold]Cy[/x]" in printed
-    assert "No threshold is set" in printed
-    assert "same person" not in printed
+    found = gallery_search.search(people, model, photos / "Cy.png")
+    facts = found.to_dict()
+    assert (facts["threshold"], facts["matches"][0]["same"]) == (None, None)
+    assert "[bold]Cy[/x]" in str(found)
+    assert "No threshold is set" in str(found)
+    assert "same person" not in str(found)
 
 
-def test_list_and_info_as_json(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_and_info(tmp_path: Path, model: Path, photos: Path) -> None:
     people = tmp_path / "people"
     stage.add(people, model, photos)
-    capsys.readouterr()
-    gallery_upkeep.list_people(people, as_json=True)
-    assert read_json(capsys) == {"Ann": 2, "Bob": 1, "Cy": 1}
-    gallery_upkeep.info(people, as_json=True)
-    facts = read_json(capsys)
-    assert facts["num_embeddings"] == 4
-    assert facts["num_people"] == 3
-    assert facts["model_details"]["mirror"] == "sum"
-    gallery_upkeep.info(people)
-    assert facts["model_fingerprint"][:20] in capsys.readouterr().out
+    names = {"Ann": 2, "Bob": 1, "Cy": 1}
+    assert gallery_upkeep.list_people(people).to_dict() == names
+    assert "Ann" in gallery_upkeep.list_people(people).lines()[3]
+    facts = gallery_upkeep.info(people)
+    found = facts.to_dict()
+    assert (found["num_embeddings"], found["num_people"]) == (4, 3)
+    assert found["model_details"]["mirror"] == "sum"
+    assert found["model_fingerprint"] == load_model(model).fingerprint
+    assert found["model_fingerprint"][:20] in str(facts)
 
 
 def test_a_gallery_of_another_model_is_refused(
@@ -366,7 +353,7 @@ def test_what_was_enrolled_before_a_kill_is_not_done_again(
     monkeypatch.setattr(Gallery, "add", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stage.add(people, model, photos)
-    assert gallery_upkeep.list_people(people) == {"Ann": 2}
+    assert gallery_upkeep.list_people(people).names == {"Ann": 2}
 
     done = stage.add(people, model, photos)
 
@@ -374,17 +361,16 @@ def test_what_was_enrolled_before_a_kill_is_not_done_again(
 
 
 def test_shows_no_path_of_this_machine(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, photos: Path
 ) -> None:
     people = tmp_path / "people"
     stage.add(people, model, photos.resolve())
     stage.add(people, model, (photos / "Cy.png").resolve(), name="Cyrus")
-    capsys.readouterr()
-    gallery_search.search(people, model, photos / "Cy.png", as_json=True)
-    assert str(tmp_path) not in capsys.readouterr().out
-    for as_json in (True, False):
-        gallery_upkeep.list_photos(people, as_json=as_json)
-        assert str(tmp_path) not in capsys.readouterr().out
+    found = gallery_search.search(people, model, photos / "Cy.png")
+    assert str(tmp_path) not in as_json(found.to_dict())
+    entries = gallery_upkeep.list_entries(people)
+    assert len(entries.photos) == 5
+    assert str(tmp_path) not in str(entries) + as_json(entries.to_dict())
     for out in (tmp_path / "out.parquet", tmp_path / "out"):
         gallery_upkeep.export(people, out)
         files = [out] if out.is_file() else [*out.iterdir()]
@@ -414,45 +400,37 @@ def test_a_photo_of_the_same_name_in_another_folder_is_not_taken_for_known(
     assert (done.num_added, done.num_known, done.left_out) == (0, 1, {})
 
 
-def test_searches_many_photos_at_once(
-    tmp_path: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_searches_many_photos_at_once(tmp_path: Path, photos: Path) -> None:
     model = write_model(tmp_path / "s.safetensors", threshold=0.9999, threshold_far=0.1)
     people = tmp_path / "people"
     stage.add(people, model, photos / "Ann", name="Ann", fields=["team=red", "age=7"])
     stage.add(people, model, photos / "Bob", name="Bob")
-    capsys.readouterr()
 
-    found = gallery_search.search(people, model, photos, k=2, as_json=True)
+    search_of_all = gallery_search.search(people, model, photos, k=2)
 
-    answers = read_json(capsys)
+    found, answers = search_of_all.found, search_of_all.to_dict()
     assert list(found) == ["Ann/1.png", "Ann/2.png", "Bob/1.png", "Cy.png"]
     assert [row["name"] for row in answers["photos"]] == ["Ann", "Ann", "Bob", None]
     assert [row["known"] for row in answers["photos"]] == [True, True, True, False]
     assert set(answers["failed"]) == {"Ann/dark.png", "Bob/broken.jpg"}
     assert found["Ann/2.png"][0].fields == {"team": "red", "age": 7}
-    gallery_search.search(people, model, photos)
-    printed = capsys.readouterr().out
-    assert "nobody" in printed
-    assert "no answer for Ann/dark.png: no face found" in printed
+    assert "nobody" in str(search_of_all)
+    assert "  no answer for Ann/dark.png: no face found" in search_of_all.lines()
     [matches] = search(people, model, photos / "Cy.png", fields=["age=7"], by="best")
     assert [match.name for match in matches] == ["Ann"]
 
 
-def test_embeddings_of_a_file_need_no_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_embeddings_of_a_file_need_no_model(tmp_path: Path) -> None:
     file = tmp_path / "e.npz"
     vectors = np.eye(3, dtype=np.float32)
     np.savez(file, embeddings=vectors, images=["Ann/1.jpg", "Bob/1.jpg", "Cy.jpg"])
     people = tmp_path / "people"
     done = stage.add(people, None, file)
     assert done.num_added == 3
-    assert gallery_upkeep.list_people(people) == {"Ann": 1, "Bob": 1, "Cy": 1}
-    capsys.readouterr()
+    assert gallery_upkeep.list_people(people).names == {"Ann": 1, "Bob": 1, "Cy": 1}
     found = gallery_search.search(people, None, file)
-    assert [matches[0].name for matches in found.values()] == ["Ann", "Bob", "Cy"]
-    assert "nearest, whoever it is" in capsys.readouterr().out
+    assert [m[0].name for m in found.found.values()] == ["Ann", "Bob", "Cy"]
+    assert "nearest, whoever it is" in str(found)
     np.savez(file, embeddings=vectors, images=["a", "b", "c"], model_fingerprint="f")
     with pytest.raises(MismatchError, match="no model in particular and was opened"):
         stage.add(people, None, file)
@@ -460,38 +438,43 @@ def test_embeddings_of_a_file_need_no_model(
         gallery_search.search(people, None, tmp_path / "x.png")
 
 
-def test_changes_by_id_and_by_name(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_changes_by_id_and_by_name(tmp_path: Path, model: Path, photos: Path) -> None:
     people = tmp_path / "people"
-    stage.create(people, model)
+    stage.create(people, model=model)
     stage.add(people, model, photos)
-    [bob] = gallery_upkeep.list_photos(people, names=["Bob"])
-    assert gallery_upkeep.update(people, [bob.id], None, "Robert", ["age=3"]) == 1
-    assert gallery_upkeep.update(people, [], "Ann", "Anna", ["age=4", "x=y"]) == 2
-    assert gallery_upkeep.update(people, [], "Anna", None, ["x=null"]) == 2
-    ages = {entry.name: entry.fields for entry in gallery_upkeep.list_photos(people)}
+    [bob] = gallery_upkeep.list_entries(people, names=["Bob"]).photos
+    update, remove = gallery_upkeep.update, gallery_upkeep.remove
+    changes = [
+        update(people, [bob.id], new_name="Robert", fields=["age=3"]),
+        update(people, name="Ann", new_name="Anna", fields=["age=4", "x=y"]),
+        update(people, name="Anna", fields=["x=null"]),
+    ]
+    assert [change.num_updated for change in changes] == [1, 2, 2]
+    ages = {
+        entry.name: entry.fields for entry in gallery_upkeep.list_entries(people).photos
+    }
     assert ages == {"Anna": {"age": 4}, "Robert": {"age": 3}, "Cy": {}}
-    assert len(gallery_upkeep.list_photos(people, fields=["age=4"])) == 2
-    assert gallery_upkeep.remove(people, [bob.id]) == 1
-    assert gallery_upkeep.remove(people, [], "Anna") == 2
-    assert gallery_upkeep.list_people(people) == {"Cy": 1}
-    assert gallery_upkeep.verify(people) == 1
-    assert "1 embeddings, all well" in capsys.readouterr().out
+    assert len(gallery_upkeep.list_entries(people, fields=["age=4"]).photos) == 2
+    removals = [remove(people, [bob.id]), remove(people, name="Anna")]
+    assert [(r.num_removed, r.num_left) for r in removals] == [(1, 3), (2, 1)]
+    assert gallery_upkeep.list_people(people).names == {"Cy": 1}
+    checked = gallery_upkeep.verify(people)
+    assert checked.to_dict() == {"gallery": str(people), "num_embeddings": 1}
+    assert "1 embeddings, all well" in str(checked)
     for wrong in (
-        lambda: gallery_upkeep.remove(people, [], None),
-        lambda: gallery_upkeep.remove(people, ["x"], "Cy"),
-        lambda: gallery_upkeep.update(people, [], None, "Ann"),
-        lambda: gallery_upkeep.update(people, [], "Cy"),
-        lambda: gallery_upkeep.update(people, [], "Cy", None, ["novalue"]),
+        lambda: remove(people),
+        lambda: remove(people, ["x"], name="Cy"),
+        lambda: update(people, new_name="Ann"),
+        lambda: update(people, name="Cy"),
+        lambda: update(people, name="Cy", fields=["novalue"]),
         lambda: stage.create(tmp_path / "new"),
-        lambda: stage.create(tmp_path / "new", model, 16),
+        lambda: stage.create(tmp_path / "new", model=model, embedding_size=16),
     ):
         with pytest.raises(ParameterError):
             wrong()
-    stage.create(tmp_path / "new", None, 16)
+    stage.create(tmp_path / "new", embedding_size=16)
     with pytest.raises(GalleryError, match="there is a gallery already"):
-        stage.create(tmp_path / "new", None, 16)
+        stage.create(tmp_path / "new", embedding_size=16)
 
 
 @pytest.mark.parametrize("name", ["people.parquet", "folder"])
@@ -500,8 +483,8 @@ def test_export_and_import_keep_everything(
 ) -> None:
     people, out, again = (tmp_path / part for part in ("people", name, "again"))
     stage.add(people, model, photos, fields=['quote="a, b\\n"', "n=1.5", "who=Zoë"])
-    assert gallery_upkeep.export(people, out) == 4
-    assert gallery_upkeep.import_entries(out, again) == 4
+    assert gallery_upkeep.export(people, out).num_embeddings == 4
+    assert gallery_upkeep.import_entries(out, again).num_embeddings == 4
     with Gallery(people) as one, Gallery(again) as other:
         [(entries, embeddings)], [(copied, copies)] = one.read(), other.read()
         assert copied == entries
@@ -510,17 +493,18 @@ def test_export_and_import_keep_everything(
         assert one.info().model_fingerprint == other.info().model_fingerprint
     with pytest.raises(GalleryError, match="is enrolled already; import into a new"):
         gallery_upkeep.import_entries(out, again)
-    stage.create(tmp_path / "unbound", None, 16)
+    stage.create(tmp_path / "unbound", embedding_size=16)
     with pytest.raises(MismatchError, match="for no model in particular"):
         gallery_upkeep.import_entries(out, tmp_path / "unbound")
 
 
 def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
     people = tmp_path / "people"
-    stage.create(people, None, 2)
+    stage.create(people, embedding_size=2)
     empty = tmp_path / "empty"
-    assert gallery_upkeep.export(people, empty) == 0
-    assert gallery_upkeep.import_entries(empty, tmp_path / "new") == 0
+    assert gallery_upkeep.export(people, empty).num_embeddings == 0
+    imported = gallery_upkeep.import_entries(empty, tmp_path / "new")
+    assert imported.num_embeddings == 0
     np.save(empty / "embeddings.npy", np.ones((1, 2), np.float32))
     (tmp_path / "text.parquet").write_text("hello")
     for path, kind, message in [
@@ -545,13 +529,13 @@ def write_store(folder: Path) -> Path:
 
 
 def test_migrate_is_as_enrolling_anew(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, photos: Path
 ) -> None:
     people, store = tmp_path / "people", write_store(tmp_path / "crops")
     stage.add(people, model, photos, fields=["team=red"])
     stage.add(people, model, store)
     other = write_model(tmp_path / "other.safetensors", seed=1, mirror="concat")
-    before = gallery_upkeep.list_photos(people)
+    before = gallery_upkeep.list_entries(people).photos
     with Gallery(people, load_model(model).fingerprint) as reader:
         reader.set_threshold(Threshold(0.5, "far", 1e-3, 6))
         reader.search(np.ones((1, 16)))
@@ -560,8 +544,8 @@ def test_migrate_is_as_enrolling_anew(
 
         with pytest.raises(MismatchError, match="gallery migrate"):
             reader.search(np.ones((1, 16)))
-    assert gallery_upkeep.list_photos(people) == before
-    assert gallery_upkeep.verify(people) == 6
+    assert gallery_upkeep.list_entries(people).photos == before
+    assert gallery_upkeep.verify(people).num_embeddings == 6
     stage.add(tmp_path / "anew", other, photos)
     stage.add(tmp_path / "anew", other, store)
     with Gallery(people) as one, Gallery(tmp_path / "anew") as anew:
@@ -577,7 +561,7 @@ def test_migrate_is_as_enrolling_anew(
 
 
 def test_migrate_changes_nothing_unless_all_faces_are_there(
-    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Path, photos: Path
 ) -> None:
     people, store = tmp_path / "people", write_store(tmp_path / "crops")
     stage.add(people, model, photos)
@@ -588,38 +572,38 @@ def test_migrate_changes_nothing_unless_all_faces_are_there(
         [*before] = gallery.read()
     (photos / "Cy.png").unlink()
     (store / "crops.npy").unlink()
-    capsys.readouterr()
 
-    with pytest.raises(GalleryError, match=r"4 of 7 faces .* nothing was changed; "):
+    with pytest.raises(
+        GalleryError, match=r"4 of 7 faces .* nothing was changed; "
+    ) as caught:
         gallery_migrate.migrate(people, other)
 
-    printed = capsys.readouterr().out
-    assert "missing Eve, eve.jpg: it was enrolled as an embedding" in printed
-    assert "missing Cy, Cy.png: cannot be opened" in printed
-    assert printed.count("its crop store is gone") == 2
+    message = str(caught.value)
+    assert "Eve, eve.jpg: it was enrolled as an embedding" in message
+    assert "Cy, Cy.png: cannot be opened" in message
+    assert message.count("its crop store is gone") == 2
     with Gallery(people) as gallery:
         [*after] = gallery.read()
     assert [entries for entries, _ in after] == [entries for entries, _ in before]
     assert after[0][1].tobytes() == before[0][1].tobytes()
 
     found = gallery_migrate.migrate(people, other, drop_missing=True)
-    assert (len(found.embeddings), len(found.missing)) == (3, 4)
-    assert gallery_upkeep.list_people(people) == {"Ann": 2, "Bob": 1}
+    assert (found.num_embedded, len(found.dropped)) == (3, 4)
+    assert found.dropped["Eve, eve.jpg"] == "it was enrolled as an embedding"
+    assert found.lines()[-1] == f"{people}: 3 faces embedded again, 4 dropped"
+    assert gallery_upkeep.list_people(people).names == {"Ann": 2, "Bob": 1}
 
 
-def test_rebuild_and_audit_by_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
     people = tmp_path / "people"
-    stage.create(people, None, 8, "auto")
+    stage.create(people, embedding_size=8, index="auto")
     file = tmp_path / "e.npz"
     vectors = np.random.default_rng(0).normal(size=(1100, 8)).astype(np.float32)
     np.savez(file, embeddings=vectors, images=[f"P{row}/1.jpg" for row in range(1100)])
     stage.add(people, None, file)
-    assert gallery_upkeep.rebuild(people) == "exact"
-    assert gallery_upkeep.rebuild(people, "sq8") == "sq8"
-    assert "searched with the index sq8, of 1100" in capsys.readouterr().out
-    gallery_upkeep.info(people, as_json=True, audit=True)
-    facts = read_json(capsys)
+    assert gallery_upkeep.rebuild(people).index == "exact"
+    rebuilt = gallery_upkeep.rebuild(people, index="sq8")
+    assert "searched with the index sq8, of 1100" in str(rebuilt)
+    facts = gallery_upkeep.info(people, audit=True).to_dict()
     assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
     assert facts["recall_at_1"] == 1

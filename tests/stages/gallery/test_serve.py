@@ -48,9 +48,9 @@ class Served:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
-            if line.startswith("open "):
+            if line.startswith(("open ", "}")):
                 break
-        found = re.search(r"http://\S+", self.lines[-1])
+        found = re.search(r"http://[^\s\"]+", "".join(self.lines))
         assert found, self.process.communicate()
         self.address = found[0]
 
@@ -77,10 +77,10 @@ def start() -> Iterator[Callable[..., Served]]:
 def test_serves_until_ctrl_c(people: Path, model: Path, start: Any) -> None:
     served = start(people, "--model", model)
     assert served.lines[0] == (
-        f"{people}: 0 faces of 0 people; it is only looked at (--write to change)\n"
+        f"{people}: 0 faces of 0 people; it is read-only (see --write)\n"
     )
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", served.address)
-    assert "Ctrl-C stops" in served.lines[-1]
+    assert "Ctrl-C stops the server" in served.lines[-1]
     with urllib.request.urlopen(f"{served.address}api/gallery") as answer:
         assert json.load(answer)["name"] == "people"
 
@@ -109,6 +109,16 @@ def test_serves_others_with_a_token_until_sigterm(
     assert err == f"facever: {people}: SIGTERM ended the server, in good order\n"
 
 
+def test_says_as_json_where_it_is_and_the_token(
+    people: Path, model: Path, start: Any
+) -> None:
+    served = start(people, "--model", model, "--host", "0.0.0.0", "--json")
+    assert served.end(signal.SIGINT) == (0, "", "")
+    ready = json.loads("".join(served.lines))
+    assert ready["address"].endswith(f"#token={ready['token']}")
+    assert (ready["gallery"], ready["num_people"]) == (str(people), 0)
+
+
 def test_says_what_to_install(
     people: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +127,7 @@ def test_says_what_to_install(
         ParameterError,
         match=r"needs fastapi, uvicorn, python_multipart, .* 'facever\[serve\]'",
     ):
-        stage.serve(people, model)
+        stage.serve(people, model, when_ready=print)
 
 
 def test_another_model_is_refused(
@@ -125,7 +135,7 @@ def test_another_model_is_refused(
 ) -> None:
     other = make_model(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(MismatchError, match="was made for model"):
-        stage.serve(people, other, port=0)
+        stage.serve(people, other, port=0, when_ready=print)
 
 
 def test_what_is_wrong_with_the_address_is_said_before_anything_is_read(
@@ -133,9 +143,9 @@ def test_what_is_wrong_with_the_address_is_said_before_anything_is_read(
 ) -> None:
     nothing = tmp_path / "nothing"
     with pytest.raises(ParameterError, match=r"port must be in \[0, 65535\]"):
-        stage.serve(nothing, nothing, port=70_000)
+        stage.serve(nothing, nothing, port=70_000, when_ready=print)
     with pytest.raises(ParameterError, match="a token must be 16 letters"):
-        stage.serve(nothing, nothing, token="short")
+        stage.serve(nothing, nothing, token="short", when_ready=print)
 
 
 def test_importing_the_stage_takes_no_web_packages() -> None:

@@ -9,9 +9,10 @@ from facever.errors import DataError, GalleryError, ParameterError
 from facever.gallery.entries import Filter
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embeddings_file import read_embeddings
+from facever.results import as_json
 from facever.stages.gallery import enroll as stage
 from facever.stages.gallery import search as gallery_search
-from facever.stages.gallery import threshold as gallery_calibrate
+from facever.stages.gallery.threshold import choose_threshold
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def cosines(people: Path) -> tuple[list[str], np.ndarray]:
 
 
 def test_no_more_pairs_of_strangers_than_asked_for_are_above(people: Path) -> None:
-    found = gallery_calibrate.calibrate(people, far=0.01)
+    found = choose_threshold(people, far=0.01)
     names, scores = cosines(people)
     strangers = [
         scores[a, b]
@@ -50,17 +51,16 @@ def test_no_more_pairs_of_strangers_than_asked_for_are_above(people: Path) -> No
     assert found.threshold.num_embeddings == 90
 
 
-def test_unknown_people_are_nobody(
-    people: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_people_are_nobody(people: Path) -> None:
     with Gallery(people) as gallery:
-        with pytest.raises(GalleryError, match=r"no threshold .* gallery calibrate"):
+        with pytest.raises(GalleryError, match=r"no threshold .* gallery threshold"):
             gallery.identify(np.ones((1, 8)))
-    capsys.readouterr()
 
-    found = gallery_calibrate.calibrate(people, fpir=0.1, as_json=True)
+    found = choose_threshold(people, fpir=0.1)
 
-    assert json.loads(capsys.readouterr().out)["threshold"]["rule"] == "fpir"
+    facts = json.loads(as_json(found.to_dict()))
+    assert facts["threshold"]["rule"] == "fpir"
+    assert {"open_set", "rank_one", "similar"} <= facts.keys()
     threshold = found.threshold.cosine
     names, scores = cosines(people)
     highest = [
@@ -71,7 +71,7 @@ def test_unknown_people_are_nobody(
     assert above in (8, 9)
     assert sorted(highest)[-10] <= threshold
     assert found.open_set.fpir == above / 90
-    assert gallery_calibrate.calibrate(people, fpir=0.1).threshold == found.threshold
+    assert choose_threshold(people, fpir=0.1).threshold == found.threshold
     with Gallery(people) as gallery:
         assert gallery.info().threshold == found.threshold
         [(_, units)] = gallery.read()
@@ -85,34 +85,28 @@ def test_unknown_people_are_nobody(
         assert hits == above
 
 
-def test_two_names_of_one_person_are_listed(
-    people: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_names_of_one_person_are_listed(people: Path) -> None:
     with Gallery(people) as gallery:
         [(_, units)] = gallery.read()
         gallery.add(["Twice"], units[:1], ["again.jpg"])
-    found = gallery_calibrate.calibrate(people, fpir=0.1, num_shown=1)
+    found = choose_threshold(people, fpir=0.1, num_shown=1)
     first = found.similar[0]
     assert {first.first.name, first.second.name} == {"P0", "Twice"}
     assert first.cosine == pytest.approx(1)
-    printed = capsys.readouterr().out
-    assert "under two names?" in printed
-    assert "again.jpg" in printed
+    assert "under two names?" in str(found)
+    assert "again.jpg" in str(found)
 
 
 def test_searches_say_nobody_by_the_gallery_s_own_threshold(
-    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    people: Path, tmp_path: Path
 ) -> None:
-    threshold = gallery_calibrate.calibrate(people, fpir=0.1).threshold.cosine
-    capsys.readouterr()
-    gallery_search.search(people, None, tmp_path / "e.npz", k=1, as_json=True)
-    answer = json.loads(capsys.readouterr().out)
+    threshold = choose_threshold(people, fpir=0.1).threshold.cosine
+    answer = gallery_search.search(people, None, tmp_path / "e.npz", k=1).to_dict()
     assert (answer["threshold"], answer["threshold_fpir"]) == (threshold, 0.1)
     assert answer["photos"][0]["name"] == "P0"
     query = -read_embeddings(tmp_path / "e.npz").embeddings[:1]
     np.savez(tmp_path / "q.npz", embeddings=query, images=["q.jpg"])
-    gallery_search.search(people, None, tmp_path / "q.npz", k=1)
-    assert "nobody" in capsys.readouterr().out
+    assert "nobody" in str(gallery_search.search(people, None, tmp_path / "q.npz", k=1))
 
 
 def test_refuses_galleries_and_rates_that_cannot_tell(
@@ -120,16 +114,16 @@ def test_refuses_galleries_and_rates_that_cannot_tell(
 ) -> None:
     for rates in ({}, {"far": 0.1, "fpir": 0.1}, {"far": 1.0}, {"fpir": 0.0}):
         with pytest.raises(ParameterError):
-            gallery_calibrate.calibrate(people, **rates)
+            choose_threshold(people, **rates)
     with pytest.raises(DataError, match="FAR 1e-05 needs at least 100,000"):
-        gallery_calibrate.calibrate(people, far=1e-5)
+        choose_threshold(people, far=1e-5)
     with pytest.raises(DataError, match="at least 1,000 photos"):
-        gallery_calibrate.calibrate(people, fpir=1e-3)
+        choose_threshold(people, fpir=1e-3)
     with Gallery(people) as gallery:
         assert gallery.info().threshold is None
-    stage.create(tmp_path / "empty", None, 8)
+    stage.create(tmp_path / "empty", embedding_size=8)
     with pytest.raises(DataError, match="needs at least 2 people"):
-        gallery_calibrate.calibrate(tmp_path / "empty", far=0.1)
+        choose_threshold(tmp_path / "empty", far=0.1)
 
 
 @pytest.mark.realdata
@@ -138,7 +132,7 @@ def test_leave_one_out_of_lfw_is_as_brute_force_does_it(
 ) -> None:
     file = data_folder / "embeddings" / "lfw-mobilefacenet-128d.npz"
     stage.add(tmp_path / "lfw", None, file)
-    found = gallery_calibrate.calibrate(tmp_path / "lfw", fpir=0.01)
+    found = choose_threshold(tmp_path / "lfw", fpir=0.01)
     embeddings = read_embeddings(file)
     wide = embeddings.embeddings.astype(np.float64)
     wide /= np.linalg.norm(wide, axis=1, keepdims=True)
