@@ -1,4 +1,4 @@
-"""Embeddings and the photos they belong to, read from an ``.npz``."""
+"""Embeddings and the photos they belong to, in an ``.npz`` file."""
 
 import zipfile
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ class EmbeddingsFile:
     """What an embeddings file holds.
 
     Attributes:
-        embeddings: One row a photo, as stored.
+        embeddings: A row for each photo, as stored.
         images: Source of each row's photo, such as ``"A_B/A_B_0001.jpg"``.
-        model_fingerprint: Of the model that made them, None if the file does not say.
+        model_fingerprint: Fingerprint of the model that made them; None if the file
+            does not say.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
@@ -26,20 +27,21 @@ class EmbeddingsFile:
     model_fingerprint: str | None
 
 
-def read_embeddings(path: Path) -> EmbeddingsFile:
+def read_embeddings(path: str | Path) -> EmbeddingsFile:
     """Read an embeddings file.
 
     It has the arrays ``embeddings`` ``[N, D]`` and ``images`` ``[N]``, and may have
     ``model_fingerprint``. Pickled arrays are refused.
 
     Args:
-        path: An ``.npz``.
+        path: The ``.npz`` file.
 
     Raises:
         FileError: If the file is missing or no ``.npz``.
         DataError: If an array is missing, of another kind or shape, or their lengths
             differ.
     """
+    path = Path(path)
     expected = "expected an .npz with the arrays embeddings [N, D] and images [N]"
     if not path.is_file():
         raise FileError(f"no embeddings file at {path}; {expected}")
@@ -75,6 +77,29 @@ def read_embeddings(path: Path) -> EmbeddingsFile:
     return EmbeddingsFile(
         embeddings, images.tolist(), None if model is None else str(model)
     )
+
+
+def write_embeddings(path: Path, content: EmbeddingsFile) -> None:
+    """Write an embeddings file.
+
+    It is written in place, so a caller that may be killed gives a temporary name, see
+    ``whole_file``.
+
+    Args:
+        path: Any name; the suffix is not changed.
+        content: What the file will hold.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    arrays = {
+        "embeddings": content.embeddings,
+        "images": np.array(content.images, dtype=np.str_),
+    }
+    if content.model_fingerprint is not None:
+        arrays["model_fingerprint"] = np.array(content.model_fingerprint)
+    with path.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _read_array(

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from facever.choices import Mirror, Precision
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE
 from facever.errors import DataError, ParameterError
 from facever.files import whole_file
 from facever.inference.embedder import Embedder
+from facever.inference.embeddings_file import EmbeddingsFile, write_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 
@@ -50,11 +49,8 @@ def embed(
     with whole_file(out) as temporary:
         with progress_bar("embed", len(store), "crops") as advance:
             embeddings = embedder.embed_crops(store.crops, batch_size, advance)
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                embeddings=embeddings,
-                images=np.array(store.sources, dtype=np.str_),
-                model_fingerprint=np.array(embedder.model_fingerprint),
-            )
+        content = EmbeddingsFile(
+            embeddings, list(store.sources), embedder.model_fingerprint
+        )
+        write_embeddings(temporary, content)
     print(f"{out}: {len(store):,} embeddings of {embedder.embedding_size} dimensions")

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError, FileError
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import (
+    EmbeddingsFile,
+    read_embeddings,
+    write_embeddings,
+)
 
 GOOD: dict[str, Any] = {
     "embeddings": np.eye(2, 3, dtype=np.float16),
@@ -24,6 +28,17 @@ def test_reads_what_was_stored(tmp_path: Path) -> None:
     assert file.model_fingerprint is None
     np.savez_compressed(path, **GOOD, model_fingerprint="abc")
     assert read_embeddings(path).model_fingerprint == "abc"
+
+
+@pytest.mark.parametrize("fingerprint", [None, "abc"])
+def test_what_was_written_is_read(tmp_path: Path, fingerprint: str | None) -> None:
+    path = tmp_path / "any.name"
+    names = GOOD["images"].tolist()
+    write_embeddings(path, EmbeddingsFile(GOOD["embeddings"], names, fingerprint))
+    assert [each.name for each in tmp_path.iterdir()] == ["any.name"]
+    file = read_embeddings(str(path))
+    np.testing.assert_array_equal(file.embeddings, GOOD["embeddings"])
+    assert (file.images, file.model_fingerprint) == (names, fingerprint)
 
 
 class Hostile:

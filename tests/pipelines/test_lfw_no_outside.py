@@ -188,16 +188,16 @@ KILLED = """
 import os, runpy, signal, sys
 from pathlib import Path
 
-replace = Path.replace
+replace = os.replace
 
-def replace_or_die(path, target):
+def replace_or_die(path, target, **options):
     replace_or_die.saved += Path(target).name == "checkpoint.pt"
     if replace_or_die.saved == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-    return replace(path, target)
+    return replace(path, target, **options)
 
 replace_or_die.saved = 0
-Path.replace = replace_or_die
+os.replace = replace_or_die
 import torch
 torch.set_num_threads(int(sys.argv.pop(1)))
 runpy.run_path(sys.argv.pop(1))["main"]()

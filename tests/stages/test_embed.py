@@ -9,7 +9,6 @@ from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError, FileError, ModelFileError, ParameterError
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
-from facever.stages import embed as stage
 from facever.stages.embed import embed
 
 
@@ -205,7 +204,7 @@ class TestRefusals:
             file.write(b"half of it")
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(stage.np, "savez", fail)
+        monkeypatch.setattr(np, "savez", fail)
         message = self.refused(FileError, model, store, out)
         assert "No space left" in message
         assert out.read_text() == "older"
@@ -220,7 +219,7 @@ class TestRefusals:
         def stop(*_: object, **__: object) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(stage.np, "savez", stop)
+        monkeypatch.setattr(np, "savez", stop)
         with pytest.raises(KeyboardInterrupt):
             embed(model, store, tmp_path / "e.npz")
         assert list(tmp_path.iterdir()) == []

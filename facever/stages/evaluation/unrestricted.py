@@ -19,7 +19,11 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.errors import DataError
 from facever.files import whole_file
 from facever.inference.embedder import Embedder
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import (
+    EmbeddingsFile,
+    read_embeddings,
+    write_embeddings,
+)
 from facever.inference.model_file import load_model
 from facever.results import Result
 from facever.stages.evaluation.features import Features, embed_rows
@@ -243,11 +247,7 @@ def _embed(
         ):
             return kept.embeddings, images
     embeddings = embed_rows(embedder, store, rows)
-    with whole_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            embeddings=embeddings,
-            images=np.array(images),
-            model_fingerprint=np.array(embedder.model_fingerprint),
-        )
+    content = EmbeddingsFile(embeddings, images, embedder.model_fingerprint)
+    with whole_file(path) as temporary:
+        write_embeddings(temporary, content)
     return embeddings, images

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from facever.errors import DataError, ParameterError
 from facever.progress import Advance, ignore_progress
+from facever.verification.roc import num_allowed
 
 # Scores held at once: 64 MiB of float32.
 _BLOCK_SCORES = 2**24
@@ -132,9 +133,7 @@ def threshold_at_fpir(found: LeaveOneOut, fpir: float) -> float:
     if not 0 < fpir < 1:
         raise ParameterError(f"fpir must be in (0, 1), got {fpir}")
     scores = np.sort(found.stranger[np.isfinite(found.stranger)])[::-1]
-    allowed = int(fpir * len(scores))
-    # The product is rounded: the quotient decides.
-    allowed += int((allowed + 1) / max(1, len(scores)) <= fpir)
+    allowed = num_allowed(len(scores), fpir) if len(scores) else 0
     if allowed < 1:
         raise DataError(
             f"a share of {fpir:g} needs at least {int(np.ceil(1 / fpir)):,} photos to "

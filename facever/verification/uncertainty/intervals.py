@@ -41,10 +41,10 @@ References:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from scipy.stats import binomtest
 
 from facever.errors import ParameterError
 from facever.verification.roc import roc_curve, tar_at_far
@@ -114,14 +114,8 @@ def wilson(num_right: int, num_pairs: int, level: float = 0.95) -> Interval:
             "an interval needs at least 1 pair, and no more right than there are; got "
             f"{num_right} right of {num_pairs} pairs"
         )
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, shrink = num_right / num_pairs, z**2 / num_pairs
-    middle = share + shrink / 2
-    half = z * np.sqrt((share * (1 - share) + shrink / 4) / num_pairs)
-    # At the two ends the closed form gives 0 and 1 but for rounding.
-    low = 0.0 if num_right == 0 else (middle - half) / (1 + shrink)
-    high = 1.0 if num_right == num_pairs else (middle + half) / (1 + shrink)
-    return Interval(float(low), float(high), level)
+    found = binomtest(num_right, num_pairs).proportion_ci(level, "wilson")
+    return Interval(float(found.low), float(found.high), level)
 
 
 def bootstrap(

@@ -8,10 +8,10 @@ of people, or of pairs where nobody says who is on the photos (see ``intervals``
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, lgamma, log
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from scipy.stats import binomtest
 
 from facever.verification.roc import area_under_curve, roc_curve
 from facever.verification.uncertainty.intervals import (
@@ -51,7 +51,8 @@ class PairedComparison:
         num_only_first: Pairs that only the first judges right.
         num_only_second: Pairs that only the second judges right.
         num_both_wrong: Pairs that both judge wrong.
-        mcnemar_p_value: Of McNemar's exact test, which takes pairs for independent.
+        mcnemar_p_value: Two-sided p-value of McNemar's exact test, which takes pairs
+            for independent; 1 where the models never disagree.
         accuracy: Difference of the shares of all pairs judged right.
         auc: Difference of the areas under the ROC curves.
         num_identities: People that the pairs show; so many are drawn each time. None
@@ -76,7 +77,7 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
     """Two-sided p-value of McNemar's exact test.
 
     If the models are equally good, each pair on which just one is right is a toss of a
-    fair coin. The p-value is twice the chance of so few heads, or tails, or fewer.
+    fair coin.
 
     Args:
         num_only_first: Pairs that only the first model judges right.
@@ -88,19 +89,17 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
     References:
         McNemar, Note on the sampling error of the difference between correlated
         proportions or percentages, 1947.
+
+    Examples:
+        Of six tosses at most one, or at least five, are heads: 2 * (1 + 6) / 64.
+
+        >>> round(mcnemar(5, 1), 5)
+        0.21875
     """
     num_tosses = num_only_first + num_only_second
-    fewer = min(num_only_first, num_only_second)
-    log_chance = (
-        lgamma(num_tosses + 1)
-        - lgamma(fewer + 1)
-        - lgamma(num_tosses - fewer + 1)
-        - num_tosses * log(2)
-    )
-    # The chance of k - 1 heads is that of k times k / (tosses - k + 1).
-    heads = np.arange(fewer, 0, -1)
-    relative = 1 + np.cumprod(heads / (num_tosses - heads + 1)).sum()
-    return min(1.0, float(2 * exp(log_chance) * relative))
+    if num_tosses == 0:
+        return 1.0
+    return float(binomtest(num_only_first, num_tosses).pvalue)
 
 
 def compare_models(
