@@ -14,7 +14,6 @@ says which it is.
 """
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from facever.config.reading import load_config
 from facever.config.training import UnrestrictedConfig
+from facever.csv_tables import write_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError, ParameterError
 from facever.files import whole_file
@@ -116,32 +116,27 @@ def parse_folds(text: str | None, num_folds: int) -> list[int]:
 
 def write_folds(path: Path, results: Sequence[FoldResult]) -> None:
     names = list(results[0].evaluations)
+    columns = ["fold", "people", "crops", "held_out_people", "held_out_accuracy"]
+    columns += [
+        f"{what} {name}" for name in names for what in ("threshold", "accuracy")
+    ]
+    rows = [
+        [
+            result.fold + 1,
+            result.num_people,
+            result.num_crops,
+            result.num_held_out,
+            result.held_out_accuracy,
+            *(
+                number
+                for name in names
+                for number in (result.threshold(name), result.accuracy(name))
+            ),
+        ]
+        for result in results
+    ]
     with whole_file(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(
-                ["fold", "people", "crops", "held_out_people", "held_out_accuracy"]
-                + [
-                    f"{what} {name}"
-                    for name in names
-                    for what in ("threshold", "accuracy")
-                ]
-            )
-            for result in results:
-                writer.writerow(
-                    [
-                        result.fold + 1,
-                        result.num_people,
-                        result.num_crops,
-                        result.num_held_out,
-                        result.held_out_accuracy,
-                    ]
-                    + [
-                        number
-                        for name in names
-                        for number in (result.threshold(name), result.accuracy(name))
-                    ]
-                )
+        write_csv(temporary, columns, rows)
 
 
 def write(

@@ -308,7 +308,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "evaluate: View 1 is View 2": (
         "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt "
         "--pairs {w}/pairs.txt --out {o}",
-        ["{w}/pairs.txt line 1"],
+        ["{w}/pairs.txt, line 1"],
     ),
     "evaluate: whitened without a PCA": (
         "evaluate lfw --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o} "
@@ -325,7 +325,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "evaluate pairs: LFW's pairs": (
         "evaluate pairs --embeddings {w}/good.npz --pairs {w}/pairs.txt --out {o}",
-        ["{w}/pairs.txt line 1", "left,right,same"],
+        ["{w}/pairs.txt, line 1", "left, right, same"],
     ),
     "evaluate pairs: a picture": (
         "evaluate pairs --embeddings {w}/good.npz --pairs {w}/wall.png --out {o}",
@@ -333,11 +333,11 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "evaluate pairs: half a row": (
         "evaluate pairs --embeddings {w}/good.npz --pairs {w}/half_a_row.csv --out {o}",
-        ["{w}/half_a_row.csv line 3", "got 2"],
+        ["{w}/half_a_row.csv, line 3", "got 2"],
     ),
     "evaluate pairs: a photo with itself": (
         "evaluate pairs --embeddings {w}/good.npz --pairs {w}/itself.csv --out {o}",
-        ["{w}/itself.csv line 2", "P0/P0_0001.jpg"],
+        ["{w}/itself.csv, line 2", "P0/P0_0001.jpg"],
     ),
     "evaluate pairs: one fold": (
         "evaluate pairs --embeddings {w}/good.npz --pairs {w}/one_fold.csv --out {o}",
@@ -375,7 +375,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "evaluate ytf: half a split": (
         "evaluate ytf {w}/model.safetensors --photos {w} --out {o} "
         "--splits {w}/half_a_split.txt",
-        ["{w}/half_a_split.txt line 2", "got 4 fields"],
+        ["{w}/half_a_split.txt, line 2", "got 4 fields"],
     ),
     "evaluate ytf: no frames": (
         "evaluate ytf {w}/model.safetensors --photos {w} --splits {w}/splits.txt "
@@ -419,12 +419,12 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "evaluate identify: probes are pairs": (
         "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "
         "--probes {w}/pairs.csv --out {o}",
-        ["{w}/pairs.csv", "image,identity"],
+        ["{w}/pairs.csv", "image, identity"],
     ),
     "evaluate identify: whose photo": (
         "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "
         "--probes {w}/nobody.csv --out {o}",
-        ["{w}/nobody.csv line 2"],
+        ["{w}/nobody.csv, line 2"],
     ),
     "evaluate identify: strangers alone": (
         "evaluate identify --embeddings {w}/good.npz --gallery {w}/gallery.csv "

@@ -28,8 +28,6 @@ from facever.data.store.payloads import crops_header
 from facever.data.store.tables import (
     FAILURE_COLUMNS,
     RECORD_COLUMNS,
-    read_rows,
-    write_rows,
 )
 from facever.stages.store.facts import info
 from facever.version import __version__
@@ -76,7 +74,7 @@ def write_black_store(folder: Path, num_crops: int) -> None:
     black = zlib.crc32(bytes(crop_bytes))
     write_checksums(folder, [np.full(num_crops, black, np.uint32)])
     generator = np.random.default_rng(0)
-    write_rows(
+    write_csv(
         folder / "records.csv",
         RECORD_COLUMNS,
         (
@@ -86,7 +84,7 @@ def write_black_store(folder: Path, num_crops: int) -> None:
             for label, photo in [divmod(row, PHOTOS_PER_IDENTITY)]
         ),
     )
-    write_rows(folder / "failures.csv", FAILURE_COLUMNS, [])
+    write_csv(folder / "failures.csv", FAILURE_COLUMNS, [])
     write_about(
         folder,
         {
@@ -110,7 +108,8 @@ def measure(task: str, folder: Path) -> dict[str, float]:
     if task == "open":
         CropStore.open(folder)
     elif task == "csv module":
-        list(read_rows(folder / "records.csv", RECORD_COLUMNS))
+        with (folder / "records.csv").open(encoding="utf-8", newline="") as file:
+            list(csv.reader(file))
     elif task == "info":
         info(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -13,15 +13,15 @@ Every list is a csv whose first column says what happens when it is applied:
 ``keep`` leaves things as they are.
 """
 
-import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facever.cleaning.suggestions import Overlap, Suggestions
+from facever.csv_tables import CsvRow, read_csv, write_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError
 from facever.files import whole_file
@@ -122,12 +122,7 @@ def overlap_rows(
 def write_list(path: Path, rows: Iterable[Row]) -> None:
     """Write a list under one of the names of ``COLUMNS``."""
     with whole_file(path) as temporary:
-        with temporary.open(
-            "w", encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS[path.name])
-            writer.writerows(rows)
+        write_csv(temporary, COLUMNS[path.name], rows)
 
 
 def write_about(folder: Path, about: Mapping[str, object]) -> None:
@@ -232,24 +227,11 @@ def read_plan(folder: Path) -> CleaningPlan:
     return CleaningPlan(photos, identities, _resolved(folder, merged))
 
 
-def _read_list(path: Path) -> Iterable[dict[str, str]]:
-    columns = COLUMNS[path.name]
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        if reader.fieldnames != columns:
-            raise DataError(f"{path}: expected the columns {','.join(columns)}")
-        for row in reader:
-            if None in row or None in row.values():
-                raise DataError(
-                    f"{path} line {reader.line_num}: expected {len(columns)} values"
-                )
-            if row["action"] not in _ACTIONS[path.name]:
-                allowed = " or ".join(_ACTIONS[path.name])
-                raise DataError(
-                    f"{path} line {reader.line_num}: action must be {allowed}, got "
-                    f"{row['action']!r}"
-                )
-            yield row
+def _read_list(path: Path) -> Iterator[CsvRow]:
+    for row in read_csv(path, COLUMNS[path.name], exact=True):
+        if row["action"] not in _ACTIONS[path.name]:
+            raise row.wrong("action", " or ".join(_ACTIONS[path.name]))
+        yield row
 
 
 def _resolved(folder: Path, merged: dict[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ the same order. ``gallery.json`` in the folder, or the table's metadata, says th
 Origins, which are this machine's paths, stay at home.
 """
 
-import csv
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
+from facever.csv_tables import read_csv, write_csv
 from facever.errors import DataError, FileError
 from facever.files import whole_file
 from facever.gallery.base import AnyGallery
@@ -80,13 +80,14 @@ def export_gallery(
     ):
         about_file.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         blocks = [np.empty((0, info.embedding_size), np.float32)]
-        with entries_file.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(_COLUMNS)
+
+        def rows() -> Iterator[list[str]]:
             for entries, embeddings in gallery.read():
-                writer.writerows(_as_row(entry) for entry in entries)
+                yield from map(_as_row, entries)
                 blocks.append(embeddings)
                 advance(len(entries))
+
+        write_csv(entries_file, _COLUMNS, rows())
         every = np.concatenate(blocks)
         with embeddings_file.open("wb") as binary:
             np.save(binary, every)
@@ -112,9 +113,11 @@ def read_export(path: Path) -> Export:
             for entry_id, name, source, added, fields in rows
         ]
         fingerprint, details = about["model_fingerprint"], about["model_details"]
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (pa.ArrowException, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: not an export of a gallery ({error}); write one with gallery "
             "export"
@@ -182,8 +185,5 @@ def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
 def _read_folder(path: Path) -> tuple[Any, Iterator[Any], Any]:
     about = json.loads((path / ABOUT_FILE).read_text(encoding="utf-8"))
     embeddings = np.load(path / EMBEDDINGS_FILE, allow_pickle=False)
-    with (path / ENTRIES_FILE).open(encoding="utf-8", newline="") as file:
-        header, *rows = csv.reader(file)
-    if header != _COLUMNS:
-        raise ValueError(f"the columns of {ENTRIES_FILE} are {header}, not {_COLUMNS}")
-    return about, iter(rows), embeddings
+    rows = read_csv(path / ENTRIES_FILE, _COLUMNS, exact=True)
+    return about, ([row[column] for column in _COLUMNS] for row in rows), embeddings

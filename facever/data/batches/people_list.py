@@ -1,6 +1,5 @@
 """Who trains and who is held out, said by name, in a file that anybody can check."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from facever.csv_tables import read_csv, write_csv
 from facever.data.batches.sampling import Split
-from facever.errors import DataError, FileError
+from facever.errors import DataError
 from facever.files import whole_file
 
 COLUMNS = ["identity", "part"]
@@ -89,12 +89,10 @@ def write_people_list(path: Path, people: PeopleList) -> None:
     Raises:
         FileError: If the file cannot be written.
     """
+    rows = [(name, TRAIN) for name in people.train]
+    rows += [(name, HELD_OUT) for name in people.held_out]
     with whole_file(path) as temporary:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows((name, TRAIN) for name in people.train)
-            writer.writerows((name, HELD_OUT) for name in people.held_out)
+        write_csv(temporary, COLUMNS, rows)
 
 
 def read_people_list(path: Path) -> PeopleList:
@@ -107,27 +105,13 @@ def read_people_list(path: Path) -> PeopleList:
         FileError: If the file cannot be read.
         DataError: If it is not of that form or names a person twice.
     """
-    expected = "expected CSV in UTF-8 with the header identity,part"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, row) for row in reader if row]
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}; {expected}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path} is not a list of people: {error}; {expected}"
-        ) from None
-    if not rows or rows[0][1] != COLUMNS:
-        raise DataError(f"{path}: {expected}; got {rows[0][1] if rows else 'no line'}")
     parts: dict[str, list[str]] = {TRAIN: [], HELD_OUT: []}
-    for number, row in rows[1:]:
-        if len(row) != 2 or not row[0] or row[1] not in parts:
-            raise DataError(
-                f"{path} line {number}: expected a name and train or held_out, got "
-                f"{row}"
-            )
-        parts[row[1]].append(row[0])
+    for row in read_csv(path, COLUMNS, exact=True):
+        if not row["identity"]:
+            raise row.wrong("identity", "a name")
+        if row["part"] not in parts:
+            raise row.wrong("part", f"{TRAIN} or {HELD_OUT}")
+        parts[row["part"]].append(row["identity"])
     try:
         return PeopleList(train=parts[TRAIN], held_out=parts[HELD_OUT])
     except DataError as error:

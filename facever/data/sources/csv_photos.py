@@ -1,13 +1,14 @@
 """Photos that a CSV file lists, with identities and perhaps landmarks."""
 
-import csv
+import math
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from facever.errors import DataError, FileError
+from facever.csv_tables import CsvRow, read_csv
+from facever.errors import DataError
 from facever.faces.photo_source import (
     PHOTO_SUFFIXES,
     PhotoListing,
@@ -34,48 +35,37 @@ def list_csv_photos(path: Path) -> PhotoListing:
             that are no finite numbers; the message names the line.
     """
     photos: dict[str, PhotoSource] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = rows.fieldnames or []
-            has_landmarks = "x1" in columns
-            wanted = ["source", "identity", *LANDMARK_COLUMNS * has_landmarks]
-            if lost := [name for name in wanted if name not in columns]:
-                raise DataError(f"{path}: expected the columns {', '.join(lost)}")
-            for row in rows:
-                where = f"{path}, line {rows.line_num}"
-                if None in row or None in row.values():
-                    raise DataError(f"{where}: expected {len(columns)} values")
-                source = safe_name(where, row["source"].strip())
-                identity = row["identity"].strip()
-                if suffix_of(source) not in PHOTO_SUFFIXES:
-                    raise DataError(f"{where}: {source} has no photo's suffix")
-                if not identity:
-                    raise DataError(f"{where}: the identity is empty")
-                if source in photos:
-                    raise DataError(f"{where}: {source} is listed twice")
-                points = _landmarks(where, row) if has_landmarks else None
-                place = path.parent / source
-                photos[source] = PhotoSource(source, identity, place, None, points)
-    except UnicodeDecodeError:
-        raise FileError(f"{path} is no list of photos: it is not UTF-8 text") from None
-    except csv.Error as error:
-        raise DataError(f"{path}: {error}") from None
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot read {path}: {error.strerror}") from None
+    has_landmarks = False
+    for row in read_csv(
+        path, ["source", "identity"], LANDMARK_COLUMNS, ignore_others=True
+    ):
+        source = safe_name(row.place, row["source"])
+        if suffix_of(source) not in PHOTO_SUFFIXES:
+            raise DataError(f"{row.place}: {source} has no photo's suffix")
+        if not row["identity"]:
+            raise row.wrong("identity", "a name")
+        if source in photos:
+            raise DataError(f"{row.place}: {source} is listed twice")
+        has_landmarks = "x1" in row
+        points = _landmarks(row) if has_landmarks else None
+        place = path.parent / source
+        photos[source] = PhotoSource(source, row["identity"], place, None, points)
     return PhotoListing(list(photos.values()), Counter(), has_landmarks)
 
 
-def _landmarks(where: str, row: dict[str, str]) -> Float64[np.ndarray, "5 2"] | None:
-    values = [row[column].strip() for column in LANDMARK_COLUMNS]
-    if not any(values):
+def _landmarks(row: CsvRow) -> Float64[np.ndarray, "5 2"] | None:
+    if lost := [column for column in LANDMARK_COLUMNS if column not in row]:
+        raise DataError(f"{row.path}: expected the columns {', '.join(lost)}, too")
+    if not any(row[column] for column in LANDMARK_COLUMNS):
         return None
+    return np.array([_coordinate(row, c) for c in LANDMARK_COLUMNS]).reshape(5, 2)
+
+
+def _coordinate(row: CsvRow, column: str) -> float:
     try:
-        points = np.array([float(value) for value in values])
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
-    if not np.isfinite(points).all():
-        raise DataError(f"{where}: landmarks must be finite")
-    return points.reshape(5, 2)
+        number = float(row[column])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise row.wrong(column, "a finite number")
+    return number

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_about
 from facever.data.store.crop_store import (
     CROP_SHAPE,
@@ -29,7 +30,6 @@ from facever.data.store.tables import (
     FAILURE_COLUMNS,
     RECORD_COLUMNS,
     label_identities,
-    write_rows,
 )
 from facever.errors import FileError
 from facever.progress import Advance, ignore_progress
@@ -118,10 +118,10 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
         DataError: If a crop to be copied is damaged; likewise.
     """
     with new_files(out) as folder:
-        write_rows(folder / RECORDS_FILE, RECORD_COLUMNS, _records(contents.parts))
-        write_rows(folder / FAILURES_FILE, FAILURE_COLUMNS, contents.failures.items())
+        write_csv(folder / RECORDS_FILE, RECORD_COLUMNS, _records(contents.parts))
+        write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, contents.failures.items())
         if contents.left_out is not None:
-            write_rows(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, contents.left_out)
+            write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, contents.left_out)
         _write_crops(folder, contents, advance)
         about = {
             "settings": contents.settings,

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8, UInt32
 
+from facever.csv_tables import read_csv
 from facever.data.store.checksums import has_checksums, load_checksums, map_array
 from facever.data.store.folder import (
     CROPS_FILE,
@@ -44,7 +45,6 @@ from facever.data.store.tables import (
     FAILURE_COLUMNS,
     read_names,
     read_numbers,
-    read_rows,
 )
 from facever.errors import DataError, FileError
 
@@ -119,7 +119,8 @@ class CropStore:
         about = _read_about(folder / STORE_FILE)
         crops = open_crops(folder)
         names = read_names(folder / RECORDS_FILE)
-        failures = dict(read_rows(folder / FAILURES_FILE, FAILURE_COLUMNS))
+        ledger = read_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, exact=True)
+        failures = {row["source"]: row["reason"] for row in ledger}
         checksums = load_checksums(folder) if has_checksums(folder) else None
         if not len(crops) == len(names.sources) == about["num_crops"]:
             raise DataError(

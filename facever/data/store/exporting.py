@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from facever.csv_tables import write_csv
 from facever.data.recordio.writer import write_record_photos
 from facever.data.store.crop_store import CROP_SHAPE, CropStore
 from facever.data.store.jpeg import JpegCrops, encode_jpeg
 from facever.data.store.payloads import read_intact, row_blocks
-from facever.data.store.tables import write_rows
 from facever.errors import ParameterError
 from facever.progress import Advance, ignore_progress
 
@@ -153,7 +153,7 @@ def export_folders(
         (out / path).write_bytes(picture.content)
         index.append((row, path, identity, source))
         advance(1)
-    write_rows(out / INDEX_FILE, ["row", "file", "identity", "source"], index)
+    write_csv(out / INDEX_FILE, ["row", "file", "identity", "source"], index)
 
 
 def export_tar(
@@ -219,7 +219,7 @@ def export_rec(
         (row, key, store.identity_of(row), store.sources[row])
         for key, row in enumerate(rows.tolist(), start=1)
     )
-    write_rows(out / INDEX_FILE, ["row", "key", "identity", "source"], index)
+    write_csv(out / INDEX_FILE, ["row", "key", "identity", "source"], index)
 
 
 def _facts(store: CropStore, row: int) -> dict[str, object]:

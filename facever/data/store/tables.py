@@ -4,9 +4,8 @@ Names may come from file systems that are not UTF-8: bytes that are no text are 
 surrogates in memory (``surrogateescape``) and as themselves in the files.
 """
 
-import csv
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,44 +88,6 @@ def label_identities(
     index = {identity: label for label, identity in enumerate(distinct)}
     labels = np.array([index[identity] for identity in identities], dtype=np.int64)
     return distinct, labels
-
-
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    """The lines of a csv file with these columns, as text.
-
-    Raises:
-        FileError: If the file is missing or its header or a line is not as it should.
-    """
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            if header != list(columns):
-                raise FileError(f"{path}: expected the columns {','.join(columns)}")
-            for row in rows:
-                if len(row) != len(columns):
-                    raise FileError(
-                        f"{path}, line {rows.line_num}: expected {len(columns)} "
-                        f"values, got {len(row)}"
-                    )
-                yield row
-    except FileNotFoundError:
-        raise FileError(f"{path} is missing: the crop store is damaged") from None
-
-
-def write_rows(
-    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> None:
-    """Write a csv file that ``read_rows`` reads."""
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        # A lone carriage return ends a line for those who read, so it needs quotes,
-        # which the csv module leaves out.
-        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(columns)
-        for row in rows:
-            odd = any(isinstance(value, str) and "\r" in value for value in row)
-            (quoting if odd else writer).writerow(row)
 
 
 def _read_columns(path: Path, columns: list[str]) -> Any:

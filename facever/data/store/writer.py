@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_about
 from facever.data.store.crop_store import (
     CropStore,
@@ -34,7 +35,6 @@ from facever.data.store.tables import (
     FAILURE_COLUMNS,
     RECORD_COLUMNS,
     label_identities,
-    write_rows,
 )
 from facever.errors import DataError
 from facever.files import lock_folder, naming_write_errors
@@ -216,10 +216,10 @@ class CropWriter:
             [row, identity, labels[row], source, *map(repr, numbers)]
             for row, (source, identity, numbers) in enumerate(crops)
         )
-        write_rows(folder / RECORDS_FILE, RECORD_COLUMNS, records)
+        write_csv(folder / RECORDS_FILE, RECORD_COLUMNS, records)
         reasons = [(source, done[source].reason) for source, _ in listing]
         failures = [pair for pair in reasons if pair[1] is not None]
-        write_rows(folder / FAILURES_FILE, FAILURE_COLUMNS, failures)
+        write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, failures)
         about = {
             "settings": self._settings,
             "fingerprint": fingerprint,

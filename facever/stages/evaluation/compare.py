@@ -1,6 +1,5 @@
 """``facever evaluate compare``: several reports of the same pairs, side by side."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from facever.csv_tables import read_csv
 from facever.errors import DataError, FileError, ParameterError
 from facever.results import Result, plain
 from facever.verification.evaluation import Evaluation, judged_scores
@@ -17,6 +17,7 @@ from facever.verification.protocols import PairList
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.report import (
     JSON_FILE,
+    SCORE_COLUMNS,
     SCORES_FILE,
     check_same_pairs,
     write_report,
@@ -162,14 +163,15 @@ def _read(folder: Path) -> tuple[str, Evaluation]:
     """In words what a report's headline was measured on, and the headline itself."""
     try:
         numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        with (folder / SCORES_FILE).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(read_csv(folder / SCORES_FILE, SCORE_COLUMNS, exact=True))
+    except FileError:
+        raise
     except OSError as error:
         raise FileError(
             f"cannot read {error.filename}: {error.strerror}; give the folder of a "
             "report, with report.json and scores.csv"
         ) from None
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise DataError(
             f"{folder} has a damaged {JSON_FILE} or {SCORES_FILE} ({error}); evaluate "
             "again"

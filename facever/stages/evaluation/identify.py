@@ -1,12 +1,13 @@
 """``facever evaluate identify`` and ``blufr``: who is it, among many or nobody?"""
 
-import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from facever.csv_tables import write_csv
 from facever.errors import ParameterError
 from facever.files import whole_file
 from facever.progress import progress_bar
@@ -243,35 +244,29 @@ def _write_probes(
     Fields that a missing photo has no value for stay empty.
     """
     ranks, own = iter(found.mated_ranks.tolist()), iter(found.mated_scores.tolist())
-    with (
-        whole_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
+    rows: list[Sequence[object]] = []
+    for image, identity, mated, nearest, score in zip(
+        probes.images,
+        probes.identities,
+        found.mated.tolist(),
+        found.nearest.tolist(),
+        found.nearest_scores.tolist(),
+        strict=True,
     ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(PROBE_COLUMNS)
-        for image, identity, mated, nearest, score in zip(
-            probes.images,
-            probes.identities,
-            found.mated.tolist(),
-            found.nearest.tolist(),
-            found.nearest_scores.tolist(),
-            strict=True,
-        ):
-            own_score = next(own) if mated else -math.inf
-            writer.writerow(
-                (
-                    image,
-                    identity,
-                    int(mated),
-                    next(ranks) if mated else "",
-                    own_score if math.isfinite(own_score) else "",
-                    *(
-                        (gallery.images[nearest], gallery.identities[nearest], score)
-                        if nearest >= 0
-                        else ("", "", "")
-                    ),
-                )
+        rank, own_score = (next(ranks), next(own)) if mated else (None, -math.inf)
+        named = gallery.images[nearest], gallery.identities[nearest], score
+        rows.append(
+            (
+                image,
+                identity,
+                int(mated),
+                rank,
+                own_score if math.isfinite(own_score) else None,
+                *(named if nearest >= 0 else (None, None, None)),
             )
+        )
+    with whole_file(path) as temporary:
+        write_csv(temporary, PROBE_COLUMNS, rows)
 
 
 def _write(path: Path, numbers: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Lists of photos and who is on them, and the embeddings of the photos."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
-from facever.errors import DataError, FileError
+from facever.csv_tables import read_csv
+from facever.errors import DataError
 from facever.verification.photo_matching import find_rows, row_of_key
 
 
@@ -50,25 +50,15 @@ def read_identity_list(path: Path) -> IdentityList:
         FileError: If the file cannot be read.
         DataError: If it is not of that form or a photo is listed twice.
     """
-    expected = "expected CSV in UTF-8 with the header image,identity"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            rows = [(reader.line_num, [field.strip() for field in r]) for r in reader]
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}; {expected}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no list: {error}; {expected}") from None
-    rows = [(line, row) for line, row in rows if any(row)]
-    header = rows[0][1] if rows else []
-    if header != ["image", "identity"]:
-        raise DataError(f"{path} starts with {header}; {expected}")
-    for line, row in rows[1:]:
-        if len(row) != 2 or not all(row):
-            raise DataError(
-                f"{path} line {line}: expected an image and an identity, got {row}"
-            )
-    images, identities = [r[0] for _, r in rows[1:]], [r[1] for _, r in rows[1:]]
+    images: list[str] = []
+    identities: list[str] = []
+    for row in read_csv(path, ["image", "identity"]):
+        if not row["image"]:
+            raise row.wrong("image", "a photo")
+        if not row["identity"]:
+            raise row.wrong("identity", "a name")
+        images.append(row["image"])
+        identities.append(row["identity"])
     try:
         return IdentityList(images, identities)
     except DataError as error:

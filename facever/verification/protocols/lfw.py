@@ -65,7 +65,7 @@ def read_lfw_pairs(path: Path) -> PairList:
     lines = read_lines(path, _KIND)
     number, first = lines[0]
     if len(_split(first)) <= 2:
-        layout = _read_header(f"{path} line {number}", first)
+        layout = _read_header(f"{path}, line {number}", first)
         lines = lines[1:]
     else:
         layout = _infer_layout(path, lines)
@@ -100,7 +100,7 @@ def read_lfw_view_1(train: Path, test: Path) -> PairList:
         (number, header), *lines = read_lines(path, _KIND)
         if not is_count(header):
             raise DataError(
-                f"{path} line {number}: expected the header of View 1, the number of "
+                f"{path}, line {number}: expected the header of View 1, the number of "
                 f"pairs of each kind, such as '1100'; got {header!r}"
             )
         layout = _Layout(1, int(header), "the header says")
@@ -153,7 +153,7 @@ def _infer_layout(path: Path, lines: Sequence[tuple[int, str]]) -> _Layout:
     if not matched:
         number, line = lines[0]
         raise DataError(
-            f"{path} line {number}: expected {_MATCHED_FORM}, as a file without a "
+            f"{path}, line {number}: expected {_MATCHED_FORM}, as a file without a "
             f"header begins; got {line!r}"
         )
     num_folds = max(2, -(-len(lines) // (2 * matched)))
@@ -167,7 +167,7 @@ def _read_pairs(
 ) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for place, (number, line) in enumerate(lines):
-        where = f"{path} line {number}"
+        where = f"{path}, line {number}"
         if place == layout.num_pairs:
             raise DataError(
                 f"{where}: expected the end of the file after {layout}, got {line!r}"
@@ -176,7 +176,7 @@ def _read_pairs(
         seen.add(path, number, *pair)
         pairs.append(pair)
     if len(pairs) < layout.num_pairs:
-        last = f" line {lines[-1][0]}" if lines else ""
+        last = f", line {lines[-1][0]}" if lines else ""
         raise DataError(
             f"{path}{last}: the file ends after {len(pairs)} pairs; expected {layout}"
         )

@@ -37,7 +37,7 @@ def read_lfw_people(path: Path) -> list[dict[str, int]]:
     number, header = lines[0]
     if not is_count(header) or int(header) < 2:
         raise DataError(
-            f"{path} line {number}: expected the number of folds, at least 2, such as "
+            f"{path}, line {number}: expected the number of folds, at least 2, such as "
             f"'10'; got {header!r}"
         )
     place = 1
@@ -47,16 +47,16 @@ def read_lfw_people(path: Path) -> list[dict[str, int]]:
         number, size = _line(path, lines, place, f"the number of people of fold {fold}")
         if not is_count(size):
             raise DataError(
-                f"{path} line {number}: expected the number of people of fold {fold}, "
+                f"{path}, line {number}: expected the number of people of fold {fold}, "
                 f"such as '601'; got {size!r}"
             )
         photos: dict[str, int] = {}
         for entry in range(place + 1, place + 1 + int(size)):
             number, line = _line(path, lines, entry, f"a person of fold {fold}")
-            name, count = _read_person(f"{path} line {number}", line)
+            name, count = _read_person(f"{path}, line {number}", line)
             if name in line_of:
                 raise DataError(
-                    f"{path} line {number}: expected a new person, got {name!r} of "
+                    f"{path}, line {number}: expected a new person, got {name!r} of "
                     f"line {line_of[name]} again"
                 )
             line_of[name] = number
@@ -66,7 +66,7 @@ def read_lfw_people(path: Path) -> list[dict[str, int]]:
     if place < len(lines):
         number, line = lines[place]
         raise DataError(
-            f"{path} line {number}: expected the end of the file after "
+            f"{path}, line {number}: expected the end of the file after "
             f"{len(folds)} folds, got {line!r}"
         )
     return folds
@@ -110,7 +110,7 @@ def _line(
 ) -> tuple[int, str]:
     if place >= len(lines):
         raise DataError(
-            f"{path} line {lines[-1][0]}: the file ends here; expected {what}"
+            f"{path}, line {lines[-1][0]}: the file ends here; expected {what}"
         )
     return lines[place]
 

@@ -1,19 +1,17 @@
 """Pair lists of the user, as CSV."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
+from facever.csv_tables import CsvRow, read_csv
 from facever.errors import DataError
 from facever.verification.protocols.pairs import PairList, photo_key
-from facever.verification.protocols.text import SeenPairs, is_count, read_text
+from facever.verification.protocols.text import SeenPairs, is_count
 
 NUM_DEALT_FOLDS = 10
 
-_COLUMNS = ("left", "right", "same")
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -41,44 +39,20 @@ def read_pair_csv(path: Path) -> PairList:
             again (the message names file and line), or the folds are not fit; see
             ``PairList``.
     """
-    # No newline translation: a quoted field may hold a line end.
-    rows = csv.reader(
-        io.StringIO(read_text(path, "a pair list (CSV)"), newline=""),
-        strict=True,
-        skipinitialspace=True,
-    )
     seen = SeenPairs()
     left: list[str] = []
     right: list[str] = []
     same: list[bool] = []
     fold: list[int] = []
-    columns: list[str] = []
-    try:
-        for row in rows:
-            fields = [field.strip() for field in row]
-            where = f"{path} line {rows.line_num}"
-            if not any(fields):
-                continue
-            if not columns:
-                columns = _read_columns(where, fields)
-                continue
-            if len(fields) != len(columns):
-                raise DataError(
-                    f"{where}: expected {len(columns)} fields ({','.join(columns)}), "
-                    f"got {len(fields)}: {','.join(row)!r}"
-                )
-            value = dict(zip(columns, fields, strict=True))
-            keys = _read_photos(where, value["left"], value["right"])
-            seen.add(path, rows.line_num, *keys)
-            left.append(value["left"])
-            right.append(value["right"])
-            same.append(_read_truth(where, value["same"]))
-            if "fold" in value:
-                fold.append(_read_fold(where, value["fold"]))
-    except csv.Error as error:
-        raise DataError(f"{path} line {rows.line_num}: not CSV: {error}") from None
+    for row in read_csv(path, ["left", "right", "same"], ["fold"]):
+        seen.add(path, row.line, *_read_photos(row))
+        left.append(row["left"])
+        right.append(row["right"])
+        same.append(_read_truth(row))
+        if "fold" in row:
+            fold.append(_read_fold(row))
     truth = np.array(same, dtype=np.bool_)
-    folds = np.array(fold, dtype=np.int64) if "fold" in columns else deal_folds(truth)
+    folds = np.array(fold, dtype=np.int64) if fold else deal_folds(truth)
     try:
         return PairList(left, right, truth, folds)
     except DataError as error:
@@ -103,32 +77,24 @@ def deal_folds(
     return folds
 
 
-def _read_columns(where: str, fields: list[str]) -> list[str]:
-    if sorted(fields) not in (sorted(_COLUMNS), sorted((*_COLUMNS, "fold"))):
-        raise DataError(
-            f"{where}: expected a first row that names the columns, left,right,same or "
-            f"left,right,same,fold; got {','.join(fields)!r}"
-        )
-    return fields
-
-
-def _read_photos(where: str, left: str, right: str) -> tuple[str, str]:
-    if not left or not right:
-        raise DataError(f"{where}: expected two photos, got {left!r} and {right!r}")
-    keys = photo_key(left), photo_key(right)
+def _read_photos(row: CsvRow) -> tuple[str, str]:
+    for column in ("left", "right"):
+        if not row[column]:
+            raise row.wrong(column, "a photo")
+    keys = photo_key(row["left"]), photo_key(row["right"])
     if keys[0] == keys[1]:
-        raise DataError(f"{where}: expected two photos, got {left!r} twice")
+        raise DataError(f"{row.place}: expected two photos, got {row['left']!r} twice")
     return keys
 
 
-def _read_truth(where: str, field: str) -> bool:
-    truth = _TRUTH.get(field.lower())
+def _read_truth(row: CsvRow) -> bool:
+    truth = _TRUTH.get(row["same"].lower())
     if truth is None:
-        raise DataError(f"{where}: same must be 1, 0, true or false, got {field!r}")
+        raise row.wrong("same", "1, 0, true or false")
     return truth
 
 
-def _read_fold(where: str, field: str) -> int:
-    if not is_count(field):
-        raise DataError(f"{where}: fold must be a whole number from 1, got {field!r}")
-    return int(field) - 1
+def _read_fold(row: CsvRow) -> int:
+    if not is_count(row["fold"]):
+        raise row.wrong("fold", "a whole number from 1")
+    return int(row["fold"]) - 1

@@ -75,7 +75,7 @@ class SeenPairs:
         if earlier := self._places.get(pair):
             file = "" if earlier[0] == path else f" of {earlier[0]}"
             raise DataError(
-                f"{path} line {number}: expected a new pair, got the pair of line "
+                f"{path}, line {number}: expected a new pair, got the pair of line "
                 f"{earlier[1]}{file} again: {first} and {second}"
             )
         self._places[pair] = path, number

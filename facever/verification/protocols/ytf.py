@@ -46,7 +46,7 @@ def read_ytf_splits(path: Path) -> PairList:
     if lines[0][1].lower().startswith("split"):
         lines = lines[1:]
     for number, line in lines:
-        where = f"{path} line {number}"
+        where = f"{path}, line {number}"
         fields = [field.strip() for field in line.split(",")]
         if len(fields) != 5:
             raise DataError(

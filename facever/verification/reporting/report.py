@@ -1,13 +1,13 @@
 """Write a report: report.html, report.json, scores.csv, roc.png and roc.svg."""
 
-import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
+from facever.csv_tables import write_csv
 from facever.errors import DataError
 from facever.files import whole_file
 from facever.verification.evaluation import Evaluation
@@ -77,7 +77,7 @@ def write_report(
         written[PAGE_FILE].write_text(page, encoding="utf-8")
         text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False)
         written[JSON_FILE].write_text(text + "\n", encoding="utf-8")
-        _write_scores(written[SCORES_FILE], evaluations)
+        write_csv(written[SCORES_FILE], SCORE_COLUMNS, _score_rows(evaluations))
         save_roc(written[PICTURE_FILE], evaluations, "png")
         save_roc(written[DRAWING_FILE], evaluations, "svg")
     return out / PAGE_FILE
@@ -101,21 +101,16 @@ def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
             )
 
 
-def _write_scores(path: Path, evaluations: Mapping[str, Evaluation]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(SCORE_COLUMNS)
-        for name, evaluation in evaluations.items():
-            pairs = evaluation.pairs
-            for left, right, same, fold, score, accepted in zip(
-                pairs.left,
-                pairs.right,
-                pairs.same.tolist(),
-                pairs.fold.tolist(),
-                finite_or_none(evaluation.scores.tolist()),
-                evaluation.accepted.tolist(),
-                strict=True,
-            ):
-                writer.writerow(
-                    (name, fold + 1, left, right, int(same), score, int(accepted))
-                )
+def _score_rows(evaluations: Mapping[str, Evaluation]) -> Iterator[Sequence[object]]:
+    for name, evaluation in evaluations.items():
+        pairs = evaluation.pairs
+        for left, right, same, fold, score, accepted in zip(
+            pairs.left,
+            pairs.right,
+            pairs.same.tolist(),
+            pairs.fold.tolist(),
+            finite_or_none(evaluation.scores.tolist()),
+            evaluation.accepted.tolist(),
+            strict=True,
+        ):
+            yield name, fold + 1, left, right, int(same), score, int(accepted)

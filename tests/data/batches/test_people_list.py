@@ -55,13 +55,16 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected CSV in UTF-8 with the header identity,part; got no line"),
-        ("name,part\n", r"got \['name', 'part'\]"),
-        ("identity,part\nAnn,train\nBob,test\n", r"line 3: .*\['Bob', 'test'\]"),
-        ("identity,part\nAnn\n", r"line 2: .*\['Ann'\]"),
-        ("identity,part\n,train\n", r"line 2: .*\['', 'train'\]"),
+        ("", "is empty; expected CSV in UTF-8 with the columns identity, part"),
+        ("name,part\n", "expected CSV .*; got name, part"),
+        (
+            "identity,part\nAnn,train\nBob,test\n",
+            "line 3, column part: .*'test'",
+        ),
+        ("identity,part\nAnn\n", "line 2: expected 2 values"),
+        ("identity,part\n,train\n", "line 2, column identity: expected a name, got ''"),
         ("identity,part\nAnn,train\nAnn,held_out\n", "people.csv: .*'Ann' is there"),
-        ('identity,part\n"Ann,train\n', "is not a list of people"),
+        ('identity,part\n"Ann,train\n', "line 2: not CSV"),
     ],
 )
 def test_a_file_of_another_form(tmp_path: Path, text: str, message: str) -> None:

@@ -204,19 +204,21 @@ def test_a_damaged_tar_says_where_and_gives_the_rest(tmp_path):
         list_source(path)
 
 
+COORDINATES = ",".join(f"{axis}{point}" for point in range(1, 6) for axis in "xy")
+
+
 def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
     pixels, photo = png()
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(photo)
-    columns = ",".join(f"{axis}{point}" for point in range(1, 6) for axis in "xy")
     points = ",".join(str(value) for value in np.add(TEMPLATE, (8, 0)).ravel())
     (tmp_path / "list.csv").write_text(
-        f"source,identity,{columns}\na.png,A,{points}\nsub/../b.png,B{',' * 10}\n"
+        f"source,identity,{COORDINATES}\na.png,A,{points}\nsub/../b.png,B{',' * 10}\n"
     )
     with pytest.raises(DataError, match=r"line 3: 'sub/../b.png' is not a path below"):
         list_source(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text(
-        f"\ufeffsource,identity,{columns}\na.png,A,{points}\nb.png,B{',' * 10}\n"
+        f"\ufeffsource,identity,{COORDINATES}\na.png,A,{points}\nb.png,B{',' * 10}\n"
     )
     align(tmp_path / "list.csv", tmp_path / "crops", workers=1)
     store = CropStore.open(tmp_path / "crops")
@@ -228,11 +230,22 @@ def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        ("source\na.png", "expected the columns identity"),
+        ("source\na.png", "with the columns source, identity"),
         ("source,identity,x1\na.png,A,1", "expected the columns y1, x2"),
+        (
+            f"source,identity,{COORDINATES}\na.png,A,1,2,3,4,5,6,7,8,9,x",
+            "line 2, column y5: expected a finite number, got 'x'",
+        ),
+        (
+            f"source,identity,{COORDINATES}\na.png,A,1,2,3,4,inf,6,7,8,9,1",
+            "line 2, column x3: expected a finite number, got 'inf'",
+        ),
         ("source,identity\na.png", "line 2: expected 2 values"),
         ("source,identity\na.png,A,B", "line 2: expected 2 values"),
-        ("source,identity\na.png, ", "line 2: the identity is empty"),
+        (
+            "source,identity\na.png, ",
+            "line 2, column identity: expected a name",
+        ),
         ("source,identity\n../a.png,A", "line 2: '../a.png' is not a path below"),
         ("source,identity\n/a.png,A", "line 2: '/a.png' is not a path below"),
         ("source,identity\n,A", "line 2: '' is not a path below"),

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facever.csv_tables import write_csv
 from facever.data.store.tables import (
     RECORD_COLUMNS,
     label_identities,
     read_names,
     read_numbers,
-    write_rows,
 )
 from facever.errors import FileError
 
@@ -36,7 +36,7 @@ floats = st.floats(width=64)
 def test_records_are_read_as_the_csv_module_reads_them(tmp_path_factory, records):
     path = tmp_path_factory.mktemp("records") / "records.csv"
     labels = label_identities([identity for identity, _, _ in records])[1]
-    write_rows(
+    write_csv(
         path,
         RECORD_COLUMNS,
         [

@@ -260,7 +260,7 @@ def test_view_1_has_two_files(tmp_path: Path, embeddings: Path) -> None:
         evaluate_lfw_view_1(tmp_path / "out", [train, test, test], inputs)
     copy = tmp_path / "copy.txt"
     copy.write_bytes(train.read_bytes())
-    with pytest.raises(DataError, match=r"copy\.txt line 2: expected a new pair"):
+    with pytest.raises(DataError, match=r"copy\.txt, line 2: expected a new pair"):
         evaluate_lfw_view_1(tmp_path / "out", [train, copy], inputs)
     with pytest.raises(ParameterError, match=r"in this order, got pairsDevTest\.txt"):
         evaluate_lfw_view_1(tmp_path / "out", [test, train], inputs)

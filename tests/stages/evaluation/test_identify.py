@@ -265,7 +265,7 @@ def test_nothing_is_written_when_an_input_is_wrong(
     strangers = write_list(tmp_path / "strangers.csv", ["P9/2.jpg"])
     for arguments, says in (
         ((none, probes, good), "cannot read .*none"),
-        ((gallery, embeddings, good), r"embeddings\.npz is no list"),
+        ((gallery, embeddings, good), r"embeddings\.npz is not text in UTF-8"),
         ((gallery, gallery, good), "are in the gallery and among the probes"),
         ((gallery, strangers, good), "needs a probe of somebody in the gallery"),
         ((gallery, probes, Inputs(embeddings=none)), "no embeddings file"),

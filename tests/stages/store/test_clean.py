@@ -184,7 +184,12 @@ def test_people_of_a_test_set_are_found_and_taken_out(
     [
         ("outliers.csv", "remove", "delete", ["line 2", "remove or keep", "'delete'"]),
         ("outliers.csv", "P2/1.png", "nobody.png", ["'nobody.png'", "keep"]),
-        ("outliers.csv", "own_cosine", "score", ["expected the columns"]),
+        (
+            "outliers.csv",
+            "own_cosine",
+            "score",
+            ["the columns action, own_cosine"],
+        ),
         ("duplicates.csv", ",P0\n", "\n", ["line", "expected 6 values"]),
     ],
 )

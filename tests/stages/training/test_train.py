@@ -315,7 +315,7 @@ from facever.config.training import TrainConfig
 from facever.stages.training.train import train
 
 torch.set_num_threads(int(sys.argv[2]))
-replace = Path.replace
+replace = os.replace
 
 def replace_or_die(path, target):
     if Path(target).name == "checkpoint.pt" and replace_or_die.saved == 1:
@@ -324,7 +324,7 @@ def replace_or_die(path, target):
     return replace(path, target)
 
 replace_or_die.saved = 0
-Path.replace = replace_or_die
+os.replace = replace_or_die
 train(load_config(TrainConfig, Path(sys.argv[1])))
 """
 

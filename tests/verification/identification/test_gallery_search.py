@@ -312,15 +312,15 @@ def test_list_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", r"starts with \[\]; expected CSV"),
-        (b"identity,image\nA,a\n", "starts with .*'identity', 'image'"),
+        (b"", "is empty; expected CSV"),
+        (b"identity,photo\nA,a\n", "the columns image, identity; got identity, photo"),
         (b"image,identity\n", "at least one photo"),
-        (b"image,identity\na,A\nb\n", r"line 3: expected an image .* got \['b'\]"),
-        (b"image,identity\na,A,1\n", "line 2: expected an image"),
-        (b"image,identity\n,A\n", "line 2: expected an image"),
+        (b"image,identity\na,A\nb\n", "line 3: expected 2 values"),
+        (b"image,identity\na,A,1\n", "line 2: expected 2 values"),
+        (b"image,identity\n,A\n", "line 2, column image: expected a photo, got ''"),
         (b"image,identity\na,A\na.JPG,B\n", "rows 1 and 2 are 'a' and 'a.JPG'"),
-        (b'image,identity\n"a"b,A\n', "is no list"),
-        (b"image,identity\n\xff,A\n", "is no list"),
+        (b'image,identity\n"a"b,A\n', "not CSV"),
+        (b"image,identity\n\xff,A\n", "is not text in UTF-8"),
     ],
 )
 def test_wrong_list_file(tmp_path: Path, content: bytes, says: str) -> None:

@@ -95,7 +95,7 @@ def test_malformed_line_without_header(
     path = write(tmp_path, text.replace(old, new))
     with pytest.raises(DataError) as caught:
         read_lfw_pairs(path)
-    assert f"{path} line {line}:" in str(caught.value)
+    assert f"{path}, line {line}:" in str(caught.value)
     assert says in str(caught.value)
 
 
@@ -132,7 +132,7 @@ def test_malformed_line_is_named(
     with pytest.raises(DataError) as caught:
         read_lfw_pairs(path)
     message = str(caught.value)
-    assert f"{path} line {line}:" in message
+    assert f"{path}, line {line}:" in message
     assert says in message
     assert "\n" not in message
 
@@ -172,12 +172,12 @@ def test_view_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "test", "says"),
     [
-        (SMALL, DEV_TEST, "train.txt line 1: expected the header of View 1"),
-        (DEV_TRAIN, DEV_TEST[2:], "test.txt line 1: expected the header of View 1"),
+        (SMALL, DEV_TEST, "train.txt, line 1: expected the header of View 1"),
+        (DEV_TRAIN, DEV_TEST[2:], "test.txt, line 1: expected the header of View 1"),
         (DEV_TRAIN, "1\n", "test.txt: the file ends after 0 pairs; expected 2 pairs"),
-        (DEV_TRAIN, "1\nCy\t1\t2\n", "test.txt line 2: the file ends after 1 pairs"),
-        ("1" + DEV_TRAIN[1:], DEV_TEST, "train.txt line 3: expected a pair of two"),
-        (DEV_TRAIN, DEV_TEST + "Cy\t1\t3", "test.txt line 5: expected the end"),
+        (DEV_TRAIN, "1\nCy\t1\t2\n", "test.txt, line 2: the file ends after 1 pairs"),
+        ("1" + DEV_TRAIN[1:], DEV_TEST, "train.txt, line 3: expected a pair of two"),
+        (DEV_TRAIN, DEV_TEST + "Cy\t1\t3", "test.txt, line 5: expected the end"),
         (DEV_TRAIN, DEV_TRAIN, "the pair of line 2 of "),
     ],
 )

@@ -88,18 +88,58 @@ def test_dealing_is_even(same: list[bool], num_folds: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("left,right,same,fold\n", "", 1, "first row that names the columns"),
-        ("same,fold", "same,folds", 1, "first row that names the columns"),
-        ("same,fold", "same,fold,fold", 1, "first row that names the columns"),
-        ("a/2.jpg,1,1", "a/2.jpg,1", 2, "4 fields (left,right,same,fold), got 3"),
+        (
+            "left,right,same,fold\n",
+            "",
+            1,
+            "CSV in UTF-8 with the columns left",
+        ),
+        (
+            "same,fold",
+            "same,folds",
+            1,
+            "; got left, right, same, folds",
+        ),
+        ("same,fold", "same,fold,fold", 1, "; got left, right, same, fold, fold"),
+        ("a/2.jpg,1,1", "a/2.jpg,1", 2, "4 values (left, right, same, fold), got 3"),
         ("a/2.jpg,1,1", "a/2.jpg,1,1,", 2, "got 5"),
-        ("a/2.jpg,1,1", "a/2.jpg,yes,1", 2, "same must be 1, 0, true or false"),
-        ("a/2.jpg,1,1", "a/2.jpg,,1", 2, "same must be 1, 0, true or false, got ''"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,0", 2, "fold must be a whole number from 1"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,1.0", 2, "fold must be a whole number from 1"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,", 2, "fold must be a whole number from 1, got ''"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,²", 2, "fold must be a whole number from 1"),
-        ("a/2.jpg", "", 2, "expected two photos, got 'a/1.jpg' and ''"),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,yes,1",
+            2,
+            "same: expected 1, 0, true or false",
+        ),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,,1",
+            2,
+            "same: expected 1, 0, true or false, got ''",
+        ),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,1,0",
+            2,
+            "fold: expected a whole number from 1",
+        ),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,1,1.0",
+            2,
+            "fold: expected a whole number from 1",
+        ),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,1,",
+            2,
+            "fold: expected a whole number from 1, got ''",
+        ),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,1,²",
+            2,
+            "fold: expected a whole number from 1",
+        ),
+        ("a/2.jpg", "", 2, "column right: expected a photo, got ''"),
         ("a/2.jpg", "a/1.png", 2, "expected two photos, got 'a/1.jpg' twice"),
         ("c/1.jpg,c/2.jpg,true", "b/1.jpg,a/1.jpg,0", 7, "the pair of line 3 again"),
         ('"b/2, old.jpg"', '"b/2"x', 6, "not CSV"),
@@ -115,7 +155,7 @@ def test_malformed_row_is_named(
     with pytest.raises(DataError) as caught:
         read_pair_csv(path)
     message = str(caught.value)
-    assert f"{path} line {line}:" in message
+    assert f"{path}, line {line}" in message
     assert says in message
     assert "\n" not in message
 
@@ -136,7 +176,7 @@ def test_impossible_lists(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="cannot read a pair list"):
+    with pytest.raises(FileError, match=r"cannot read .*none\.csv: No such file"):
         read_pair_csv(tmp_path / "none.csv")
 
 

@@ -63,7 +63,7 @@ def test_malformed_line_is_named(
     path = write(tmp_path, SMALL.replace(old, new))
     with pytest.raises(DataError) as caught:
         read_ytf_splits(path)
-    assert f"{path} line {line}:" in str(caught.value)
+    assert f"{path}, line {line}:" in str(caught.value)
     assert says in str(caught.value)
 
 

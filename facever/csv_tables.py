@@ -1,0 +1,163 @@
+"""CSV files whose first line names the columns: read with checks, and written.
+
+A message about a file's content names the file, the line and the column.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facever.errors import DataError, FileError
+
+
+@dataclass(frozen=True)
+class CsvRow:
+    """A line of a table; ``row["name"]`` is the value in a column.
+
+    Attributes:
+        path: The file.
+        line: The line of the file, from 1; the last one of a row with line breaks.
+        values: The values by the names of their columns, none but the wanted ones.
+    """
+
+    path: Path
+    line: int
+    values: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.values[column]
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.values
+
+    @property
+    def place(self) -> str:
+        """File and line, to begin a message with."""
+        return f"{self.path}, line {self.line}"
+
+    def wrong(self, column: str, expected: str) -> DataError:
+        """The error that a value is not what its column holds.
+
+        Args:
+            column: The name of the column.
+            expected: What a value of it is, such as ``"a whole number from 1"``.
+        """
+        got = repr(self.values[column])
+        return DataError(
+            f"{self.place}, column {column}: expected {expected}, got {got}"
+        )
+
+
+def read_csv(
+    path: Path,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    exact: bool = False,
+    ignore_others: bool = False,
+) -> Iterator[CsvRow]:
+    """Read the rows of a table in UTF-8, with or without a byte order mark.
+
+    The first line names the columns, in any order. Blank lines are skipped. Fields are
+    separated by commas; one with a comma, a quote or a line break is quoted.
+
+    Args:
+        path: The file.
+        required: The columns that must be there.
+        optional: Columns that may be there.
+        exact: Take values as they are, in files that facever writes itself: with spaces
+            around them, and with bytes that are not UTF-8 as ``surrogateescape`` keeps
+            them. In files that people write, spaces are taken off.
+        ignore_others: Skip columns with other names; they are an error otherwise, since
+            one may be a misspelt name.
+
+    Yields:
+        Row after row.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If it is not CSV in UTF-8, the columns are others, or a line has
+            more or fewer values than there are columns.
+    """
+    expected = f"expected CSV in UTF-8 with the columns {', '.join(required)}"
+    if optional:
+        expected += f" and perhaps {', '.join(optional)}"
+    header: list[str] = []
+    rows = None
+    try:
+        with path.open(
+            encoding="utf-8-sig",
+            errors="surrogateescape" if exact else "strict",
+            newline="",
+        ) as file:
+            rows = csv.reader(file, strict=True, skipinitialspace=not exact)
+            for row in rows:
+                fields = row if exact else [field.strip() for field in row]
+                where = f"{path}, line {rows.line_num}"
+                if not (fields if exact else any(fields)):
+                    continue
+                if not header:
+                    header = fields
+                    if not _fits(header, required, optional, ignore_others):
+                        raise DataError(f"{where}: {expected}; got {', '.join(header)}")
+                    continue
+                if len(fields) != len(header):
+                    raise DataError(
+                        f"{where}: expected {len(header)} values "
+                        f"({', '.join(header)}), got {len(fields)}: {','.join(row)!r}"
+                    )
+                values = dict(zip(header, fields, strict=True))
+                wanted = {c: values[c] for c in (*required, *optional) if c in values}
+                yield CsvRow(path, rows.line_num, wanted)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); "
+            f"{expected}"
+        ) from None
+    except csv.Error as error:
+        line = f", line {rows.line_num}" if rows else ""
+        raise DataError(f"{path}{line}: not CSV ({error}); {expected}") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise FileError(f"cannot read {path}: {reason}; {expected}") from None
+    if not header:
+        raise DataError(f"{path} is empty; {expected}")
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Write a table that ``read_csv`` gives back, ``exact`` for odd names.
+
+    Args:
+        path: The file; see ``whole_file`` for a way to write it whole or not at all.
+        columns: Their names.
+        rows: A value for each column; None is an empty one.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        # A lone carriage return ends a line for those who read, so it needs quotes,
+        # which the csv module leaves out.
+        quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writerow(columns)
+        for row in rows:
+            odd = any(isinstance(value, str) and "\r" in value for value in row)
+            (quoting if odd else writer).writerow(row)
+
+
+def _fits(
+    header: Sequence[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    ignore_others: bool,
+) -> bool:
+    wanted, there = {*required, *optional}, set(header)
+    return (
+        there >= set(required)
+        and all(header.count(column) == 1 for column in wanted & there)
+        and (ignore_others or there <= wanted)
+    )
