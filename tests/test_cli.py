@@ -472,28 +472,28 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "evaluate compare {w}/older {w}/report --out {w}/older",
         ["{w}/older", "another folder"],
     ),
-    "calibrate: no such model": (
-        "calibrate {w}/no.safetensors {w}/crops",
+    "model threshold: no such model": (
+        "model threshold {w}/no.safetensors {w}/crops",
         ["{w}/no.safetensors"],
     ),
-    "calibrate: model is cut": (
-        "calibrate {w}/cut.safetensors {w}/crops",
+    "model threshold: model is cut": (
+        "model threshold {w}/cut.safetensors {w}/crops",
         ["{w}/cut.safetensors", "copy it again"],
     ),
-    "calibrate: no such crops": (
-        "calibrate {w}/model.safetensors {w}/nowhere",
+    "model threshold: no such crops": (
+        "model threshold {w}/model.safetensors {w}/nowhere",
         ["{w}/nowhere"],
     ),
-    "calibrate: damaged crops": (
-        "calibrate {w}/model.safetensors {w}/damaged",
+    "model threshold: damaged crops": (
+        "model threshold {w}/model.safetensors {w}/damaged",
         ["{w}/damaged/crops.npy"],
     ),
-    "calibrate: one identity": (
-        "calibrate {w}/model.safetensors {w}/one_person",
+    "model threshold: one identity": (
+        "model threshold {w}/model.safetensors {w}/one_person",
         ["at least 2 identities", "4 crops of 1 identities"],
     ),
-    "calibrate: no rate": (
-        "calibrate {w}/model.safetensors {w}/crops --far 1",
+    "model threshold: no rate": (
+        "model threshold {w}/model.safetensors {w}/crops --far 1",
         ["far", "got 1"],
     ),
     "gallery add: no such model": (
@@ -774,7 +774,7 @@ class TestUsage:
     def test_help_names_every_stage(self, command: Command) -> None:
         finished = command("--help")
         assert finished.code == 0
-        for stage in ("align", "train", "embed", "evaluate", "calibrate", "gallery"):
+        for stage in ("align", "train", "embed", "evaluate", "model", "gallery"):
             assert stage in finished.out
 
     @pytest.mark.parametrize(
@@ -783,7 +783,7 @@ class TestUsage:
             "align",
             "train",
             "embed",
-            "calibrate",
+            "model threshold",
             "evaluate lfw",
             "evaluate pairs",
             "evaluate bin",
@@ -823,8 +823,8 @@ class TestUsage:
             "evaluate ytf m --photos p --splits s --out x --pool median",
             "evaluate identify --gallery g --out x",
             "evaluate compare --out x",
-            "calibrate m",
-            "calibrate m c --far few",
+            "model threshold m",
+            "model threshold m c --far few",
             "gallery search g p.jpg --by median",
         ],
     )

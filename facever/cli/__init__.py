@@ -11,6 +11,7 @@ from facever.choices import Detector, FaceRule, Mirror
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
+from facever.cli.model import model_app
 from facever.cli.options import Device, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.errors import FaceverError, TerminatedError
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(model_app, name="model")
 
 
 def _print_version(wanted: bool) -> None:
@@ -177,22 +179,6 @@ def embed(
         precision=precision,
         device=device,
     )
-
-
-@app.command()
-def calibrate(
-    model: Annotated[Path, typer.Argument(help="model.safetensors; rewritten")],
-    crops: Annotated[
-        Path, typer.Argument(help="A crop store of people it was not trained on")
-    ],
-    far: Annotated[float, typer.Option(help="False accept rate to allow")] = 1e-3,
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-) -> None:
-    """Choose the model file's threshold for a false accept rate."""
-    from facever.stages.threshold import calibrate_model as stage
-
-    stage(model, crops, far, device=device, precision=precision)
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from facever.verification.thresholds import candidate_thresholds
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What all pairs of a held-out set say.
+class ModelThreshold:
+    """A threshold for a false accept rate, and what it does to all pairs of a set.
 
     Attributes:
         num_genuine: Pairs of one identity.
@@ -36,8 +36,8 @@ class Calibration:
     note: str
 
 
-def check_pairs(labels: Int64[np.ndarray, " crops"]) -> None:
-    """Refuse crops that calibration can say nothing about.
+def check_threshold_pairs(labels: Int64[np.ndarray, " crops"]) -> None:
+    """Refuse crops that no threshold can be chosen on.
 
     Raises:
         DataError: If there is no pair of one identity, or none of two.
@@ -54,13 +54,15 @@ def check_impostor_pairs(labels: Int64[np.ndarray, " crops"], far: float) -> Non
     """Refuse crops with too few impostor pairs for a false accept rate.
 
     Args:
-        labels: Whose the crops are; nothing else is needed, so ask before embedding.
-        far: In (0, 1).
+        labels: The identity of each crop; nothing else is needed, so ask before
+            embedding.
+        far: False accept rate in (0, 1).
 
     Raises:
-        DataError: If there are fewer than ``1 / far`` of them, or as ``check_pairs``.
+        DataError: If there are fewer than ``1 / far`` of them, or as
+            ``check_threshold_pairs``.
     """
-    check_pairs(labels)
+    check_threshold_pairs(labels)
     note = too_few_impostors(count_pairs(labels)[1], far)
     if note:
         raise DataError(
@@ -69,12 +71,12 @@ def check_impostor_pairs(labels: Int64[np.ndarray, " crops"], far: float) -> Non
         )
 
 
-def calibrate(
+def choose_model_threshold(
     embeddings: Float32[np.ndarray, "crops dim"],
     labels: Int64[np.ndarray, " crops"],
     target_far: float,
     advance: Advance = ignore_progress,
-) -> Calibration:
+) -> ModelThreshold:
     """The threshold for a false accept rate, exact over all pairs of the crops.
 
     With n impostor pairs, k of them may be accepted (the largest k with
@@ -84,10 +86,11 @@ def calibrate(
     see ``compare_all``.
 
     Args:
-        embeddings: Of crops that the model was not trained on; any length but 0.
-        labels: Whose they are.
-        target_far: In (0, 1).
-        advance: Progress, one unit a crop.
+        embeddings: Embeddings of crops that the model was not trained on, of any length
+            but zero.
+        labels: The identity of each crop.
+        target_far: False accept rate in (0, 1).
+        advance: Called with the number of crops done since the last call.
 
     Returns:
         The threshold and what it accepts.
@@ -98,14 +101,14 @@ def calibrate(
     """
     if not 0 < target_far < 1:
         raise ParameterError(f"a false accept rate must be in (0, 1), got {target_far}")
-    check_pairs(labels)
+    check_threshold_pairs(labels)
     num_genuine, num_impostor = count_pairs(labels)
     units = unit_vectors(embeddings)
     num_kept = num_allowed(num_impostor, target_far) + 1
     scores = compare_all(units, labels, num_kept, advance)
     note = too_few_impostors(num_impostor, target_far)
     threshold = None if note else _midway(scores)
-    return Calibration(
+    return ModelThreshold(
         num_genuine=num_genuine,
         num_impostor=num_impostor,
         auc=scores.auc,
@@ -117,7 +120,7 @@ def calibrate(
 
 
 def _midway(scores: PairScores) -> float:
-    """Between the lowest of the highest impostor scores and the next of all."""
+    """Midway between the lowest of the kept impostor scores and the next higher."""
     lowest = scores.highest[0]
     both = np.concatenate([scores.highest, scores.genuine])
     above = both[both > lowest]

@@ -13,9 +13,9 @@ from facever.inference.embeddings_file import read_embeddings
 from facever.inference.vectors import unit_vectors
 from facever.verification import all_pairs
 from facever.verification.model_threshold import (
-    calibrate,
     check_impostor_pairs,
-    check_pairs,
+    check_threshold_pairs,
+    choose_model_threshold,
 )
 
 
@@ -52,7 +52,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_rate(
     seed: int, target: float
 ) -> None:
     embeddings, labels = draw(seed, people=13, photos=4)
-    found = calibrate(embeddings, labels, target)
+    found = choose_model_threshold(embeddings, labels, target)
     genuine, impostor = pairs_by_hand(embeddings.astype(np.float64), labels)
     # 13 * C(4, 2) genuine pairs of C(52, 2).
     assert (len(genuine), len(impostor)) == (78, 1248)
@@ -71,7 +71,9 @@ def test_auc_is_the_chance_that_a_genuine_pair_scores_higher() -> None:
     embeddings, labels = draw(2, people=5, photos=3)
     genuine, impostor = pairs_by_hand(embeddings.astype(np.float64), labels)
     wins = np.mean([g > i for g in genuine for i in impostor])
-    assert calibrate(embeddings, labels, 0.1).auc == pytest.approx(wins, abs=1e-6)
+    assert choose_model_threshold(embeddings, labels, 0.1).auc == pytest.approx(
+        wins, abs=1e-6
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -86,7 +88,7 @@ def test_the_rate_is_never_above_the_target(
     seed: int, people: int, photos: int, spread: float, target: float
 ) -> None:
     embeddings, labels = draw(seed, people, photos, spread)
-    found = calibrate(embeddings, labels, target)
+    found = choose_model_threshold(embeddings, labels, target)
     if found.threshold is None:
         assert found.num_impostor < 1 / target
         return
@@ -113,7 +115,7 @@ def test_ties_and_blocks_against_brute_force(
     genuine, impostor = pairs_by_hand(vectors.astype(np.float64), labels)
     assume(genuine and len(impostor) >= 1 / target)
     with mock.patch.object(all_pairs, "_BLOCK_SCORES", block):
-        found = calibrate(vectors, labels, target)
+        found = choose_model_threshold(vectors, labels, target)
     assert (found.num_genuine, found.num_impostor) == (len(genuine), len(impostor))
     wins = [(g > i) + (g == i) / 2 for g in genuine for i in impostor]
     assert found.auc == pytest.approx(sum(wins) / len(wins), abs=1e-12)
@@ -140,7 +142,7 @@ def test_public_embeddings_of_lfw(data_folder: Path) -> None:
     cosine = np.einsum("ij,ij->i", units[first], units[second], dtype=np.float64)
     same = labels[first] == labels[second]
     with mock.patch.object(all_pairs, "_BLOCK_SCORES", 100_000):
-        found = calibrate(embeddings, labels, 1e-3)
+        found = choose_model_threshold(embeddings, labels, 1e-3)
     allowed = int(1e-3 * np.count_nonzero(~same))
     assert np.count_nonzero(cosine[~same] > found.threshold) <= allowed
     assert found.tar == np.mean(cosine[same] > found.threshold)
@@ -151,7 +153,7 @@ def test_perfectly_apart() -> None:
     # Two people at right angles, three photos each: cosine 1 and 0.
     embeddings = np.array([[2, 0]] * 3 + [[0, 5]] * 3, np.float32)
     labels = np.array([7, 7, 7, 3, 3, 3])
-    found = calibrate(embeddings, labels, 0.2)
+    found = choose_model_threshold(embeddings, labels, 0.2)
     assert (found.num_genuine, found.num_impostor) == (6, 9)
     assert found.auc == 1
     assert found.tar == 1
@@ -162,7 +164,7 @@ def test_perfectly_apart() -> None:
 def test_all_the_same_face_accepts_nobody() -> None:
     embeddings = np.ones((6, 4), np.float32)
     labels = np.array([0, 0, 0, 1, 1, 1])
-    found = calibrate(embeddings, labels, 0.2)
+    found = choose_model_threshold(embeddings, labels, 0.2)
     # All 15 cosines tie: accepting one impostor accepts the nine.
     assert found.auc == 0.5
     assert found.tar == 0
@@ -172,7 +174,7 @@ def test_all_the_same_face_accepts_nobody() -> None:
 def test_too_few_impostors_say_nothing() -> None:
     embeddings, labels = draw(3, people=3, photos=3)
     # 9 crops: 36 pairs, 9 of them genuine; 1 of 27 is the finest rate.
-    found = calibrate(embeddings, labels, 1 / 28)
+    found = choose_model_threshold(embeddings, labels, 1 / 28)
     assert found.num_impostor == 27
     assert found.threshold is None
     assert found.tar is None
@@ -181,7 +183,7 @@ def test_too_few_impostors_say_nothing() -> None:
     with pytest.raises(DataError, match=r"28 .* are 27, in 9 crops of 3 .*; give more"):
         check_impostor_pairs(labels, 1 / 28)
     check_impostor_pairs(labels, 1 / 27)
-    assert calibrate(embeddings, labels, 1 / 27).threshold is not None
+    assert choose_model_threshold(embeddings, labels, 1 / 27).threshold is not None
 
 
 @pytest.mark.parametrize(
@@ -193,8 +195,8 @@ def test_crops_without_both_kinds_of_pairs_are_refused(labels: list[int]) -> Non
     known = np.array(labels, dtype=np.int64)
     embeddings = np.random.default_rng(0).normal(size=(len(labels), 3))
     for refuse in (
-        lambda: check_pairs(known),
-        lambda: calibrate(embeddings.astype(np.float32), known, 0.1),
+        lambda: check_threshold_pairs(known),
+        lambda: choose_model_threshold(embeddings.astype(np.float32), known, 0.1),
     ):
         with pytest.raises(DataError) as refusal:
             refuse()
@@ -202,13 +204,13 @@ def test_crops_without_both_kinds_of_pairs_are_refused(labels: list[int]) -> Non
 
 
 def test_two_crops_of_one_and_one_of_another_are_enough() -> None:
-    check_pairs(np.array([5, 2, 5]))
+    check_threshold_pairs(np.array([5, 2, 5]))
     embeddings = np.array([[1, 0], [0, 1], [1, 0.1]], np.float32)
-    assert calibrate(embeddings, np.array([5, 2, 5]), 0.5).auc == 1
+    assert choose_model_threshold(embeddings, np.array([5, 2, 5]), 0.5).auc == 1
 
 
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.5])
 def test_a_rate_that_is_none_is_refused(target: float) -> None:
     embeddings, labels = draw(4, people=3, photos=2)
     with pytest.raises(ParameterError, match=str(target)):
-        calibrate(embeddings, labels, target)
+        choose_model_threshold(embeddings, labels, target)

@@ -11,7 +11,7 @@ from facever.inference.model_file import LoadedModel, ModelHeader
 from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress
 from facever.stages.training.setup import THRESHOLD_FAR, PreparedRun
-from facever.verification.model_threshold import Calibration, calibrate
+from facever.verification.model_threshold import ModelThreshold, choose_model_threshold
 from facever.version import __version__
 
 
@@ -46,7 +46,7 @@ def measure_held_out(
     run: PreparedRun,
     network: EmbeddingNetwork,
     advance: Advance = ignore_progress,
-) -> Calibration:
+) -> ModelThreshold:
     """What all pairs of the held-out crops say of a network.
 
     Args:
@@ -61,7 +61,7 @@ def measure_held_out(
     embedder = Embedder(model, config.device, config.precision)
     rows = run.split.held_out
     embeddings = embedder.embed_crops(run.store.crops[rows], advance=advance)
-    return calibrate(embeddings, run.store.labels[rows], THRESHOLD_FAR)
+    return choose_model_threshold(embeddings, run.store.labels[rows], THRESHOLD_FAR)
 
 
 def look(config: TrainConfig, run: PreparedRun) -> dict[str, float]:

@@ -9,7 +9,7 @@ from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
 from facever.stages.training.setup import PreparedRun
 from facever.training.fine_tuning import read_initial
-from facever.verification.model_threshold import Calibration
+from facever.verification.model_threshold import ModelThreshold
 
 CARD_FILE = "README.md"
 
@@ -30,7 +30,7 @@ _SETTINGS = (
 
 
 def write_card(
-    config: TrainConfig, run: PreparedRun, model: Path, found: Calibration | None
+    config: TrainConfig, run: PreparedRun, model: Path, found: ModelThreshold | None
 ) -> None:
     """Write the card of a run that ended.
 
@@ -81,7 +81,7 @@ source are told apart is for `facever evaluate` to say.
         temporary.write_text(text, encoding="utf-8")
 
 
-def _results(found: Calibration | None) -> str:
+def _results(found: ModelThreshold | None) -> str:
     if found is None:
         return "Nobody was held out, so nothing was measured and no threshold is set."
     pairs = f"{found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs"

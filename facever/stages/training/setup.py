@@ -29,7 +29,10 @@ from facever.training.fine_tuning import freeze, start_from
 from facever.training.schedule import Schedule
 from facever.training.tensorboard import check_tensorboard
 from facever.training.weight_average import WeightAverage
-from facever.verification.model_threshold import check_impostor_pairs, check_pairs
+from facever.verification.model_threshold import (
+    check_impostor_pairs,
+    check_threshold_pairs,
+)
 
 THRESHOLD_FAR = 1e-3
 """The false accept rate of a model file's threshold and of the held-out TAR."""
@@ -191,7 +194,7 @@ def _check_held_out(config: TrainConfig, labels: Int64[np.ndarray, " crops"]) ->
             "validate_every to the steps between two looks"
         )
     if len(labels):
-        check_pairs(labels)
+        check_threshold_pairs(labels)
     elif config.validate_every is not None:
         raise ConfigError(
             f"validate_every={config.validate_every} looks at held-out people, but "

@@ -43,7 +43,7 @@ from facever.training.fit import Intervals, fit
 from facever.training.log_lines import LogLine
 from facever.training.sigterm import watch_for_sigterm
 from facever.training.tensorboard import tensorboard_log
-from facever.verification.model_threshold import Calibration
+from facever.verification.model_threshold import ModelThreshold
 
 
 def train(config: TrainConfig) -> Path:
@@ -138,16 +138,16 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
 
     kept_network = network_to_keep(run)
     header = model_header(config, run)
-    calibration = None
+    measured = None
     if len(split.held_out):
-        calibration = _calibrate(config, run, kept_network)
+        measured = _measure_threshold(config, run, kept_network)
         header = dataclasses.replace(
             header,
-            threshold=calibration.threshold,
-            threshold_far=None if calibration.threshold is None else THRESHOLD_FAR,
+            threshold=measured.threshold,
+            threshold_far=None if measured.threshold is None else THRESHOLD_FAR,
         )
     # First the card: a run whose model file is there is done.
-    write_card(config, run, model_path, calibration)
+    write_card(config, run, model_path, measured)
     mean = run.preprocessing.mean
     save_model(
         model_path, kept_network, header, mean if isinstance(mean, Tensor) else None
@@ -180,9 +180,9 @@ def _is_there(path: Path, processes: Processes) -> bool:
     return found
 
 
-def _calibrate(
+def _measure_threshold(
     config: TrainConfig, run: PreparedRun, network: EmbeddingNetwork
-) -> Calibration:
+) -> ModelThreshold:
     with progress_bar("validate", len(run.split.held_out), "crops") as advance:
         found = measure_held_out(config, run, network, advance)
     print(

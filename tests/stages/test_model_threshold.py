@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import ModelHeader, load_model, save_model
 from facever.models import build_network
 from facever.stages.gallery import enroll as gallery
-from facever.stages.threshold import calibrate_model
+from facever.stages.model_threshold import set_model_threshold
 
 Command = Callable[..., Any]
 FAR = 0.1
@@ -49,11 +50,10 @@ def cosines(model: Path, crops: Path) -> dict[bool, list[float]]:
     return found
 
 
-def test_the_threshold_is_written_into_the_model_file(
-    model: Path, crops: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_threshold_is_written_into_the_model_file(model: Path, crops: Path) -> None:
     before, weights = load_model(model), load_file(model)
-    found = calibrate_model(model, crops, FAR, **ON_CPU)
+    report = set_model_threshold(model, crops, far=FAR, **ON_CPU)
+    found = report.found
     after = load_model(model)
     assert after.header.threshold == found.threshold
     assert after.header.threshold_far == FAR
@@ -72,7 +72,7 @@ def test_the_threshold_is_written_into_the_model_file(
     assert impostor[4] - 1e-5 <= found.threshold < impostor[3] + 1e-5
     tar = np.mean([cosine > found.threshold for cosine in pairs[True]])
     assert found.tar == pytest.approx(tar)
-    line = capsys.readouterr().out
+    [line] = report.lines()
     assert line.startswith(f"{model}: same person above cosine {found.threshold:.4f}")
     assert f"for FAR 0.1, which accepts {tar:.2%} of 12 genuine pairs" in line
 
@@ -86,7 +86,8 @@ def test_a_model_with_a_mean_image(
     model = tmp_path / "model.safetensors"
     save_model(model, build_network("resnet27", options), header, image)
     before = load_model(model)
-    found = calibrate_model(model, crops, FAR, **ON_CPU)
+    report = set_model_threshold(model, crops, far=FAR, **ON_CPU)
+    found = report.found
     after = load_model(model)
     assert after.header.threshold == found.threshold != 0.5
     assert after.header.mean == "image"
@@ -98,19 +99,27 @@ def test_a_gallery_still_takes_the_model(
     tmp_path: Path, model: Path, crops: Path, types_unchecked: None
 ) -> None:
     first = gallery.add(tmp_path / "gallery", model, crops)
-    calibrate_model(model, crops, FAR, **ON_CPU)
+    set_model_threshold(model, crops, far=FAR, **ON_CPU)
     again = gallery.add(tmp_path / "gallery", model, crops)
     assert (first.num_added, first.num_known) == (11, 0)
     assert (again.num_added, again.num_known) == (0, 11)
 
 
 def test_command(model: Path, crops: Path, command: Command) -> None:
-    finished = command("calibrate", model, crops, "--far", FAR, "--device", "cpu")
+    finished = command(
+        "model", "threshold", model, crops, "--far", FAR, "--device", "cpu"
+    )
     assert finished.code == 0, finished.err
     assert load_model(model).header.threshold_far == FAR
+    again = command(
+        "model", "threshold", model, crops, "--far", FAR, "--device", "cpu", "--json"
+    )
+    shown = json.loads(again.out)
+    assert (shown["model"], shown["target_far"]) == (str(model), FAR)
+    assert shown["threshold"] == load_model(model).header.threshold
     # The rate that is asked for by default needs more pairs than these.
     content = model.read_bytes()
-    refused = command("calibrate", model, crops)
+    refused = command("model", "threshold", model, crops)
     assert refused.code == 2
     assert refused.err.splitlines()[-1].startswith(
         "facever: FAR 0.001 needs at least 1,000 impostor pairs, there are 43, in 11 "
@@ -146,7 +155,7 @@ def test_a_rate_that_cannot_be_had_leaves_the_file_as_it_was(
     monkeypatch.setattr(Embedder, "embed_crops", embed)
     content = model.read_bytes()
     with pytest.raises(error, match=says) as caught:
-        calibrate_model(model, crops, far, **ON_CPU)
+        set_model_threshold(model, crops, far=far, **ON_CPU)
     assert "\n" not in str(caught.value)
     assert model.read_bytes() == content
 
@@ -161,7 +170,7 @@ def test_crops_that_say_nothing_leave_the_file_as_it_was(
     crops = make_store(tmp_path / "crops", people)
     content = model.read_bytes()
     with pytest.raises(DataError, match=f"got {sum(people)} crops of {len(people)}"):
-        calibrate_model(model, crops, FAR, **ON_CPU)
+        set_model_threshold(model, crops, far=FAR, **ON_CPU)
     assert model.read_bytes() == content
     assert list(tmp_path.glob(".*")) == []
 
@@ -181,6 +190,6 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
     content = model.read_bytes()
     monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(FaceverError, match="No space left"):
-        calibrate_model(model, crops, FAR, **ON_CPU)
+        set_model_threshold(model, crops, far=FAR, **ON_CPU)
     assert model.read_bytes() == content
     assert list(tmp_path.glob(".*")) == []
