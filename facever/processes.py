@@ -1,22 +1,113 @@
-"""What every worker process of facever does when it starts."""
+"""Worker processes: a pool whose answers come in the order of the tasks.
+
+Crops are read and photos aligned by such workers. torch's DataLoader is not used: when
+one of its workers dies it raises in whatever line the main thread is at, not where the
+next answer is asked for.
+"""
 
 import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from typing import Any, TypeVar
 
 import cv2
 
+from facever.errors import FaceverError
 
-def start_worker() -> None:
-    """Make this process a worker: it ends with its parent and leaves Ctrl-C to it.
+TASKS_AHEAD = 2
+"""Tasks that are given out before the next answer is asked for, for each worker."""
 
-    OpenCV gets one thread here, since there is a worker for every CPU already.
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+class WorkerPool:
+    """Processes that work on tasks a few ahead.
+
+        with WorkerPool(4, load_network, ("model",), option="workers") as pool:
+            for answer in pool.answers(embed, photos):
+                ...
+
+    A worker ends with this process, however that ends, and leaves Ctrl-C to it. OpenCV
+    has one thread in it, since there is a worker for every CPU already.
     """
+
+    def __init__(
+        self,
+        num_workers: int,
+        prepare: Callable[..., None],
+        arguments: tuple[Any, ...],
+        *,
+        option: str,
+    ) -> None:
+        """Get ready; the processes start with the first task.
+
+        Args:
+            num_workers: Number of processes, at least 1.
+            prepare: A function of a module that each process calls when it starts.
+            arguments: What ``prepare`` is called with; pickled.
+            option: The name by which people set the number of workers, for messages.
+        """
+        self._num_workers = num_workers
+        self._option = option
+        # A fork would copy the threads' locks, as they happen to be at that moment.
+        self._pool = ProcessPoolExecutor(
+            num_workers,
+            multiprocessing.get_context("spawn"),
+            _start_worker,
+            (prepare, *arguments),
+        )
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def answers(
+        self, work: Callable[[Task], Answer], tasks: Iterable[Task]
+    ) -> Iterator[Answer]:
+        """The answers to tasks, in their order.
+
+        The tasks are drawn from their iterator ``TASKS_AHEAD`` for each worker ahead:
+        that many answers are under way, or wait, when one is taken.
+
+        Args:
+            work: A function of a module; an error that it raises is raised here, in the
+                place of that task's answer.
+            tasks: Picklable, as the answers are.
+
+        Raises:
+            FaceverError: If a worker is ended from outside, as the system does when
+                memory runs out.
+        """
+        ahead: deque[Future[Answer]] = deque()
+        try:
+            for task in tasks:
+                if len(ahead) == TASKS_AHEAD * self._num_workers:
+                    yield ahead.popleft().result()
+                ahead.append(self._pool.submit(work, task))
+            while ahead:
+                yield ahead.popleft().result()
+        except BrokenProcessPool:
+            raise FaceverError(
+                f"one of {self._option}={self._num_workers} processes ended early (is "
+                "memory short?): run the same command again, with fewer "
+                f"{self._option}"
+            ) from None
+
+
+def _start_worker(prepare: Callable[..., None], *arguments: Any) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    prepare(*arguments)
 
 
 def _end_with_parent() -> None:

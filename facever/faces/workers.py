@@ -1,20 +1,12 @@
 """Align batches of photos in several processes."""
 
-import multiprocessing
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 from facever.choices import Detector, FaceRule
-from facever.errors import FaceverError
 from facever.faces.aligner import AlignedPhoto, PhotoAligner
 from facever.faces.photo_source import PhotoSource
-from facever.processes import start_worker
-
-_BATCHES_AHEAD = 2
+from facever.processes import WorkerPool
 
 
 @dataclass(frozen=True)
@@ -71,33 +63,25 @@ class AlignWorkers:
         """Get ready; processes start with the first batch.
 
         Args:
-            recipe: How to align.
-            num_workers: At least 1.
+            recipe: How photos become crops.
+            num_workers: Number of processes, at least 1.
         """
-        self._num_workers = num_workers
         self._recipe = recipe
-        self._aligner: PhotoAligner | None = None
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: WorkerPool | None = None
         if num_workers > 1:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                num_workers, context, _start_worker, (recipe,)
+            self._pool = WorkerPool(
+                num_workers, _make_aligner, (recipe,), option="workers"
             )
 
     def __enter__(self) -> "AlignWorkers":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._pool:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.__exit__(*error)
 
     def align(
-        self, batches: Sequence[list[PhotoSource]]
+        self, batches: Iterable[list[PhotoSource]]
     ) -> Iterator[list[AlignedPhoto]]:
         """Align batches, in their order.
 
@@ -106,30 +90,15 @@ class AlignWorkers:
                 memory runs out.
         """
         if self._pool is None:
-            self._aligner = self._aligner or self._recipe.make_aligner()
-            yield from map(self._aligner.align, batches)
-            return
-        ahead: deque[Future[list[AlignedPhoto]]] = deque()
-        try:
-            for batch in batches:
-                ahead.append(self._pool.submit(_align_in_worker, batch))
-                if len(ahead) > self._num_workers * _BATCHES_AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        except BrokenProcessPool:
-            raise FaceverError(
-                f"a worker ended early ({self._num_workers} were at work; is memory "
-                "short?): run the same command again, with fewer workers"
-            ) from None
+            return map(self._recipe.make_aligner().align, batches)
+        return self._pool.answers(_align_in_worker, batches)
 
 
 _aligner: PhotoAligner
 
 
-def _start_worker(recipe: AlignRecipe) -> None:
+def _make_aligner(recipe: AlignRecipe) -> None:
     global _aligner
-    start_worker()
     if recipe.uses_network:
         import torch
 

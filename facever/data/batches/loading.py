@@ -17,7 +17,7 @@ from facever.data.batches.crop_workers import (
     CropSource,
     CropWorkers,
     ReadTask,
-    read_crops,
+    read_batch,
 )
 from facever.data.batches.resident import ResidentCrops
 from facever.data.batches.sampling import ClassmateSampler, EpochSampler
@@ -119,7 +119,7 @@ class BatchLoader:
         plan = self._plan(step)
         if isinstance(self._crops, ResidentCrops):
             return self._collated(plan, self._crops.take(plan.task.rows))
-        crops = read_crops(self._crops, self._augmentation, plan.task)
+        crops = read_batch(self._crops, self._augmentation, plan.task)
         return self._collated(plan, torch.from_numpy(crops))
 
     def batches(self, start: int, stop: int) -> Generator[Batch, None, None]:
