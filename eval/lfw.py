@@ -1,4 +1,4 @@
-"""The LFW rows of README: a trained model beside what no training gives.
+"""The LFW table of the manual: a trained model beside what no training gives.
 
     facever evaluate lfw runs/small/model.safetensors --photos LFW --pairs pairs.txt \
         --out runs/lfw

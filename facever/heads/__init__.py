@@ -12,7 +12,7 @@ config.
 Example:
     >>> import torch
     >>> from facever.heads import ArcFace
-    >>> head = ArcFace(embedding_size=4, num_classes=3, margin=0.5, scale=64)
+    >>> head = ArcFace(embedding_size=4, num_classes=3, margin=0.5, scale=64.0)
     >>> output = head(torch.randn(8, 4), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
     >>> tuple(output.logits.shape), output.loss.requires_grad
     ((8, 3), True)
