@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in str(path)),
+    *sorted(
+        path for path in (ROOT / "docs").rglob("*.md") if "_build" not in str(path)
+    ),
 ]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
