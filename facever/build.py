@@ -14,15 +14,20 @@ from facever.config.training import OptimiserConfig, TrainConfig
 from facever.data.batches.augmentation import Augmentation, AugmentationStrength
 from facever.data.batches.resident import fits_on
 from facever.errors import ConfigError
+from facever.hardware import uses_bf16
 from facever.heads import HEADS, Head, JointHead
 from facever.heads.parts.sharded_rows import ClassShards
 from facever.models import NETWORKS, build_network
 from facever.models.base import EmbeddingNetwork
 from facever.small_images.fit import RATE_FACTOR
 from facever.small_images.networks import SMALL_IMAGE_NETWORKS
+from facever.training.checkpoint import TrainingState
 from facever.training.distributed import ALONE, Processes
+from facever.training.fine_tuning import freeze, start_from
+from facever.training.fit import Computation
 from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Plateau, Schedule, Shape
+from facever.training.weight_average import WeightAverage
 
 
 def network_options(config: NetworkConfig) -> dict[str, Any]:
@@ -118,11 +123,13 @@ def make_optimiser(
     )
 
 
-def parts_of(config: TrainConfig, processes: Processes) -> int:
-    """In how many parts the network meets this process's part of a batch.
+def make_computation(
+    config: TrainConfig, device: torch.device, processes: Processes = ALONE
+) -> Computation:
+    """How a run computes its gradients on a device.
 
     Raises:
-        ConfigError: If they would not be equal.
+        ConfigError: If the parts of a process's batch would differ in size.
     """
     size = config.batch_size // processes.count
     if size % config.accumulate:
@@ -130,7 +137,13 @@ def parts_of(config: TrainConfig, processes: Processes) -> int:
             f"accumulate must divide the {size} crops of a process's batch, got "
             f"{config.accumulate}"
         )
-    return config.accumulate
+    return Computation(
+        device,
+        bf16=uses_bf16(config.precision, device),
+        num_parts=config.accumulate,
+        clip=config.optimiser.clip,
+        is_compiled=config.compile,
+    )
 
 
 def make_schedule(config: TrainConfig | SmallImageCell) -> Schedule:
@@ -150,12 +163,52 @@ def make_schedule(config: TrainConfig | SmallImageCell) -> Schedule:
     return schedule.scaled(options.factor)
 
 
-def make_plateau(config: TrainConfig) -> Plateau | None:
-    """What lowers the rate by the held-out people; None under another shape."""
-    if config.schedule.shape != "plateau":
-        return None
-    options = config.schedule.plateau
-    return Plateau(options.measure, options.patience, options.factor)
+def make_training_state(
+    config: TrainConfig,
+    num_classes: int,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> TrainingState:
+    """Network, heads and optimiser of a run on a device, at step 0.
+
+    Args:
+        config: The run's config; its seed decides the first weights.
+        num_classes: Number of people in training.
+        device: The device of network and heads.
+        processes: The processes that share the class vectors.
+
+    Raises:
+        ConfigError: If the network, a head or an option is unknown or of the wrong
+            type.
+        ParameterError: If an option is out of range or ``frozen`` names no part of the
+            network.
+        ModelFileError: If ``init`` does not hold this network.
+    """
+    torch.manual_seed(config.seed)
+    network = make_network(config.network)
+    if config.init is not None:
+        start_from(network, config.init)
+    frozen = freeze(network, config.frozen)
+    network.to(device).to(memory_format=torch.channels_last)
+    head = make_head(
+        config.heads,
+        network.embedding_size,
+        num_classes,
+        seed=config.seed,
+        processes=processes,
+    ).to(device)
+    plateau = None
+    if config.schedule.shape == "plateau":
+        options = config.schedule.plateau
+        plateau = Plateau(options.measure, options.patience, options.factor)
+    return TrainingState(
+        network,
+        head,
+        make_optimiser(config, network, head),
+        average=None if config.ema is None else WeightAverage(network, config.ema),
+        plateau=plateau,
+        frozen=frozen,
+    )
 
 
 def make_augmentation(config: TrainConfig) -> Augmentation | None:

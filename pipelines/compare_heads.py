@@ -66,7 +66,7 @@ def main() -> None:
             config = _config(plan, name, seed, options.crops, out)
             result = out / "result.json"
             if not result.exists():
-                model = train(config)
+                model = train(config).model
                 _embed_lfw(model, options.lfw_crops, wanted, out / "lfw.npz")
                 with whole_file(result) as temporary:
                     text = json.dumps(_measure(config, out, pairs), indent=2)

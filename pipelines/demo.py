@@ -65,15 +65,17 @@ def main() -> None:
 
     step("3/6", "train a narrow ResNet-27 with softmax")
     softmax = train(load_config(TrainConfig, CONFIGS / "demo-softmax.yaml"))
+    print(softmax)
     step("4/6", "train another with softmax + 0.05 IE")
     joint = train(load_config(TrainConfig, CONFIGS / "demo-softmax-ie.yaml"))
+    print(joint)
 
     step("5/6", "6,000 pairs of people whom neither has seen, in 10 folds")
     pairs = read_lfw_pairs(pairs_path)
     store = CropStore.open(OUT / "test-crops")
     models = {
-        "softmax + IE": load_model(joint),
-        "softmax": load_model(softmax),
+        "softmax + IE": load_model(joint.model),
+        "softmax": load_model(softmax.model),
     }
     models["untrained network"] = untrained(models["softmax"])
     features = {name: embed(name, model, store) for name, model in models.items()}

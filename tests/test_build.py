@@ -16,6 +16,8 @@ from facever.models.resnet27 import ResNet27
 from facever.training.distributed import ALONE, Processes
 from facever.training.optimiser import AdamW
 
+CPU = torch.device("cpu")
+
 
 def config(**options: Any) -> TrainConfig:
     return TrainConfig.model_validate({"data": {"crops": "crops"}} | options)
@@ -180,9 +182,9 @@ def test_adamw_moves_centers_by_plain_steps() -> None:
 
 def test_parts_of_a_batch_are_equal() -> None:
     given = config(batch_size=24, accumulate=3)
-    assert build.parts_of(given, ALONE) == 3
+    assert build.make_computation(given, CPU).num_parts == 3
     with pytest.raises(ConfigError, match=r"divide the 8 crops .* got 3"):
-        build.parts_of(given, Processes(0, 3))
+        build.make_computation(given, CPU, Processes(0, 3))
 
 
 def test_the_schedule_is_scaled_by_its_factor() -> None:

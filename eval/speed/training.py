@@ -38,13 +38,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from facever import build
 from facever.config.training import TrainConfig
 from facever.environment import describe_machine, describe_versions
-from facever.files import append_line
-from facever.hardware import uses_bf16
-from facever.stages.training.setup import PreparedRun, prepare
+from facever.stages.training.setup import PreparedRun, prepare_run
 from facever.training.checkpoint import save_checkpoint
 from facever.training.compiling import compiled
-from facever.training.fit import Intervals, fit
-from facever.training.log_lines import LogWindow
+from facever.training.fit import Callbacks, Intervals, fit
+from facever.training.log_lines import LogLine, LogWindow, log_to
 
 LIMIT = 1.03
 """Times the bare loop's time that ours may take."""
@@ -67,8 +65,8 @@ def main() -> None:
             "compile": options.compile,
         }
     )
-    run = prepare(config)
-    is_bf16 = uses_bf16(config.precision, run.device)
+    run = prepare_run(config)
+    is_bf16 = run.computation.bf16
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bare, flops = bare_steps(config, run, is_bf16, options.block)
@@ -76,9 +74,7 @@ def main() -> None:
         if options.files:
             paths = write_files(run, folder, options.files)
             others["files"] = file_steps(config, run, is_bf16, options, paths)
-        seconds, cpu_seconds, lines = take_turns(
-            config, run, is_bf16, options, folder, others
-        )
+        seconds, cpu_seconds, lines = take_turns(config, run, options, others)
         checkpoint = time_checkpoint(run, folder)
         logging = time_logging(run, folder)
 
@@ -145,11 +141,9 @@ def parse() -> argparse.Namespace:
 def take_turns(
     config: TrainConfig,
     run: PreparedRun,
-    is_bf16: bool,
     options: argparse.Namespace,
-    folder: Path,
     others: dict[str, Steps],
-) -> tuple[Seconds, Seconds, list[dict[str, float]]]:
+) -> tuple[Seconds, Seconds, list[LogLine]]:
     """Seconds of each turn, the first left out, CPU seconds, and our log lines.
 
     Ours is one call of ``fit``, which stands still in its progress report while the
@@ -183,22 +177,17 @@ def take_turns(
     length = options.block * (options.turns + 1)
     schedule = {"steps": length, "shape": "cosine"}
     config = TrainConfig.model_validate(config.model_dump() | {"schedule": schedule})
-    log_file = folder / "log.jsonl"
+    lines: list[LogLine] = []
     fit(
         run.state,
         run.loader,
         run.preprocessing,
         build.make_schedule(config),
-        device=run.device,
-        bf16=is_bf16,
-        intervals=Intervals(log=LOG_EVERY, checkpoint=10**9),
-        log_file=log_file,
-        save=lambda: None,
-        advance=advance,
-        compile_network=config.compile,
+        run.computation,
+        Intervals(log=LOG_EVERY, checkpoint=10**9),
+        Callbacks(save=lambda: None, log=lines.append, advance=advance),
     )
-    lines = log_file.read_text(encoding="utf-8").splitlines()
-    return passed, used, [json.loads(line) for line in lines]
+    return passed, used, lines
 
 
 def now(device: torch.device) -> tuple[float, float]:
@@ -333,7 +322,7 @@ def time_logging(run: PreparedRun, folder: Path) -> float:
             for part in ("data", "network", "optimiser", None):
                 window.clock.mark(part)
             window.add(output, labels, 1, {})
-        append_line(folder / "timed.jsonl", json.dumps(window.line(1, 0.1)))
+        log_to(folder / "timed.jsonl")(window.line(1, 0.1))
         seconds.append((now(run.device)[0] - started) / LOG_EVERY)
     return statistics.median(seconds)
 
@@ -360,7 +349,7 @@ def spread(seconds: list[float], beside: list[float]) -> dict[str, float]:
     }
 
 
-def share(lines: list[dict[str, float]], part: str) -> float:
+def share(lines: list[LogLine], part: str) -> float:
     """Of the steps' time, in the lines after the first, whose steps warm up."""
     parts = ("data_seconds", "network_seconds", "optimiser_seconds")
     kept = lines[1:] or lines

@@ -123,6 +123,7 @@ def align(
 
 
 @app.command()
+@shows_result
 def train(
     config: Annotated[Path, typer.Argument(help="A YAML file, see configs/train/")],
     overrides: Annotated[
@@ -135,24 +136,27 @@ def train(
             "--dry-run", help="Time a few steps; print weights, work, memory and time"
         ),
     ] = False,
-) -> None:
-    """A crop store to a model file; the same command again resumes a killed run.
+) -> Result:
+    """Train a network on a crop store; the same command again resumes a killed run.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m facever train CONFIG
     """
     from facever.config.reading import load_config
     from facever.config.training import TrainConfig
 
-    # First the config: to import torch takes seconds, and a slip shall not wait.
+    # First the config: importing torch takes seconds, and a slip is told at once.
     settings = load_config(TrainConfig, config, overrides)
     if is_dry:
         from facever.stages.training.dry_run import dry_run
 
-        typer.echo("\n".join(dry_run(settings).lines()))
-    else:
-        from facever.stages.training.train import train as stage
+        return dry_run(settings)
+    from facever.stages.training.train import train as stage
+    from facever.training.distributed import is_first_process
 
-        stage(settings)
+    result = stage(settings)
+    if not is_first_process():
+        raise typer.Exit
+    return result
 
 
 @app.command()

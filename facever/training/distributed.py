@@ -6,6 +6,7 @@ of a CPU travel by gloo, those of a GPU by NCCL. Without torchrun there is one p
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,9 +56,9 @@ class Processes:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def say(self, text: str) -> None:
-        """Print a line, once for all."""
+        """Print a line about the job to stderr, once for all processes."""
         if self.is_first:
-            print(text, flush=True)
+            print(text, file=sys.stderr, flush=True)
 
     def wrapped(self, network: nn.Module) -> nn.Module:
         """The network, so that its gradients become means over the processes.
@@ -167,6 +168,11 @@ class _Averaged(DistributedDataParallel):
 
 ALONE = Processes()
 """The one process of a job that torchrun did not start."""
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for its job, in or out of a ``process_group``."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

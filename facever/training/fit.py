@@ -1,18 +1,15 @@
 """The training loop."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from facever.data.batches.loading import BatchLoader
 from facever.errors import DivergedError, TerminatedError
-from facever.files import append_line
 from facever.inference.preprocessing import Preprocessing
 from facever.progress import Advance, ignore_progress
 from facever.training.checkpoint import TrainingState
@@ -26,14 +23,37 @@ from facever.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
+class Computation:
+    """How the gradients of a step are computed.
+
+    Attributes:
+        device: The device of network and head.
+        bf16: Whether the network computes in bfloat16. The heads always compute in
+            float32, where a sum over thousands of classes keeps its digits.
+        num_parts: Number of parts in which the network meets this process's part of a
+            batch, to save memory (see ``add_gradients``); 1 computes it at once.
+        clip: Longest gradient that is allowed (see ``clip_gradients``); None leaves all
+            gradients as they are.
+        is_compiled: Whether torch.compile makes the network's kernels.
+    """
+
+    device: torch.device
+    bf16: bool = False
+    num_parts: int = 1
+    clip: float | None = None
+    is_compiled: bool = False
+
+
+@dataclass(frozen=True)
 class Intervals:
     """How often a run writes things down, in steps, each at least 1.
 
     Attributes:
-        log: Between two lines.
-        checkpoint: Between two checkpoints.
-        milestones: Steps with a checkpoint besides.
-        validate: Between two looks at held-out people; None never looks.
+        log: Steps between two lines of the log.
+        checkpoint: Steps between two checkpoints.
+        milestones: Further steps after which a checkpoint is saved.
+        validate: Steps between two measurements of held-out people; None measures
+            never.
     """
 
     log: int = 20
@@ -41,13 +61,35 @@ class Intervals:
     milestones: tuple[int, ...] = ()
     validate: int | None = None
 
-    def saves(self, step: int) -> bool:
-        """Whether a checkpoint falls due after a step, counted from 1."""
+    def is_checkpoint_due(self, step: int) -> bool:
+        """Whether a checkpoint is due after a step, counted from 1."""
         return step % self.checkpoint == 0 or step in self.milestones
 
-    def looks(self, step: int) -> bool:
-        """Whether to look at held-out people after a step, counted from 1."""
+    def is_validation_due(self, step: int) -> bool:
+        """Whether held-out people are measured after a step, counted from 1."""
         return self.validate is not None and step % self.validate == 0
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the loop calls on its way.
+
+    Attributes:
+        save: Saves the state; called in every process, as ``Intervals`` says and after
+            the last step.
+        log: Takes a line of the log; called in the first process.
+        validate: Measures held-out people, by name, without changing the state; called
+            in the first process, as ``Intervals`` says. ``state.plateau`` goes by
+            ``held_out_auc`` or ``held_out_tar``, once the warm-up is over.
+        advance: Takes progress, one unit for each crop.
+        stop_asked: Tells whether to save and end after this step.
+    """
+
+    save: Callable[[], None]
+    log: Callable[[LogLine], None]
+    validate: Callable[[], dict[str, float]] | None = None
+    advance: Advance = ignore_progress
+    stop_asked: Callable[[], bool] = lambda: False
 
 
 def fit(
@@ -55,58 +97,32 @@ def fit(
     loader: BatchLoader,
     preprocessing: Preprocessing,
     schedule: Schedule,
-    *,
-    device: torch.device,
-    bf16: bool,
+    computation: Computation,
     intervals: Intervals,
-    log_file: Path,
-    save: Callable[[], None],
-    advance: Advance = ignore_progress,
+    callbacks: Callbacks,
     processes: Processes = ALONE,
-    stop_asked: Callable[[], bool] = lambda: False,
-    accumulate: int = 1,
-    clip: float | None = None,
-    compile_network: bool = False,
-    validate: Callable[[], dict[str, float]] | None = None,
-    on_line: Callable[[LogLine], None] = lambda line: None,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
-
-    The network runs under bf16 autocast where asked; the heads always in float32, where
-    a sum over thousands of classes keeps its digits.
 
     Args:
         state: Network, head and optimiser on the device; changed in place.
         loader: Gives this process's part of the batch of any step.
-        preprocessing: From crops to network input.
+        preprocessing: Turns crops into the network's input.
         schedule: The learning rate of every step.
-        device: Where to compute.
-        bf16: Whether the network computes in bfloat16.
-        intervals: How often to log and to save.
-        log_file: Gets one JSON line every ``intervals.log`` steps, the means over them.
-        save: Called as ``intervals`` says and at the end, in every
-            process.
-        advance: Progress, one unit a crop.
-        processes: Each computes its part of every batch; the first logs.
-        stop_asked: Whether to save and end after this step.
-        accumulate: Parts in which the network meets its part of a batch, to save
-            memory (see ``add_gradients``).
-        clip: Longest gradient (see ``clip_gradients``); None leaves all as they are.
-        compile_network: Whether torch.compile makes the network's kernels.
-        validate: Measures held-out people, by name, without a change of the state;
-            given with ``intervals.validate`` and called in the first process alone.
-            ``state.plateau`` goes by ``held_out_auc`` or ``held_out_tar``, once the
-            warm-up is over.
-        on_line: Called with every line of the log, in the first process.
+        computation: How gradients are computed.
+        intervals: How often to log, to save and to measure held-out people.
+        callbacks: What to call on the way.
+        processes: The processes of the job; each computes its part of every batch.
 
     Raises:
         DivergedError: If an embedding, the loss or a weight turns NaN or infinite, with
             the step and the learning rate; nothing is saved after that.
         TerminatedError: If any process was asked to stop; its last step is saved.
-        ParameterError: If the network cannot be compiled here.
+        ParameterError: If the network cannot be compiled on this machine.
     """
-    module = compiled(state.network) if compile_network else state.network
-    network, optimiser = processes.wrapped(module), state.optimiser
+    device, optimiser = computation.device, state.optimiser
+    module = compiled(state.network) if computation.is_compiled else state.network
+    network = processes.wrapped(module)
     head = HeadAcrossProcesses(state.head, processes)
     network.train()
     for part in state.frozen:
@@ -115,8 +131,7 @@ def fit(
 
     def log(line: LogLine) -> None:
         if processes.is_first:
-            append_line(log_file, json.dumps(line))
-            on_line(line)
+            callbacks.log(line)
 
     saved = state.step
 
@@ -144,9 +159,18 @@ def fit(
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
             try:
-                with explain_compiler_errors() if compile_network else nullcontext():
+                with (
+                    explain_compiler_errors()
+                    if computation.is_compiled
+                    else nullcontext()
+                ):
                     output = add_gradients(
-                        network, head, images, labels, num_parts=accumulate, bf16=bf16
+                        network,
+                        head,
+                        images,
+                        labels,
+                        num_parts=computation.num_parts,
+                        bf16=computation.bf16,
                     )
             except DivergedError as error:
                 raise DivergedError(
@@ -155,8 +179,8 @@ def fit(
                 ) from None
             head.align_gradients()
             measured = {}
-            if clip is not None:
-                norm = clip_gradients(network, head, clip, processes)
+            if computation.clip is not None:
+                norm = clip_gradients(network, head, computation.clip, processes)
                 measured["gradient_norm"] = norm
             window.clock.mark("network")
             optimiser.step()
@@ -166,7 +190,7 @@ def fit(
             window.clock.mark("optimiser")
 
             window.add(output, labels, processes.count, measured)
-            stopping = processes.any(stop_asked())
+            stopping = processes.any(callbacks.stop_asked())
             last = state.step == schedule.steps
             if state.step % intervals.log == 0 or last:
                 line = window.line(state.step, rate)
@@ -177,23 +201,24 @@ def fit(
                     )
                 log(line)
                 window = LogWindow(device)
-                advance(0, _loss_note(line, output.parts))
-            if validate is not None and intervals.looks(state.step):
-                found = validate() if processes.is_first else {}
+                callbacks.advance(0, _loss_note(line, output.parts))
+            if callbacks.validate and intervals.is_validation_due(state.step):
+                found = callbacks.validate() if processes.is_first else {}
                 log({"step": state.step, **found})
-                advance(0, f"held-out AUC {found.get('held_out_auc', 0.0):.4f}")
+                auc = found.get("held_out_auc", 0.0)
+                callbacks.advance(0, f"held-out AUC {auc:.4f}")
                 if state.plateau is not None and state.step > schedule.warmup:
                     value = found.get(f"held_out_{state.plateau.measure}", 0.0)
                     state.plateau.look(processes.number_of_first(value))
-            if intervals.saves(state.step) or last or stopping:
+            if intervals.is_checkpoint_due(state.step) or last or stopping:
                 if processes.any(not (_is_finite(network) and _is_finite(head))):
                     raise DivergedError(
                         f"a weight is NaN or infinite after step {state.step} "
                         f"(learning rate {rate:.4g}); {remedy()}"
                     )
-                save()
+                callbacks.save()
                 saved = state.step
-            advance(len(labels) * processes.count)
+            callbacks.advance(len(labels) * processes.count)
             window.clock.mark(None)
             if stopping and not last:
                 raise TerminatedError(

@@ -1,11 +1,15 @@
 """What a log line tells of the steps since the last one."""
 
+import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from facever.files import append_line
 from facever.heads import HeadOutput
 
 Part = Literal["data", "network", "optimiser"]
@@ -123,3 +127,12 @@ class LogWindow:
             "crops_per_second": round(self._num_crops / sum(seconds.values()), 1),
             **parts,
         }
+
+
+def log_to(path: Path) -> Callable[[LogLine], None]:
+    """A log in a file that gets each line as JSON.
+
+    Args:
+        path: The file; the lines that it holds stay.
+    """
+    return lambda line: append_line(path, json.dumps(line))

@@ -26,8 +26,9 @@ from facever.training.checkpoint import (
     save_checkpoint,
 )
 from facever.training.distributed import Processes, process_group
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Computation, Intervals, fit
 from facever.training.heads_across_processes import HeadAcrossProcesses
+from facever.training.log_lines import log_to
 from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Schedule
 
@@ -63,7 +64,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "whole": {},
     "sampled": {"sample": 0.4},
     "clipped": {"clip": 0.02},
-    "adamw in parts": {"adamw": True, "accumulate": 2, "clip": 5.0},
+    "adamw in parts": {"adamw": True, "num_parts": 2, "clip": 5.0},
 }
 
 
@@ -194,7 +195,7 @@ def train(
     *,
     sample: float = 1.0,
     adamw: bool = False,
-    **options: Any,
+    **computation: Any,
 ) -> TrainingState:
     """Train to a step, from the checkpoint of the folder if there is one."""
     state = make_state(processes, sample, adamw)
@@ -216,15 +217,15 @@ def train(
         state,
         loader,
         Preprocessing(),
-        # One schedule whatever the stop: the rate does not hang on it.
+        # The rate is the same wherever the run stops.
         Schedule(steps, 0.01 if adamw else 0.5),
-        device=torch.device("cpu"),
-        bf16=False,
-        intervals=Intervals(log=2, checkpoint=3),
-        log_file=folder / "log.jsonl",
-        save=lambda: save_checkpoint(path, state, "group", processes),
-        processes=processes,
-        **options,
+        Computation(torch.device("cpu"), **computation),
+        Intervals(log=2, checkpoint=3),
+        Callbacks(
+            save=lambda: save_checkpoint(path, state, "group", processes),
+            log=log_to(folder / "log.jsonl"),
+        ),
+        processes,
     )
     return state
 

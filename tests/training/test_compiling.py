@@ -1,4 +1,3 @@
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,8 @@ from facever.errors import ParameterError
 from facever.heads import HEADS, JointHead
 from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import TrainingState
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Computation, Intervals, fit
+from facever.training.log_lines import LogLine
 from facever.training.optimiser import parameter_groups
 from facever.training.schedule import Schedule
 
@@ -36,9 +36,9 @@ class SmallNetwork(nn.Module):
 
 
 def train(
-    tiny: SimpleNamespace, folder: Path, *, is_compiled: bool, accumulate: int
+    tiny: SimpleNamespace, *, is_compiled: bool, num_parts: int
 ) -> tuple[list[float], TrainingState]:
-    folder.mkdir()
+    lines: list[LogLine] = []
     torch.manual_seed(0)
     network = SmallNetwork().to(memory_format=torch.channels_last)
     head = JointHead([("softmax", HEADS["softmax"](8, 4), 1.0)])
@@ -49,27 +49,21 @@ def train(
         tiny.make_loader(),
         Preprocessing(),
         Schedule(5, 0.05),
-        device=torch.device("cpu"),
-        bf16=False,
-        intervals=Intervals(log=1),
-        log_file=folder / "log.jsonl",
-        save=lambda: None,
-        accumulate=accumulate,
-        compile_network=is_compiled,
+        Computation(torch.device("cpu"), num_parts=num_parts, is_compiled=is_compiled),
+        Intervals(log=1),
+        Callbacks(save=lambda: None, log=lines.append),
     )
-    lines = map(json.loads, (folder / "log.jsonl").open())
     return [line["loss"] for line in lines], state
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("num_parts", [1, 2])
 def test_compiled_trains_as_eager_does_under_the_same_names(
-    tiny: SimpleNamespace, tmp_path: Path, accumulate: int
+    tiny: SimpleNamespace, num_parts: int
 ) -> None:
     torch._dynamo.reset()
     compiled, eager = (
-        train(tiny, tmp_path / str(each), is_compiled=each, accumulate=accumulate)
-        for each in (True, False)
+        train(tiny, is_compiled=each, num_parts=num_parts) for each in (True, False)
     )
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
     assert compiled[0] == pytest.approx(eager[0], rel=1e-3)
@@ -90,7 +84,7 @@ def test_without_a_compiler_one_line(
     torch._dynamo.reset()
     with settings.patch(force_disable_caches=True):  # type: ignore[attr-defined]
         with pytest.raises(ParameterError) as caught:
-            train(tiny, tmp_path / "run", is_compiled=True, accumulate=1)
+            train(tiny, is_compiled=True, num_parts=1)
     message = str(caught.value)
     assert message.startswith("compile=true: ")
     assert message.endswith("or leave it out")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ from facever.heads import Head, HeadOutput, JointHead
 from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import TrainingState, read_checkpoint
 from facever.training.fine_tuning import freeze
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Computation, Intervals, fit
+from facever.training.log_lines import log_to
 from facever.training.schedule import Schedule
 from facever.training.weight_average import WeightAverage
 
@@ -27,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 PARTS = ("data", "network", "optimiser")
+COMPUTATION = {field.name for field in fields(Computation)}
+CALLBACKS = {field.name for field in fields(Callbacks)}
 
 
 class Stopped(Exception):
@@ -142,18 +146,19 @@ def run(
 ) -> list[int]:
     """Train a state; the steps at which it was saved."""
     saved: list[int] = []
+    computation = {key: options.pop(key) for key in COMPUTATION & options.keys()}
+    callbacks = {key: options.pop(key) for key in CALLBACKS & options.keys()}
+    callbacks = {"save": lambda: saved.append(state.step)} | callbacks
     settings: dict[str, Any] = {
         "schedule": Schedule(4, 0.01),
         "intervals": Intervals(log=2, checkpoint=100),
-        "bf16": False,
-        "save": lambda: saved.append(state.step),
     }
     fit(
         state,
         tiny.make_loader(),
         Preprocessing(),
-        device=torch.device("cpu"),
-        log_file=folder / "log.jsonl",
+        computation=Computation(torch.device("cpu"), **computation),
+        callbacks=Callbacks(log=log_to(folder / "log.jsonl"), **callbacks),
         **(settings | options),
     )
     return saved
@@ -201,13 +206,13 @@ def test_the_average_follows_the_weights_of_every_step(
     assert late.weights["weight"].item() == pytest.approx(before + 0.1, abs=1e-6)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("num_parts", [1, 2])
 def test_frozen_parts_stay_to_the_last_bit(
-    tiny: SimpleNamespace, tmp_path: Path, accumulate: int
+    tiny: SimpleNamespace, tmp_path: Path, num_parts: int
 ) -> None:
     state, fresh = tiny.make_state(), tiny.make_state()
     state.frozen = freeze(state.network, ("trunk.0", "trunk.1", "trunk.7"))
-    run(tiny, tmp_path, state, accumulate=accumulate)
+    run(tiny, tmp_path, state, num_parts=num_parts)
     before = fresh.network.state_dict()
     kept = ("trunk.0.", "trunk.1.", "trunk.7.")
     num_kept = 0

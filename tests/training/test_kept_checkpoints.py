@@ -61,4 +61,9 @@ def test_a_killed_run_left_half_of_a_name(tmp_path: Path) -> None:
 
 def test_milestones_are_saved_whatever_the_interval() -> None:
     intervals = Intervals(checkpoint=4, milestones=(3, 6))
-    assert [step for step in range(1, 10) if intervals.saves(step)] == [3, 4, 6, 8]
+    assert [step for step in range(1, 10) if intervals.is_checkpoint_due(step)] == [
+        3,
+        4,
+        6,
+        8,
+    ]

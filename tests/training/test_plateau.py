@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from facever.errors import ModelFileError, ParameterError
 from facever.inference.preprocessing import Preprocessing
 from facever.training.checkpoint import load_checkpoint, save_checkpoint
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Computation, Intervals, fit
+from facever.training.log_lines import log_to
 from facever.training.schedule import Plateau, Schedule
 
 MEASURES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]) | st.floats(0, 1))
@@ -102,12 +103,9 @@ class TestInTheLoop:
             tiny.make_loader(),
             Preprocessing(),
             Schedule(tiny.STEPS, 0.08, warmup=2),
-            device=torch.device("cpu"),
-            bf16=False,
-            intervals=Intervals(log=1, checkpoint=stop_at or 100, validate=2),
-            log_file=folder / "log.jsonl",
-            save=save,
-            validate=validate,
+            Computation(torch.device("cpu")),
+            Intervals(log=1, checkpoint=stop_at or 100, validate=2),
+            Callbacks(save, log_to(folder / "log.jsonl"), validate),
         )
         return [json.loads(line) for line in (folder / "log.jsonl").open()]
 

@@ -22,7 +22,8 @@ from facever.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Computation, Intervals, fit
+from facever.training.log_lines import log_to
 from facever.training.optimiser import parameter_groups
 from facever.training.schedule import Schedule
 from facever.training.weight_average import WeightAverage
@@ -90,12 +91,9 @@ def train(
         make_loader(),
         Preprocessing(),
         Schedule(STEPS, 0.05, drops=(6,), warmup=2),
-        device=torch.device("cpu"),
-        bf16=False,
-        intervals=Intervals(log=1, checkpoint=checkpoint_every),
-        log_file=folder / "log.jsonl",
-        save=save,
-        stop_asked=stop_asked,
+        Computation(torch.device("cpu")),
+        Intervals(log=1, checkpoint=checkpoint_every),
+        Callbacks(save, log_to(folder / "log.jsonl"), stop_asked=stop_asked),
     )
     return state
 

@@ -168,7 +168,7 @@ def run_fold(protocol: UnrestrictedLfw, fold: int) -> FoldResult:
     out = _folder(protocol, fold)
     people = _settle_people(protocol, fold, out / PEOPLE_FILE)
     config = _train_config(protocol.config.train, fold, out)
-    model = train(config)
+    model = train(config).model
     split = split_crops(config, protocol.store)
     held_out = [protocol.store.sources[row] for row in split.held_out]
     pairs = with_held_out(

@@ -1,10 +1,7 @@
 """``facever train --dry-run``: what a run would take, after a few real steps of it."""
 
-import json
 import os
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +12,14 @@ from facever.config.training import TrainConfig
 from facever.errors import ParameterError
 from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.files import hold_folder
-from facever.hardware import uses_bf16
 from facever.inference.preprocessing import Preprocessing
 from facever.progress import format_seconds
-from facever.stages.training.run_folder import LOG_FILE, check_same_run
-from facever.stages.training.setup import PreparedRun, prepare, shown_bar
+from facever.results import Result
+from facever.stages.training.run_folder import check_same_run
+from facever.stages.training.setup import PreparedRun, prepare_run, shown_bar
 from facever.training.distributed import ALONE
-from facever.training.fit import Intervals, fit
+from facever.training.fit import Callbacks, Intervals, fit
+from facever.training.log_lines import LogLine
 from facever.training.schedule import Schedule
 
 # The first step allocates and, on a GPU, chooses its kernels; it is not counted.
@@ -29,7 +27,7 @@ _STEPS = 6
 
 
 @dataclass(frozen=True)
-class DryRun:
+class DryRun(Result):
     """What a training run takes.
 
     Attributes:
@@ -89,19 +87,16 @@ def dry_run(config: TrainConfig) -> DryRun:
 
 
 def _measure(config: TrainConfig) -> DryRun:
-    run = prepare(config)
-    bf16 = uses_bf16(config.precision, run.device)
-    part = config.batch_size // run.num_parts
-    flops, activations = _measure_network(run, part, bf16)
-    steps = run.schedule.steps
-    line = _time_steps(config, run, bf16)
+    run = prepare_run(config)
+    flops, activations = _measure_network(config, run)
+    line = _time_steps(config, run)
     return DryRun(
         num_weights=_count(run.network),
         num_head_weights=_count(run.state.head),
         flops=flops,
         state_bytes=_state_bytes(run),
         activation_bytes=activations,
-        steps=steps,
+        steps=run.schedule.steps,
         step_seconds=config.batch_size / line["crops_per_second"],
         data_seconds=line["data_seconds"],
     )
@@ -111,8 +106,10 @@ def _count(module: nn.Module) -> int:
     return sum(weight.numel() for weight in module.parameters())
 
 
-def _measure_network(run: PreparedRun, part: int, bf16: bool) -> tuple[int, int]:
+def _measure_network(config: TrainConfig, run: PreparedRun) -> tuple[int, int]:
     """FLOPs of a crop, and bytes that a part of the batch keeps for the backward."""
+    part = config.batch_size // run.computation.num_parts
+    device, bf16 = run.device, run.computation.bf16
     kept: dict[int, int] = {}
 
     def keep(value: Tensor) -> Tensor:
@@ -122,14 +119,14 @@ def _measure_network(run: PreparedRun, part: int, bf16: bool) -> tuple[int, int]
 
     # Two crops, as batch normalisation in training needs; a part is in proportion.
     crops = torch.zeros(2, CROP_HEIGHT, CROP_WIDTH, 3, dtype=torch.uint8)
-    images = Preprocessing(run.preprocessing.mean)(crops.to(run.device))
+    images = Preprocessing(run.preprocessing.mean)(crops.to(device))
     weights = {each.data_ptr() for each in run.network.parameters()}
     counter = FlopCounterMode(display=False)
     run.network.eval()
     with counter:
         with (
             saved_tensors_hooks(keep, lambda value: value),
-            torch.autocast(run.device.type, torch.bfloat16, enabled=bf16),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
         ):
             embeddings = run.network(images)
         embeddings.sum().backward()
@@ -138,35 +135,22 @@ def _measure_network(run: PreparedRun, part: int, bf16: bool) -> tuple[int, int]
     return counter.get_total_flops() // 2, activations * part // 2
 
 
-def _time_steps(
-    config: TrainConfig, run: PreparedRun, bf16: bool
-) -> dict[str, int | float]:
+def _time_steps(config: TrainConfig, run: PreparedRun) -> LogLine:
     """The log line of a few steps of the real loop, after a first one."""
-    with tempfile.TemporaryDirectory() as folder:
-        log_file = Path(folder) / LOG_FILE
-        crops = _STEPS * config.batch_size
-        with shown_bar("time a few steps", crops, ALONE) as advance:
-            for steps in (1, _STEPS):
-                fit(
-                    run.state,
-                    run.loader,
-                    run.preprocessing,
-                    # A rate that cannot diverge; how long a step takes does not hang
-                    # on it.
-                    Schedule(steps, 1e-6),
-                    device=run.device,
-                    bf16=bf16,
-                    intervals=Intervals(log=_STEPS, checkpoint=_STEPS),
-                    log_file=log_file,
-                    save=lambda: None,
-                    advance=advance,
-                    accumulate=run.num_parts,
-                    clip=config.optimiser.clip,
-                    compile_network=config.compile,
-                )
-        *_, last = log_file.read_text(encoding="utf-8").splitlines()
-        line: dict[str, int | float] = json.loads(last)
-    return line
+    lines: list[LogLine] = []
+    with shown_bar("time a few steps", _STEPS * config.batch_size, ALONE) as advance:
+        for steps in (1, _STEPS):
+            fit(
+                run.state,
+                run.loader,
+                run.preprocessing,
+                # A rate that cannot diverge; a step takes as long at any rate.
+                Schedule(steps, 1e-6),
+                run.computation,
+                Intervals(log=_STEPS, checkpoint=_STEPS),
+                Callbacks(save=lambda: None, log=lines.append, advance=advance),
+            )
+    return lines[-1]
 
 
 def _state_bytes(run: PreparedRun) -> int:

@@ -64,7 +64,7 @@ def measure_held_out(
     return choose_model_threshold(embeddings, run.store.labels[rows], THRESHOLD_FAR)
 
 
-def look(config: TrainConfig, run: PreparedRun) -> dict[str, float]:
+def measure_during_run(config: TrainConfig, run: PreparedRun) -> dict[str, float]:
     """Measures of the held-out people in the midst of a run, for its log."""
     found = measure_held_out(config, run, network_to_keep(run))
     measures = {"held_out_auc": found.auc}

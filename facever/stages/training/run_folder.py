@@ -25,12 +25,20 @@ LOG_FILE = "log.jsonl"
 STARTS_FILE = "starts.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 
-# Options that came after the first checkpoints were written. At its default an option
-# leaves the fingerprint as it was, so that those runs still go on.
-_LATER = {
-    "": ("accumulate", "ema", "init", "frozen"),
-    "optimiser": ("name", "betas", "clip", "decay_all"),
-    "schedule": ("plateau",),
+# Options that may change when a run goes on: places of files, how often something is
+# written, and where and with which numbers to compute.
+_FREE_OPTIONS: Any = {
+    "data": {"crops", "people", "workers", "resident", "name", "licence"},
+    "init": True,
+    "out": True,
+    "log_every": True,
+    "checkpoint_every": True,
+    "keep_last": True,
+    "milestones": True,
+    "device": True,
+    "precision": True,
+    "compile": True,
+    "tensorboard": True,
 }
 
 
@@ -84,9 +92,11 @@ def check_same_run(config: TrainConfig) -> None:
         return
     try:
         earlier = load_config(TrainConfig, config.out / CONFIG_FILE)
-    except FaceverError:  # Of another version, or lost: the checkpoint itself tells.
+    except FaceverError:  # Lost or damaged: the checkpoint's fingerprint decides.
         return
-    old, new = (dict(_leaves(_deciding(each), "")) for each in (earlier, config))
+    old, new = (
+        dict(_leaves(_deciding_options(each), "")) for each in (earlier, config)
+    )
     changed = [
         f"{key}={old.get(key)} and not {new.get(key)}"
         for key in {**old, **new}
@@ -111,12 +121,12 @@ def _leaves(content: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
-    """What must be equal for a checkpoint to be gone on from."""
-    content = _deciding(config)
-    if config.init is not None:  # The weights themselves, not their place.
-        content["init"] = read_initial(config.init).fingerprint
+    """A hash of everything that must be the same for a run to go on."""
+    content = _deciding_options(config)
+    # What the files hold decides, not where they lie.
     content["crops"] = [store.fingerprint, len(store)]
-    # The list itself, not its place; without one, as before there were such lists.
+    if config.init is not None:
+        content["init"] = read_initial(config.init).fingerprint
     if config.data.people is not None:
         people = read_people_list(config.data.people)
         content["people"] = [sorted(people.train), sorted(people.held_out)]
@@ -124,29 +134,9 @@ def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _deciding(config: TrainConfig) -> dict[str, Any]:
-    """The options that decide the weights, but for what their files hold."""
-    free = {
-        "out",
-        "log_every",
-        "checkpoint_every",
-        "keep_last",
-        "milestones",
-        "device",
-        "precision",
-        "compile",
-        "tensorboard",
-    }
+def _deciding_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide the weights, without the places of files."""
+    content = config.model_dump(mode="json", exclude=_FREE_OPTIONS)
     if config.schedule.shape != "plateau":
-        free.add("validate_every")
-    content = config.model_dump(mode="json", exclude=free)
-    for place in ("crops", "people", "workers", "resident", "name", "licence"):
-        content["data"].pop(place)
-    for section, names in _LATER.items():
-        options = getattr(config, section) if section else config
-        part = content[section] if section else content
-        for name in names:
-            if getattr(options, name) == type(options).model_fields[name].default:
-                part.pop(name)
-    content.pop("init", None)
+        del content["validate_every"], content["schedule"]["plateau"]
     return content

@@ -25,10 +25,9 @@ from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress, progress_bar
 from facever.training.checkpoint import TrainingState
 from facever.training.distributed import ALONE, Processes
-from facever.training.fine_tuning import freeze, start_from
+from facever.training.fit import Computation
 from facever.training.schedule import Schedule
 from facever.training.tensorboard import check_tensorboard
-from facever.training.weight_average import WeightAverage
 from facever.verification.model_threshold import (
     check_impostor_pairs,
     check_threshold_pairs,
@@ -40,37 +39,44 @@ THRESHOLD_FAR = 1e-3
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What the loop takes.
+    """Everything that a run needs before its first step.
 
     Attributes:
         store: All crops.
-        split: Which of them train and which are held out.
-        device: Where to compute.
-        network: That of the state.
+        split: Which of the crops train and which are held out.
         state: Network, heads and optimiser, at step 0.
-        schedule: The learning rates.
-        preprocessing: From crops to network input.
+        schedule: The learning rate of every step.
+        computation: How gradients are computed.
+        preprocessing: Turns crops into the network's input.
         loader: Gives this process's part of every batch.
-        num_parts: In which the network meets it.
     """
 
     store: CropStore
     split: Split
-    device: torch.device
-    network: EmbeddingNetwork
     state: TrainingState
     schedule: Schedule
+    computation: Computation
     preprocessing: Preprocessing
     loader: BatchLoader
-    num_parts: int
+
+    @property
+    def network(self) -> EmbeddingNetwork:
+        """The network of the state."""
+        assert isinstance(self.state.network, EmbeddingNetwork)
+        return self.state.network
+
+    @property
+    def device(self) -> torch.device:
+        """The device of network and heads."""
+        return self.computation.device
 
 
-def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
-    """Everything that a run needs, before its first step; nothing is written.
+def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
+    """Set a run up; nothing is written.
 
     Args:
         config: Everything that decides the run.
-        processes: Each gets its part of every batch.
+        processes: The processes of the job; each gets its part of every batch.
 
     Raises:
         FaceverError: If crops and config do not fit each other or this machine.
@@ -83,32 +89,10 @@ def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
     if config.tensorboard:
         check_tensorboard()
     device = pick_device(config.device)
-    torch.manual_seed(config.seed)
-    network = build.make_network(config.network)
-    if config.init is not None:
-        start_from(network, config.init)
-    frozen = freeze(network, config.frozen)
-    network.to(device).to(memory_format=torch.channels_last)
-    head = build.make_head(
-        config.heads,
-        network.embedding_size,
-        split.num_classes,
-        seed=config.seed,
-        processes=processes,
-    )
-    head.to(device)
-    state = TrainingState(
-        network,
-        head,
-        build.make_optimiser(config, network, head),
-        average=None if config.ema is None else WeightAverage(network, config.ema),
-        plateau=build.make_plateau(config),
-        frozen=frozen,
-    )
+    state = build.make_training_state(config, split.num_classes, device, processes)
     schedule = build.make_schedule(config)
-    num_parts = build.parts_of(config, processes)
+    computation = build.make_computation(config, device, processes)
     mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
-    preprocessing = Preprocessing(mean)
     loader = BatchLoader(
         _place_crops(config, store, split, device, processes),
         split.rows,
@@ -123,15 +107,7 @@ def prepare(config: TrainConfig, processes: Processes = ALONE) -> PreparedRun:
         pin_memory=device.type == "cuda",
     )
     return PreparedRun(
-        store,
-        split,
-        device,
-        network,
-        state,
-        schedule,
-        preprocessing,
-        loader,
-        num_parts,
+        store, split, state, schedule, computation, Preprocessing(mean), loader
     )
 
 

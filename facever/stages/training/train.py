@@ -1,8 +1,9 @@
 """``facever train``: a config and a crop store become a model file."""
 
 import dataclasses
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -10,12 +11,11 @@ from torch import Tensor
 from facever.config.training import TrainConfig
 from facever.errors import FileError
 from facever.files import hold_folder
-from facever.hardware import uses_bf16
 from facever.inference.model_file import save_model
-from facever.models.base import EmbeddingNetwork
 from facever.progress import progress_bar
+from facever.results import Result
 from facever.stages.training.held_out import (
-    look,
+    measure_during_run,
     measure_held_out,
     model_header,
     network_to_keep,
@@ -32,21 +32,66 @@ from facever.stages.training.run_folder import (
     run_fingerprint,
     write_config,
 )
-from facever.stages.training.setup import THRESHOLD_FAR, PreparedRun, prepare, shown_bar
+from facever.stages.training.setup import (
+    THRESHOLD_FAR,
+    PreparedRun,
+    prepare_run,
+    shown_bar,
+)
 from facever.training.checkpoint import (
     KeptCheckpoints,
     load_checkpoint,
     save_checkpoint,
 )
 from facever.training.distributed import Processes, process_group
-from facever.training.fit import Intervals, fit
-from facever.training.log_lines import LogLine
+from facever.training.fit import Callbacks, Intervals, fit
+from facever.training.log_lines import LogLine, log_to
 from facever.training.sigterm import watch_for_sigterm
 from facever.training.tensorboard import tensorboard_log
 from facever.verification.model_threshold import ModelThreshold
 
 
-def train(config: TrainConfig) -> Path:
+@dataclass(frozen=True)
+class TrainResult(Result):
+    """What a training run left.
+
+    Attributes:
+        model: The model file.
+        steps: Number of steps of the whole run.
+        num_new_steps: Number of steps that this call trained; 0 where an earlier call
+            had done all of them.
+        held_out: How well the model tells held-out people apart, and the threshold that
+            follows. None where nobody is held out, where this call had nothing to do,
+            and in every process but the first.
+    """
+
+    model: Path
+    steps: int
+    num_new_steps: int
+    held_out: ModelThreshold | None
+
+    def lines(self) -> list[str]:
+        """The numbers of the held-out people and the model file."""
+        is_old = self.num_new_steps == 0
+        model = f"model: {self.model}" + (", trained already" if is_old else "")
+        found = self.held_out
+        if found is None:
+            return [model]
+        lines = [
+            f"held out: AUC {found.auc:.4f} over {found.num_genuine:,} genuine and "
+            f"{found.num_impostor:,} impostor pairs"
+        ]
+        if found.threshold is None or found.tar is None:
+            lines.append(f"the model file gets no threshold: {found.note}")
+        else:
+            lines.append(
+                f"held out: TAR {found.tar:.2%} at FAR {found.target_far:g}, threshold "
+                f"{found.threshold:.4f}"
+            )
+        return [*lines, model]
+
+
+def train(config: TrainConfig) -> TrainResult:
     """Train a network, or go on where an earlier run of the same config stopped.
 
     Under torchrun its processes train together, each on its part of every batch.
@@ -55,24 +100,27 @@ def train(config: TrainConfig) -> Path:
         config: Everything that decides the run.
 
     Returns:
-        The model file. Beside it in ``config.out`` lie ``config.yaml``, ``log.jsonl``,
-        ``starts.jsonl`` (versions, commit and machine of each start), the checkpoints
-        that ``config`` keeps and, as ``README.md``, the model card.
+        The model file and what held-out people say of it. Beside the model file in
+        ``config.out`` lie ``config.yaml``, ``log.jsonl``, ``starts.jsonl`` (versions,
+        commit and machine of each start), the checkpoints that ``config`` keeps and, as
+        ``README.md``, the model card.
 
     Raises:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit, or
             another process is training in the folder.
         TerminatedError: If SIGTERM ended the run; the same call goes on.
     """
-    with process_group(config.device) as processes, _held(config.out, processes):
-        check_same_run(config)
-        return _train(config, processes)
+    with process_group(config.device) as processes:
+        # Another job of the same config must not write to the folder.
+        is_first = processes.is_first
+        with hold_folder(config.out) if is_first else nullcontext():
+            check_same_run(config)
+            return _train(config, processes)
 
 
-def _train(config: TrainConfig, processes: Processes) -> Path:
-    run = prepare(config, processes)
-    state, schedule, split = run.state, run.schedule, run.split
-    network, device = run.network, run.device
+def _train(config: TrainConfig, processes: Processes) -> TrainResult:
+    run = prepare_run(config, processes)
+    state, schedule = run.state, run.schedule
     model_path = config.out / MODEL_FILE
     checkpoint_path = config.out / CHECKPOINT_FILE
     fingerprint = run_fingerprint(config, run.store)
@@ -86,91 +134,80 @@ def _train(config: TrainConfig, processes: Processes) -> Path:
     if _is_there(checkpoint_path, processes):
         load_checkpoint(checkpoint_path, state, fingerprint)
         if state.step == schedule.steps and _is_there(model_path, processes):
-            processes.say(f"{model_path} is trained already: nothing to do")
-            return model_path
+            return TrainResult(model_path, schedule.steps, 0, None)
         if processes.is_first:
             kept.keep(checkpoint_path, state.step)
         processes.say(f"going on from step {state.step:,} of {schedule.steps:,}")
+    first = state.step
     if processes.is_first:
         write_config(config)
-        cut_log(config.out / LOG_FILE, state.step)
-        record_start(config.out, state.step, processes.count)
-    num_weights = sum(weight.numel() for weight in network.parameters())
-    processes.say(
-        f"{len(split.rows):,} crops of {split.num_classes:,} identities, "
-        f"{len(split.held_out):,} crops held out; {config.network.name} with "
-        f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
-        f"{schedule.steps:,} steps of {config.batch_size} on {device}"
-        + (f" in {processes.count} processes" if processes.count > 1 else "")
-    )
+        cut_log(config.out / LOG_FILE, first)
+        record_start(config.out, first, processes.count)
+    processes.say(_describe(config, run, processes))
     if config.compile:
         processes.say("the first step compiles the network, which takes minutes")
-    total, done = (steps * config.batch_size for steps in (schedule.steps, state.step))
-    bar = shown_bar("train", total, processes, done)
-    board = _tensorboard(config, state.step, processes)
-    with watch_for_sigterm() as stop_asked, board as on_line, bar as advance:
+    total, done = (steps * config.batch_size for steps in (schedule.steps, first))
+    with (
+        watch_for_sigterm() as stop_asked,
+        _log(config, first, processes) as log,
+        shown_bar("train", total, processes, done) as advance,
+    ):
         fit(
             state,
             run.loader,
             run.preprocessing,
             schedule,
-            device=device,
-            bf16=uses_bf16(config.precision, device),
-            intervals=Intervals(
+            run.computation,
+            Intervals(
                 config.log_every,
                 config.checkpoint_every,
                 config.milestones,
                 config.validate_every,
             ),
-            log_file=config.out / LOG_FILE,
-            save=save,
-            advance=advance,
-            processes=processes,
-            stop_asked=stop_asked,
-            accumulate=run.num_parts,
-            clip=config.optimiser.clip,
-            compile_network=config.compile,
-            validate=lambda: look(config, run),
-            on_line=on_line,
+            Callbacks(
+                save=save,
+                log=log,
+                validate=lambda: measure_during_run(config, run),
+                advance=advance,
+                stop_asked=stop_asked,
+            ),
+            processes,
         )
-    if not processes.is_first:
-        return model_path
+    held_out = _write_model(config, run, model_path) if processes.is_first else None
+    return TrainResult(model_path, schedule.steps, schedule.steps - first, held_out)
 
-    kept_network = network_to_keep(run)
-    header = model_header(config, run)
-    measured = None
-    if len(split.held_out):
-        measured = _measure_threshold(config, run, kept_network)
-        header = dataclasses.replace(
-            header,
-            threshold=measured.threshold,
-            threshold_far=None if measured.threshold is None else THRESHOLD_FAR,
-        )
-    # First the card: a run whose model file is there is done.
-    write_card(config, run, model_path, measured)
-    mean = run.preprocessing.mean
-    save_model(
-        model_path, kept_network, header, mean if isinstance(mean, Tensor) else None
+
+def _describe(config: TrainConfig, run: PreparedRun, processes: Processes) -> str:
+    num_weights = sum(weight.numel() for weight in run.network.parameters())
+    return (
+        f"{len(run.split.rows):,} crops of {run.split.num_classes:,} identities, "
+        f"{len(run.split.held_out):,} crops held out; {config.network.name} with "
+        f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
+        f"{run.schedule.steps:,} steps of {config.batch_size} on {run.device}"
+        + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
-    print(f"model: {model_path}")
-    return model_path
 
 
-def _held(folder: Path, processes: Processes) -> AbstractContextManager[None]:
-    """The run's folder, which another job of the same config must not write to."""
-    return hold_folder(folder) if processes.is_first else nullcontext()
-
-
-def _tensorboard(
+@contextmanager
+def _log(
     config: TrainConfig, step: int, processes: Processes
-) -> AbstractContextManager[Callable[[LogLine], None]]:
-    if config.tensorboard and processes.is_first:
-        return tensorboard_log(config.out / TENSORBOARD_FOLDER, step)
-    return nullcontext(lambda line: None)
+) -> Iterator[Callable[[LogLine], None]]:
+    """The run's log, which TensorBoard shows as well where the config asks for it."""
+    log = log_to(config.out / LOG_FILE)
+    if not (config.tensorboard and processes.is_first):
+        yield log
+        return
+    with tensorboard_log(config.out / TENSORBOARD_FOLDER, step) as board:
+
+        def log_both(line: LogLine) -> None:
+            log(line)
+            board(line)
+
+        yield log_both
 
 
 def _is_there(path: Path, processes: Processes) -> bool:
-    """Whether a file of the run folder exists, for every process alike."""
+    """Whether a file of the run folder exists, the same answer in every process."""
     found = path.exists()
     if processes.any(found) != found:
         raise FileError(
@@ -180,20 +217,24 @@ def _is_there(path: Path, processes: Processes) -> bool:
     return found
 
 
-def _measure_threshold(
-    config: TrainConfig, run: PreparedRun, network: EmbeddingNetwork
-) -> ModelThreshold:
-    with progress_bar("validate", len(run.split.held_out), "crops") as advance:
-        found = measure_held_out(config, run, network, advance)
-    print(
-        f"held out: AUC {found.auc:.4f} over {found.num_genuine:,} genuine and "
-        f"{found.num_impostor:,} impostor pairs"
-    )
-    if found.threshold is None or found.tar is None:
-        print(f"the model file gets no threshold: {found.note}")
-    else:
-        print(
-            f"held out: TAR {found.tar:.2%} at FAR {THRESHOLD_FAR:g}, threshold "
-            f"{found.threshold:.4f}"
+def _write_model(
+    config: TrainConfig, run: PreparedRun, model_path: Path
+) -> ModelThreshold | None:
+    """Write the model file and its card; what the held-out people say of it."""
+    network = network_to_keep(run)
+    header = model_header(config, run)
+    found = None
+    num_held_out = len(run.split.held_out)
+    if num_held_out:
+        with progress_bar("validate", num_held_out, "crops") as advance:
+            found = measure_held_out(config, run, network, advance)
+        header = dataclasses.replace(
+            header,
+            threshold=found.threshold,
+            threshold_far=None if found.threshold is None else THRESHOLD_FAR,
         )
+    # First the card: a run whose model file is there is done.
+    write_card(config, run, model_path, found)
+    mean = run.preprocessing.mean
+    save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
     return found

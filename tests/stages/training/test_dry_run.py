@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,3 +107,13 @@ def test_the_command_prints_and_writes_nothing(store: Path, tmp_path: Path) -> N
     for word in ("weights:", "GFLOP", "memory:", "s: 1,000 steps"):
         assert word in result.stdout
     assert sorted(each.name for each in tmp_path.iterdir()) == ["train.yaml"]
+
+
+def test_the_command_gives_json(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(make_config(store, tmp_path / "run").model_dump_json())
+    command = [sys.executable, "-m", "facever", "train", str(path), "--dry-run"]
+    result = subprocess.run(
+        [*command, "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout)["steps"] == 1000

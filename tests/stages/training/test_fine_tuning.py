@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from facever.config.training import TrainConfig
 from facever.errors import ModelFileError, ParameterError
-from facever.stages.training.setup import prepare
+from facever.stages.training.setup import prepare_run
 from facever.stages.training.train import train
 
 
@@ -37,7 +37,7 @@ def store(
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
-    return train(make_config(store, tmp_path_factory.mktemp("tuned") / "run"))
+    return train(make_config(store, tmp_path_factory.mktemp("tuned") / "run")).model
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
@@ -47,7 +47,7 @@ def weights_of(path: Path) -> dict[str, torch.Tensor]:
 
 
 def test_the_model_file_holds_the_average(store: Path, tmp_path: Path) -> None:
-    path = train(make_config(store, tmp_path / "run", ema=0.5))
+    path = train(make_config(store, tmp_path / "run", ema=0.5)).model
     kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     found = weights_of(path)
     for name, value in kept["average"].items():
@@ -56,14 +56,15 @@ def test_the_model_file_holds_the_average(store: Path, tmp_path: Path) -> None:
     # Lost and written again from the checkpoint.
     written = path.read_bytes()
     path.unlink()
-    assert train(make_config(store, tmp_path / "run", ema=0.5)).read_bytes() == written
+    again = train(make_config(store, tmp_path / "run", ema=0.5)).model
+    assert again.read_bytes() == written
 
 
 def test_a_run_starts_from_another_s_weights_and_frozen_parts_keep_them(
     store: Path, model: Path, tmp_path: Path
 ) -> None:
     config = make_config(store, tmp_path / "run", init=str(model), frozen=["trunk"])
-    before, after = weights_of(model), weights_of(train(config))
+    before, after = weights_of(model), weights_of(train(config).model)
     assert not torch.equal(after["fc5.weight"], before["fc5.weight"])
     for name, value in before.items():
         assert torch.equal(after[name], value) == name.startswith("trunk."), name
@@ -85,7 +86,7 @@ def test_a_run_starts_from_a_checkpoint_s_weights(
     checkpoint = model.parent / "checkpoint.pt"
     kept = torch.load(checkpoint, weights_only=True)["network"]
     config = make_config(store, tmp_path / "run", init=str(checkpoint), seed=5)
-    network = prepare(config).network
+    network = prepare_run(config).network
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept[name]), name
     train(config)

@@ -32,7 +32,7 @@ from facever.errors import (
 )
 from facever.files import hold_folder
 from facever.inference.model_file import load_model
-from facever.stages.training.train import train
+from facever.stages.training.train import TrainResult, train
 
 FILES = [
     "README.md",
@@ -94,7 +94,7 @@ def store(
 def trained(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
     """The folder of a run that nothing disturbed; tests only read it."""
     out = tmp_path_factory.mktemp("trained") / "run"
-    assert train(make_config(store, out)) == out / "model.safetensors"
+    assert train(make_config(store, out)).model == out / "model.safetensors"
     return out
 
 
@@ -191,7 +191,7 @@ class TestWhatARunLeaves:
         config = make_config(
             store, tmp_path / "run", heads=heads, mirror="concat", schedule={"steps": 3}
         )
-        model = load_model(train(config))
+        model = load_model(train(config).model)
         assert model.header.mirror == "concat"
         assert model.feature_size == 32
         lines = read_log(tmp_path / "run")
@@ -206,9 +206,12 @@ class TestRunningAgain:
         self, trained: Path, store: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         before = state_of(trained)
-        assert train(make_config(store, trained)) == trained / "model.safetensors"
+        model = trained / "model.safetensors"
+        result = train(make_config(store, trained))
+        assert result == TrainResult(model, steps=10, num_new_steps=0, held_out=None)
+        assert str(result) == f"model: {model}, trained already"
         assert state_of(trained) == before
-        assert "nothing to do" in capsys.readouterr().out
+        assert capsys.readouterr().out == ""
 
     def test_what_does_not_decide_the_result_may_change(
         self, trained: Path, store: Path
@@ -294,13 +297,13 @@ class TestRunningAgain:
     def test_the_same_config_gives_the_same_bytes_elsewhere(
         self, trained: Path, store: Path, tmp_path: Path
     ) -> None:
-        model = train(make_config(store, tmp_path / "run"))
+        model = train(make_config(store, tmp_path / "run")).model
         assert model.read_bytes() == (trained / "model.safetensors").read_bytes()
 
     def test_another_seed_gives_another_model(
         self, trained: Path, store: Path, tmp_path: Path
     ) -> None:
-        model = train(make_config(store, tmp_path / "run", seed=4))
+        model = train(make_config(store, tmp_path / "run", seed=4)).model
         assert model.read_bytes() != (trained / "model.safetensors").read_bytes()
 
 
@@ -351,9 +354,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_model(
     with (out / "log.jsonl").open("a") as file:
         file.write('{"step": 9, "lo')
 
-    train(load_config(TrainConfig, config))
+    result = train(load_config(TrainConfig, config))
 
-    assert "going on from step 4 of 10" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "going on from step 4 of 10" in printed.err
+    assert printed.out == ""
+    assert (result.steps, result.num_new_steps) == (10, 6)
     model, expected = (folder / "model.safetensors" for folder in (out, trained))
     assert model.read_bytes() == expected.read_bytes()
     timeless = [
@@ -389,7 +395,7 @@ def test_a_stop_at_either_end_is_made_good(
         with pytest.raises(KeyboardInterrupt):
             train(config)
     assert not (tmp_path / "run" / "model.safetensors").exists()
-    model = train(config)
+    model = train(config).model
     assert model.read_bytes() == (trained / "model.safetensors").read_bytes()
     steps = [line["step"] for line in read_log(tmp_path / "run")]
     assert steps == [2, 4, 6, 8, 10]
@@ -663,7 +669,18 @@ class TestValidation:
 
     @pytest.fixture(scope="class")
     def model(self, tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
-        return train(self.config(store, tmp_path_factory.mktemp("validated") / "run"))
+        result = train(self.config(store, tmp_path_factory.mktemp("validated") / "run"))
+        found = result.held_out
+        assert found is not None
+        assert (found.num_genuine, found.num_impostor) == (120, 1650)
+        assert str(result).splitlines() == [
+            f"held out: AUC {found.auc:.4f} over 120 genuine and 1,650 impostor pairs",
+            f"held out: TAR {found.tar:.2%} at FAR 0.001, threshold "
+            f"{found.threshold:.4f}",
+            f"model: {result.model}",
+        ]
+        assert result.to_dict()["held_out"]["threshold"] == found.threshold
+        return result.model
 
     def test_sets_a_threshold_that_holds_the_rate(
         self, store: Path, model: Path
@@ -697,7 +714,7 @@ class TestValidation:
         looking = self.config(store, tmp_path / "run").model_copy(
             update={"validate_every": 1, "tensorboard": True}
         )
-        assert train(looking).read_bytes() == model.read_bytes()
+        assert train(looking).model.read_bytes() == model.read_bytes()
         lines = read_log(tmp_path / "run")
         looks = [line for line in lines if "held_out_auc" in line]
         assert [line["step"] for line in looks] == [1, 2, 3, 4]
@@ -745,15 +762,12 @@ class TestValidation:
         changed = np.array(crops.crops)
         changed[held_out] = 255 - changed[held_out]
         np.save(copy / "crops.npy", changed)
-        other = load_file(train(self.config(copy, tmp_path / "run")))
+        other = load_file(train(self.config(copy, tmp_path / "run")).model)
         for name, value in load_file(model).items():
             assert torch.equal(other[name], value), name
 
     def test_too_few_pairs_set_no_threshold(
-        self,
-        tmp_path: Path,
-        make_store: Callable[..., Path],
-        capsys: pytest.CaptureFixture[str],
+        self, tmp_path: Path, make_store: Callable[..., Path]
     ) -> None:
         store = make_store(tmp_path / "crops", (4, 4, 4, 4))
         config = make_config(
@@ -762,13 +776,13 @@ class TestValidation:
             data={"validation_identities": 2},
             schedule={"steps": 3},
         )
-        header = load_model(train(config)).header
+        result = train(config)
+        header = load_model(result.model).header
         assert header.threshold is None
         assert header.threshold_far is None
         # 8 crops of two identities: 2 * 6 genuine and 4 * 4 impostor pairs.
-        printed = capsys.readouterr().out
-        assert "12 genuine and 16 impostor pairs" in printed
-        assert "1,000 impostor pairs" in printed
+        assert "12 genuine and 16 impostor pairs" in str(result)
+        assert "1,000 impostor pairs" in str(result)
 
 
 def test_the_mean_image_is_that_of_the_training_crops(
@@ -782,7 +796,7 @@ def test_the_mean_image_is_that_of_the_training_crops(
         data={"validation_identities": 2},
         schedule={"steps": 3},
     )
-    model = train(config)
+    model = train(config).model
     loaded = load_model(model)
     crops = CropStore.open(store)
     rows = split_identities(crops.labels, 2, 3).rows
@@ -823,7 +837,7 @@ def test_resident_crops_train_the_same_model(
             augmentation={"shift": 0, "brightness": 0},
             data={"resident": resident, "validation_identities": 2},
         )
-        models.append(train(config).read_bytes())
+        models.append(train(config).model.read_bytes())
     assert models[0] == models[1]
 
 
