@@ -68,6 +68,10 @@ class WorkerPool:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes; tasks that none has begun are not done."""
         self._pool.shutdown(cancel_futures=True)
 
     def answers(

@@ -78,7 +78,7 @@ class AlignWorkers:
 
     def __exit__(self, *error: object) -> None:
         if self._pool:
-            self._pool.__exit__(*error)
+            self._pool.close()
 
     def align(
         self, batches: Iterable[list[PhotoSource]]

@@ -83,9 +83,8 @@ class CropWorkers:
         shape = (num_workers * TASKS_AHEAD, batch_size, *crop_shape)
         # Lies in /dev/shm, or on the disk where a container has too little of that,
         # and has no name that a killed run could leave behind.
-        buffer = multiprocessing.get_context("spawn").RawArray(
-            ctypes.c_uint8, math.prod(shape)
-        )
+        context = multiprocessing.get_context("spawn")
+        buffer = context.RawArray(ctypes.c_uint8, math.prod(shape))
         self._shared = np.frombuffer(memoryview(buffer), np.uint8).reshape(shape)
         recipe = (_portable(crops), change, buffer, shape)
         self._pool = WorkerPool(num_workers, _share, recipe, option="data.workers")
@@ -94,7 +93,7 @@ class CropWorkers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.__exit__(*error)
+        self._pool.close()
 
     def read(
         self, tasks: Iterable[ReadTask]
@@ -109,11 +108,10 @@ class CropWorkers:
                 memory runs out.
         """
         places = itertools.cycle(range(len(self._shared)))
-        # Before a task is given out whose place a batch still holds, that batch has
-        # been taken: there are as many places as tasks under way.
-        for place in self._pool.answers(
-            _read_in_worker, zip(tasks, places, strict=False)
-        ):
+        # There are as many places as tasks under way: a place is given out again after
+        # its last answer was taken, and its batch copied.
+        placed = zip(tasks, places, strict=False)
+        for place in self._pool.answers(_read_in_worker, placed):
             yield self._shared[place].copy()
 
 

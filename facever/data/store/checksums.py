@@ -85,13 +85,6 @@ def write_about(folder: Path, about: Mapping[str, Any]) -> None:
     (folder / STORE_FILE).write_text(text, encoding="utf-8")
 
 
-def has_checksums(folder: Path) -> bool:
-    """Whether a store was written with checksums, damaged or not."""
-    if (folder / CHECKSUMS_FILE).exists():
-        return True
-    return f'"{_DIGESTS}"'.encode() in (folder / STORE_FILE).read_bytes()
-
-
 def damaged_files(folder: Path) -> list[str]:
     """The files of a store, but for the crops, that are not as they were written."""
     content = (folder / STORE_FILE).read_bytes()

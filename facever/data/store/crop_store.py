@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8, UInt32
 
 from facever.csv_tables import read_csv
-from facever.data.store.checksums import has_checksums, load_checksums, map_array
+from facever.data.store.checksums import load_checksums, map_array
 from facever.data.store.folder import (
     CROPS_FILE,
     FAILURES_FILE,
@@ -68,7 +68,7 @@ class CropStore:
         failures: Photos without a crop, and why.
         settings: How the crops were made.
         fingerprint: Of the photos (see ``fingerprint_of``).
-        checksums: CRC-32 of each crop's bytes; None in a store of before they existed.
+        checksums: CRC-32 of each crop's bytes.
     """
 
     folder: Path
@@ -79,7 +79,7 @@ class CropStore:
     failures: dict[str, str]
     settings: dict[str, Any]
     fingerprint: str
-    checksums: UInt32[np.ndarray, " crops"] | None
+    checksums: UInt32[np.ndarray, " crops"]
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -121,14 +121,14 @@ class CropStore:
         names = read_names(folder / RECORDS_FILE)
         ledger = read_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, exact=True)
         failures = {row["source"]: row["reason"] for row in ledger}
-        checksums = load_checksums(folder) if has_checksums(folder) else None
+        checksums = load_checksums(folder)
         if not len(crops) == len(names.sources) == about["num_crops"]:
             raise DataError(
                 f"{folder} holds {len(crops)} crops, {RECORDS_FILE} "
                 f"{len(names.sources)} and {STORE_FILE} says {about['num_crops']}: the "
                 "store is damaged, align the photos again into a new folder"
             )
-        if checksums is not None and len(checksums) != len(crops):
+        if len(checksums) != len(crops):
             raise DataError(
                 f"{folder} holds {len(crops)} crops and {len(checksums)} checksums: "
                 "the store is damaged; facever data verify says more"

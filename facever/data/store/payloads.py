@@ -68,14 +68,13 @@ def read_intact(
         DataError: If one differs from its checksum; it names the first.
     """
     payloads = read_payloads(store.crops, rows)
-    if store.checksums is not None:
-        damaged = rows[crop_checksums(payloads) != store.checksums[rows]]
-        if len(damaged):
-            raise DataError(
-                f"{store.folder}: the crop of row {damaged[0]} "
-                f"({store.sources[damaged[0]]}) is damaged; facever data verify lists "
-                "all that are, facever data subset --exclude leaves them out"
-            )
+    damaged = rows[crop_checksums(payloads) != store.checksums[rows]]
+    if len(damaged):
+        raise DataError(
+            f"{store.folder}: the crop of row {damaged[0]} "
+            f"({store.sources[damaged[0]]}) is damaged; facever data verify lists "
+            "all that are, facever data subset --exclude leaves them out"
+        )
     return payloads
 
 

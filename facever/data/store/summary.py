@@ -30,7 +30,6 @@ class StoreSummary:
             identities. Each bin is twice as wide as the one before.
         storage: ``pixels``, or ``JPEG`` with its quality.
         num_bytes: Of all files of the store.
-        has_checksums: Whether ``facever data verify`` can tell damage.
         settings: How the crops were made.
         fingerprint: Of the photos.
     """
@@ -43,7 +42,6 @@ class StoreSummary:
     histogram: list[tuple[int, int, int]]
     storage: str
     num_bytes: int
-    has_checksums: bool
     settings: dict[str, Any]
     fingerprint: str
 
@@ -63,7 +61,6 @@ def summarise_store(store: CropStore) -> StoreSummary:
         histogram=_doubling_histogram(counts),
         storage="pixels" if quality is None else f"JPEG {quality}",
         num_bytes=sum(path.stat().st_size for path in files),
-        has_checksums=store.checksums is not None,
         settings=store.settings,
         fingerprint=store.fingerprint,
     )

@@ -10,7 +10,6 @@ from facever.data.store.checksums import (
     DIFFERS,
     crop_checksums,
     damaged_files,
-    has_checksums,
     load_checksums,
 )
 from facever.data.store.crop_store import CROP_SHAPE, Crops, open_crops
@@ -24,7 +23,7 @@ from facever.data.store.folder import (
 from facever.data.store.jpeg import JpegCrops
 from facever.data.store.payloads import crops_header, read_payloads, row_blocks
 from facever.data.store.tables import read_names
-from facever.errors import DataError, FaceverError, FileError
+from facever.errors import FaceverError, FileError
 from facever.progress import Advance, ignore_progress
 
 
@@ -62,14 +61,8 @@ def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
 
     Raises:
         FileError: If the folder is no finished store.
-        DataError: If it was written before there were checksums.
     """
     check_finished(folder)
-    if not has_checksums(folder):
-        raise DataError(
-            f"{folder} was written before there were checksums: there is nothing to "
-            "compare it with; a copy by facever data subset has them"
-        )
     files = dict.fromkeys(damaged_files(folder), DIFFERS)
     try:
         crops = open_crops(folder)

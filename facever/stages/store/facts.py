@@ -78,8 +78,7 @@ def verify(store: Path, as_json: bool = False) -> None:
 
     Raises:
         FileError: If there is no finished store.
-        DataError: If the store is damaged, after all that is damaged was printed, or
-            has no checksums.
+        DataError: If the store is damaged, after all that is damaged was printed.
     """
     num_crops = count_checked(store)
     with progress_bar("verify", num_crops, "crops") as advance:
@@ -104,8 +103,7 @@ def _describe(summary: StoreSummary, facts: dict[str, Any]) -> Iterator[str]:
         f"{summary.num_identities:,} identities"
     )
     size = f"{summary.num_bytes / 1e6:,.1f} MB on disk"
-    checked = "with checksums" if summary.has_checksums else "without checksums"
-    yield f"  stored as {summary.storage}, {size}, {checked}"
+    yield f"  stored as {summary.storage}, {size}"
     for key, value in summary.settings.items():
         yield f"  {key}: {json.dumps(value)}"
     yield f"  fingerprint: {summary.fingerprint}"

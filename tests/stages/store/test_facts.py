@@ -24,7 +24,6 @@ def test_the_counts(tmp_path, make_store):
     assert found.histogram == [(1, 1, 2), (2, 3, 2), (4, 7, 1), (8, 15, 1)]
     assert found.storage == "pixels"
     assert found.num_bytes == sum(path.stat().st_size for path in folder.iterdir())
-    assert found.has_checksums
 
 
 def test_the_mean_is_that_of_the_rows(tmp_path, make_store):
