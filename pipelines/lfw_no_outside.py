@@ -6,7 +6,7 @@
 Writes ``report.html``, ``report.json``, ``scores.csv``, ``roc.png``, ``roc.svg`` and
 ``folds.csv`` into the config's ``train.out``, and a folder for each fold. The same
 command goes on where a run was stopped. ``--folds 1,2`` does a part, and the report
-says so. ``train.data.crops=...`` and the like change the config.
+says so. ``train.data.crops=...`` and other such arguments change the config.
 
 No photo and no name from outside LFW trains a network. What aligns the photos may have
 learnt from others: then LFW calls the result "label-free outside data", and the report

@@ -21,12 +21,13 @@ _BLOCK_SCORES = 2**22
 
 @dataclass(frozen=True)
 class PairScores:
-    """What the cosines of all pairs say.
+    """The cosines of all pairs, in short.
 
     Attributes:
-        genuine: Those of one identity, ascending.
-        highest: The highest of two identities, as many as were asked for, the lowest of
-            them first; -inf fills up where there are fewer.
+        genuine: Cosines of the pairs of one identity, ascending.
+        highest: The highest cosines of pairs of two identities, the lowest of them
+            first; the number of them was asked for, and -inf fills up if there are
+            fewer pairs.
         auc: Chance that a genuine pair scores above an impostor pair, a tie counting
             half; NaN without both kinds.
     """
@@ -37,7 +38,7 @@ class PairScores:
 
 
 def count_pairs(codes: Int64[np.ndarray, " photos"]) -> tuple[int, int]:
-    """Pairs of one identity, and pairs of two."""
+    """The number of pairs of one identity, and of pairs of two."""
     _, counts = np.unique(codes, return_counts=True)
     num_genuine = int(np.sum(counts * (counts - 1) // 2))
     return num_genuine, len(codes) * (len(codes) - 1) // 2 - num_genuine
@@ -58,7 +59,7 @@ def all_pairs_tar_at_far(
     Args:
         embeddings: One row an image, of any length but zero.
         images: Source of each row; its extension does not matter.
-        photos: Whose pairs are compared by cosine (a float32 product).
+        photos: The photos whose pairs are compared by cosine (a float32 product).
         target_far: False accept rate in (0, 1).
 
     Returns:
@@ -105,14 +106,14 @@ def compare_all(
 ) -> PairScores:
     """Compare all pairs by cosine, block by block.
 
-    Held are, beside two copies of ``units``, 100 MiB, all genuine scores and up to four
-    times the impostor scores that are kept, never all scores.
+    In memory are two copies of ``units``, 100 MiB, all genuine scores and up to four
+    times the impostor scores that are kept, but never all scores.
 
     Args:
         units: One row a photo, of length 1.
-        codes: Whose photo each is.
-        num_kept: Impostor scores to keep, at least one.
-        advance: Progress, one unit a photo.
+        codes: The identity of each photo, as a number.
+        num_kept: Number of impostor scores to keep, at least one.
+        advance: Called with the number of photos done since the last call.
     """
     order = np.argsort(codes, kind="stable")
     units, codes = units[order], codes[order]

@@ -51,7 +51,7 @@ TARGET_FARS = (1e-1, 1e-2, 1e-3)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that a pair list says about one model.
+    """All numbers of one model on a list of pairs.
 
     Attributes:
         pairs: The pairs.
@@ -61,13 +61,13 @@ class Evaluation:
         thresholds: Threshold of each fold, chosen on the others.
         accuracies: Share of each fold's pairs judged right, in [0, 1].
         roc: The curve over all pairs' scores.
-        auc: Area under it.
+        auc: Area under the curve.
         eer: Equal error rate.
         tar: TAR at each of ``TARGET_FARS``.
         missing: Photos that the pairs name and that have no embedding.
-        num_missing_pairs: Pairs with a missing photo.
-        missing_rule: What became of them.
-        pca_components: Dimensions kept by the PCA, None without PCA.
+        num_missing_pairs: Number of pairs with a missing photo.
+        missing_rule: What became of these pairs.
+        pca_components: Number of dimensions that the PCA keeps; None without a PCA.
     """
 
     pairs: PairList
@@ -145,6 +145,23 @@ def evaluate_pairs(
             their images.
         ParameterError: If ``pca_components`` is too large or below 1, or whitening is
             asked for without a PCA.
+
+    Examples:
+        Two people, each with two photos, in two folds:
+
+        >>> embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
+        >>> images = ["A/1.jpg", "A/2.jpg", "B/1.jpg", "B/2.jpg"]
+        >>> pairs = PairList(
+        ...     left=["A/1.jpg", "A/1.jpg", "B/1.jpg", "A/2.jpg"],
+        ...     right=["A/2.jpg", "B/1.jpg", "B/2.jpg", "B/2.jpg"],
+        ...     same=np.array([True, False, True, False]),
+        ...     fold=np.array([0, 0, 1, 1]),
+        ... )
+        >>> found = evaluate_pairs(embeddings, images, pairs)
+        >>> found.scores.round(3).tolist()
+        [0.995, 0.0, 0.995, 0.198]
+        >>> found.accuracy, found.auc
+        (1.0, 1.0)
     """
     if whiten and pca_components is None:
         raise ParameterError("whiten needs a PCA; give pca_components")
@@ -274,7 +291,7 @@ def _judged(
 def _fill(
     scores: Float64[np.ndarray, " pairs"], missing_rule: MissingRule
 ) -> Float64[np.ndarray, " pairs"]:
-    """The scores with what the rule makes of pairs that have none."""
+    """The scores, with those that the rule gives to pairs without a score."""
     scored = ~np.isneginf(scores)
     if missing_rule != "lowest" or scored.all() or not scored.any():
         return scores

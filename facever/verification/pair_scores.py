@@ -12,7 +12,7 @@ Vectors = Float64[np.ndarray, "photos dim"]
 Places = Int64[np.ndarray, " pairs"]
 Scores = Float64[np.ndarray, " pairs"]
 
-# Whose vectors stay in the caches between being gathered and multiplied.
+# So few that their vectors stay in the caches between gathering and multiplication.
 _BLOCK_PAIRS = 1024
 
 
@@ -24,7 +24,7 @@ def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
     Args:
         vectors: One row a photo.
         left: Row of each pair's first photo, -1 where it is missing.
-        right: Row of the second photo.
+        right: Row of each pair's second photo, -1 where it is missing.
 
     Returns:
         Scores in [-1, 1], but for rounding; -inf where a photo is missing.
@@ -43,7 +43,7 @@ def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
 
 
 def pair_euclidean(vectors: Vectors, left: Places, right: Places) -> Scores:
-    """Minus the distance of each pair; else as ``pair_cosine``."""
+    """The negated Euclidean distance of each pair; otherwise as ``pair_cosine``."""
     scores: Scores = -np.linalg.norm(vectors[left] - vectors[right], axis=1)
     scores[(left < 0) | (right < 0)] = -np.inf
     return scores

@@ -108,11 +108,11 @@ def fold_projections(
 
     Args:
         embeddings: One row an image.
-        home: From ``home_folds``.
+        home: The home fold of each image, from ``home_folds``.
         num_folds: Number of folds.
-        num_components: Dimensions to keep; None only subtracts the mean.
-        whiten: Scale the components to variance 1; those of less than 1e-12 of the
-            largest variance, as if they had that much.
+        num_components: Number of dimensions to keep; None only subtracts the mean.
+        whiten: Whether to scale the components to variance 1; those with less than
+            1e-12 of the largest variance, as if they had that much.
 
     Returns:
         The projections to test fold 0, then 1, and so on, each fitted when asked for.

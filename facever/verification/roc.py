@@ -22,11 +22,11 @@ from facever.verification.thresholds import (
 
 @dataclass(frozen=True)
 class Roc:
-    """What every threshold does, from the one that rejects all to accepting all.
+    """What every threshold does, from rejecting all pairs to accepting all.
 
     Attributes:
-        thresholds: Descending, one for each way to part the scores. If pairs without
-            a score exist, one more end point accepts those too, at ``-inf``.
+        thresholds: Descending, one for each way to separate the scores. If there are
+            pairs without a score, one more end point accepts those too, at ``-inf``.
         false_accepts: Impostor pairs above each threshold.
         true_accepts: Genuine pairs above each threshold.
     """
@@ -99,6 +99,16 @@ def roc_curve(
     Raises:
         DataError: If a kind of pair is missing, no pair has a score, or a score is NaN
             or ``+inf``.
+
+    Examples:
+        >>> scores = np.array([0.9, 0.4, 0.6, 0.1])
+        >>> roc = roc_curve(scores, np.array([True, True, False, False]))
+        >>> roc.far.tolist()
+        [0.0, 0.0, 0.5, 0.5, 1.0]
+        >>> roc.tar.tolist()
+        [0.0, 0.5, 0.5, 1.0, 1.0]
+        >>> area_under_curve(roc)
+        0.75
     """
     return sorted_roc_curve(sort_pairs(scores, same))
 
@@ -194,6 +204,15 @@ def tar_at_far(roc: Roc, targets: Sequence[float]) -> list[TarAtFar]:
 
     Raises:
         ParameterError: If a target is outside (0, 1].
+
+    Examples:
+        Of the two impostor pairs, one may be accepted at a FAR of 50 %:
+
+        >>> scores = np.array([0.9, 0.4, 0.6, 0.1])
+        >>> roc = roc_curve(scores, np.array([True, True, False, False]))
+        >>> [answer] = tar_at_far(roc, [0.5])
+        >>> answer.tar, answer.threshold
+        (1.0, 0.25)
     """
     return [_tar_at_far(roc, target) for target in targets]
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from facever.errors import DataError
 
-# Less than what any cut can gain; what it gains less, or loses, has room beside it.
+# Below what any cut can gain, and far enough from the ends of int32 to be added to.
 _NO_CUT = np.int32(-(2**30))
 
 
@@ -26,13 +26,14 @@ class SortedPairs:
     """Pairs by rising score, sorted once for the thresholds of many training sets.
 
     Attributes:
-        order: Place before the sort of each pair.
+        order: The place that each pair had before the sort.
         scores: Ascending; first come ``num_missing`` times ``-inf``, which no threshold
             accepts, then finite scores.
         same: True for genuine pairs.
         num_missing: Pairs without a score.
-        gain: What each cut of the scored pairs gains over none: its impostor pairs less
-            its genuine ones. Very low where tied scores leave no cut.
+        gain: How many more pairs each cut of the scored pairs judges right than no cut
+            at all: the impostor pairs less the genuine pairs that it rejects. Very low
+            where tied scores allow no cut.
     """
 
     order: Int64[np.ndarray, " pairs"]
@@ -45,7 +46,7 @@ class SortedPairs:
         """The mean of the thresholds that judge the most training pairs right.
 
         Args:
-            left_out: Places of pairs that are no training pairs, ascending.
+            left_out: Places of the pairs that are not used for training, ascending.
 
         Raises:
             DataError: If no training pair has a score.
@@ -168,7 +169,7 @@ def _ranges(
 def best_threshold(
     scores: Float64[np.ndarray, " pairs"], same: Bool[np.ndarray, " pairs"]
 ) -> float:
-    """The threshold that judges the most pairs right, when greater scores are accepted.
+    """The threshold that judges the most pairs right.
 
     Every threshold that makes a difference is tried (``candidate_thresholds``), no
     grid. Where several are equally good, the mean of all of them is returned.
@@ -183,6 +184,13 @@ def best_threshold(
 
     Raises:
         DataError: If no pair has a score, or a score is NaN or ``+inf``.
+
+    Examples:
+        Midway between the highest impostor pair and the lowest genuine pair:
+
+        >>> scores = np.array([0.9, 0.7, 0.3, 0.1])
+        >>> best_threshold(scores, np.array([True, True, False, False]))
+        0.5
     """
     return sort_pairs(scores, same).best_threshold(np.empty(0, np.int64))
 

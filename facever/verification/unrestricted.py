@@ -45,7 +45,7 @@ def choose_people(
         min_photos: People with fewer crops do not train; they may be held out, as
             LFW's pairs of two people name them, too.
         num_held_out: People to hold out, at least 2.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Returns:
         The people, each part in alphabetical order.
@@ -125,9 +125,10 @@ def with_held_out(
         pairs: LFW's pairs.
         tested: The fold to test, from 0.
         held_out: Sources of the held-out people's photos.
-        num_each: Pairs of one person to draw, and as many of two, at least 1. One may
-            be drawn again, so that few photos weigh as they do in LFW's way of drawing.
-        seed: Of the draw.
+        num_each: Number of pairs of one person to draw, and of pairs of two, at least
+            1. A pair may be drawn again, so that few photos weigh as they do in LFW's
+            way of drawing.
+        seed: Seed of the draw.
 
     Returns:
         Two folds: ``TESTED_FOLD``, in the order of ``pairs``, then ``HELD_OUT_FOLD``.
@@ -165,7 +166,7 @@ def with_held_out(
 
 
 def pairs_of_folds(pairs: PairList, folds: Sequence[int]) -> PairList:
-    """The pairs of some folds, which are numbered anew.
+    """The pairs of some folds, which are numbered from 0 again.
 
     Args:
         pairs: The pairs.
@@ -185,8 +186,8 @@ def merge_folds(pairs: PairList, tested: Sequence[Evaluation]) -> Evaluation:
 
     Args:
         pairs: The pairs of all these folds.
-        tested: Of each fold an evaluation of pairs from ``with_held_out``, compared in
-            one way, missing photos rejected.
+        tested: For each fold an evaluation of pairs from ``with_held_out``, all
+            compared in one way, with missing photos rejected.
 
     Returns:
         Scores, thresholds and accuracies of each fold by its own network. The ROC curve

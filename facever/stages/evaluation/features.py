@@ -77,7 +77,7 @@ class Features:
     Attributes:
         embeddings: One row an image, of any length.
         images: Source of each row.
-        settings: For the report.
+        settings: What the report says about their origin.
         reasons: Why a photo has no embedding, by its source, where that is known.
         crop_of: The picture of a source, or None; None where there are no crops.
     """
@@ -99,7 +99,7 @@ def find_features(
 
     Args:
         inputs: What to take them from.
-        named: Sources of the photos.
+        named: Sources of the photos, as the protocol spells them.
         out: Folder of the report.
         face: Which face of a photo is meant.
 
@@ -149,7 +149,7 @@ def embed_rows(
 def pictures(
     store: CropStore,
 ) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
-    """A function that gives the crop of a source, or None where there is none."""
+    """A function that gives the crop of a source, or None if it has none."""
     row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
 
     def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
@@ -160,7 +160,7 @@ def pictures(
 
 
 def model_settings(embedder: Embedder, model: Path) -> dict[str, Setting]:
-    """What a report says of the model."""
+    """What a report says about the model."""
     header = embedder.header
     return {
         "model": str(model),
@@ -172,7 +172,7 @@ def model_settings(embedder: Embedder, model: Path) -> dict[str, Setting]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, as hexadecimal digits."""
+    """The SHA-256 of a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

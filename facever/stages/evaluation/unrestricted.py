@@ -48,15 +48,15 @@ from facever.verification.unrestricted import (
 PEOPLE_FILE = "people.csv"
 EMBEDDINGS_FILE = "embeddings.npz"
 HELD_OUT_PAIRS = 2700
-"""That choose a threshold, of one person, and as many of two: as nine folds have."""
+"""Pairs of one person, and of two, that choose a threshold: those of nine folds."""
 
 
 @dataclass(frozen=True)
 class UnrestrictedLfw:
-    """What all folds share.
+    """LFW's unrestricted setting: what the trainings for all folds share.
 
     Attributes:
-        config: Of the trainings.
+        config: Config of the trainings.
         store: Crops of all photos of LFW.
         folds: The people of each fold.
         pairs: LFW's pairs.
@@ -154,15 +154,15 @@ def run_fold(protocol: UnrestrictedLfw, fold: int) -> FoldResult:
     writes, and ``embeddings.npz`` of the photos that are tested or held out.
 
     Args:
-        protocol: Checked before.
-        fold: From 0.
+        protocol: What the folds share; checked before.
+        fold: The fold's number, from 0.
 
     Returns:
         The fold's numbers.
 
     Raises:
-        DataError: If the folder is of another choice of people, or somebody who is
-            tested would train.
+        DataError: If the folder belongs to another choice of people, or somebody who
+            is tested would be trained on.
         FaceverError: If an input or an earlier run does not fit.
     """
     out = _folder(protocol, fold)

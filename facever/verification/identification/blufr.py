@@ -61,8 +61,8 @@ class BlufrEvaluation:
     """What all trials say.
 
     Attributes:
-        origin: Of the trials; see ``BlufrTrials``.
-        results: One a trial.
+        origin: Where the trials come from, see ``BlufrTrials``.
+        results: What each trial says.
         verification_rates: True accept rate of each trial.
         identification_rates: Rank-1 identification rate of each trial.
     """

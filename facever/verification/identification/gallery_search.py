@@ -62,7 +62,7 @@ class TpirAtFpir:
 
 @dataclass(frozen=True)
 class Identification:
-    """Everything that a gallery and probes say about one model.
+    """All identification numbers of one model, for a gallery and probes.
 
     Attributes:
         cmc: Cumulative match characteristic: ``cmc[k - 1]`` is the share of mated
@@ -75,10 +75,10 @@ class Identification:
         unmated_scores: Each unmated probe's highest score; ``-inf`` where missing.
         open_set: TPIR, in the place of the true accept rate, over FPIR; None where no
             unmated probe has an embedding.
-        mated: Which probes are mated, in the order of the list, as are the next.
-        nearest: Place in the gallery list of the photo most similar to each probe; -1
-            where the probe is missing.
-        nearest_scores: Its score; ``-inf`` where the probe is missing.
+        mated: True for mated probes, in the order of the list.
+        nearest: Place in the gallery list of the photo most similar to each probe, in
+            the order of the list; -1 where the probe is missing.
+        nearest_scores: Score of that photo; ``-inf`` where the probe is missing.
         missing_gallery: Gallery photos without an embedding.
         missing_probes: Probes without an embedding.
     """
@@ -109,12 +109,12 @@ def evaluate_identification(
         embeddings: One row an image, of any length but zero. Rows that neither list
             names are ignored.
         images: Source of each row; its extension does not matter.
-        gallery: Who is enrolled, with which photos.
-        probes: Who is searched for.
+        gallery: The enrolled photos, and who is on them.
+        probes: The photos to search for, and who is on them.
         target_fpirs: False positive identification rates in (0, 1].
 
     Returns:
-        All numbers. Held meanwhile, beside float32 copies of the embeddings: 200 MiB,
+        All numbers. The work takes float32 copies of the embeddings and 200 MiB more,
         or three scores for each gallery photo if that is more.
 
     Raises:

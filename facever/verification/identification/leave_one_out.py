@@ -1,4 +1,4 @@
-"""How like one another a gallery's people are: what an unknown one would score."""
+"""Each photo of a gallery looked up among all others: what a stranger would score."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class LeaveOneOut:
             none.
         stranger: Highest cosine with a photo of anybody else: what the person would
             score if they were unknown; -inf if there is nobody else.
-        nearest: That photo's row; -1 if there is none.
+        nearest: Row of that photo of somebody else; -1 if there is nobody else.
         rank: 1 + the number of other people who score at least as high as the own; 0
             where ``own`` is -inf.
     """
@@ -43,7 +43,7 @@ class OpenSet:
     """What a threshold does to known and unknown people.
 
     Attributes:
-        threshold: Accept above it.
+        threshold: The cosine above which a photo is accepted.
         fpir: Share of photos, taken for unknown people's, that are taken for somebody.
         tpir: Share of the photos of people with two or more that are found, by name and
             above the threshold; None if there are none.
@@ -83,9 +83,9 @@ def leave_one_out(
 
     Args:
         units: Embeddings of unit length.
-        codes: Whose each is.
+        codes: The identity of each, as a number.
         probes: Rows to look up.
-        advance: Progress, one unit a probe.
+        advance: Called with the number of probes done since the last call.
     """
     order = np.argsort(codes, kind="stable")
     units, codes = units[order], codes[order]
@@ -124,7 +124,7 @@ def threshold_at_fpir(found: LeaveOneOut, fpir: float) -> float:
 
     Args:
         found: Photos looked up among other people's.
-        fpir: In (0, 1).
+        fpir: False positive identification rate in (0, 1).
 
     Raises:
         ParameterError: If ``fpir`` is outside (0, 1).
@@ -169,9 +169,9 @@ def similar_strangers(
     The same photo or person may be enrolled under two names.
 
     Args:
-        found: Of these probes.
+        found: What looking up these probes found.
         probes: Rows that were looked up.
-        above: A cosine.
+        above: The cosine.
 
     Returns:
         Most similar first.

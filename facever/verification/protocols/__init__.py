@@ -1,4 +1,10 @@
-"""Readers of verification protocols: which photos are compared, and what is true."""
+"""Protocols: lists of pairs or trials, each with the reader of its file.
+
+``pairs`` has what a list of pairs is; ``lfw``, ``pair_csv``, ``pair_bin`` and ``ytf``
+read one; ``video_frames`` and ``video_pooling`` make one score of many frames;
+``identity_list`` and ``blufr_trials`` say who is enrolled and who is searched for. What
+these modules say is true: which photos are compared, and who is on them.
+"""
 
 from facever.verification.protocols.lfw import (
     DEV_TEST_FOLD,

@@ -18,7 +18,7 @@ _FIELDS = ("imageList", "labels", "trainIndex", "galIndex", "probIndex")
 
 @dataclass(frozen=True)
 class BlufrTrial:
-    """One way to part the people of LFW.
+    """One way to divide the people of LFW.
 
     Attributes:
         training: Photos that may be learned from, of people who are in no other part.
@@ -44,9 +44,9 @@ class BlufrTrials:
     """The trials and where they are from.
 
     Attributes:
-        trials: Ten of them.
-        origin: The file, or how they were drawn and that they are not the official
-            ones; to be shown with every number.
+        trials: The ten trials.
+        origin: The file that they come from, or how they were drawn and that they are
+            not the official ones; to be shown with every number.
     """
 
     trials: list[BlufrTrial]
@@ -100,13 +100,13 @@ def read_blufr_trials(path: Path) -> BlufrTrials:
 def draw_blufr_trials(photos: IdentityList, seed: int) -> BlufrTrials:
     """Draw trials of the published sizes, which are NOT the official trials.
 
-    Numbers on them say how well a model does at BLUFR's task; they do not stand beside
-    published ones. They are drawn with numpy's default generator; the order of the
+    Numbers on them say how well a model does at BLUFR's task; they cannot be compared
+    with published ones. They are drawn with numpy's default generator; the order of the
     photos makes no difference.
 
     Args:
         photos: All of LFW's photos and people.
-        seed: Of the ten trials.
+        seed: Seed of the draw of all ten trials.
 
     Raises:
         DataError: If too few people are left for a gallery, each with two photos.

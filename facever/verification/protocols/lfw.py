@@ -20,7 +20,7 @@ _MISMATCHED_FORM = "a pair of two people: name, number, name, number"
 
 @dataclass(frozen=True)
 class _Layout:
-    """Fold by fold, so many pairs of one person and then as many of two people."""
+    """In every fold some pairs of one person, then the same number of two people."""
 
     num_folds: int
     pairs_per_kind: int
@@ -42,8 +42,9 @@ def read_lfw_pairs(path: Path) -> PairList:
 
     The header says the number of folds and the number of pairs of each kind in a fold
     (``10<TAB>300``). Then, fold by fold, come the pairs of one person
-    (``name n1 n2``) and as many pairs of two people (``name1 n1 name2 n2``). Fields are
-    parted by tabs, or by spaces in a line that has no tab. Blank lines are skipped.
+    (``name n1 n2``) and then the same number of pairs of two people
+    (``name1 n1 name2 n2``). Fields are separated by tabs, or by spaces in a line that
+    has no tab. Blank lines are skipped.
     Without the header, the pairs of one person before the first pair of two people say
     how many pairs of each kind a fold has.
 
@@ -61,6 +62,19 @@ def read_lfw_pairs(path: Path) -> PairList:
 
     References:
         Huang et al., Labeled Faces in the Wild, 2007, and the README of View 2.
+
+    Examples:
+        Two folds with a pair of each kind:
+
+        >>> import os
+        >>> from tempfile import TemporaryDirectory
+        >>> lines = "2 1", "Ann 1 2", "Ann 1 Bob 1", "Bob 1 2", "Ann 2 Bob 2"
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "pairs.txt"
+        ...     _ = path.write_text(os.linesep.join(lines))
+        ...     pairs = read_lfw_pairs(path)
+        >>> pairs.left[0], pairs.right[0], pairs.same.tolist(), pairs.num_folds
+        ('Ann/Ann_0001.jpg', 'Ann/Ann_0002.jpg', [True, False, True, False], 2)
     """
     lines = read_lines(path, _KIND)
     number, first = lines[0]

@@ -26,9 +26,9 @@ class DecodedPhotos:
     """Crops of a pair set.
 
     Attributes:
-        crops: RGB, of the photos that can be decoded.
-        sources: Of each crop.
-        broken: Why the other photos cannot be decoded, by their source. They are
+        crops: RGB crops of the photos that can be decoded.
+        sources: The source of each crop.
+        broken: Why the other photos cannot be decoded, by their source. They count as
             missing photos.
     """
 
@@ -42,7 +42,7 @@ class PairBin:
     """A pair set.
 
     Attributes:
-        path: Its file.
+        path: The file of the set.
         photos: Encoded photos; pair ``i`` compares the photos ``2 i`` and ``2 i + 1``.
         pairs: The pairs, whose sources are the photos' places: ``"000000"``...
     """

@@ -1,4 +1,4 @@
-"""Pair lists of the user, as CSV."""
+"""Pair lists of your own, as CSV files."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def read_pair_csv(path: Path) -> PairList:
 
     Without ``fold`` the pairs of each kind are dealt in turn into 10 folds, in the
     order of the file: the first genuine pair into fold 1, the second into fold 2, the
-    eleventh into fold 1 again, and the impostor pairs likewise.
+    eleventh into fold 1 again, and the impostor pairs in the same way.
 
     Args:
         path: The file, in UTF-8.

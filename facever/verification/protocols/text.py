@@ -1,4 +1,4 @@
-"""What the readers of text protocols share."""
+"""Lines and numbers of text files, and the check for repeated pairs."""
 
 from pathlib import Path
 

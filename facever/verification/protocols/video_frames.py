@@ -29,9 +29,9 @@ class FrameRule:
         kind: ``all`` of them; the ``first`` ``number``; ``every`` ``number``-th, from
             the first on; or ``number`` drawn at ``random`` without replacement. A video
             with fewer frames than asked for gives all it has.
-        number: As above; has no meaning for ``all``.
-        seed: Of ``random``. What is drawn of a video hangs on the seed, the video's
-            name and its number of frames alone.
+        number: The number that ``kind`` speaks of; it has no meaning for ``all``.
+        seed: Seed of the draw of ``random``. Which frames of a video are drawn depends
+            only on the seed, the video's name and its number of frames.
     """
 
     kind: FrameRuleKind
@@ -49,7 +49,7 @@ class FrameRule:
 
         Args:
             video: Name of the video, such as ``"A_B/0"``.
-            num_frames: How many it has.
+            num_frames: Number of frames that it has.
         """
         every = np.arange(num_frames)
         if self.kind == "first":
@@ -67,10 +67,10 @@ def parse_frame_rule(text: str, seed: int = 0) -> FrameRule:
 
     Args:
         text: ``all``, ``first:N``, ``every:N`` or ``random:N``.
-        seed: Of ``random``, from 0.
+        seed: Seed of the draw of ``random``, from 0.
 
     Raises:
-        ParameterError: If it is none of them.
+        ParameterError: If the text is not of such a form or the seed is below 0.
     """
     kind, colon, number = text.partition(":")
     if seed < 0:
@@ -267,7 +267,7 @@ def _refuse_one_name(frames: Sequence[str]) -> None:
 
 
 def _numbers_by_value(source: str) -> tuple[list[tuple[int, str]], str]:
-    """Text and numbers in turn, and the whole name for ``1.jpg`` beside ``01.jpg``."""
+    """Text and numbers in turn, then the whole name, as 1.jpg is not 01.jpg."""
     parts = re.split(r"([0-9]+)", source)
     return [
         (int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)

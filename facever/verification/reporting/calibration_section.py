@@ -1,4 +1,4 @@
-"""The part of a report's page on scores as probabilities."""
+"""The page's section on calibration: from a score to a probability."""
 
 from collections.abc import Mapping
 from html import escape
@@ -32,7 +32,7 @@ def calibration(
     evaluations: Mapping[str, Evaluation],
     found: Mapping[str, Probabilities | None],
 ) -> str:
-    """Two drawings a model, and what its probabilities are worth."""
+    """The section: two charts for each model, and how good its probabilities are."""
     parts = [
         "<h2>Calibration</h2>"
         '<p class="soft lead">The chance that a pair shows one person, from its score, '

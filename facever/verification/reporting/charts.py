@@ -1,4 +1,8 @@
-"""Charts of a report's page: inline SVG, styled by the page's CSS."""
+"""The charts of a report's page: inline SVG, styled by the page's CSS.
+
+The curves as files for documents are drawn in ``document_figures``, which says why both
+are there.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,11 +60,11 @@ def rate_svg(
     modulo ``NUM_LINE_STYLES``.
 
     Args:
-        label: For those who do not see the chart.
-        curves: By the name of the model; from ``log_curve``.
-        dots: For each model, rates of wrong and of right answers to mark.
-        titles: Of the axes, wrong answers first.
-        short: The same, in the words of a dot's tip.
+        label: What the chart shows, for readers who cannot see it.
+        curves: Each model's curve from ``log_curve``, by the model's name.
+        dots: Each model's points to mark, as rates of wrong and of right answers.
+        titles: Titles of the two axes, that of the wrong answers first.
+        short: Short names of the two rates, for the tip of a dot.
     """
     lowest_far = min(float(far[0]) for far, _ in curves.values())
     bottom, step = rate_axis(min(float(tar[0]) for _, tar in curves.values()))
@@ -111,9 +115,9 @@ def score_histogram_svg(
     """Two kinds of scores side by side.
 
     Args:
-        genuine: Scores; those that are not finite are left out.
-        impostor: Likewise; one of both is finite.
-        threshold: To mark.
+        genuine: Scores of one kind; those that are not finite are left out.
+        impostor: Scores of the other kind; at least one score of both is finite.
+        threshold: The threshold to mark, or None.
         counted: What the upright axis counts.
     """
     genuine, impostor = (side[np.isfinite(side)] for side in (genuine, impostor))
@@ -179,14 +183,14 @@ def cmc_svg(cmc: Float64[np.ndarray, " ranks"]) -> str:
 
 
 def rates_up(bottom: float, step: float, title: str) -> str:
-    """The left axis, of rates from ``bottom`` to 1."""
+    """The left axis for rates from ``bottom`` to 1."""
     y = linear(bottom, 1.0, BOTTOM, TOP)
     ticks = np.arange(bottom, 1 + step / 2, step).tolist()
     return y_axis([(y(rate), format_rate(rate)) for rate in ticks], title)
 
 
 def log_curve(roc: Roc) -> Curve:
-    """FAR and TAR of the curve's corners, from what one false accept allows on."""
+    """FAR and TAR of the curve's corners, from a FAR of one false accept upwards."""
     corners = roc.corners()
     beyond = corners.false_accepts > 1
     start = corners.tar[~beyond].max()

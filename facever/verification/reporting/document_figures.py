@@ -1,4 +1,12 @@
-"""Figures of a report as files of their own, for documents."""
+"""The curves of a report as files of their own, for documents.
+
+matplotlib draws them, while ``charts`` writes the SVG of the page by hand. Neither can
+do the other's work: the page's curves take their colours from its CSS, in a light and a
+dark scheme, and say the numbers under the pointer; a document wants a PNG, which
+nothing here could make of an SVG, and a legend and axis titles inside the picture. What
+is drawn (the curve's corners, where its axis begins, the styles of lines) is defined
+once, in ``charts``.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +29,7 @@ _PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))
 def save_roc(
     path: Path, evaluations: Mapping[str, Evaluation], kind: Literal["png", "svg"]
 ) -> None:
-    """The curves of ``roc_svg`` as a picture, or a drawing, for documents."""
+    """Save the curves of ``charts.roc_svg`` as a PNG or an SVG file."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     bottom = 1.0
@@ -62,7 +70,7 @@ def save_roc(
 
 
 def save_cmc(path: Path, cmc: Float64[np.ndarray, " ranks"]) -> None:
-    """The share of mated probes found up to each rank, as a PNG."""
+    """Save the share of mated probes found up to each rank as a PNG file."""
     figure = Figure(figsize=(7, 4.6), dpi=150, layout="constrained")
     axes = figure.subplots()
     axes.step(np.arange(1, len(cmc) + 1), cmc, where="post", color=_PNG_COLOURS[0])

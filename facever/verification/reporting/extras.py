@@ -1,4 +1,4 @@
-"""What a report shows beside the evaluations themselves."""
+"""What a report can show in addition to the evaluations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,14 @@ from facever.verification.uncertainty.paired import PairedComparison
 
 @dataclass(frozen=True)
 class ReportExtras:
-    """Each is left out of the report where it is empty.
+    """What is shown in addition to the evaluations; what is empty is left out.
 
     Attributes:
         bootstraps: Intervals over draws of people or pairs, by the name of the model.
-        rules: The headline's embeddings under other projects' rules, by name.
-        differences: Of two models each, by their names; the first less the second.
+        rules: The headline's embeddings under other projects' rules, by the rule's
+            name.
+        differences: Differences of two models, the first less the second, by the names
+            of both.
         frames: What became of the frames, where the pairs are of videos.
     """
 

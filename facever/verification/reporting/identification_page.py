@@ -1,4 +1,4 @@
-"""The HTML pages of identification and of BLUFR."""
+"""The HTML pages of ``facever evaluate identify`` and ``blufr``."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -52,11 +52,11 @@ def render_identification(
 
     Args:
         found: The numbers.
-        gallery: As they were found with.
-        probes: Likewise.
+        gallery: The list of enrolled photos that they were found with.
+        probes: The list of probes that they were found with.
         settings: What a reader needs to repeat the numbers.
-        crop_of: Gives the picture of a source, or None where there is none; without it
-            the errors are listed by name.
+        crop_of: Gives the picture of a source, or None if it has none; without it the
+            errors are listed by name.
     """
     title = f"Identification, {len(probes):,} probes among {len(found.cmc):,} people"
     num_mated = len(found.mated_ranks)
@@ -173,7 +173,7 @@ def _others_first(
     probes: IdentityList,
     crop_of: CropOf | None,
 ) -> str:
-    """Enrolled people that somebody else comes before, worst rank first."""
+    """Probes of enrolled people that are taken for somebody else, worst rank first."""
     places = np.flatnonzero(found.mated)
     seen = np.isfinite(found.nearest_scores[places])
     wrong = np.flatnonzero((found.mated_ranks > 1) & seen)
@@ -205,7 +205,7 @@ def _strangers(
     probes: IdentityList,
     crop_of: CropOf | None,
 ) -> str:
-    """People who are not enrolled, those most like somebody who is first."""
+    """Probes of people who are not enrolled, the most similar to somebody first."""
     places = np.flatnonzero(~found.mated & np.isfinite(found.nearest_scores))
     order = np.argsort(-found.nearest_scores[places], kind="stable")
     cards = [

@@ -1,4 +1,4 @@
-"""Pieces of HTML that pages and their parts share."""
+"""Pieces of HTML that the pages share: tables, legends, the frame of a page."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -19,7 +19,7 @@ def swatch(style: str) -> str:
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:
-    """A list of swatches; an entry is the CSS class and the text."""
+    """A list of swatches; an entry is a CSS class and a text."""
     items = "".join(f"<li>{swatch(s)}{escape(text)}</li>" for s, text in entries)
     return f'<ul class="legend">{items}</ul>'
 
@@ -52,13 +52,13 @@ def table(
 
 
 def hero(title: str, headline: str, text: str, facts: Sequence[tuple[str, str]]) -> str:
-    """What a page begins with: the one number, what it is, and those beside it.
+    """The top of a page: its most important number, and some others.
 
     Args:
-        title: Plain text.
-        headline: Ready HTML, as are ``text`` and the facts' names and values.
-        text: What the headline says.
-        facts: Names and values.
+        title: The page's title, as plain text.
+        headline: The number, as ready HTML.
+        text: What the number says, as ready HTML.
+        facts: Names and values of the other numbers, as ready HTML.
     """
     items = "".join(
         f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts
@@ -71,7 +71,7 @@ def hero(title: str, headline: str, text: str, facts: Sequence[tuple[str, str]])
 
 
 def settings_list(settings: Mapping[str, Setting]) -> str:
-    """The section of settings; underscores in their names become spaces."""
+    """The section of settings; underscores in their names are shown as spaces."""
     items = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt>"
         f"<dd>{'none' if value is None else escape(str(value))}</dd>"
@@ -81,7 +81,7 @@ def settings_list(settings: Mapping[str, Setting]) -> str:
 
 
 def whole_page(title: str, parts: Sequence[str]) -> str:
-    """A page of ready parts that needs no other file."""
+    """A page made of ready parts; it needs no other file."""
     template = (
         resources.files("facever.verification.reporting") / "report_template.html"
     )

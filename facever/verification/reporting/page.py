@@ -1,4 +1,4 @@
-"""The HTML page of a report: one file that needs nothing else."""
+"""The HTML page of a report on pairs: one file that needs no other."""
 
 from collections.abc import Mapping
 from html import escape

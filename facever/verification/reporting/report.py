@@ -1,4 +1,4 @@
-"""Write a report: report.html, report.json, scores.csv, roc.png and roc.svg."""
+"""Write all files of a report on pairs: the page, the numbers, scores and curves."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,16 +44,16 @@ def write_report(
     under other names.
 
     Args:
-        out: Folder, made if need be.
+        out: Folder of the report; it is made if need be.
         evaluations: By the name of the model, all of the same pairs; the first is the
             one whose number is the headline and whose errors are shown.
-        title: Of the page.
+        title: The page's title.
         settings: What a reader needs to repeat the numbers, such as files and their
             SHA-256, in the order to show them; underscores in names become spaces.
         reasons: Why a photo is missing, by its source, where that is known.
-        crop_of: Gives the picture of a source, or None where there is none. Asked for
-            the worst errors only. Without it the errors are listed by name.
-        extras: What to show beside the evaluations.
+        crop_of: Gives the picture of a source, or None if it has none; it is called
+            for the worst errors only. Without it the errors are listed by name.
+        extras: What to show in addition to the evaluations.
 
     Returns:
         The page, ``out / "report.html"``.
@@ -84,7 +84,11 @@ def write_report(
 
 
 def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
-    """Refuse, with a DataError, none and those of other pairs than the first's."""
+    """Refuse evaluations that cannot stand in one report.
+
+    Raises:
+        DataError: If there is none, or one is of other pairs than the first.
+    """
     if not evaluations:
         raise DataError("a report needs at least one evaluation, got none")
     (first_name, first), *others = evaluations.items()

@@ -27,7 +27,7 @@ def report_numbers(
     extras: ReportExtras,
     probabilities: Mapping[str, Probabilities | None],
 ) -> dict[str, Any]:
-    """What ``report.json`` holds: every number, in plain Python types."""
+    """Every number of a report, in the plain types that ``report.json`` holds."""
     pairs = next(iter(evaluations.values())).pairs
     num_genuine = int(np.count_nonzero(pairs.same))
     return {
@@ -231,5 +231,5 @@ def _numbers(
 
 
 def finite_or_none(numbers: Sequence[float]) -> list[float | None]:
-    """JSON knows no infinity."""
+    """The numbers with None for infinity, which JSON does not know."""
     return [number if np.isfinite(number) else None for number in numbers]

@@ -19,17 +19,17 @@ def nice_ticks(low: float, high: float, at_most: int) -> list[float]:
 
 
 def linear(low: float, high: float, at_low: float, at_high: float) -> Scale:
-    """The straight line through two points, as a function."""
+    """The function whose graph is the straight line through two points."""
     return lambda value: at_low + (value - low) / (high - low) * (at_high - at_low)
 
 
 def path_of(points: Sequence[tuple[float, float]]) -> str:
-    """What a path's ``d`` says of straight lines from point to point."""
+    """The attribute ``d`` of a path with straight lines from point to point."""
     return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
 def x_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
-    """The lower axis; a tick is its place and its text."""
+    """The lower axis; a tick is a place and a text."""
     marks = "".join(
         f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{BOTTOM}"/>'
         f'<text x="{x:.1f}" y="{BOTTOM + 18}" '
@@ -45,7 +45,7 @@ def x_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
 
 
 def y_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
-    """The left axis; a tick is its place and its text."""
+    """The left axis; a tick is a place and a text."""
     marks = "".join(
         f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         f'<text x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
@@ -55,7 +55,7 @@ def y_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
 
 
 def svg(label: str, parts: Sequence[str]) -> str:
-    """A drawing of ready parts."""
+    """A drawing made of ready parts."""
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"

@@ -1,4 +1,4 @@
-"""Tables of a report's page: error bars, differences, numbers under other rules."""
+"""Sections of a page that are tables: error bars, differences, other rules, frames."""
 
 from collections.abc import Mapping
 from html import escape
@@ -21,7 +21,7 @@ def error_bars(
     bootstrap: BootstrapIntervals | None,
     alone: bool,
 ) -> str:
-    """Confidence intervals of one model."""
+    """The section with one model's confidence intervals."""
     wilson = accuracy_interval(evaluation)
     head = ["", "Value", f"{wilson.level:.0%} interval, pairs independent"]
     rows = [["Accuracy", _percent(evaluation.accuracy), _range(wilson)]]
@@ -43,7 +43,7 @@ def error_bars(
 
 
 def differences(found: Mapping[tuple[str, str], PairedComparison]) -> str:
-    """Every two models: who is right where the other is not, and by how much."""
+    """The section with the differences of every two models."""
     first = next(iter(found.values()))
     level = f"{first.accuracy.interval.level:.0%} interval"
     head = [
@@ -69,7 +69,7 @@ def differences(found: Mapping[tuple[str, str], PairedComparison]) -> str:
 
 
 def other_rules(rules: Mapping[str, RuleResult]) -> str:
-    """The same embeddings as other projects would judge them."""
+    """The section with the same embeddings under other projects' rules."""
     head = ["Rule", "Accuracy", "Printed spread", "How"]
     rows = [
         [
@@ -92,7 +92,7 @@ def other_rules(rules: Mapping[str, RuleResult]) -> str:
 
 
 def failed_frames(counts: FrameCounts) -> str:
-    """The videos with frames that give no face, the worst first."""
+    """The section with the videos of which frames give no face, the worst first."""
     worst = counts.worst_first()
     num_failed, num_taken = int(counts.num_failed.sum()), int(counts.num_taken.sum())
     lead = (

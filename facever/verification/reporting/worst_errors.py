@@ -1,4 +1,4 @@
-"""The report's section of worst errors, with pictures inside the page."""
+"""The page's section of the worst errors, with the pictures inside the page."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ def worst_errors(
     """The section with the most confident false accepts and false rejects.
 
     Args:
-        name: Of the model.
-        evaluation: Its results.
-        crop_of: Picture of a source; without it pairs are listed by name alone.
-        alone: Whether it is the only model of the page, which goes without saying.
+        name: The model's name.
+        evaluation: The model's results.
+        crop_of: Gives the picture of a source; without it pairs are listed by name.
+        alone: Whether the page has no other model, so that the name is left out.
     """
     accepted, pairs = evaluation.accepted, evaluation.pairs
     # How far a score is on the wrong side of its own fold's threshold.
@@ -82,11 +82,11 @@ def error_card(
     """Two faces that were judged wrongly.
 
     Args:
-        kind: CSS class: ``accept`` or ``reject``.
-        sources: Of the faces.
-        crop_of: Gives their pictures; without it they are named alone.
-        left: Ready HTML below them.
-        right: Likewise, softer.
+        kind: CSS class of the card: ``accept`` or ``reject``.
+        sources: Sources of the faces.
+        crop_of: Gives their pictures; without it only their names are shown.
+        left: Ready HTML below the faces, on the left.
+        right: Ready HTML on the right, in a softer colour.
     """
     faces = "".join(_face(source, crop_of) for source in sources)
     return (

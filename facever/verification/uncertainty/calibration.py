@@ -1,4 +1,4 @@
-"""From scores to the probability that a pair shows one person, and how true that is.
+"""Calibration: from a score to the probability that a pair shows one person.
 
 Each fold's map is fitted on the other folds alone: a logistic curve of the score, with
 Platt's targets, which keep it finite where the kinds do not overlap. What follows is
@@ -36,12 +36,12 @@ class ProbabilityBin:
     """Pairs whose probability lies in one tenth of [0, 1].
 
     Attributes:
-        low: Lower end, which belongs to it.
-        high: Upper end, which belongs to the next bin, but for the last.
-        num_pairs: How many there are, at least 1.
-        mean_probability: Of these pairs.
-        genuine_share: How many of them show one person indeed, in [0, 1].
-        interval: Wilson's of that share.
+        low: Lower end of the bin, which belongs to it.
+        high: Upper end, which belongs to the next bin, except for the last.
+        num_pairs: Number of pairs in the bin, at least 1.
+        mean_probability: Mean probability of these pairs.
+        genuine_share: Share of them that really show one person, in [0, 1].
+        interval: Wilson's interval of that share.
     """
 
     low: float
@@ -54,14 +54,16 @@ class ProbabilityBin:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Scores as probabilities, and their worth.
+    """Scores as probabilities, and how good these are.
 
     Attributes:
-        slopes: Of each fold's map ``p = 1 / (1 + exp(-(slope * score + intercept)))``.
-        intercepts: Of each fold's map.
-        probabilities: That each pair shows one person; NaN for a pair without a score.
-        num_without_score: Pairs left out.
-        bins: Those that hold pairs, by rising probability.
+        slopes: The slope of each fold's map
+            ``p = 1 / (1 + exp(-(slope * score + intercept)))``.
+        intercepts: The intercept of each fold's map.
+        probabilities: Probability that each pair shows one person; NaN for a pair
+            without a score.
+        num_without_score: Number of pairs that are left out.
+        bins: The bins that hold pairs, by rising probability.
         brier: Mean squared distance of probability and truth (1 or 0); 0 is best.
         expected_calibration_error: Mean distance of a bin's mean probability and its
             genuine share, weighted by its pairs; 0 is best, and chance alone gives
@@ -69,8 +71,8 @@ class Probabilities:
         cllr: Cost of the log-likelihood ratios in bits, over an equal weight of genuine
             and impostor pairs: 0 is best, 1 that of no information, and wrong
             confidence costs more.
-        min_cllr: What it would be under the best rising map of scores, chosen on the
-            pairs themselves. ``cllr`` less this is what the map costs.
+        min_cllr: The ``cllr`` under the best rising map of scores, which is chosen on
+            the pairs themselves. The difference of both is what the map costs.
     """
 
     slopes: Float64[np.ndarray, " folds"]
@@ -91,10 +93,10 @@ def probabilities_of(evaluation: Evaluation) -> Probabilities | None:
     fold's projection.
 
     Args:
-        evaluation: The scores.
+        evaluation: Scores, folds and truth of the pairs.
 
     Returns:
-        Probabilities and their worth; None where a fold's other folds, or the pairs
+        The probabilities; None where a fold's other folds, or the pairs
         with a score, hold one kind alone.
     """
     scored = np.isfinite(evaluation.scores)
@@ -143,7 +145,7 @@ def fit_logistic(
     of genuine pairs, an impostor pair with ``1 / (m + 2)``: Platt's targets.
 
     Args:
-        scores: Finite.
+        scores: Finite scores.
         same: True for genuine pairs; both kinds are there.
 
     Returns:
@@ -191,7 +193,7 @@ def least_cost(roc: Roc) -> float:
     the likelihood ratio of a step is its slope.
 
     Args:
-        roc: Of pairs that all have a score.
+        roc: The ROC curve of pairs that all have a score.
     """
     impostor, genuine = np.diff(roc.false_accepts), np.diff(roc.true_accepts)
     num_pairs = genuine + impostor

@@ -1,4 +1,4 @@
-"""Error bars of an evaluation whose sources say who is on a photo."""
+"""Error bars of an evaluation, by the people whom the photos' folders name."""
 
 import numpy as np
 from jaxtyping import Int64
@@ -34,7 +34,7 @@ def folder_identities(
 
 
 def folder_bootstrap(evaluation: Evaluation) -> BootstrapIntervals:
-    """``intervals.bootstrap`` over people whom folders name; else over pairs."""
+    """The bootstrap over the people whom folders name, or else over pairs."""
     left, right = folder_identities(evaluation.pairs) or (None, None)
     return bootstrap(
         scores=evaluation.scores,

@@ -14,7 +14,7 @@ What it leaves out, and where it errs:
 
 - The model, the PCA and the folds' thresholds stay as they are: the interval is about
   other people in the test, not another training. The threshold of TAR at FAR is chosen
-  anew in each draw.
+  again in each draw.
 - It is too wide where impostor pairs hardly share people, as in LFW's View 2. The
   variance of a product of two counts is 3, not 1, so the spread of the false accept
   rate comes out up to ``sqrt(3)`` times too large (Owen, 2007), and TAR at a FAR of a
@@ -24,9 +24,9 @@ What it leaves out, and where it errs:
   in each draw. Wilson's interval, which takes pairs for independent, does not.
 - A few people make it unreliable, whatever the number of pairs.
 
-Of pairs whose people are not known, as many of each kind are drawn with replacement as
-there are. That takes pairs for independent, as Wilson's interval does, and is too
-narrow where they share people.
+Where the people are not known, pairs of each kind are drawn with replacement, the
+numbers of both as in the list. That takes pairs for independent, as Wilson's interval
+does, and is too narrow where they share people.
 
 References:
     Wilson, Probable inference, the law of succession, and statistical inference, 1927.
@@ -75,15 +75,16 @@ class BootstrapIntervals:
     """Intervals of all measures, from the same draws.
 
     Attributes:
-        accuracy: Of the share of all pairs judged right, which is the mean of the
-            folds' accuracies where folds are of one size.
-        auc: Of the area under the ROC curve.
-        tar: Of the TAR at each target FAR, in the order of the targets; None where
-            ``roc.tar_at_far`` has no number either.
-        num_identities: People that the pairs show; so many are drawn each time. None
-            where they are not known and pairs are drawn.
+        accuracy: Interval of the share of all pairs judged right, which is the mean of
+            the folds' accuracies where folds are of one size.
+        auc: Interval of the area under the ROC curve.
+        tar: Interval of the TAR at each target FAR, in the order of the targets; None
+            where ``roc.tar_at_far`` has no number either.
+        num_identities: Number of people that the pairs show, and that are drawn each
+            time. None where they are not known and pairs are drawn.
         num_draws: Number of draws.
-        seed: Of the draws. The same pairs and seed give the same draws to any model.
+        seed: Seed of the draws. The same pairs and seed give the same draws to any
+            model.
     """
 
     accuracy: Interval
@@ -103,10 +104,15 @@ def wilson(num_right: int, num_pairs: int, level: float = 0.95) -> Interval:
         level: Confidence, in (0, 1).
 
     Returns:
-        The interval, within [0, 1] also where all pairs are right or none is.
+        The interval, within [0, 1] even where all pairs are right or none is.
 
     Raises:
         ParameterError: If ``level`` or a count is out of range.
+
+    Examples:
+        >>> interval = wilson(90, 100)
+        >>> f"{interval.low:.4f} to {interval.high:.4f}"
+        '0.8256 to 0.9448'
     """
     check_level(level)
     if not 0 <= num_right <= num_pairs or num_pairs == 0:
@@ -146,9 +152,9 @@ def bootstrap(
             where that is not known, and pairs are drawn.
         right_identity: Who is on the second photo, or None as well.
         targets: False accept rates in (0, 1]; FAR and TAR are those of a draw's pairs.
-        num_draws: At least 1. A draw that leaves no genuine or no impostor pair is
-            drawn again.
-        seed: 0 or more.
+        num_draws: Number of draws, at least 1. A draw that leaves no genuine or no
+            impostor pair is drawn again.
+        seed: Seed of the draws, 0 or more.
         level: Confidence, in (0, 1).
 
     Returns:
@@ -184,7 +190,11 @@ def bootstrap(
 
 
 def check_level(level: float) -> None:
-    """Refuse a confidence that is none, with a ParameterError."""
+    """Refuse a confidence that is out of range.
+
+    Raises:
+        ParameterError: If ``level`` is not in (0, 1).
+    """
     if not 0 < level < 1:
         raise ParameterError(f"level must be in (0, 1), got {level}")
 
@@ -192,6 +202,6 @@ def check_level(level: float) -> None:
 def percentiles(
     drawn: Sequence[float] | Float64[np.ndarray, " draws"], level: float
 ) -> Interval:
-    """The middle of the draws: as many lie below it as above."""
+    """The interval that leaves out the same share of the draws on both sides."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level)

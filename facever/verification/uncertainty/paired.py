@@ -44,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """What the same pairs say of two models.
+    """What the same pairs say about two models.
 
     Attributes:
         num_both_right: Pairs that both models judge right.
@@ -55,10 +55,10 @@ class PairedComparison:
             for independent; 1 where the models never disagree.
         accuracy: Difference of the shares of all pairs judged right.
         auc: Difference of the areas under the ROC curves.
-        num_identities: People that the pairs show; so many are drawn each time. None
-            where they are not known and pairs are drawn.
+        num_identities: Number of people that the pairs show, and that are drawn each
+            time. None where they are not known and pairs are drawn.
         num_draws: Number of draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
 
     num_both_right: int
@@ -122,12 +122,13 @@ def compare_models(
         left_identity: Who is on the first photo, any number that stands for them; None
             where that is not known, and pairs are drawn.
         right_identity: Who is on the second photo, or None as well.
-        first_scores: Of the first model; ``-inf`` for a pair that could not be scored.
+        first_scores: The first model's scores; ``-inf`` for a pair that could not be
+            scored.
         first_right: True for pairs that the first model judges right.
-        second_scores: Of the second model, on any other scale.
+        second_scores: The second model's scores, on any other scale.
         second_right: True for pairs that the second model judges right.
-        num_draws: At least 1.
-        seed: 0 or more.
+        num_draws: Number of draws, at least 1.
+        seed: Seed of the draws, 0 or more.
         level: Confidence, in (0, 1).
 
     Returns:

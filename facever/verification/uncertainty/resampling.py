@@ -1,4 +1,4 @@
-"""Draws of people or pairs, and what a model's pairs say when they count so often.
+"""Draws of people or pairs, and a model's measures when pairs count several times.
 
 See ``intervals`` for what is drawn and why.
 """
@@ -36,7 +36,11 @@ class Identities:
         left_identity: Int64[np.ndarray, " pairs"],
         right_identity: Int64[np.ndarray, " pairs"],
     ) -> "Identities":
-        """Number them; a DataError if they contradict ``same``."""
+        """Number the people.
+
+        Raises:
+            DataError: If the people contradict ``same``.
+        """
         wrong = np.flatnonzero((left_identity == right_identity) != same)
         if wrong.size:
             pair = int(wrong[0])
@@ -51,7 +55,7 @@ class Identities:
         return cls(left, right, len(known))
 
     def draw(self, rng: np.random.Generator) -> Int64[np.ndarray, " pairs"]:
-        """As many people as there are; how often each pair counts then."""
+        """Draw people with replacement; how often each pair counts then."""
         drawn = rng.integers(self.num_identities, size=self.num_identities)
         return self.weigh(np.bincount(drawn, minlength=self.num_identities))
 
@@ -69,8 +73,8 @@ class Identities:
 class IndependentPairs:
     """Pairs of unknown people.
 
-    As many genuine and as many impostor pairs are drawn as there are: the protocol
-    fixed both numbers.
+    Each draw has the numbers of genuine and of impostor pairs that the list has, since
+    the protocol fixed both.
 
     Attributes:
         same: True for genuine pairs.
@@ -80,7 +84,7 @@ class IndependentPairs:
     num_identities: None = None
 
     def draw(self, rng: np.random.Generator) -> Int64[np.ndarray, " pairs"]:
-        """As many pairs of each kind as there are; how often each counts then."""
+        """Draw pairs of each kind with replacement; how often each counts then."""
         weights = np.empty(self.same.size, np.int64)
         for of_kind in (self.same, ~self.same):
             count = int(np.count_nonzero(of_kind))
@@ -97,7 +101,7 @@ def what_to_draw(
     left_identity: Int64[np.ndarray, " pairs"] | None,
     right_identity: Int64[np.ndarray, " pairs"] | None,
 ) -> Drawn:
-    """People where they are known, else pairs; errors as ``Identities.of``."""
+    """People where they are known, otherwise pairs; errors as ``Identities.of``."""
     if left_identity is None or right_identity is None:
         return IndependentPairs(same)
     return Identities.of(same, left_identity, right_identity)
@@ -105,7 +109,7 @@ def what_to_draw(
 
 @dataclass(frozen=True)
 class Measures:
-    """What a draw says; exact, so that the difference of two models can be 0."""
+    """The measures of a draw, exact, so that the difference of two can be 0."""
 
     accuracy: Fraction
     auc: Fraction
@@ -169,7 +173,7 @@ class RankedPairs:
         impostor: Int64[np.ndarray, " impostor"],
         targets: Sequence[float],
     ) -> Measures:
-        """The measures of pairs that count so often, neither kind not at all.
+        """The measures when each pair counts that often, and each kind at least once.
 
         The accuracy mixes the kinds as they are mixed without weights: the protocol
         fixed how many pairs there are of each.
