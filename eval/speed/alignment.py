@@ -23,7 +23,7 @@ import torch
 from facenet_pytorch import MTCNN
 from PIL import Image
 
-from facever.data.sources.folders import find_photos
+from facever.data.sources.any_source import find_photos
 from facever.faces.detection import Face
 from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import DEFAULT_MAX_PIXELS, read_photo
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=_REFERENCE)
     options = parser.parse_args()
 
-    sources = find_photos(options.photos)
+    sources = find_photos(options.photos).photos
     sources = sources[:: max(1, len(sources) // options.count)][: options.count]
     photos = [read_photo(photo.path) for photo in sources]
     batches = [

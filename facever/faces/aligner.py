@@ -1,8 +1,7 @@
-"""From photos on the disk to crops, a batch at a time; what fails says why."""
+"""From photos to crops, a batch at a time; what fails says why."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -10,11 +9,11 @@ from jaxtyping import Float64, UInt8
 from facever.choices import Detector, FaceRule
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, WIDE_CROP_WIDTH, align_faces
+from facever.faces.detectors import Detect, make_detector
+from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, align_faces, trim_crop
 from facever.faces.photo_source import PhotoSource
+from facever.faces.photos import DEFAULT_MAX_PIXELS
 
-DETECTORS: tuple[Detector, ...] = get_args(Detector)
-Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
 NO_FACE = "no face found"
 NO_LANDMARKS = "no landmarks are listed"
 
@@ -26,18 +25,83 @@ class AlignedPhoto:
     """What became of a photo.
 
     Attributes:
-        source: The photo.
-        crops: One or more, or none when it failed.
-        landmarks: In the photo, pixels; NaN where unknown.
-        scores: The detector's; NaN where unknown.
+        source: The photo's name.
+        height: The photo's height, upright, in pixels; 0 where it cannot be read.
+        width: The photo's width.
+        faces: The faces that were chosen, in the photo's pixels; none when it failed.
+        crops: The aligned crop of each face.
         reason: Why there is no crop; None when there is.
     """
 
     source: str
+    height: int
+    width: int
+    faces: Sequence[Face]
     crops: UInt8[np.ndarray, "faces 112 96 3"]
-    landmarks: Float64[np.ndarray, "faces 5 2"]
-    scores: Float64[np.ndarray, " faces"]
     reason: str | None
+
+    @property
+    def landmarks(self) -> Float64[np.ndarray, "faces 5 2"]:
+        """The landmarks of each face in the photo, pixels; NaN where unknown."""
+        return np.array([face.landmarks for face in self.faces]).reshape(-1, 5, 2)
+
+    @property
+    def scores(self) -> Float64[np.ndarray, " faces"]:
+        """The detector's score of each face; NaN where unknown."""
+        return np.array([face.score for face in self.faces], np.float64)
+
+    def check(self) -> None:
+        """Raise the reason, if there is one.
+
+        Raises:
+            PhotoError: If the photo cannot be read; the message names it.
+            DataError: If it gives no crop, as when no face is found in it.
+        """
+        if self.reason is None:
+            return
+        if not self.height:
+            raise PhotoError(f"cannot read {self.source}: {self.reason}")
+        if self.reason == NO_FACE:
+            raise DataError(
+                f"{NO_FACE} in {self.source}; is it upright, and is the face at least "
+                "20 pixels high and turned towards the camera?"
+            )
+        raise DataError(f"{self.source}: {self.reason}")
+
+
+@dataclass(frozen=True)
+class AlignRecipe:
+    """How photos become crops: all that it takes to make a ``PhotoAligner``.
+
+    Attributes:
+        detector: How faces are found; see ``DETECTORS``.
+        face: Which face to take when a photo has several.
+        by_landmarks: Use the landmarks that the photos' sources list, not a detector.
+        max_pixels: See ``read_photo``.
+        device: Where the detector's networks run, by torch's name.
+    """
+
+    detector: Detector = "mtcnn"
+    face: FaceRule = "largest"
+    by_landmarks: bool = False
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    device: str = "cpu"
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether faces are searched."""
+        return not self.by_landmarks and self.detector != "crops"
+
+    def make_aligner(self) -> "PhotoAligner":
+        """The aligner; loads the detector if there is one."""
+        return PhotoAligner(
+            detect=make_detector(self.detector, self.device)
+            if self.uses_network
+            else None,
+            by_landmarks=self.by_landmarks,
+            face=self.face,
+            max_pixels=self.max_pixels,
+        )
 
 
 class PhotoAligner:
@@ -59,8 +123,8 @@ class PhotoAligner:
         """Choose the way.
 
         Args:
-            detect: Gives the faces of each photo, as ``MtcnnDetector.detect`` does.
-            by_landmarks: Use those that the photos' sources list.
+            detect: Finds the faces; see ``make_detector``.
+            by_landmarks: Use the landmarks that the photos' sources list.
             face: Which face to take when a detector finds several.
             max_pixels: See ``read_photo``.
         """
@@ -74,88 +138,75 @@ class PhotoAligner:
 
         Photos are held in memory up to a limit of pixels at a time.
         """
-        aligned: dict[str, AlignedPhoto] = {}
-        held: list[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"]]] = []
+        aligned: list[AlignedPhoto] = []
+        held: list[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"] | PhotoError]] = []
         num_pixels = 0
         for photo in photos:
             try:
                 image = photo.read(self._max_pixels)
             except PhotoError as error:
-                aligned[photo.source] = _failed(photo.source, str(error))
+                held.append((photo, error))
                 continue
             held.append((photo, image))
             num_pixels += image.shape[0] * image.shape[1]
             if num_pixels >= _HELD_PIXELS:
-                aligned.update(self._align_held(held))
+                aligned += self._align_held(held)
                 held.clear()
                 num_pixels = 0
-        aligned.update(self._align_held(held))
-        return [aligned[photo.source] for photo in photos]
+        return aligned + self._align_held(held)
 
     def _align_held(
-        self, held: Sequence[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"]]]
-    ) -> dict[str, AlignedPhoto]:
-        if self._detect:
-            found = self._detect([image for _, image in held])
-            return {
-                photo.source: self._cut(
-                    photo.source,
-                    image,
-                    choose_faces(faces, image.shape[:2], self._face),
-                    NO_FACE,
-                )
-                for (photo, image), faces in zip(held, found, strict=True)
-            }
-        if not self._by_landmarks:
-            return {photo.source: _take(photo.source, image) for photo, image in held}
-        return {
-            photo.source: self._cut(
-                photo.source,
-                image,
-                [] if photo.landmarks is None else [face_at(photo.landmarks)],
-                NO_LANDMARKS,
-            )
-            for photo, image in held
-        }
-
-    def _cut(
         self,
-        source: str,
-        image: UInt8[np.ndarray, "height width 3"],
-        faces: Sequence[Face],
-        reason: str,
-    ) -> AlignedPhoto:
-        if not faces:
-            return _failed(source, reason)
-        landmarks = np.stack([face.landmarks for face in faces])
-        scores = np.array([face.score for face in faces])
-        try:
-            crops = align_faces(image, landmarks)
-        except DataError as error:
-            return _failed(source, str(error))
-        return AlignedPhoto(source, crops, landmarks, scores, None)
+        held: Sequence[tuple[PhotoSource, UInt8[np.ndarray, "_ _ 3"] | PhotoError]],
+    ) -> list[AlignedPhoto]:
+        images = [image for _, image in held if not isinstance(image, PhotoError)]
+        found = iter(self._detect(images) if self._detect else [])
+        aligned = []
+        for photo, image in held:
+            if isinstance(image, PhotoError):
+                aligned.append(_failed(photo.source, str(image)))
+            elif self._detect:
+                faces = choose_faces(next(found), image.shape[:2], self._face)
+                aligned.append(_cut(photo.source, image, faces, NO_FACE))
+            elif self._by_landmarks:
+                known = [] if photo.landmarks is None else [face_at(photo.landmarks)]
+                aligned.append(_cut(photo.source, image, known, NO_LANDMARKS))
+            else:
+                aligned.append(_take(photo.source, image))
+        return aligned
+
+
+def _cut(
+    source: str,
+    image: UInt8[np.ndarray, "height width 3"],
+    faces: Sequence[Face],
+    reason_for_none: str,
+) -> AlignedPhoto:
+    if not faces:
+        return _failed(source, reason_for_none, image)
+    try:
+        crops = align_faces(image, np.stack([face.landmarks for face in faces]))
+    except DataError as error:
+        return _failed(source, str(error), image)
+    height, width, _ = image.shape
+    return AlignedPhoto(source, height, width, faces, crops, None)
 
 
 def _take(source: str, image: UInt8[np.ndarray, "height width 3"]) -> AlignedPhoto:
+    """A photo that is a crop already; where its landmarks are is not known."""
+    try:
+        crop = trim_crop(image)
+    except DataError as error:
+        return _failed(source, str(error), image)
     height, width, _ = image.shape
-    if height != CROP_HEIGHT or width not in (CROP_WIDTH, WIDE_CROP_WIDTH):
-        return _failed(
-            source,
-            f"not a {CROP_WIDTH}x{CROP_HEIGHT} crop: {width}x{height} (width x height; "
-            f"{WIDE_CROP_WIDTH}x{CROP_HEIGHT} would do too)",
-        )
-    if width == WIDE_CROP_WIDTH:
-        margin = (WIDE_CROP_WIDTH - CROP_WIDTH) // 2
-        image = np.ascontiguousarray(image[:, margin : margin + CROP_WIDTH])
-    unknown = np.full((1, 5, 2), np.nan)
-    return AlignedPhoto(source, image[None], unknown, np.array([np.nan]), None)
+    box = np.array([0.0, 0.0, width - 1, height - 1])
+    face = Face(np.full((5, 2), np.nan), box, float("nan"))
+    return AlignedPhoto(source, height, width, [face], crop[None], None)
 
 
-def _failed(source: str, reason: str) -> AlignedPhoto:
-    return AlignedPhoto(
-        source,
-        np.empty((0, CROP_HEIGHT, CROP_WIDTH, 3), dtype=np.uint8),
-        np.empty((0, 5, 2)),
-        np.empty(0),
-        reason,
-    )
+def _failed(
+    source: str, reason: str, image: UInt8[np.ndarray, "height width 3"] | None = None
+) -> AlignedPhoto:
+    height, width = (0, 0) if image is None else image.shape[:2]
+    none = np.empty((0, CROP_HEIGHT, CROP_WIDTH, 3), dtype=np.uint8)
+    return AlignedPhoto(source, height, width, [], none, reason)

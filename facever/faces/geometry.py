@@ -9,7 +9,7 @@ from facever.errors import DataError
 CROP_HEIGHT = 112
 CROP_WIDTH = 96
 WIDE_CROP_WIDTH = 112
-"""Of the square crops used elsewhere: their template is ours with x + 8."""
+"""The width of the square crops used elsewhere: their template is ours with x + 8."""
 
 TEMPLATE: Float64[np.ndarray, "5 2"] = np.array(
     [
@@ -26,6 +26,7 @@ Pixels of the 112x96 crop, x then y; pixel centres are whole numbers from 0.
 """
 TEMPLATE.flags.writeable = False
 
+_MARGIN = (WIDE_CROP_WIDTH - CROP_WIDTH) // 2
 _SMALLEST_SPREAD = 1e-6
 _SMALLEST_SCALE = 1e-9
 
@@ -122,3 +123,37 @@ def align_faces(
         DataError: If landmarks are not finite or fall on one point.
     """
     return warp_crops(photo, similarity_transform(landmarks))
+
+
+def check_crop_size(height: int, width: int) -> None:
+    """Refuse a picture that is no aligned crop, to judge by its size.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+
+    Raises:
+        DataError: If the size is neither 112x96 nor 112x112 (height x width).
+    """
+    if height != CROP_HEIGHT or width not in (CROP_WIDTH, WIDE_CROP_WIDTH):
+        raise DataError(
+            f"not an aligned crop: {width}x{height} (width x height), in place of "
+            f"{CROP_WIDTH}x{CROP_HEIGHT} or {WIDE_CROP_WIDTH}x{CROP_HEIGHT}"
+        )
+
+
+def trim_crop(
+    crop: UInt8[np.ndarray, "height width 3"],
+) -> UInt8[np.ndarray, "112 96 3"]:
+    """An aligned crop as 112x96: as it is, or the columns 8 to 103 of 112x112.
+
+    Args:
+        crop: RGB.
+
+    Raises:
+        DataError: If it has another size.
+    """
+    check_crop_size(*crop.shape[:2])
+    if crop.shape[1] == WIDE_CROP_WIDTH:
+        crop = crop[:, _MARGIN : _MARGIN + CROP_WIDTH]
+    return np.ascontiguousarray(crop)

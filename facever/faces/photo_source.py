@@ -46,10 +46,10 @@ class PhotoPart(Protocol):
 
 @dataclass(frozen=True)
 class NoPhoto:
-    """Of what should be a photo and is none.
+    """A place in a file where a photo should be and is not.
 
     Attributes:
-        reason: Why, for the ledger.
+        reason: Why there is none, for the ledger.
     """
 
     reason: str
@@ -58,6 +58,20 @@ class NoPhoto:
     def read(self, path: Path) -> bytes:
         """Raise the reason."""
         raise PhotoError(self.reason)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _InMemory:
+    """Pixels in place of a part of a file."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+
+    @property
+    def where(self) -> str:
+        return "memory"
+
+    def read(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+        return self.image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +110,18 @@ class PhotoSource:
             return decode_photo(photo, max_pixels)
         except PhotoError as error:
             raise PhotoError(f"{self.part.where}: {error}") from None
+
+
+def photo_in_memory(
+    name: str, image: UInt8[np.ndarray, "height width 3"]
+) -> PhotoSource:
+    """A photo that has been decoded already, as a source that can be aligned.
+
+    Args:
+        name: What to call it in messages.
+        image: RGB.
+    """
+    return PhotoSource(name, "", Path(), _InMemory(image))
 
 
 @dataclass(frozen=True)

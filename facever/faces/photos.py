@@ -13,6 +13,15 @@ from facever.errors import PhotoError
 DEFAULT_MAX_PIXELS = 80_000_000
 MAX_FILE_BYTES = 1 << 30
 
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA"),
+    *("TIFF", "WEBP"),
+)
+"""Pillow's names of the formats that are read, whatever a file's suffix says.
+
+Pillow knows more, some of which it hands to other programs, such as EPS.
+"""
+
 _ORIENTATION_TAG = 0x0112
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = b"\xff\xd9"
@@ -24,7 +33,7 @@ def read_photo(
     """Decode a photo in a file; see ``decode_photo``.
 
     Args:
-        path: JPEG, PNG, BMP, GIF, TIFF, WebP or another file that Pillow knows.
+        path: A file of one of the ``FORMATS``.
         max_pixels: Height times width allowed, checked before decoding.
 
     Raises:
@@ -37,7 +46,7 @@ def read_photo(
 def decode_photo(
     content: bytes,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    formats: tuple[str, ...] | None = None,
+    formats: tuple[str, ...] = FORMATS,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a photo upright, in RGB.
 
@@ -48,8 +57,7 @@ def decode_photo(
     Args:
         content: The bytes of a photo's file.
         max_pixels: Height times width allowed, checked before decoding.
-        formats: Pillow's names of those to try; all by default. Content of a stranger
-            should not choose among them all: some hand it to other programs.
+        formats: Pillow's names of the formats to take.
 
     Raises:
         PhotoError: If it is empty, no image, truncated, too large or of a kind without
@@ -57,14 +65,7 @@ def decode_photo(
     """
     if not content:
         raise PhotoError("empty file")
-    try:
-        # Reads the header only.
-        image = Image.open(io.BytesIO(content), formats=formats)
-    except Image.DecompressionBombError:
-        raise PhotoError(f"too large: the limit is {max_pixels} pixels") from None
-    except Exception:
-        # Pillow raises errors of many kinds on damaged headers.
-        raise PhotoError("not an image that can be read") from None
+    image = _open(content, max_pixels, formats)
     if image.width * image.height > max_pixels:
         raise PhotoError(
             f"too large: {image.width}x{image.height} is over {max_pixels} pixels"
@@ -87,6 +88,36 @@ def decode_photo(
         raise
     except Exception as error:
         raise PhotoError(f"damaged or truncated: {error}") from None
+
+
+def photo_size(
+    content: bytes,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    formats: tuple[str, ...] = FORMATS,
+) -> tuple[int, int]:
+    """Height and width of a photo by its header alone, before EXIF orientation.
+
+    Args:
+        content: The bytes of a photo's file.
+        max_pixels: For the message of a photo that is so large that Pillow refuses it.
+        formats: Pillow's names of the formats to take.
+
+    Raises:
+        PhotoError: If it is no image. The message is the reason alone.
+    """
+    image = _open(content, max_pixels, formats)
+    return image.height, image.width
+
+
+def _open(content: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
+    """The photo, of which the header alone is read."""
+    try:
+        return Image.open(io.BytesIO(content), formats=formats)
+    except Image.DecompressionBombError:
+        raise PhotoError(f"too large: the limit is {max_pixels} pixels") from None
+    except Exception:
+        # Pillow raises errors of many kinds on damaged headers.
+        raise PhotoError("not an image that can be read") from None
 
 
 def _read_file(path: Path) -> bytes:

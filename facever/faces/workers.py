@@ -1,51 +1,10 @@
 """Align batches of photos in several processes."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from facever.choices import Detector, FaceRule
-from facever.faces.aligner import AlignedPhoto, PhotoAligner
+from facever.faces.aligner import AlignedPhoto, AlignRecipe, PhotoAligner
 from facever.faces.photo_source import PhotoSource
 from facever.processes import WorkerPool
-
-
-@dataclass(frozen=True)
-class AlignRecipe:
-    """How photos become crops: what each worker needs to make its ``PhotoAligner``.
-
-    Attributes:
-        detector: A network, or none for photos that are crops already.
-        face: Which face to take when a photo has several.
-        by_landmarks: Use those of the photos in place of the network.
-        max_pixels: See ``read_photo``.
-        device: Where the network runs, by torch's name.
-    """
-
-    detector: Detector
-    face: FaceRule
-    by_landmarks: bool
-    max_pixels: int
-    device: str = "cpu"
-
-    @property
-    def uses_network(self) -> bool:
-        """Whether faces are searched."""
-        return not self.by_landmarks and self.detector != "crops"
-
-    def make_aligner(self) -> PhotoAligner:
-        """The aligner; loads the network if there is one."""
-        detect = None
-        if self.uses_network:
-            from facever.faces.mtcnn import SPHEREFACE, MtcnnDetector
-
-            settings = SPHEREFACE if self.detector == "mtcnn-sphereface" else None
-            detect = MtcnnDetector(settings, self.device).detect
-        return PhotoAligner(
-            detect=detect,
-            by_landmarks=self.by_landmarks,
-            face=self.face,
-            max_pixels=self.max_pixels,
-        )
 
 
 class AlignWorkers:

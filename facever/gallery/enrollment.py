@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from facever.data.store.crop_store import CropStore
-from facever.faces.aligner import PhotoAligner
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Origin
@@ -43,36 +42,41 @@ class FaceSource(Protocol):
 
 
 class PhotoFaces:
-    """One face of each photo, the one that the aligner chooses."""
+    """The largest face of each photo."""
 
     batch = _BATCH
 
     def __init__(
-        self, photos: Sequence[PhotoSource], aligner: PhotoAligner, embedder: Embedder
+        self,
+        photos: Sequence[PhotoSource],
+        embedder: Embedder,
+        by_landmarks: bool = False,
     ) -> None:
+        """Take photos.
+
+        Args:
+            photos: From ``list_photos``.
+            embedder: Finds and embeds the faces.
+            by_landmarks: Use the landmarks that the photos' sources list.
+        """
         self.names = [_as_unicode(photo.identity) for photo in photos]
         self.sources = [_as_unicode(photo.source) for photo in photos]
         self.origins: Sequence[Origin | None] = [
-            Origin(str(photo.path.resolve())) for photo in photos
+            Origin(str(photo.path.resolve()), photo.source if photo.part else None)
+            for photo in photos
         ]
         self._photos = photos
-        self._aligner = aligner
         self._embedder = embedder
+        self._by_landmarks = by_landmarks
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows, or the reason why there is none."""
-        aligned = self._aligner.align([self._photos[row] for row in rows])
-        found: dict[int, Float[np.ndarray, " dim"] | str] = {
-            row: photo.reason
-            for row, photo in zip(rows, aligned, strict=True)
-            if photo.reason is not None
+        photos = [self._photos[row] for row in rows]
+        read = self._embedder.read(photos, "largest", self._by_landmarks)
+        return {
+            row: photo.embeddings[0] if photo.reason is None else photo.reason
+            for row, photo in zip(rows, read, strict=True)
         }
-        crops = {
-            row: photo.crops[0]
-            for row, photo in zip(rows, aligned, strict=True)
-            if photo.reason is None
-        }
-        return found | _embed(self._embedder, crops)
 
 
 class StoreFaces:

@@ -14,12 +14,12 @@ class Origin:
     """Where an entry's face can be read from again; for this machine, never shown.
 
     Attributes:
-        path: The photo's file, or the crop store's folder; absolute.
-        crop: The crop's source in that store; None for a photo.
+        path: The photo's file, or the file or crop store that holds it; absolute.
+        member: What the photo is called there; None if the file is the photo.
     """
 
     path: str
-    crop: str | None = None
+    member: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Embeddings of another model for all of a gallery, from where its faces came from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
+from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
+from facever.data.store.folder import STORE_FILE
 from facever.errors import FaceverError
-from facever.faces.aligner import PhotoAligner
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.enrollment import FaceSource, PhotoFaces, StoreFaces
 from facever.gallery.entries import Entry, Origin
@@ -33,15 +35,13 @@ class Reembedding:
 def reembed(
     gallery: Gallery,
     embedder: Embedder,
-    aligner: PhotoAligner,
     advance: Advance = ignore_progress,
 ) -> Reembedding:
     """Embed every entry's face anew; the gallery stays as it is.
 
     Args:
         gallery: To read from, of any model.
-        embedder: Of the new model.
-        aligner: For entries that come from photos.
+        embedder: The new model's; it finds the faces of photos, too.
         advance: Progress, one unit an entry.
     """
     found = Reembedding({}, {})
@@ -52,33 +52,45 @@ def reembed(
             found.missing[entry.id] = entry, "it was enrolled as an embedding"
             advance()
         else:
-            store = None if origin.crop is None else origin.path
-            groups.setdefault(store, []).append((entry, origin))
-    for store, members in groups.items():
-        if store is None:
+            container = None if origin.member is None else origin.path
+            groups.setdefault(container, []).append((entry, origin))
+    for container, members in groups.items():
+        if container is None:
             photos = [
                 PhotoSource(entry.source, entry.name, Path(origin.path))
                 for entry, origin in members
             ]
-            faces: FaceSource = PhotoFaces(photos, aligner, embedder)
+            faces: FaceSource = PhotoFaces(photos, embedder)
             rows = {entry.id: row for row, (entry, _) in enumerate(members)}
         else:
             try:
-                crops = CropStore.open(store)
+                faces, row_of = _open(container, embedder)
             except FaceverError:
-                _lack(found, members, "its crop store is gone or damaged", advance)
+                _lack(found, members, "its file or store is gone or damaged", advance)
                 continue
-            faces = StoreFaces(crops, embedder)
-            row_of = {source: row for row, source in enumerate(crops.sources)}
-            gone = [m for m in members if m[1].crop not in row_of]
-            _lack(found, gone, "its crop store has no such crop any more", advance)
+            gone = [m for m in members if m[1].member not in row_of]
+            _lack(found, gone, "its file or store has it no more", advance)
             rows = {
-                entry.id: row_of[origin.crop]
+                entry.id: row_of[origin.member]
                 for entry, origin in members
-                if origin.crop is not None and origin.crop in row_of
+                if origin.member is not None and origin.member in row_of
             }
         _embed(found, faces, rows, dict((e.id, e) for e, _ in members), advance)
     return found
+
+
+def _open(container: str, embedder: Embedder) -> tuple[FaceSource, dict[str, int]]:
+    """The faces of a crop store or of a file of photos, and the row of each source."""
+    if (Path(container) / STORE_FILE).exists():
+        store = CropStore.open(container)
+        return StoreFaces(store, embedder), _rows(store.sources)
+    listing = find_photos(container)
+    faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks)
+    return faces, _rows(photo.source for photo in listing.photos)
+
+
+def _rows(sources: Iterable[str]) -> dict[str, int]:
+    return {source: row for row, source in enumerate(sources)}
 
 
 def _lack(

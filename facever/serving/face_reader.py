@@ -7,24 +7,24 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from facever.errors import DataError, ParameterError
-from facever.faces.aligner import NO_FACE, Detect
-from facever.faces.detection import Face, choose_faces
-from facever.faces.geometry import align_faces
+from facever.errors import ParameterError
+from facever.faces.detection import Face
+from facever.faces.photo_source import photo_in_memory
 from facever.inference.embedder import Embedder
+from facever.inference.vectors import unit_vectors
 from facever.serving.uploads import Upload
 
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """What is to be seen on a photo.
+    """The faces of an uploaded photo, and the embedding of one of them.
 
     Attributes:
-        height: Of the photo, upright; pixels.
-        width: Pixels.
-        faces: Largest first; at least one.
-        crop: Of the face that was asked for.
-        embedding: Of that crop, of unit length.
+        height: Height of the upright photo in pixels.
+        width: Width of the photo in pixels.
+        faces: The faces, largest first; at least one.
+        crop: The crop of the face that was asked for.
+        embedding: The embedding of that crop, of unit length.
     """
 
     height: int
@@ -42,15 +42,9 @@ class FaceReader:
     the largest size takes 150 MB, which forty threads must not hold together.
     """
 
-    def __init__(self, embedder: Embedder, detect: Detect) -> None:
-        """Take what was loaded.
-
-        Args:
-            embedder: The model.
-            detect: Gives the faces of each photo, as ``MtcnnDetector.detect`` does.
-        """
+    def __init__(self, embedder: Embedder) -> None:
+        """Take what finds and embeds faces."""
         self.embedder = embedder
-        self._detect = detect
         self._lock = Lock()
 
     def read(self, upload: Upload, face: int = 0) -> ReadPhoto:
@@ -66,21 +60,14 @@ class FaceReader:
             ParameterError: If there is no such face.
         """
         with self._lock:
-            photo = upload.decode()
-            height, width, _ = photo.shape
-            [found] = self._detect([photo])
-            faces = choose_faces(found, (height, width), "all")
-            if not faces:
-                raise DataError(
-                    f"{NO_FACE} in this photo: is it upright, and is the face at least "
-                    "20 pixels high and turned towards the camera?"
-                )
-            if face >= len(faces):
+            uploaded = photo_in_memory("this photo", upload.decode())
+            [photo] = self.embedder.align([uploaded], "all")
+            photo.check()
+            if face >= len(photo.faces):
                 raise ParameterError(
-                    f"face must be below {len(faces)}, the faces found in this photo, "
-                    f"got {face}"
+                    f"face must be below {len(photo.faces)}, the number of faces found "
+                    f"in this photo, got {face}"
                 )
-            crops = align_faces(photo, faces[face].landmarks[None])
-            [features] = self.embedder.embed_crops(crops)
-        unit = np.asarray(features / np.linalg.norm(features), np.float32)
-        return ReadPhoto(height, width, faces, crops[0], unit)
+            crop = photo.crops[face]
+            [embedding] = unit_vectors(self.embedder.embed_crops(crop[None]))
+        return ReadPhoto(photo.height, photo.width, photo.faces, crop, embedding)

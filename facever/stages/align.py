@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from facever.choices import Detector, FaceRule
-from facever.data.sources.any_source import list_source
+from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.landmark_file import read_landmarks
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import FAILURES_FILE
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, ParameterError
-from facever.faces.aligner import DETECTORS, NO_FACE, AlignedPhoto
+from facever.faces.aligner import NO_FACE, AlignedPhoto, AlignRecipe
 from facever.faces.detection import FACE_RULES
+from facever.faces.detectors import check_detector
 from facever.faces.geometry import TEMPLATE
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
-from facever.faces.workers import AlignRecipe, AlignWorkers
+from facever.faces.workers import AlignWorkers
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
@@ -137,7 +138,7 @@ def align(
 
     Args:
         source: Folders of photos, a list or CSV file, ``.rec``, ``.bin``, ``.tar`` or a
-            crop store; see ``list_source``. Landmarks that it lists are used in place
+            crop store; see ``find_photos``. Landmarks that it lists are used in place
             of the network.
         out: Folder of the store.
         face: Which face to take when a photo has several.
@@ -167,7 +168,7 @@ def align(
     num_workers = _count_workers(workers)
     points = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
-        listing = list_source(source)
+        listing = find_photos(source)
     photos = listing.photos if shard is None else shard.of(listing.photos)
     if points is not None:
         photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
@@ -212,9 +213,7 @@ def _check_options(
     if face not in FACE_RULES:
         rules = ", ".join(FACE_RULES)
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
-    if detector not in DETECTORS:
-        names = ", ".join(DETECTORS)
-        raise ParameterError(f"detector must be one of {names}, got {detector!r}")
+    check_detector(detector)
     if landmarks is not None and detector != "mtcnn":
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
     if max_pixels < 1:

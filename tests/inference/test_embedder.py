@@ -9,8 +9,8 @@ import torch
 import facever
 from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import Face
+from facever.faces.detectors import DETECTORS
 from facever.faces.geometry import TEMPLATE
-from facever.inference import embedder as embedder_module
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import load_model
 
@@ -39,7 +39,7 @@ class FakeDetector:
 
 @pytest.fixture
 def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder_module, "MtcnnDetector", FakeDetector)
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda device: FakeDetector().detect)
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +318,7 @@ class TestPhotos:
         cv2.imwrite(str(dark), np.zeros((112, 96, 3), np.uint8))
         with pytest.raises(DataError, match=r"no face found in .*dark\.png"):
             embedder.embed([crops[0], dark])
-        with pytest.raises(DataError, match="no face found in the array"):
+        with pytest.raises(DataError, match="no face found in array 1"):
             embedder.verify(crops[0], np.zeros((50, 60, 3), np.uint8))
 
     def test_a_photo_that_cannot_be_read_is_named(
@@ -357,7 +357,7 @@ def test_the_real_detector_finds_nobody_on_an_empty_wall(
     models: dict[str, Path],
 ) -> None:
     wall = np.full((60, 80, 3), 200, np.uint8)
-    with pytest.raises(DataError, match="no face found in the array"):
+    with pytest.raises(DataError, match="no face found in array 0"):
         make(models["sum"]).embed([wall])
 
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from facever.faces.detection import Face
+from facever.faces.detectors import DETECTORS
 from facever.faces.geometry import align_faces
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
@@ -83,8 +84,11 @@ class KnowingDetector:
 
 
 @pytest.fixture(scope="session")
-def detector() -> KnowingDetector:
-    return KnowingDetector()
+def detector() -> Iterator[KnowingDetector]:
+    knowing = KnowingDetector()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DETECTORS, "mtcnn", lambda device: knowing.detect)
+        yield knowing
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +103,9 @@ def album(detector: KnowingDetector) -> dict[str, Drawn]:
 
 @pytest.fixture(scope="session")
 def embedder(
-    tmp_path_factory: pytest.TempPathFactory, make_model: Callable[..., Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_model: Callable[..., Path],
+    detector: KnowingDetector,
 ) -> Embedder:
     return load(make_model(tmp_path_factory.mktemp("model") / "model.safetensors"))
 
@@ -138,7 +144,7 @@ def make_app(
     ) -> FastAPI:
         people = GalleryThread(folder, embedder.model_fingerprint)
         opened.append(people)
-        reader = FaceReader(embedder, detector.detect)
+        reader = FaceReader(embedder)
         return create_app(people, reader, choose_access(host, token), write)
 
     yield make

@@ -169,7 +169,7 @@ def test_says_which_of_two_photos_has_no_face(client: TestClient, album: Album) 
         response = client.post("/api/verify", files={"first": first, "second": second})
         assert response.status_code == 422
         assert response.json()["error"].startswith(
-            f"{which} photo: no face found in this photo: is it upright"
+            f"{which} photo: no face found in this photo; is it upright"
         )
     files = {"first": album["Ann"].png, "second": b"hello"}
     response = client.post("/api/verify", files=files)

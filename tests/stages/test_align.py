@@ -128,7 +128,7 @@ def test_ready_crops_are_stored_as_they_are(tmp_path):
     assert store.sources == ["a.png", "b.png"]
     np.testing.assert_array_equal(store.crops, [pictures["a"], pictures["b"]])
     assert np.isnan(store.landmarks).all()
-    assert "not a 96x112 crop: 112x96" in store.failures["lying.png"]
+    assert "not an aligned crop: 112x96" in store.failures["lying.png"]
     assert store.settings["detector"] == "crops"
 
 
@@ -277,7 +277,7 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
             align(photos, tmp_path / "crops", **options)
     with pytest.raises(FileError, match="no landmark file"):
         align(photos, tmp_path / "crops", landmarks=tmp_path / "none.txt")
-    with pytest.raises(FileError, match="no such folder or list"):
+    with pytest.raises(FileError, match="no such file or folder"):
         align(tmp_path / "none", tmp_path / "crops")
     assert not (tmp_path / "crops").exists()
 

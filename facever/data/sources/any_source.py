@@ -1,10 +1,14 @@
-"""Everything that photos can be read from, recognised by its name or what is in it."""
+"""Everything that photos can be read from, recognised by its name or what is in it.
+
+A new kind is a file with a function that lists its photos, and a row in ``SOURCES``.
+"""
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,27 +16,26 @@ from jaxtyping import UInt8
 from facever.data.recordio.photos import list_record_photos
 from facever.data.sources.bin_photos import list_bin_photos
 from facever.data.sources.csv_photos import list_csv_photos
-from facever.data.sources.folders import list_photos
+from facever.data.sources.folders import describe_skipped, list_folder_photos
 from facever.data.sources.tar_photos import list_tar_photos
+from facever.data.sources.text_lists import list_text_photos
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
 from facever.errors import FileError
-from facever.faces.photo_source import PhotoListing, PhotoSource
-
-_READERS: dict[str, Callable[[Path], PhotoListing]] = {
-    ".rec": list_record_photos,
-    ".bin": list_bin_photos,
-    ".tar": list_tar_photos,
-    ".csv": list_csv_photos,
-}
+from facever.faces.photo_source import (
+    PHOTO_SUFFIXES,
+    PhotoListing,
+    PhotoSource,
+    suffix_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCrop:
-    """A crop in a store.
+    """A crop in a store, to be read as a photo.
 
     Attributes:
-        row: In the store.
+        row: The crop's row in the store.
     """
 
     row: int
@@ -47,33 +50,44 @@ class StoredCrop:
         return np.array(_open(path).crops[self.row])
 
 
-def list_source(path: Path) -> PhotoListing:
-    """List the photos of a source, whatever it is.
+class SourceKind(NamedTuple):
+    """A kind of place that photos can be read from.
 
-    - ``.rec``: see ``list_record_photos``; ``.bin``: see ``list_bin_photos``;
-    - ``.csv``: see ``list_csv_photos``; any other file is a list: ``list_photos``;
-    - ``.tar``, or a folder with such files: see ``list_tar_photos``;
-    - a crop store: its crops; the second of ``a.jpg`` is named ``a.jpg/`` and its row;
-    - any other folder: see ``list_photos``.
+    Attributes:
+        title: What it is, in words, for messages.
+        holds: Whether a path is of this kind, by its name and what is in it.
+        list_photos: The photos of such a path.
+    """
 
-    Sources are unique, relative and lead nowhere outside; identities are as
-    ``facever.faces.photo_source`` says.
+    title: str
+    holds: Callable[[Path], bool]
+    list_photos: Callable[[Path], PhotoListing]
+
+
+def find_photos(source: str | Path) -> PhotoListing:
+    """List the photos of a source of any kind in ``SOURCES``.
+
+    This is the one door for photos: aligning, galleries, evaluations and Python go
+    through it. Names of photos are unique, relative and lead nowhere outside;
+    identities are as ``facever.faces.photo_source`` says.
+
+    Args:
+        source: A photo, a folder of photos, a text list, ``.csv``, ``.rec``, ``.bin``,
+            ``.tar``, a folder of ``.tar`` files, or a crop store.
 
     Raises:
-        FileError: If there is nothing, or no photo in it.
-        DataError: If it contradicts itself or names something outside.
+        FileError: If there is nothing at this path, or no photo in it.
+        DataError: If the source contradicts itself or names something outside.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if path.is_file() and reader:
-        listing = reader(path)
-    elif (path / STORE_FILE).exists():
-        listing = _list_store(path)
-    elif path.is_dir() and any(path.glob("*.tar")):
-        listing = list_tar_photos(path)
-    else:
-        return list_photos(path)
+    source = Path(source)
+    kind = next((kind for kind in SOURCES.values() if kind.holds(source)), None)
+    if kind is None:
+        raise FileError(f"no photos at {source}: no such file or folder")
+    listing = kind.list_photos(source)
     if not listing.photos:
-        raise FileError(f"no photos in {path}")
+        skipped = describe_skipped(listing.skipped)
+        only = f", only {skipped}" if skipped else ""
+        raise FileError(f"no photos in {source}, taken for {kind.title}{only}")
     return listing
 
 
@@ -99,3 +113,35 @@ def _list_store(folder: Path) -> PhotoListing:
 @lru_cache(maxsize=2)
 def _open(folder: Path) -> CropStore:
     return CropStore.open(folder)
+
+
+def _is_store(path: Path) -> bool:
+    return (path / STORE_FILE).exists()
+
+
+def _list_photo(path: Path) -> PhotoListing:
+    return PhotoListing([PhotoSource(path.name, path.stem, path)], Counter())
+
+
+def _has_suffix(suffix: str) -> Callable[[Path], bool]:
+    return lambda path: path.suffix.lower() == suffix and path.is_file()
+
+
+# The first kind that holds a path is taken.
+SOURCES: dict[str, SourceKind] = {
+    "photo": SourceKind(
+        "a photo",
+        lambda path: suffix_of(path.name) in PHOTO_SUFFIXES and path.is_file(),
+        _list_photo,
+    ),
+    "csv": SourceKind("a CSV file", _has_suffix(".csv"), list_csv_photos),
+    "rec": SourceKind("a RecordIO file", _has_suffix(".rec"), list_record_photos),
+    "bin": SourceKind("a pair set", _has_suffix(".bin"), list_bin_photos),
+    "tar": SourceKind("a tar file", _has_suffix(".tar"), list_tar_photos),
+    "list": SourceKind("a list of photos", Path.is_file, list_text_photos),
+    "store": SourceKind("a crop store", _is_store, _list_store),
+    "tars": SourceKind(
+        "a folder of tar files", lambda path: any(path.glob("*.tar")), list_tar_photos
+    ),
+    "folder": SourceKind("a folder of photos", Path.is_dir, list_folder_photos),
+}

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from facever.choices import FaceRule, Precision
-from facever.data.sources.folders import find_photos
+from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
 from facever.inference.embedder import Embedder
@@ -129,7 +129,7 @@ def all_sources(inputs: Inputs) -> list[str]:
         store = CropStore.open(inputs.crops)
         return sorted({*store.sources, *store.failures})
     assert inputs.photos
-    return [photo.source for photo in find_photos(inputs.photos)]
+    return [photo.source for photo in find_photos(inputs.photos).photos]
 
 
 def embed_rows(
@@ -195,7 +195,7 @@ def _align_named(
     wanted = {photo_key(source) for source in named}
     found = {
         photo.source
-        for photo in find_photos(photos)
+        for photo in find_photos(photos).photos
         if photo_key(photo.source) in wanted
     }
     if not found:

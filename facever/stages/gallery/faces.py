@@ -3,14 +3,11 @@
 import logging
 from pathlib import Path
 
-from facever.choices import FaceRule
-from facever.data.sources.folders import list_photos
+from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
-from facever.errors import MismatchError, ParameterError, PhotoError
-from facever.faces.aligner import PhotoAligner
-from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoSource
-from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.errors import MismatchError, ParameterError
+from facever.faces.photo_source import PHOTO_SUFFIXES
 from facever.gallery.enrollment import (
     EmbeddingFaces,
     FaceSource,
@@ -26,13 +23,14 @@ _log = logging.getLogger(__name__)
 def find_faces(
     path: Path, embedder: Embedder | None, name: str | None = None
 ) -> FaceSource:
-    """Faces of a photo, identity folders, a list file, a crop store or an ``.npz``.
+    """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
     In a folder or an ``.npz`` a photo belongs to its topmost folder, or, if it lies in
     none, to the person that the file is named after.
 
     Args:
-        path: Where they are.
+        path: A source of photos, see ``find_photos``; a crop store, whose crops are
+            taken as they are; or an ``.npz`` of embeddings.
         embedder: Makes the embeddings; for an ``.npz`` none is needed.
         name: Whose they are, all of them.
 
@@ -59,7 +57,8 @@ def find_faces(
                 path / FAILURES_FILE,
             )
     else:
-        faces = PhotoFaces(_find_photos(path), make_aligner("largest"), embedder)
+        listing = find_photos(path)
+        faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks)
     if name is not None:
         faces.names = [name] * len(faces.names)
     return faces
@@ -68,23 +67,6 @@ def find_faces(
 def is_photo(path: Path) -> bool:
     """Whether a path names a single photo, to judge by its suffix."""
     return path.suffix.lower() in PHOTO_SUFFIXES and not path.is_dir()
-
-
-def make_aligner(face: FaceRule) -> PhotoAligner:
-    """The aligner for photos to enroll or to look up."""
-    from facever.faces.mtcnn import MtcnnDetector
-
-    return PhotoAligner(
-        detect=MtcnnDetector().detect, face=face, max_pixels=DEFAULT_MAX_PIXELS
-    )
-
-
-def _find_photos(path: Path) -> list[PhotoSource]:
-    if not is_photo(path):
-        return list_photos(path).photos
-    if not path.exists():
-        raise PhotoError(f"{path}: no such photo")
-    return [PhotoSource(path.name, path.stem, path)]
 
 
 def _embedded(

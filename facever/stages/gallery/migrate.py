@@ -10,7 +10,6 @@ from facever.inference.embedder import load
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.gallery.enroll import model_details, some_reasons
-from facever.stages.gallery.faces import make_aligner
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def migrate(
         if people.info().model_fingerprint == embedder.model_fingerprint:
             raise GalleryError(f"{gallery}: it is of this model already")
         with progress_bar("embed", len(people), "faces") as advance:
-            found = reembed(people, embedder, make_aligner("largest"), advance)
+            found = reembed(people, embedder, advance)
         missing = {
             f"{entry.name}, {entry.source}": reason
             for entry, reason in found.missing.values()

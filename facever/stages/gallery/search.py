@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from facever.choices import By
-from facever.errors import DataError, GalleryError, PhotoError
-from facever.faces.aligner import NO_FACE
-from facever.faces.photo_source import PhotoSource
+from facever.errors import GalleryError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import Place, open_gallery
@@ -18,7 +16,7 @@ from facever.inference.embedder import Embedder, load
 from facever.progress import progress_bar
 from facever.results import Result, table_lines
 from facever.stages.gallery.enroll import embedding_model
-from facever.stages.gallery.faces import find_faces, is_photo, make_aligner
+from facever.stages.gallery.faces import find_faces, is_photo
 from facever.stages.gallery.fields import parse_fields
 
 
@@ -182,10 +180,8 @@ def search(
 
 
 def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
-    [aligned] = make_aligner("all").align([PhotoSource(str(photo), "", photo)])
-    if aligned.reason is not None:
-        kind = DataError if aligned.reason == NO_FACE else PhotoError
-        raise kind(f"{photo}: {aligned.reason}")
+    [aligned] = embedder.align([photo], "all")
+    aligned.check()
     # The largest face comes first.
     return embedder.embed_crops(aligned.crops[:1]), len(aligned.crops)
 

@@ -109,7 +109,6 @@ def serve(
             f"gallery serve needs {', '.join(missing)}, which is not installed; "
             "pip install 'facever[serve]'"
         )
-    from facever.faces.mtcnn import MtcnnDetector
     from facever.serving.app import create_app
     from facever.serving.binding import choose_access, listen, page_address
     from facever.serving.face_reader import FaceReader
@@ -122,9 +121,7 @@ def serve(
         embedder = load(model)
         people = GalleryThread(Path(gallery), embedder.model_fingerprint)
         opened.callback(people.close)
-        app = create_app(
-            people, FaceReader(embedder, MtcnnDetector().detect), access, write
-        )
+        app = create_app(people, FaceReader(embedder), access, write)
         info = people.ask(Gallery.info)
         ready = ReadyServer(
             gallery=str(gallery),

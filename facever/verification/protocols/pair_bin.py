@@ -11,9 +11,14 @@ from jaxtyping import Int64, UInt8
 
 from facever.data.sources.bin_photos import photo_name, read_bin_file
 from facever.errors import DataError, PhotoError
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
+from facever.faces.geometry import (
+    CROP_HEIGHT,
+    CROP_WIDTH,
+    check_crop_size,
+    trim_crop,
+)
+from facever.faces.photos import decode_photo, photo_size
 from facever.files import whole_file
-from facever.verification.protocols.bin_photos import check_size, decode_photo
 from facever.verification.protocols.pairs import PairList
 
 NUM_FOLDS = 10
@@ -69,12 +74,16 @@ class PairBin:
         broken: dict[str, str] = {}
         for place, photo in list(enumerate(self.photos))[start:stop]:
             try:
-                crops.append(decode_photo(photo))
+                # By the header, so that a small file cannot become a giant image.
+                check_crop_size(*photo_size(photo))
+                crops.append(trim_crop(decode_photo(photo)))
                 sources.append(photo_name(place))
             except PhotoError as error:
                 broken[photo_name(place)] = str(error)
             except DataError as error:
-                raise DataError(f"{self.path} photo {place}: {error}") from None
+                raise DataError(
+                    f"{self.path} photo {place}: {error}; align the photos first"
+                ) from None
         shape = (len(crops), CROP_HEIGHT, CROP_WIDTH, 3)
         return DecodedPhotos(
             np.array(crops, dtype=np.uint8).reshape(shape), sources, broken
@@ -137,7 +146,7 @@ def write_bin(
             f"{len(same)} pairs"
         )
     if isinstance(photos, np.ndarray):
-        check_size(*photos.shape[1:3])
+        check_crop_size(*photos.shape[1:3])
         encoded = [
             cv2.imencode(".png", crop[:, :, ::-1])[1].tobytes() for crop in photos
         ]

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facever.data.sources.any_source import list_source
+from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.geometry import TEMPLATE
 from facever.stages.align import align
+from facever.verification.protocols.pair_bin import read_bin, write_bin
 
 MAX_PIXELS = 10**6
 
@@ -36,7 +37,7 @@ def tar(path, members):
 
 
 def facts(path):
-    return [(photo.source, photo.identity) for photo in list_source(path).photos]
+    return [(photo.source, photo.identity) for photo in find_photos(path).photos]
 
 
 def reason_of(photo):
@@ -86,7 +87,7 @@ def sources(tmp_path):
 def test_every_source_gives_the_same_crops(sources, tmp_path):
     paths, pixels = sources
     for number, path in enumerate(paths):
-        listing = list_source(path)
+        listing = find_photos(path)
         assert len({photo.source for photo in listing.photos}) == 4
         for photo, expected in zip(listing.photos, pixels, strict=True):
             assert len(pickle.dumps(photo)) < 600
@@ -137,7 +138,7 @@ def test_who_is_in_a_tar(tmp_path):
         ("9.mp4", "film"),
     ]
     coded = [(n, c.encode() if isinstance(c, str) else c) for n, c in members]
-    listing = list_source(tar(tmp_path / "a.tar", coded))
+    listing = find_photos(tar(tmp_path / "a.tar", coded))
     photos = {found.source: found for found in listing.photos}
     assert {name: found.identity for name, found in photos.items()} == {
         "a/b/1.png": "../../Zoë",
@@ -160,13 +161,13 @@ def test_who_is_in_a_tar(tmp_path):
 def test_members_outside_are_refused(tmp_path, name):
     path = tar(tmp_path / "a.tar", [("a.png", b""), (name, b"")])
     with pytest.raises(DataError, match="is not a path below"):
-        list_source(path)
+        find_photos(path)
 
 
 def test_a_member_named_twice_is_refused(tmp_path):
     path = tar(tmp_path / "a.tar", [("a.png", b"1"), ("./a.png", b"2")])
     with pytest.raises(DataError, match=r"a.png is in the tar file twice"):
-        list_source(path)
+        find_photos(path)
 
 
 def test_links_in_a_tar_are_left_out(tmp_path):
@@ -176,7 +177,7 @@ def test_links_in_a_tar_are_left_out(tmp_path):
             info.type, info.linkname = kind, "/etc/passwd"
             file.addfile(info)
         file.addfile(tarfile.TarInfo("a.png"))
-    listing = list_source(tmp_path / "a.tar")
+    listing = find_photos(tmp_path / "a.tar")
     assert [photo.source for photo in listing.photos] == ["a.png"]
     assert listing.skipped == {".png": 3}
     assert reason_of(listing.photos[0]) == "byte 2048: empty file"
@@ -188,20 +189,20 @@ def test_a_damaged_tar_says_where_and_gives_the_rest(tmp_path):
     whole = path.read_bytes()
     one = 512 + (len(photo) + 511) // 512 * 512
     path.write_bytes(whole[:one] + b"x" * 20 + whole[one + 20 :])
-    photos = list_source(path).photos
+    photos = find_photos(path).photos
     assert [p.source for p in photos] == ["0.png", f"byte-{one}", "2.png", "3.png"]
     assert reason_of(photos[1]) == f"byte {one}: no member begins here"
     path.write_bytes(whole[: 3 * one + 600])
-    photos = list_source(path).photos
+    photos = find_photos(path).photos
     assert [p.source for p in photos] == ["0.png", "1.png", "2.png", "3.png"]
     assert reason_of(photos[3]) == f"byte {3 * one + 512}: the tar file is cut off"
     path.write_bytes(whole[: 3 * one + 100])
-    photos = list_source(path).photos
+    photos = find_photos(path).photos
     assert [p.source for p in photos[:3]] == ["0.png", "1.png", "2.png"]
     assert reason_of(photos[3]) == f"byte {3 * one}: no member begins here"
     path.write_bytes(b"no tar at all" * 100)
     with pytest.raises(FileError, match="no tar file"):
-        list_source(path)
+        find_photos(path)
 
 
 COORDINATES = ",".join(f"{axis}{point}" for point in range(1, 6) for axis in "xy")
@@ -216,7 +217,7 @@ def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
         f"source,identity,{COORDINATES}\na.png,A,{points}\nsub/../b.png,B{',' * 10}\n"
     )
     with pytest.raises(DataError, match=r"line 3: 'sub/../b.png' is not a path below"):
-        list_source(tmp_path / "list.csv")
+        find_photos(tmp_path / "list.csv")
     (tmp_path / "list.csv").write_text(
         f"\ufeffsource,identity,{COORDINATES}\na.png,A,{points}\nb.png,B{',' * 10}\n"
     )
@@ -256,7 +257,7 @@ def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
 def test_lines_of_a_csv_that_are_refused(tmp_path, lines, why):
     (tmp_path / "list.csv").write_text(lines)
     with pytest.raises(DataError, match=why):
-        list_source(tmp_path / "list.csv")
+        find_photos(tmp_path / "list.csv")
 
 
 def test_identities_of_any_text_stay_labels(tmp_path):
@@ -293,15 +294,51 @@ def test_a_photo_that_would_expand_is_refused_in_every_source(tmp_path):
         ("a.rec", "byte 0"),
         ("a.bin", "photo 0"),
     ):
-        reason = reason_of(list_source(tmp_path / name).photos[0])
+        reason = reason_of(find_photos(tmp_path / name).photos[0])
         assert reason.startswith(f"{where}: too large: ")
 
 
 def test_nothing_to_read(tmp_path):
-    with pytest.raises(FileError, match="no such folder or list"):
-        list_source(tmp_path / "none.rec")
+    with pytest.raises(FileError, match="no such file or folder"):
+        find_photos(tmp_path / "none.rec")
     with pytest.raises(FileError, match="no photos in"):
-        list_source(tar(tmp_path / "a.tar", []))
+        find_photos(tar(tmp_path / "a.tar", []))
     (tmp_path / "a.csv").write_text("source,identity\n")
     with pytest.raises(FileError, match="no photos in"):
-        list_source(tmp_path / "a.csv")
+        find_photos(tmp_path / "a.csv")
+
+
+def test_a_single_photo_is_a_source(tmp_path):
+    pixels, content = png(3)
+    (tmp_path / "Ann Lee.PNG").write_bytes(content)
+    [photo] = find_photos(str(tmp_path / "Ann Lee.PNG")).photos
+    assert (photo.source, photo.identity) == ("Ann Lee.PNG", "Ann Lee")
+    np.testing.assert_array_equal(photo.read(MAX_PIXELS), pixels)
+
+
+def test_a_turned_jpeg_in_a_bin_is_one_photo_for_every_reader(tmp_path):
+    """Aligning and evaluating a pair set decode its photos alike: upright."""
+    upright = np.full((112, 112, 3), 40, np.uint8)
+    upright[:30, :40] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 3  # Turned by 180 degrees.
+    file = io.BytesIO()
+    turned = Image.fromarray(np.ascontiguousarray(upright[::-1, ::-1]))
+    turned.save(file, "JPEG", quality=95, exif=exif)
+    path = tmp_path / "turned.bin"
+    write_bin(path, [file.getvalue()] * 40, [True, False] * 10)
+    align(path, tmp_path / "crops", detector="crops", workers=1)
+    stored = CropStore.open(tmp_path / "crops").crops[0]
+    judged = read_bin(path).decode(0, 1).crops[0]
+    np.testing.assert_array_equal(stored, judged)
+    difference = np.abs(judged.astype(int) - upright[:, 8:104])
+    assert difference.mean() < 3
+
+
+def test_a_source_without_photos_says_what_it_was_taken_for(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileError, match=r"no photos in .*, taken for a folder of pho"):
+        find_photos(tmp_path / "empty")
+    (tmp_path / "list.txt").write_text("# nobody\n")
+    with pytest.raises(FileError, match="taken for a list of photos"):
+        find_photos(tmp_path / "list.txt")

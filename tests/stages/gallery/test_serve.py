@@ -165,7 +165,6 @@ def test_real_photos_are_found_and_told_apart(
     tmp_path: Path, data_folder: Path, people: Path, model: Path, types_unchecked: None
 ) -> None:
     """With the real detector; the tiny network knows a photo again, if no person."""
-    from facever.faces.mtcnn import MtcnnDetector
     from facever.serving.app import create_app
     from facever.serving.binding import choose_access
     from facever.serving.face_reader import FaceReader
@@ -175,7 +174,7 @@ def test_real_photos_are_found_and_told_apart(
     thread = GalleryThread(people, embedder.model_fingerprint)
     app = create_app(
         thread,
-        FaceReader(embedder, MtcnnDetector().detect),
+        FaceReader(embedder),
         choose_access("127.0.0.1", None),
         write=True,
     )
@@ -198,7 +197,7 @@ def test_real_photos_are_found_and_told_apart(
         nobody = (data_folder / "photos" / "no_face.png").read_bytes()
         answer = client.post("/api/search", files={"photo": nobody})
         assert answer.status_code == 422
-        assert answer.json()["error"].startswith("no face found in this photo: is it")
+        assert answer.json()["error"].startswith("no face found in this photo; is it")
         group = (data_folder / "photos" / "group-t1.jpg").read_bytes()
         answer = client.post("/api/search", files={"photo": group}, data={"face": 3})
         assert len(answer.json()["faces"]) >= 6

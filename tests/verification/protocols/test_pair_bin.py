@@ -159,7 +159,8 @@ def test_a_cut_photo_that_opencv_fills_up(
     monkeypatch.setattr(cv2, "imdecode", lambda *_: grey)
     photo = encode(draw_photos(1)[0])
     found = read_bin(write(tmp_path, ([photo, photo[:-100]] * 20, SAME)))
-    assert found.decode(0, 2).broken == {"000001": "truncated"}
+    [reason] = found.decode(0, 2).broken.values()
+    assert reason.startswith("damaged or truncated")
 
 
 @pytest.mark.parametrize("size", [(112, 111), (96, 112), (224, 224), (111, 96)])
@@ -167,7 +168,7 @@ def test_another_size_is_an_error(tmp_path: Path, size: tuple[int, int]) -> None
     photos = [encode(photo) for photo in draw_photos()]
     photos[7] = encode(np.zeros((*size, 3), dtype=np.uint8))
     found = read_bin(write(tmp_path, (photos, SAME)))
-    says = rf"set\.bin photo 7: .* got {size[0]}x{size[1]}; align them first"
+    says = rf"set\.bin photo 7: not an aligned crop: {size[1]}x{size[0]} \(width"
     with pytest.raises(DataError, match=says):
         found.decode()
     assert len(found.decode(8).crops) == 32
@@ -181,7 +182,7 @@ def png_that_says(side: int) -> bytes:
 
 def test_giant_images_are_not_decoded(tmp_path: Path) -> None:
     found = read_bin(write(tmp_path, ([png_that_says(9_000)] * 40, SAME)))
-    with pytest.raises(DataError, match=r"photo 0: .* got 9000x9000"):
+    with pytest.raises(DataError, match=r"photo 0: .* 9000x9000"):
         found.decode()
     # Pillow does not even read the header of this one.
     found = read_bin(write(tmp_path, ([png_that_says(30_000)] * 40, SAME)))
@@ -207,11 +208,8 @@ def test_kinds_of_png(tmp_path: Path, mode: str) -> None:
         (image if mode == "I;16" else image.convert(mode)).save(file, "PNG")
         photos = [file.getvalue()] * 40
     decoded = read_bin(write(tmp_path, (photos, SAME))).decode(0, 2)
-    if mode == "I;16":
-        assert decoded.broken["000000"] == "pixels of mode I;16, not of 8 bits"
-    else:
-        assert decoded.crops.shape == (2, 112, 96, 3)
-        assert not decoded.crops.any()
+    assert decoded.crops.shape == (2, 112, 96, 3)
+    assert not decoded.crops.any()
 
 
 @given(st.integers(10, 300))
@@ -350,7 +348,7 @@ def test_sets_that_cannot_be_written(tmp_path: Path) -> None:
     ):
         write_bin(path, [b"x"] * 39, SAME)
     for shape in ((40, 112, 100, 3), (40, 96, 112, 3)):
-        with pytest.raises(DataError, match="photos of a pair set must be 112x112 or"):
+        with pytest.raises(DataError, match="not an aligned crop: "):
             write_bin(path, np.zeros(shape, dtype=np.uint8), SAME)
     with pytest.raises(FileError, match="cannot write"):
         write_bin(tmp_path, [b"x"] * 40, SAME)

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from facever.data.sources.folders import describe_skipped, find_photos, list_photos
+from facever.data.sources.any_source import find_photos
+from facever.data.sources.folders import describe_skipped
 from facever.errors import DataError, FileError
 
 
@@ -14,7 +15,7 @@ def touch(folder, *names):
 
 
 def names_and_identities(source):
-    return [(photo.source, photo.identity) for photo in find_photos(source)]
+    return [(photo.source, photo.identity) for photo in find_photos(source).photos]
 
 
 def test_identity_folders(tmp_path):
@@ -25,7 +26,7 @@ def test_identity_folders(tmp_path):
         ("Ann/holiday/c.jpg", "Ann"),
         ("Bo/2.JPG", "Bo"),
     ]
-    assert find_photos(tmp_path)[0].path == tmp_path / "Ann/a.jpeg"
+    assert find_photos(tmp_path).photos[0].path == tmp_path / "Ann/a.jpeg"
 
 
 def test_a_flat_folder_has_an_identity_for_each_name(tmp_path):
@@ -40,7 +41,7 @@ def test_a_flat_folder_has_an_identity_for_each_name(tmp_path):
 def test_other_files_are_counted_and_hidden_ones_left_out(tmp_path):
     touch(tmp_path, "A/1.jpg", "A/note.txt", "A/2.HEIC", "B/3.heic", "README")
     touch(tmp_path, ".hidden.jpg", ".cache/4.jpg", "A/._1.jpg")
-    listing = list_photos(tmp_path)
+    listing = find_photos(tmp_path)
     assert [photo.source for photo in listing.photos] == ["A/1.jpg"]
     assert listing.skipped == {".txt": 1, ".heic": 2, "": 1}
     described = describe_skipped(listing.skipped)
@@ -67,7 +68,7 @@ def test_a_list_keeps_its_order_and_names_identities(tmp_path):
         ("a.png", "a"),
         ("Ann Lee/c.jpg", "Ann Lee"),
     ]
-    assert find_photos(path)[0].path == tmp_path / "sub/b.jpg"
+    assert find_photos(path).photos[0].path == tmp_path / "sub/b.jpg"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +92,13 @@ def test_wrong_lines_are_refused_by_number(tmp_path, line, why):
 
 
 def test_sources_without_photos(tmp_path):
-    with pytest.raises(FileError, match="no such folder or list"):
+    with pytest.raises(FileError, match="no such file or folder"):
         find_photos(tmp_path / "missing")
     with pytest.raises(FileError, match="no photos in"):
         find_photos(tmp_path)
     touch(tmp_path, "a.txt")
     with pytest.raises(FileError, match=r"only 1 other file \(1 .txt\)"):
         find_photos(tmp_path)
-    (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00\x80")
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(FileError, match="not UTF-8"):
-        find_photos(tmp_path / "list.bin")
+        find_photos(tmp_path / "list.txt")

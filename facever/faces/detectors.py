@@ -1,0 +1,70 @@
+"""The ways in which faces are found in photos, by name.
+
+A new one is a file with a class whose ``detect`` is a ``Detect``, a row in
+``DETECTORS``, and its name in ``facever.choices.Detector``.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from facever.choices import Detector
+from facever.errors import ParameterError
+from facever.faces.detection import Face
+
+Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
+"""From RGB photos of any sizes to the faces in each, largest first."""
+
+
+def make_detector(name: Detector, device: str = "cpu") -> Detect | None:
+    """Load a detector.
+
+    Args:
+        name: A name in ``DETECTORS``.
+        device: Where its networks run, by torch's name.
+
+    Returns:
+        What finds faces; None for ``crops``, where there is nothing to find.
+
+    Raises:
+        ParameterError: If there is no detector of that name.
+    """
+    check_detector(name)
+    return DETECTORS[name](device)
+
+
+def check_detector(name: str) -> None:
+    """Refuse an unknown detector.
+
+    Raises:
+        ParameterError: If there is no detector of that name; the message lists them.
+    """
+    if name not in DETECTORS:
+        raise ParameterError(
+            f"detector must be one of {', '.join(DETECTORS)}, got {name!r}"
+        )
+
+
+# The networks are imported when they are asked for: torch alone takes seconds.
+def _mtcnn(device: str) -> Detect:
+    from facever.faces.mtcnn import MtcnnDetector
+
+    return MtcnnDetector(device=device).detect
+
+
+def _mtcnn_sphereface(device: str) -> Detect:
+    from facever.faces.mtcnn import SPHEREFACE, MtcnnDetector
+
+    return MtcnnDetector(SPHEREFACE, device).detect
+
+
+def _crops(device: str) -> None:
+    """The photos are aligned crops already: nothing is searched."""
+
+
+DETECTORS: dict[Detector, Callable[[str], Detect | None]] = {
+    "mtcnn": _mtcnn,
+    "mtcnn-sphereface": _mtcnn_sphereface,
+    "crops": _crops,
+}
