@@ -20,7 +20,9 @@ extensions = [
     "docstrings",
     "mathml",
     "option_reference",
+    "shell_lines",
 ]
+smartquotes = False  # They make one dash of an option's two.
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
