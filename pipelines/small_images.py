@@ -27,9 +27,10 @@ from facever.environment import describe_machine, describe_versions
 from facever.errors import FaceverError, FileError, ParameterError
 from facever.files import whole_file
 from facever.small_images.sets import SmallImageSet, read_small_images
-from facever.small_images.tables import CellResults, markdown
-from facever.stages.small_images.cell import CHECKPOINT_FILE, train_cell
+from facever.small_images.tables import CellResults, CellRun, markdown
+from facever.stages.small_images.cell import train_cell
 from facever.stages.small_images.figures import write_figures
+from facever.training.checkpoint import CHECKPOINT_FILE
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def _run(
     names = _cells(path, table, options.cells)
     part = "" if options.hold_out is None else f"-hold-out-{options.hold_out}"
     out = options.out / path.parent.name / f"{path.stem}{part}"
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    runs: dict[str, list[CellRun]] = {name: [] for name in names}
     print(f"\n{table.title}: {path}")
     # Seeds outside: whenever the job is stopped, every cell has had its turn as often.
     for seed in range(options.seeds):
@@ -106,15 +107,12 @@ def _run(
                 compiled=options.compile,
             )
             runs[name].append(result)
-            print(
-                f"{name}, seed {seed}: error {100 * result['error']:.2f} %", flush=True
-            )
+            print(f"{name}, {result}", flush=True)
             _write(out, table, path, runs, options.hold_out)
     print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}")
     if options.figures:
         folders = {name: _place(out, name, 0) for name in names}
-        page = write_figures(out / "figures", table, folders, _results(table, runs))
-        print(f"figures: {page}")
+        print(write_figures(out / "figures", table, folders, _results(table, runs)))
 
 
 def _cells(path: Path, table: SmallImageTable, wanted: list[str] | None) -> list[str]:
@@ -150,7 +148,7 @@ def _place(out: Path, name: str, seed: int) -> Path:
 
 
 def _results(
-    table: SmallImageTable, runs: dict[str, list[dict[str, Any]]]
+    table: SmallImageTable, runs: dict[str, list[CellRun]]
 ) -> list[CellResults]:
     return [
         CellResults(
@@ -168,7 +166,7 @@ def _write(
     out: Path,
     table: SmallImageTable,
     path: Path,
-    runs: dict[str, list[dict[str, Any]]],
+    runs: dict[str, list[CellRun]],
     hold_out: int | None,
 ) -> None:
     done = _results(table, runs)
@@ -201,8 +199,8 @@ def _write(
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _without_curve(run: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in run.items() if key != "curve"}
+def _without_curve(run: CellRun) -> dict[str, Any]:
+    return {key: value for key, value in run.to_dict().items() if key != "curve"}
 
 
 if __name__ == "__main__":

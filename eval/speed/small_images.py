@@ -34,7 +34,7 @@ from facever.small_images.batches import (
     Preparation,
     PreparedImages,
     SmallImageBatches,
-    prepare,
+    prepare_images,
 )
 from facever.small_images.sets import read_small_images
 
@@ -62,8 +62,8 @@ def main() -> None:
         cell.data.set, folder if folder.is_dir() else options.data
     )
     preparation = Preparation(cell.data.preparation, images.train.images)
-    on_device = prepare(images.train, preparation, device)
-    at_home = prepare(images.train, preparation, torch.device("cpu"))
+    on_device = prepare_images(images.train, preparation, device)
+    at_home = prepare_images(images.train, preparation, torch.device("cpu"))
 
     feeds = {
         "gathered": _gathered(on_device, cell),

@@ -105,7 +105,7 @@ class PreparedImages:
         return len(self.labels)
 
 
-def prepare(
+def prepare_images(
     source: SmallImages, preparation: Preparation, device: torch.device
 ) -> PreparedImages:
     """A set as network input on a device."""

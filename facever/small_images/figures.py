@@ -39,7 +39,7 @@ class Cloud:
 
 
 @dataclass(frozen=True)
-class Curve:
+class AccuracyCurve:
     """Accuracy on the way, shares in [0, 1], means over seeds.
 
     Attributes:
@@ -85,7 +85,7 @@ def draw_clouds(clouds: Mapping[str, Cloud]) -> Figure:
     return figure
 
 
-def draw_curves(curves: Mapping[str, Curve]) -> Figure:
+def draw_curves(curves: Mapping[str, AccuracyCurve]) -> Figure:
     """Accuracy against iterations, test whole and training dotted."""
     figure = Figure(figsize=(8.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from facever.small_images.tables import HEAD, CellResults, table_rows
+from facever.small_images.tables import TABLE_COLUMNS, CellResults, table_rows
 from facever.verification.reporting.markup import table, whole_page
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageFigure:
     """A figure of the page.
 
     Attributes:
@@ -29,29 +29,29 @@ def render_small_image_page(
     paper: str,
     chosen: Sequence[str],
     cells: Sequence[CellResults],
-    pictures: Sequence[Picture],
+    figures: Sequence[PageFigure],
 ) -> str:
-    """The page as text: the table, the pictures, what was chosen."""
+    """The page as text: the table, the figures and what the recipe chose."""
     rows = [[escape(text) for text in row] for row in table_rows(cells)]
     parts = [
         f"<header><h1>{escape(title)}</h1></header>",
         f'<p class="soft">{escape(paper)}. Errors in percent on the test set, of the '
         "last step of each run; ± is the standard deviation over seeds, the angles are "
         "radians.</p>",
-        table(HEAD, rows),
+        table(TABLE_COLUMNS, rows),
     ]
-    parts += [_figure(picture) for picture in pictures]
+    parts += [_figure(figure) for figure in figures]
     if chosen:
         items = "".join(f"<li>{escape(line)}</li>" for line in chosen)
         parts.append(f"<h2>What the recipe chose</h2><ul>{items}</ul>")
     return whole_page(title, parts)
 
 
-def _figure(picture: Picture) -> str:
-    data = base64.b64encode(picture.png).decode()
-    title = escape(picture.title)
+def _figure(figure: PageFigure) -> str:
+    data = base64.b64encode(figure.png).decode()
+    title = escape(figure.title)
     return (
-        f'<h2>{title}</h2><p class="soft lead">{escape(picture.caption)}</p>'
+        f'<h2>{title}</h2><p class="soft lead">{escape(figure.caption)}</p>'
         '<figure style="overflow-x:auto">'
         f'<img src="data:image/png;base64,{data}" alt="{title}" '
         'style="display:block;width:100%;min-width:560px;height:auto"></figure>'

@@ -6,11 +6,11 @@ from typing import Literal
 
 from facever.errors import FileError
 
-Kind = Literal["idx", "python", "binary"]
+FileKind = Literal["idx", "python", "binary"]
 
 
 @dataclass(frozen=True)
-class Form:
+class PublishedForm:
     """One form in which a set is published.
 
     Attributes:
@@ -22,7 +22,7 @@ class Form:
         archive: Name of the archive; empty where the files are published one by one.
     """
 
-    kind: Kind
+    kind: FileKind
     train: tuple[str, ...]
     test: tuple[str, ...]
     sums: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """A form that is there.
 
     Attributes:
@@ -45,12 +45,12 @@ class Found:
         packed: Whether it is the archive.
     """
 
-    form: Form
+    form: PublishedForm
     place: Path
     packed: bool
 
 
-def _idx(sums: tuple[str, str, str, str]) -> tuple[Form, Form]:
+def _idx(sums: tuple[str, str, str, str]) -> tuple[PublishedForm, PublishedForm]:
     names = [
         f"{part}-{what}-ubyte"
         for part in ("train", "t10k")
@@ -59,13 +59,13 @@ def _idx(sums: tuple[str, str, str, str]) -> tuple[Form, Form]:
     packed = tuple(f"{name}.gz" for name in names)
     published = dict(zip(packed, sums, strict=True))
     return (
-        Form("idx", packed[:2], packed[2:], published),
-        Form("idx", tuple(names[:2]), tuple(names[2:])),
+        PublishedForm("idx", packed[:2], packed[2:], published),
+        PublishedForm("idx", tuple(names[:2]), tuple(names[2:])),
     )
 
 
 # Sums: the sets' own pages; FashionMNIST's README; torchvision keeps the same.
-FORMS: dict[str, tuple[Form, ...]] = {
+FORMS: dict[str, tuple[PublishedForm, ...]] = {
     "mnist": _idx(
         (
             "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -83,7 +83,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         )
     ),
     "cifar10": (
-        Form(
+        PublishedForm(
             "python",
             tuple(f"data_batch_{number}" for number in range(1, 6)),
             ("test_batch",),
@@ -99,7 +99,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
             folder="cifar-10-batches-py",
             archive="cifar-10-python.tar.gz",
         ),
-        Form(
+        PublishedForm(
             "binary",
             tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
             ("test_batch.bin",),
@@ -109,7 +109,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         ),
     ),
     "cifar100": (
-        Form(
+        PublishedForm(
             "python",
             ("train",),
             ("test",),
@@ -121,7 +121,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
             folder="cifar-100-python",
             archive="cifar-100-python.tar.gz",
         ),
-        Form(
+        PublishedForm(
             "binary",
             ("train.bin",),
             ("test.bin",),
@@ -133,7 +133,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
 }
 
 
-def find_files(name: str, folder: Path) -> Found:
+def find_files(name: str, folder: Path) -> FoundFiles:
     """The first form of a set that is whole in a folder.
 
     Args:
@@ -150,10 +150,10 @@ def find_files(name: str, folder: Path) -> Found:
     for form in forms:
         for place in (folder, folder / form.folder):
             if all((place / file).is_file() for file in form.files):
-                return Found(form, place, packed=False)
+                return FoundFiles(form, place, packed=False)
     for form in forms:
         if form.archive and (folder / form.archive).is_file():
-            return Found(form, folder / form.archive, packed=True)
+            return FoundFiles(form, folder / form.archive, packed=True)
     first = forms[0]
     wanted = (
         f"{' or '.join(form.archive for form in forms)}, packed or unpacked,"

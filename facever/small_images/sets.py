@@ -21,7 +21,7 @@ from facever.small_images.formats import (
     parse_idx,
     parse_python,
 )
-from facever.small_images.published import Form, Found, find_files
+from facever.small_images.published import FoundFiles, PublishedForm, find_files
 
 _CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
@@ -130,7 +130,7 @@ def read_small_images(name: str, folder: Path, *, verify: bool = True) -> SmallI
     return SmallImageSet(name, num_classes, train, test, verified)
 
 
-def _contents(found: Found, verify: bool) -> tuple[dict[str, bytes], bool]:
+def _contents(found: FoundFiles, verify: bool) -> tuple[dict[str, bytes], bool]:
     """The files by name, and whether all of them had their published sums."""
     form = found.form
     if found.packed:
@@ -151,7 +151,7 @@ def _read(path: Path) -> bytes:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _is_published(path: Path, content: bytes, form: Form) -> bool:
+def _is_published(path: Path, content: bytes, form: PublishedForm) -> bool:
     """Whether a sum is published; one that differs is refused."""
     wanted = form.sums.get(path.name)
     if wanted is None:
@@ -165,7 +165,7 @@ def _is_published(path: Path, content: bytes, form: Form) -> bool:
     return True
 
 
-def _unpack(path: Path, archive: bytes, form: Form) -> dict[str, bytes]:
+def _unpack(path: Path, archive: bytes, form: PublishedForm) -> dict[str, bytes]:
     contents = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as packed:
@@ -183,7 +183,7 @@ def _unpack(path: Path, archive: bytes, form: Form) -> dict[str, bytes]:
 
 
 def _parse(
-    name: str, form: Form, contents: dict[str, bytes], place: Path
+    name: str, form: PublishedForm, contents: dict[str, bytes], place: Path
 ) -> SmallImages:
     if form.kind == "idx":
         images, labels = (

@@ -1,14 +1,13 @@
 """The table of an experiment: what the paper prints, what we got, the difference."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Result = Mapping[str, Any]
-NOT_PRINTED = ""
+from facever.results import Result
 
-HEAD = (
+TABLE_COLUMNS = (
     "cell",
     "seeds",
     "paper, error %",
@@ -22,28 +21,76 @@ HEAD = (
 
 
 @dataclass(frozen=True)
-class CellResults:
-    """The runs of one cell.
+class CellRun(Result):
+    """What one run of a cell came to, as its ``result.json`` holds it.
 
     Attributes:
-        name: Of the cell.
-        error: That the paper prints, in percent; None where it prints none.
-        top5_error: The same, for the five likeliest classes.
-        runs: Contents of ``result.json``, one a seed; at least one.
+        seed: Seed of weights, order and augmentation.
+        error: Share of the test images whose class is not the predicted one, in [0, 1].
+        top5_error: Share of the test images whose class is not among the five
+            likeliest.
+        train_error: Share of the training images whose class is not the predicted one.
+        w_inter: Mean angle between the vectors of different classes, in radians.
+        c_inter: Mean angle between the feature centers of different classes, in
+            radians.
+        wc_intra: Mean angle between a class's vector and its feature center, in
+            radians.
+        steps: Number of steps of the whole run.
+        steps_of_this_run: Number of steps since the run was last started.
+        seconds_of_this_run: Seconds that those steps took.
+        num_weights: Number of weights of the network.
+        verified: Whether every file of the set had its published MD5 sum.
+        device: The device that trained.
+        recipe: The cell's config.
+        fingerprint: Hash of everything that decides the run.
+        curve: What was measured on the way, one entry for each measurement.
+    """
+
+    seed: int
+    error: float
+    top5_error: float
+    train_error: float
+    w_inter: float
+    c_inter: float
+    wc_intra: float
+    steps: int
+    steps_of_this_run: int
+    seconds_of_this_run: float
+    num_weights: int
+    verified: bool
+    device: str
+    recipe: dict[str, Any]
+    fingerprint: str
+    curve: list[dict[str, Any]]
+
+    def lines(self) -> list[str]:
+        """The seed and the error."""
+        return [f"seed {self.seed}: error {100 * self.error:.2f} %"]
+
+
+@dataclass(frozen=True)
+class CellResults:
+    """All runs of one cell beside what the paper prints.
+
+    Attributes:
+        name: The cell's name in the recipe.
+        error: The error that the paper prints, in percent; None where it prints none.
+        top5_error: The top-5 error that the paper prints, in percent, or None.
+        runs: At least one run, each with another seed.
     """
 
     name: str
     error: float | None
     top5_error: float | None
-    runs: Sequence[Result]
+    runs: Sequence[CellRun]
 
     def values(self, key: str, factor: float = 1.0) -> list[float]:
-        """A number of every run."""
-        return [factor * run[key] for run in self.runs]
+        """A number of every run, times a factor."""
+        return [factor * getattr(run, key) for run in self.runs]
 
 
 def table_rows(cells: Sequence[CellResults]) -> list[list[str]]:
-    """Rows under ``HEAD``. A spread is the standard deviation over seeds, n - 1."""
+    """Rows under ``TABLE_COLUMNS``; a spread is the standard deviation over seeds."""
     rows = []
     for cell in cells:
         errors = cell.values("error", 100.0)
@@ -54,9 +101,9 @@ def table_rows(cells: Sequence[CellResults]) -> list[list[str]]:
             [
                 cell.name,
                 str(len(cell.runs)),
-                NOT_PRINTED if cell.error is None else f"{cell.error:.2f}",
+                "" if cell.error is None else f"{cell.error:.2f}",
                 spread(errors, 2),
-                NOT_PRINTED
+                ""
                 if cell.error is None
                 else f"{statistics.mean(errors) - cell.error:+.2f}",
                 top5,
@@ -71,7 +118,7 @@ def table_rows(cells: Sequence[CellResults]) -> list[list[str]]:
 
 def markdown(cells: Sequence[CellResults]) -> str:
     """The table as Markdown."""
-    lines = [HEAD, ["---"] * len(HEAD), *table_rows(cells)]
+    lines = [TABLE_COLUMNS, ["---"] * len(TABLE_COLUMNS), *table_rows(cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -18,6 +18,9 @@ from facever.training.schedule import Plateau
 from facever.training.sliced_checkpoints import join_slices, take_own_slices
 from facever.training.weight_average import WeightAverage
 
+CHECKPOINT_FILE = "checkpoint.pt"
+"""Name of the checkpoint in the folder of a run, from which the run goes on."""
+
 _FORMAT = 1
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from facever.files import append_line
 from facever.heads import HeadOutput
 
-Part = Literal["data", "network", "optimiser"]
+StepPart = Literal["data", "network", "optimiser"]
 
 
 class StepClock:
@@ -27,10 +27,10 @@ class StepClock:
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
-        self._marks: list[tuple[Part | None, float | torch.cuda.Event]] = []
+        self._marks: list[tuple[StepPart | None, float | torch.cuda.Event]] = []
         self.mark(None)
 
-    def mark(self, done: Part | None) -> None:
+    def mark(self, done: StepPart | None) -> None:
         """Count what passed since the last mark; None leaves it out."""
         if not self._on_gpu:
             self._marks.append((done, time.perf_counter()))
@@ -39,11 +39,11 @@ class StepClock:
         event.record()
         self._marks.append((done, event))
 
-    def seconds(self) -> dict[Part, float]:
+    def seconds(self) -> dict[StepPart, float]:
         """Of each part, since the clock was made; waits for the GPU."""
         if self._on_gpu:
             torch.cuda.synchronize()
-        sums: dict[Part, float] = {"data": 0.0, "network": 0.0, "optimiser": 0.0}
+        sums: dict[StepPart, float] = {"data": 0.0, "network": 0.0, "optimiser": 0.0}
         for (_, begin), (done, end) in zip(
             self._marks[:-1], self._marks[1:], strict=True
         ):

@@ -9,7 +9,7 @@ from facever.small_images.batches import (
     Preparation,
     PreparedImages,
     SmallImageBatches,
-    prepare,
+    prepare_images,
     shifted,
 )
 from facever.small_images.sets import SmallImages
@@ -55,7 +55,7 @@ def test_an_image_without_contrast_stays_finite() -> None:
 
 def test_the_set_that_was_read_is_not_changed() -> None:
     before = TRAIN.copy()
-    prepared = prepare(
+    prepared = prepare_images(
         SmallImages(TRAIN, np.zeros(40, np.int64)),
         Preparation(("divide_256",), TRAIN),
         torch.device("cpu"),

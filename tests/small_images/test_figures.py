@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from facever.small_images.figures import (
+    AccuracyCurve,
     Cloud,
-    Curve,
     draw_angles,
     draw_clouds,
     draw_curves,
@@ -84,7 +84,7 @@ def test_angles_are_shares_of_the_images() -> None:
 
 
 def test_curves_show_test_and_training() -> None:
-    curve = Curve([1, 2, 3], [0.5, 0.8, 0.9], [0.6, 0.7, 0.95])
+    curve = AccuracyCurve([1, 2, 3], [0.5, 0.8, 0.9], [0.6, 0.7, 0.95])
     axes = draw_curves({"a": curve, "b": curve}).axes[0]
     assert [list(line.get_ydata()) for line in axes.lines] == [
         curve.test,

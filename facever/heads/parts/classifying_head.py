@@ -41,7 +41,7 @@ class ClassifyingHead(Head):
         super().__init__(embedding_size, num_classes)
         self.shards = shards
         held = self.held_classes()
-        self.weight = nn.Parameter(draw_rows(num_classes, embedding_size, held))
+        self.weight = nn.Parameter(draw_weight_rows(num_classes, embedding_size, held))
         self.bias = nn.Parameter(torch.zeros(len(held))) if bias else None
         self.draws: Tensor
         if self._draws_classes:
@@ -78,7 +78,7 @@ class ClassifyingHead(Head):
         return self.shards is not None and self.shards.sample < 1
 
 
-def draw_rows(
+def draw_weight_rows(
     num_classes: int, embedding_size: int, held: range
 ) -> Float[Tensor, "held dim"]:
     """Some rows of Xavier's normal start of a class matrix.

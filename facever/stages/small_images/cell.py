@@ -21,7 +21,7 @@ from facever.small_images.batches import (
     Preparation,
     PreparedImages,
     SmallImageBatches,
-    prepare,
+    prepare_images,
 )
 from facever.small_images.class_angles import class_angles
 from facever.small_images.fit import fit_small_images
@@ -33,7 +33,9 @@ from facever.small_images.measure import (
     target_angles,
 )
 from facever.small_images.sets import SmallImageSet
+from facever.small_images.tables import CellRun
 from facever.training.checkpoint import (
+    CHECKPOINT_FILE,
     TrainingState,
     load_checkpoint,
     read_checkpoint,
@@ -42,7 +44,6 @@ from facever.training.checkpoint import (
 from facever.training.log_lines import LogLine
 
 RESULT_FILE = "result.json"
-CHECKPOINT_FILE = "checkpoint.pt"
 CURVE_FILE = "curve.jsonl"
 FEATURES_FILE = "features.npz"
 
@@ -63,7 +64,7 @@ def train_cell(
     start: Path | None = None,
     device: str = "auto",
     compiled: bool = False,
-) -> dict[str, Any]:
+) -> CellRun:
     """Train a cell with a seed and measure its last step, or go on where it stopped.
 
     The folder gets ``result.json``, ``curve.jsonl`` (a line an epoch), the last
@@ -71,17 +72,18 @@ def train_cell(
     the curve shows on the way decides nothing.
 
     Args:
-        cell: The recipe.
-        images: The set that it names.
-        seed: Of weights, order and augmentation.
-        out: Its folder.
-        title: Shown beside the progress.
-        start: Checkpoint of the cell that this one goes on from.
-        device: See ``pick_device``.
-        compiled: Let torch.compile join network and head, and replay CUDA graphs.
+        cell: The cell's config.
+        images: The set that the config names.
+        seed: Seed of weights, order and augmentation.
+        out: The folder of this run.
+        title: Title of the progress bar.
+        start: Checkpoint of the cell whose network this one starts from.
+        device: Name of the device, see ``pick_device``.
+        compiled: Whether torch.compile joins network and head and, on a GPU, replays
+            CUDA graphs. Experimental: not run on a GPU yet.
 
     Returns:
-        The content of ``result.json``.
+        The numbers of the last step, as ``result.json`` holds them.
 
     Raises:
         FileError: If the folder holds a run of another recipe or another set.
@@ -123,21 +125,22 @@ def train_cell(
             forward=forward,
             advance=advance,
         )
-    result = {
+    result = CellRun(
+        seed=seed,
         **_judge(run, out),
-        "seed": seed,
-        "steps": state.step,
-        "steps_of_this_run": state.step - first,
-        "seconds_of_this_run": round(time.perf_counter() - began, 1),
-        "num_weights": sum(each.numel() for each in state.network.parameters()),
-        "verified": images.verified,
-        "device": str(run.train.images.device),
-        "recipe": cell.model_dump(mode="json"),
-        "fingerprint": fingerprint,
-        "curve": curve.lines,
-    }
+        steps=state.step,
+        steps_of_this_run=state.step - first,
+        seconds_of_this_run=round(time.perf_counter() - began, 1),
+        num_weights=sum(each.numel() for each in state.network.parameters()),
+        verified=images.verified,
+        device=str(run.train.images.device),
+        recipe=cell.model_dump(mode="json"),
+        fingerprint=fingerprint,
+        curve=curve.lines,
+    )
     with whole_file(out / RESULT_FILE) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(result.to_dict(), indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
     return result
 
 
@@ -156,7 +159,8 @@ def _prepare_run(
 ) -> _Run:
     preparation = Preparation(cell.data.preparation, images.train.images)
     train, test = (
-        prepare(part, preparation, device) for part in (images.train, images.test)
+        prepare_images(part, preparation, device)
+        for part in (images.train, images.test)
     )
     torch.manual_seed(seed)
     network = build.make_small_image_network(cell.network)
@@ -255,11 +259,11 @@ class _Curve:
             temporary.write_text(text, encoding="utf-8")
 
 
-def _read_result(path: Path, fingerprint: str) -> dict[str, Any] | None:
+def _read_result(path: Path, fingerprint: str) -> CellRun | None:
     if not path.exists():
         return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if result["fingerprint"] != fingerprint:
+    result = CellRun(**json.loads(path.read_text(encoding="utf-8")))
+    if result.fingerprint != fingerprint:
         raise FileError(
             f"{path} was made with another recipe or another set; name another --out, "
             "or delete that folder to start over"
@@ -268,7 +272,7 @@ def _read_result(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def _fingerprint(cell: SmallImageCell, images: SmallImageSet, seed: int) -> str:
-    """What must be equal for a run to be gone on from."""
-    free = {"printed": True}
-    content = [cell.model_dump(mode="json", exclude=free), images.fingerprint, seed]
+    """A hash of everything that must be the same for a run to go on."""
+    options = cell.model_dump(mode="json", exclude={"printed"})
+    content = [options, images.fingerprint, seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

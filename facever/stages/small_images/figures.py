@@ -1,7 +1,8 @@
-"""Results of a small-image table become the papers' pictures and one page."""
+"""Results of a small-image table become the papers' figures and one page."""
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,21 @@ from matplotlib.figure import Figure
 from facever.config.small_images import SmallImageCell, SmallImageTable
 from facever.errors import FileError
 from facever.files import whole_file
+from facever.results import Result
 from facever.small_images.figures import (
+    AccuracyCurve,
     Cloud,
-    Curve,
     draw_angles,
     draw_clouds,
     draw_curves,
     draw_margins,
     draw_similarities,
 )
-from facever.small_images.page import Picture, render_small_image_page
+from facever.small_images.page import PageFigure, render_small_image_page
 from facever.small_images.tables import CellResults
 from facever.stages.small_images.cell import FEATURES_FILE
 
-PAGE_FILE = "index.html"
+FIGURES_PAGE_FILE = "index.html"
 
 # Similarity matrices, as angular-loss.md has them: 10 features of each of 10 classes,
 # or one of each of 100.
@@ -34,31 +36,48 @@ _MATRIX_ROWS = 100
 _Arrays = Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class FiguresResult(Result):
+    """What ``write_figures`` wrote.
+
+    Attributes:
+        page: The page that shows the table and all figures.
+        num_figures: Number of figures on it; each lies beside it as PNG and SVG.
+    """
+
+    page: Path
+    num_figures: int
+
+    def lines(self) -> list[str]:
+        """The page."""
+        return [f"figures: {self.page}"]
+
+
 def write_figures(
     out: Path,
     table: SmallImageTable,
     folders: Mapping[str, Path],
     cells: Sequence[CellResults],
-) -> Path:
-    """Draw what is done, each picture as PNG and SVG, and all of them in a page.
+) -> FiguresResult:
+    """Draw what is done, each figure as PNG and SVG, and all of them in a page.
 
     Args:
-        out: The folder of the pictures.
-        table: The recipes.
-        folders: Of one run of each cell, whose features are drawn.
-        cells: All runs of each cell, for curves and table.
+        out: The folder to write the figures to.
+        table: The recipe.
+        folders: For each cell the folder of the run whose features are drawn.
+        cells: All runs of each cell, for the curves and the table.
 
     Returns:
-        The page.
+        Where the page lies.
 
     Raises:
         FileError: If a run's features are missing.
     """
     features = {cell.name: _read(folders[cell.name]) for cell in cells}
-    pictures = []
+    figures: list[PageFigure] = []
 
     def add(name: str, figure: Figure, title: str, caption: str) -> None:
-        pictures.append(Picture(title, caption, _save(figure, out / name)))
+        figures.append(PageFigure(title, caption, _save(figure, out / name)))
 
     flat = {name: each for name, each in features.items() if "train" in each}
     for part, whose in (("train", "training"), ("test", "test")) if flat else ():
@@ -98,13 +117,13 @@ def write_figures(
         "Margins and angular gradients",
         "What takes the place of cos θ for the target class, and how steeply it falls.",
     )
-    page = out / PAGE_FILE
+    page = out / FIGURES_PAGE_FILE
     with whole_file(page) as temporary:
         text = render_small_image_page(
-            table.title, table.paper, table.chosen, cells, pictures
+            table.title, table.paper, table.chosen, cells, figures
         )
         temporary.write_text(text, encoding="utf-8")
-    return page
+    return FiguresResult(page, len(figures))
 
 
 def _read(folder: Path) -> _Arrays:
@@ -141,21 +160,21 @@ def _cloud(features: _Arrays, part: str, cell: SmallImageCell) -> Cloud:
     return Cloud(features[part], features[f"{part}_labels"], points)
 
 
-def _curve(cell: CellResults) -> Curve:
-    lines = [run["curve"] for run in cell.runs]
+def _curve(cell: CellResults) -> AccuracyCurve:
+    lines = [run.curve for run in cell.runs]
 
     def accuracy(key: str) -> list[float]:
         errors = [[line[key] for line in run] for run in lines]
         return [1 - float(each) for each in np.mean(errors, axis=0)]
 
     steps = [line["step"] for line in lines[0]]
-    return Curve(steps, accuracy("train_error"), accuracy("test_error"))
+    return AccuracyCurve(steps, accuracy("train_error"), accuracy("test_error"))
 
 
 def _angles(
     cell: CellResults,
 ) -> tuple[list[int], Float[np.ndarray, "times images"]]:
-    lines = cell.runs[0]["curve"]
+    lines = cell.runs[0].curve
     angles = np.array([line["angles"] for line in lines])
     return [line["step"] for line in lines], angles
 

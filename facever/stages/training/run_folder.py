@@ -16,10 +16,10 @@ from facever.data.store.crop_store import CropStore
 from facever.environment import describe_commit, describe_machine, describe_versions
 from facever.errors import ConfigError, FaceverError
 from facever.files import append_line, whole_file
+from facever.training.checkpoint import CHECKPOINT_FILE
 from facever.training.fine_tuning import read_initial
 
 MODEL_FILE = "model.safetensors"
-CHECKPOINT_FILE = "checkpoint.pt"
 CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
 STARTS_FILE = "starts.jsonl"

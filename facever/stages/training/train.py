@@ -22,7 +22,6 @@ from facever.stages.training.held_out import (
 )
 from facever.stages.training.model_card import write_card
 from facever.stages.training.run_folder import (
-    CHECKPOINT_FILE,
     LOG_FILE,
     MODEL_FILE,
     TENSORBOARD_FOLDER,
@@ -39,6 +38,7 @@ from facever.stages.training.setup import (
     shown_bar,
 )
 from facever.training.checkpoint import (
+    CHECKPOINT_FILE,
     KeptCheckpoints,
     load_checkpoint,
     save_checkpoint,

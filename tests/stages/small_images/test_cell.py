@@ -21,7 +21,8 @@ from facever.config.reading import load_config
 from facever.config.small_images import SmallImageTable
 from facever.errors import ConfigError, FaceverError, FileError
 from facever.small_images.sets import read_small_images
-from facever.stages.small_images.cell import CHECKPOINT_FILE, RESULT_FILE, train_cell
+from facever.stages.small_images.cell import RESULT_FILE, train_cell
+from facever.training.checkpoint import CHECKPOINT_FILE
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs" / "small_images").rglob("*.yaml"))
@@ -263,8 +264,8 @@ def test_recipes_of_sets_that_are_not_here_run(
     )
     cell = list(table.cells.values())[1]
     result = train_cell(cell, images, 0, tmp_path / "out", title="some")
-    assert 0 <= result["top5_error"] <= result["error"] <= 1
-    assert result["steps"] == max(1, round(cell.schedule.steps * 0.00001))
+    assert 0 <= result.top5_error <= result.error <= 1
+    assert result.steps == max(1, round(cell.schedule.steps * 0.00001))
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Path) -> None:
@@ -274,8 +275,8 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Path) -> None:
         train_cell(cell, images, seed, tmp_path / out, title="some")
         for out, seed in (("a", 0), ("b", 0), ("c", 1))
     )
-    assert first["wc_intra"] == pytest.approx(second["wc_intra"], rel=1e-4)
-    assert first["wc_intra"] != pytest.approx(other["wc_intra"], rel=1e-4)
+    assert first.wc_intra == pytest.approx(second.wc_intra, rel=1e-4)
+    assert first.wc_intra != pytest.approx(other.wc_intra, rel=1e-4)
     with pytest.raises(FileError, match="another recipe or another set"):
         train_cell(cell, images, 1, tmp_path / "a", title="some")
 
@@ -312,10 +313,10 @@ stage.train_cell(cell, images, 0, Path({str(out)!r}), title="some")
     assert died.returncode == -signal.SIGKILL
     assert not (out / RESULT_FILE).exists()
     result = train_cell(cell, images, 0, out, title="some")
-    assert result["steps_of_this_run"] == 20
-    assert [line["step"] for line in result["curve"]] == [10, 20, 30, 40]
-    assert result["wc_intra"] == pytest.approx(whole["wc_intra"], rel=1e-3)
-    for ours, theirs in zip(result["curve"], whole["curve"], strict=True):
+    assert result.steps_of_this_run == 20
+    assert [line["step"] for line in result.curve] == [10, 20, 30, 40]
+    assert result.wc_intra == pytest.approx(whole.wc_intra, rel=1e-3)
+    for ours, theirs in zip(result.curve, whole.curve, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
 
 
@@ -334,5 +335,5 @@ def test_digits_are_learned(tmp_path: Path, data_folder: Path) -> None:
     recipe = ROOT / "configs" / "small_images" / "ie-loss" / "mnist-lenet.yaml"
     cell = load_config(SmallImageTable, recipe, ["train.schedule.factor=0.0125"]).cells
     result = train_cell(cell["softmax"], images, 0, tmp_path, title="LeNet")
-    assert (result["steps"], result["verified"]) == (150, True)
-    assert result["error"] < 0.08
+    assert (result.steps, result.verified) == (150, True)
+    assert result.error < 0.08
