@@ -3,12 +3,13 @@
 Each record is MXNet's header and a photo; the first label says who is in it. Most files
 (CASIA-WebFace, MS1M and others as InsightFace gives them) also have records without a
 photo: record 0 says which keys the identities have, and each identity's record says
-which photos are its own. Then a photo whose label contradicts that is left out (see
-``record_witness``). A shuffled file has no such records, and an identity of one photo
-has no other: nothing there would tell that a label was damaged into another.
+which photos are its own. They are skipped: photos go by their own labels.
 
-The format has no checksum of the pixels. What is damaged there and can still be decoded
-is read as it stands; from the import on the checksums of the crop store hold.
+What is broken costs its own record alone: magic numbers, lengths, a cut end and headers
+that name no photo or no identity go to the ledger, and so does an image that cannot be
+decoded. The format has no checksum, so damage inside a label, or inside an image that
+can still be decoded, cannot be seen: it is read as it stands. From the import on the
+checksums of the crop store hold.
 
 References:
     mxnet, python/mxnet/recordio.py; insightface, face2rec2.py and image_iter.py.
@@ -22,8 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facever.data.recordio.format import RecordFile, read_index
-from facever.data.recordio.headers import RecordTable, read_table
-from facever.data.recordio.identities import check_identities
+from facever.data.recordio.headers import RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
 from facever.data.recordio.writer import unpack_record
 from facever.errors import DataError, FileError, PhotoError
@@ -72,16 +72,16 @@ def list_record_photos(path: Path) -> PhotoListing:
     scan = scan_records(file)
     index_path = path.with_suffix(".idx")
     index = read_index(index_path) if index_path.exists() else {}
-    table = read_table(file, scan, index)
-    check_identities(table, len(scan.damages))
+    headers = read_headers(file, scan, index)
     key_at = {offset: key for key, offset in index.items()}
     size = path.stat().st_size
+    found = {*scan.damages, *headers.offsets.tolist()}
     damages = scan.damages | {
         offset: "no record begins here" if offset < size else "the file ends before it"
-        for offset in key_at.keys() - scan.damages.keys() - set(table.offsets.tolist())
+        for offset in key_at.keys() - found
     }
     entries = [
-        *_entries_of(table),
+        *_entries_of(headers),
         *(_Entry(at, key_at.get(at), "", why) for at, why in damages.items()),
     ]
     entries.sort(key=lambda entry: entry.offset)
@@ -100,17 +100,18 @@ class _Entry(NamedTuple):
     reason: str | None
 
 
-def _entries_of(table: RecordTable) -> Iterator[_Entry]:
+def _entries_of(headers: RecordHeaders) -> Iterator[_Entry]:
     """The photos, and every record that cannot be used."""
     columns = zip(
-        table.offsets.tolist(),
-        table.keys.tolist(),
-        table.labels[:, 0].tolist(),
-        table.is_photo.tolist(),
+        headers.offsets.tolist(),
+        headers.keys.tolist(),
+        headers.labels.tolist(),
+        headers.is_photo.tolist(),
         strict=True,
     )
-    for row, (offset, key, label, is_photo) in enumerate(columns):
-        reason = table.reasons.get(row)
+    for row, (offset, number, label, is_photo) in enumerate(columns):
+        key = None if number < 0 else number
+        reason = headers.reasons.get(row)
         if reason is not None:
             yield _Entry(offset, key, "", reason)
         elif is_photo:

@@ -42,14 +42,12 @@ class RecordScan:
 
     Attributes:
         offsets: The byte where each whole record begins, ascending.
-        sizes: Bytes of its content.
-        ends: The byte behind its content.
+        sizes: The number of bytes of its content.
         damages: Why there is no record, by the byte.
     """
 
     offsets: Int64[np.ndarray, " records"]
     sizes: Int64[np.ndarray, " records"]
-    ends: Int64[np.ndarray, " records"]
     damages: dict[int, str]
 
 
@@ -59,16 +57,13 @@ def scan_records(file: RecordFile) -> RecordScan:
     damages = dict(parts.find_damages())
     whole = parts.good & (parts.kinds == WHOLE)
     sizes = parts.lengths.copy()
-    ends = parts.starts + PART_HEAD.size + parts.lengths
     for first, last in _join(parts, whole, damages):
         # Between two parts the content has a magic number.
         sizes[first] = parts.lengths[first : last + 1].sum() + 4 * (last - first)
-        ends[first] = ends[last]
         whole[first] = True
     return RecordScan(
         parts.starts[whole],
         sizes[whole],
-        ends[whole],
         dict(sorted(damages.items())),
     )
 

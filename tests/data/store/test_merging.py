@@ -3,6 +3,7 @@ import random
 import resource
 import signal
 import time
+import zlib
 from itertools import pairwise
 
 import numpy as np
@@ -93,9 +94,8 @@ def test_different_things_of_one_photo_are_refused(
         crops = np.load(other / "crops.npy")
         crops[1, 50, 50, 1] ^= 1
         np.save(other / "crops.npy", crops)
-        (other / "checksums.npy").unlink()
-        about = (other / "store.json").read_text()
-        (other / "store.json").write_text(about.replace("sha256", "sha"))
+        checksums = [zlib.crc32(crop.tobytes()) for crop in crops]
+        np.save(other / "checksums.npy", np.array(checksums, np.uint32))
     if what == "score":
         path = other / "records.csv"
         path.write_text(path.read_text().replace(",0.", ",1.", 1))
