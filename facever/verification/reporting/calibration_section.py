@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 from facever.verification.evaluation import Evaluation
+from facever.verification.reporting.charts import score_bins
 from facever.verification.reporting.markup import legend, table
 from facever.verification.reporting.svg import (
     BOTTOM,
@@ -89,7 +90,7 @@ def _curve_svg(evaluation: Evaluation, found: Probabilities) -> str:
     """Every fold's curve over the score, and the shares in bins of scores."""
     scored = np.isfinite(evaluation.scores)
     scores, same = evaluation.scores[scored], evaluation.pairs.same[scored]
-    edges = np.histogram_bin_edges(scores, bins=_NUM_SCORE_BINS)
+    edges = score_bins(scores, _NUM_SCORE_BINS)
     low, high = float(edges[0]), float(edges[-1])
     x, y = linear(low, high, LEFT, RIGHT), linear(0.0, 1.0, BOTTOM, TOP)
     parts = [

@@ -121,7 +121,7 @@ def score_histogram_svg(
         counted: What the upright axis counts.
     """
     genuine, impostor = (side[np.isfinite(side)] for side in (genuine, impostor))
-    edges = np.histogram_bin_edges(np.append(genuine, impostor), bins=_NUM_BINS)
+    edges = score_bins(np.append(genuine, impostor), _NUM_BINS)
     counts = {
         "impostor": np.histogram(impostor, edges)[0],
         "genuine": np.histogram(genuine, edges)[0],
@@ -157,6 +157,23 @@ def score_histogram_svg(
             f'text-anchor="{anchor}">threshold {threshold:.3f}</text>'
         )
     return svg("Histogram of scores", parts)
+
+
+def score_bins(
+    scores: Float64[np.ndarray, " scores"], num_bins: int
+) -> Float64[np.ndarray, " edges"]:
+    """The edges of bins of one width over scores, which may all be equal.
+
+    Args:
+        scores: Finite scores, at least one.
+        num_bins: Number of bins.
+    """
+    low, high = float(scores.min()), float(scores.max())
+    # Scores that differ by rounding alone leave no room for bins between them.
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):
+        half = max(0.5, abs(low) / 2)
+        low, high = low - half, high + half
+    return np.linspace(low, high, num_bins + 1)
 
 
 def cmc_svg(cmc: Float64[np.ndarray, " ranks"]) -> str:
