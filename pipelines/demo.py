@@ -94,9 +94,9 @@ def main() -> None:
     report = write_demo_report(evaluations, store)
 
     step("6/6", "enroll everybody once, and ask who is on the other photos")
-    show_gallery(joint, features["softmax + IE"], store)
+    show_gallery(joint.model, features["softmax + IE"], store)
     show_results(evaluations)
-    last_screen(report, joint, time.monotonic() - started)
+    last_screen(report, joint.model, time.monotonic() - started)
 
 
 def step(number: str, title: str) -> None:
