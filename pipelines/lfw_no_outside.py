@@ -27,7 +27,7 @@ from facever.errors import FaceverError, ParameterError
 from facever.files import whole_file
 from facever.progress import format_seconds
 from facever.stages.evaluation.evaluate import summary_line
-from facever.stages.evaluation.features import pictures, sha256
+from facever.stages.evaluation.features import crop_finder, sha256
 from facever.stages.evaluation.unrestricted import (
     HELD_OUT_PAIRS,
     FoldResult,
@@ -166,7 +166,7 @@ def write(
         title,
         settings | describe(options, protocol, results),
         protocol.store.failures,
-        pictures(protocol.store),
+        crop_finder(protocol.store),
         extras=ReportExtras(
             {name: folder_bootstrap(each) for name, each in evaluations.items()}
         ),

@@ -7,10 +7,15 @@ import typer
 
 from facever.choices import Precision
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+Device = Annotated[
+    str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1 and so on.")
+]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="auto: bf16 where the device has units for it")
+    Precision,
+    typer.Option(
+        help="Numbers of the network; auto is bf16 where the device is made for it."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]
 
-Model = Annotated[Path, typer.Argument(help="model.safetensors")]
+Model = Annotated[Path, typer.Argument(help="A model file, model.safetensors.")]

@@ -39,8 +39,8 @@ class Projection:
 
         Args:
             embeddings: One row an image.
-            out: Gets them, where an array is at hand: fresh memory costs as much as
-                half of the product.
+            out: An array for the result, if there is one to use again: fresh memory
+                costs as much as half of the product.
         """
         coordinates: Float64[np.ndarray, "images components"]
         if self.components is None:

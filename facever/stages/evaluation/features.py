@@ -33,22 +33,26 @@ class Inputs:
 
     Attributes:
         model: A model file.
-        photos: Folder of photos; another extension than the protocol's is fine.
-        crops: A crop store.
-        embeddings: An ``.npz`` with the arrays ``embeddings`` and ``images``.
-        device: ``auto``, ``cpu``, ``cuda``...
-        precision: ``auto``, ``bf16`` or ``fp32``.
+        photos: Folder of the photos; their extensions need not be the protocol's.
+        crops: A crop store of the photos.
+        embeddings: An ``.npz`` file with the arrays ``embeddings`` and ``images``.
+        device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
+        precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
     """
 
-    model: Path | None = None
-    photos: Path | None = None
-    crops: Path | None = None
-    embeddings: Path | None = None
+    model: str | Path | None = None
+    photos: str | Path | None = None
+    crops: str | Path | None = None
+    embeddings: str | Path | None = None
     device: str = "auto"
     precision: Precision = "auto"
 
     def check(self) -> None:
-        """Refuse other combinations, with a ParameterError."""
+        """Refuse other combinations.
+
+        Raises:
+            ParameterError: If what is given is none of the four.
+        """
         given = {
             "model": self.model,
             "photos": self.photos,
@@ -72,14 +76,15 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Features:
-    """Embeddings of photos, and how they came about.
+    """Embeddings of photos, and how they were made.
 
     Attributes:
-        embeddings: One row an image, of any length.
+        embeddings: A row for each image, of any length.
         images: Source of each row.
         settings: What the report says about their origin.
         reasons: Why a photo has no embedding, by its source, where that is known.
-        crop_of: The picture of a source, or None; None where there are no crops.
+        crop_of: Gives the crop of a source, or None if it has none; None where there
+            are no crops at all.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
@@ -98,7 +103,7 @@ def find_features(
     that was killed goes on.
 
     Args:
-        inputs: What to take them from.
+        inputs: What to take the embeddings from.
         named: Sources of the photos, as the protocol spells them.
         out: Folder of the report.
         face: Which face of a photo is meant.
@@ -110,12 +115,12 @@ def find_features(
     inputs.check()
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
-        return _read(inputs.embeddings, store)
+        return _read(Path(inputs.embeddings), store)
     assert inputs.model
     # A model file that cannot be used is found before the long alignment.
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     if inputs.photos:
-        store = _align_named(inputs.photos, out / CROPS_FOLDER, named, face)
+        store = _align_named(Path(inputs.photos), out / CROPS_FOLDER, named, face)
     # A store in which no photo has a face is empty, and so is false.
     assert store is not None
     return _embed_named(embedder, inputs.model, store, named)
@@ -146,7 +151,7 @@ def embed_rows(
     return embeddings
 
 
-def pictures(
+def crop_finder(
     store: CropStore,
 ) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
     """A function that gives the crop of a source, or None if it has none."""
@@ -159,7 +164,7 @@ def pictures(
     return crop_of
 
 
-def model_settings(embedder: Embedder, model: Path) -> dict[str, Setting]:
+def model_settings(embedder: Embedder, model: str | Path) -> dict[str, Setting]:
     """What a report says about the model."""
     header = embedder.header
     return {
@@ -185,7 +190,7 @@ def _read(path: Path, store: CropStore | None) -> Features:
     }
     if file.model_fingerprint:
         settings["model_fingerprint"] = file.model_fingerprint
-    crop_of = None if store is None else pictures(store)
+    crop_of = None if store is None else crop_finder(store)
     return Features(file.embeddings, file.images, settings, {}, crop_of)
 
 
@@ -207,7 +212,7 @@ def _align_named(
 
 
 def _embed_named(
-    embedder: Embedder, model: Path, store: CropStore, named: Sequence[str]
+    embedder: Embedder, model: str | Path, store: CropStore, named: Sequence[str]
 ) -> Features:
     source_of_key = {photo_key(source): source for source in named}
     rows = [
@@ -227,5 +232,5 @@ def _embed_named(
         [store.sources[row] for row in rows],
         {**model_settings(embedder, model), "crops": str(store.folder)},
         reasons,
-        pictures(store),
+        crop_finder(store),
     )

@@ -70,7 +70,7 @@ def evaluate_ytf(
     inputs.check()
     rule = parse_frame_rule(frames, seed)
     pairs = read_ytf_splits(splits)
-    chosen = find_frames(inputs.photos, pairs.sources, rule)
+    chosen = find_frames(Path(inputs.photos), pairs.sources, rule)
     features = find_features(inputs, chosen.frames, out, face="center")
     rows, video, num_failed = chosen.match(features.images)
     embeddings, videos = features.embeddings[rows], chosen.videos

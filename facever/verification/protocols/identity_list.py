@@ -30,8 +30,8 @@ class IdentityList:
     def __post_init__(self) -> None:
         if len(self.images) != len(self.identities) or not self.images:
             raise DataError(
-                "a gallery or probe list must hold at least one photo, and as many "
-                f"identities as photos; got {len(self.images)} photos and "
+                "a gallery or probe list must hold at least one photo, and an identity "
+                f"for each; got {len(self.images)} photos and "
                 f"{len(self.identities)} identities"
             )
         row_of_key(self.images)

@@ -96,7 +96,7 @@ def read_bin(path: Path) -> PairBin:
     The file is a pickle of protocol 2 to 5: two lists, the photos (JPEG or PNG, as
     bytes or as NumPy arrays of them) and whether each pair is genuine.
     Nothing in it is run; see ``read_plain_pickle``. As in the projects that use such
-    files, the pairs are parted into 10 consecutive folds of equal size, the first of
+    files, the pairs are divided into 10 consecutive folds of equal size, the first of
     which have one pair more where the number does not divide (scikit-learn's KFold).
 
     Args:

@@ -20,7 +20,7 @@ def read_pair_csv(path: Path) -> PairList:
 
     The first row names the columns: ``left``, ``right``, ``same`` and, optionally,
     ``fold``, in any order. ``same`` is 1 or true for a genuine pair, 0 or false for an
-    impostor pair; ``fold`` counts from 1. Fields are parted by commas, a field with a
+    impostor pair; ``fold`` counts from 1. Commas separate the fields, a field with a
     comma is quoted, and blank rows are skipped.
 
     Without ``fold`` the pairs of each kind are dealt in turn into 10 folds, in the

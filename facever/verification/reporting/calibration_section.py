@@ -37,7 +37,7 @@ def calibration(
     parts = [
         "<h2>Calibration</h2>"
         '<p class="soft lead">The chance that a pair shows one person, from its score, '
-        "at this list's mixture of pairs. Each fold's curve was fitted on the other "
+        "for this list's mixture of pairs. Each fold's curve was fitted on the other "
         "folds alone. Bars are 95% Wilson intervals, numbers above count pairs.</p>"
     ]
     charts, rows = [], []
@@ -54,8 +54,8 @@ def calibration(
             f"<figure><h3>Probability of one person, by score{whose}</h3>"
             + legend([("curve thin", "each fold's curve"), _OBSERVED])
             + f"{_curve_svg(evaluation, probabilities)}</figure>",
-            f"<figure><h3>Share of one person, by probability said{whose}</h3>"
-            + legend([("ideal", "as said"), _OBSERVED])
+            f"<figure><h3>Share of one person, by predicted probability{whose}</h3>"
+            + legend([("ideal", "as predicted"), _OBSERVED])
             + f"{_reliability_svg(probabilities)}</figure>",
         ]
         rows.append(
@@ -76,9 +76,9 @@ def calibration(
             '<p class="soft">Cllr: cost of the log-likelihood ratios in bits; 0 is '
             "perfect, 1 says nothing. Least: under the best rising curve, chosen on "
             "the pairs themselves; the rest is what the calibration costs. Brier: mean "
-            "squared distance of probability and truth. ECE: mean distance of the said "
-            "and the observed share over ten bins. Pairs without a score are left "
-            "out.</p>",
+            "squared distance of probability and truth. ECE: mean distance of the "
+            "predicted and the observed share over ten bins. Pairs without a score are "
+            "left out.</p>",
         ]
     return "".join(parts)
 
@@ -121,7 +121,9 @@ def _reliability_svg(found: Probabilities) -> str:
     """The genuine share over the mean probability, with each bin's number of pairs."""
     x, y = linear(0.0, 1.0, LEFT, RIGHT), linear(0.0, 1.12, BOTTOM, TOP)
     parts = [
-        x_axis([(x(tick), format_rate(tick)) for tick in _TICKS], "Probability said"),
+        x_axis(
+            [(x(tick), format_rate(tick)) for tick in _TICKS], "Predicted probability"
+        ),
         y_axis([(y(tick), format_rate(tick)) for tick in _TICKS], "Observed share"),
         f'<path class="ideal" d="{path_of([(x(0), y(0)), (x(1), y(1))])}"/>',
     ]
@@ -134,7 +136,7 @@ def _reliability_svg(found: Probabilities) -> str:
             + f'<text class="count" x="{x((each.low + each.high) / 2):.1f}" '
             f'y="{y(1.06):.1f}" text-anchor="middle">{_short(each.num_pairs)}</text>'
         )
-    return svg("Observed share over the probability said, and pairs", parts)
+    return svg("Observed share over predicted probability, and pairs", parts)
 
 
 def _whisker(at: float, low: float, high: float) -> str:

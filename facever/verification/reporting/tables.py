@@ -133,12 +133,12 @@ def _how_drawn(found: BootstrapIntervals | PairedComparison) -> str:
         return (
             f"{draws} of the pairs of each kind, seed {found.seed}, for the photos' "
             "folders do not say who is on them. Pairs that share a person are taken "
-            "for independent, and the intervals are too narrow by as much as they do."
+            "for independent, so where there are many the intervals are too narrow."
         )
     return (
         f"{draws} of the {found.num_identities:,} people, seed {found.seed}. Pairs of "
         "one person are judged alike, which independent pairs overlook; where impostor "
-        "pairs hardly share people, as in LFW, these intervals are rather too wide."
+        "pairs hardly share people, as in LFW, these intervals are somewhat too wide."
     )
 
 

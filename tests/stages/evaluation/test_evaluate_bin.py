@@ -153,7 +153,7 @@ def test_bad_files_leave_no_report(
     write_bin(tmp_path / "broken.bin", [b"no photo"] * 40, SAME)
     (tmp_path / "text.bin").write_text("no pickle")
     for name, error, says in (
-        ("small.bin", DataError, r"small\.bin photo 0: .* got 64x64"),
+        ("small.bin", DataError, r"small\.bin photo 0: not an aligned crop: 64x64"),
         ("broken.bin", DataError, "no pair has embeddings of both its photos"),
         ("text.bin", FileError, r"text\.bin is no pickle"),
         ("none.bin", FileError, r"cannot read .*none\.bin"),
