@@ -65,7 +65,7 @@ def _make_model_inputs(
 def _make_frame_inputs(
     model: Model,
     photos: Annotated[
-        Path, typer.Option(help="Folder of the frames, <Name>/<video>/<frame>.jpg.")
+        Path, typer.Option(help="Folder of the frames, Name/video/frame.jpg below it.")
     ],
     precision: PrecisionOption = "auto",
     device: Device = "auto",
