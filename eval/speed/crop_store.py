@@ -22,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.data.store.checksums import write_about, write_checksums
+from facever.data.store.checksums import write_checksums, write_store_json
+from facever.data.store.crop_bytes import crops_header
 from facever.data.store.crop_store import CROP_SHAPE, CropStore
-from facever.data.store.payloads import crops_header
 from facever.data.store.tables import (
+    CROP_COLUMNS,
     FAILURE_COLUMNS,
-    RECORD_COLUMNS,
 )
 from facever.stages.store.facts import info
 from facever.version import __version__
@@ -75,8 +75,8 @@ def write_black_store(folder: Path, num_crops: int) -> None:
     write_checksums(folder, [np.full(num_crops, black, np.uint32)])
     generator = np.random.default_rng(0)
     write_csv(
-        folder / "records.csv",
-        RECORD_COLUMNS,
+        folder / "crops.csv",
+        CROP_COLUMNS,
         (
             [row, f"{label:07d}", label, f"{label:07d}/{photo:03d}.jpg"]
             + [repr(number) for number in (generator.random(11) * 250).tolist()]
@@ -85,7 +85,7 @@ def write_black_store(folder: Path, num_crops: int) -> None:
         ),
     )
     write_csv(folder / "failures.csv", FAILURE_COLUMNS, [])
-    write_about(
+    write_store_json(
         folder,
         {
             "settings": {},
@@ -108,7 +108,7 @@ def measure(task: str, folder: Path) -> dict[str, float]:
     if task == "open":
         CropStore.open(folder)
     elif task == "csv module":
-        with (folder / "records.csv").open(encoding="utf-8", newline="") as file:
+        with (folder / "crops.csv").open(encoding="utf-8", newline="") as file:
             list(csv.reader(file))
     elif task == "info":
         info(folder)

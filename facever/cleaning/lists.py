@@ -125,7 +125,7 @@ def write_list(path: Path, rows: Iterable[Row]) -> None:
         write_csv(temporary, COLUMNS[path.name], rows)
 
 
-def write_about(folder: Path, about: Mapping[str, object]) -> None:
+def write_cleaning_json(folder: Path, about: Mapping[str, object]) -> None:
     """Write what lists are of, the last file of a run, with their digests."""
     lists = {
         name: _digest(folder / name) for name in COLUMNS if (folder / name).exists()
@@ -135,8 +135,8 @@ def write_about(folder: Path, about: Mapping[str, object]) -> None:
         temporary.write_text(f"{text}\n", "utf-8")
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """Read what ``write_about`` wrote.
+def read_cleaning_json(folder: Path) -> dict[str, Any]:
+    """Read what ``write_cleaning_json`` wrote.
 
     Raises:
         DataError: If it is missing, as after a run that was stopped, or damaged.
@@ -161,7 +161,7 @@ def check_unedited(folder: Path) -> None:
     """
     if not (folder / ABOUT_FILE).exists():
         return
-    for name, digest in read_about(folder)["lists"].items():
+    for name, digest in read_cleaning_json(folder)["lists"].items():
         path = folder / name
         if path.exists() and _digest(path) != digest:
             raise DataError(

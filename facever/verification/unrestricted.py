@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from facever.data.batches.people_list import PeopleList
+from facever.data.batches.people_list import TrainingPeople
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList, person_of
@@ -35,7 +35,7 @@ def choose_people(
     min_photos: int,
     num_held_out: int,
     seed: int,
-) -> PeopleList:
+) -> TrainingPeople:
     """Who trains and who is held out for the network that is tested on a fold.
 
     Args:
@@ -73,11 +73,11 @@ def choose_people(
             f"min_photos leaves {len(train)} people to train on, at least 2 are "
             f"needed; got {min_photos}"
         )
-    return PeopleList(train=train, held_out=held_out)
+    return TrainingPeople(train=train, held_out=held_out)
 
 
 def check_no_leak(
-    people: PeopleList,
+    people: TrainingPeople,
     folds: Sequence[Mapping[str, int]],
     tested: int,
     pairs: PairList,

@@ -15,7 +15,7 @@ from facever.faces.geometry import TEMPLATE, align_faces
 from facever.stages.align import Shard, align
 from facever.stages.store.changes import merge
 
-FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.csv", "crops.npy", "failures.csv", "store.json"]
 
 
 def make_photos(folder, num_photos, seed=0):

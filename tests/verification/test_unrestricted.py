@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from facever.data.batches.people_list import PeopleList
+from facever.data.batches.people_list import TrainingPeople
 from facever.errors import DataError, ParameterError
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairList, person_of
@@ -36,7 +36,7 @@ def make_pairs() -> PairList:
     )
 
 
-def choose(tested: int = 1, **changes: int) -> PeopleList:
+def choose(tested: int = 1, **changes: int) -> TrainingPeople:
     options = {"min_photos": 2, "num_held_out": 5, "seed": 0} | changes
     return choose_people(FOLDS, tested, NUM_CROPS, **options)
 
@@ -99,7 +99,7 @@ class TestNoLeak:
         """A people.txt that has 1-5 in another fold does not hide the leak."""
         folds = [dict(people) for people in FOLDS]
         folds[2]["1-5"] = folds[1].pop("1-5")
-        people = PeopleList(["0-1", "0-2", "1-5"], ["3-1", "3-2"])
+        people = TrainingPeople(["0-1", "0-2", "1-5"], ["3-1", "3-2"])
         with pytest.raises(DataError, match="such as '1-5'"):
             check_no_leak(people, folds, 1, make_pairs())
 

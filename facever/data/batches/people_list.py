@@ -18,7 +18,7 @@ TRAIN, HELD_OUT = "train", "held_out"
 
 
 @dataclass(frozen=True)
-class PeopleList:
+class TrainingPeople:
     """People by name; whoever is in neither list is left out.
 
     Attributes:
@@ -83,7 +83,7 @@ class PeopleList:
         )
 
 
-def write_people_list(path: Path, people: PeopleList) -> None:
+def write_people_list(path: Path, people: TrainingPeople) -> None:
     """Write what ``read_people_list`` reads.
 
     Raises:
@@ -95,7 +95,7 @@ def write_people_list(path: Path, people: PeopleList) -> None:
         write_csv(temporary, COLUMNS, rows)
 
 
-def read_people_list(path: Path) -> PeopleList:
+def read_people_list(path: Path) -> TrainingPeople:
     """Read a list of people: CSV in UTF-8 with the header ``identity,part``.
 
     Args:
@@ -113,6 +113,6 @@ def read_people_list(path: Path) -> PeopleList:
             raise row.wrong("part", f"{TRAIN} or {HELD_OUT}")
         parts[row["part"]].append(row["identity"])
     try:
-        return PeopleList(train=parts[TRAIN], held_out=parts[HELD_OUT])
+        return TrainingPeople(train=parts[TRAIN], held_out=parts[HELD_OUT])
     except DataError as error:
         raise DataError(f"{path}: {error}") from None

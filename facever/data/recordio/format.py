@@ -122,7 +122,7 @@ class RecordFile:
 MAX_NUMBER = (1 << 53) - 1
 
 
-def read_index(path: Path) -> dict[int, int]:
+def read_record_index(path: Path) -> dict[int, int]:
     """The byte where each record begins, by its key.
 
     Args:

@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from facever.data.recordio.format import RecordFile, read_index
+from facever.data.recordio.format import RecordFile, read_record_index
 from facever.data.recordio.headers import RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
 from facever.data.recordio.writer import unpack_record
@@ -71,7 +71,7 @@ def list_record_photos(path: Path) -> PhotoListing:
     file = RecordFile(path)
     scan = scan_records(file)
     index_path = path.with_suffix(".idx")
-    index = read_index(index_path) if index_path.exists() else {}
+    index = read_record_index(index_path) if index_path.exists() else {}
     headers = read_headers(file, scan, index)
     key_at = {offset: key for key, offset in index.items()}
     size = path.stat().st_size

@@ -17,9 +17,9 @@ from jaxtyping import UInt32
 
 from facever.data.store.folder import (
     CHECKSUMS_FILE,
+    CROPS_TABLE,
     FAILURES_FILE,
     OFFSETS_FILE,
-    RECORDS_FILE,
     STORE_FILE,
 )
 from facever.errors import FileError
@@ -41,7 +41,7 @@ def map_array(path: Path) -> np.ndarray:
     return mapped
 
 
-DIGESTED_FILES = (CHECKSUMS_FILE, OFFSETS_FILE, RECORDS_FILE, FAILURES_FILE)
+DIGESTED_FILES = (CHECKSUMS_FILE, OFFSETS_FILE, CROPS_TABLE, FAILURES_FILE)
 DIFFERS = "its bytes are not those that were written"
 _DIGESTS = "sha256"
 
@@ -73,7 +73,7 @@ def load_checksums(folder: Path) -> UInt32[np.ndarray, " crops"]:
     return np.array(checksums)
 
 
-def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+def write_store_json(folder: Path, about: Mapping[str, Any]) -> None:
     """Write ``store.json``, with digests of it and of the files that are there."""
     digests = {
         name: _digest_file(folder / name)

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from facever.data.store.crop_bytes import decode_crops
 from facever.data.store.crop_store import CROP_SHAPE, CropStore
-from facever.data.store.payloads import read_crops
 
 NUM_SHEET_CROPS = 95
 _NUM_COLUMNS = 12
@@ -32,7 +32,7 @@ def draw_sheet(
         rows: Of the crops to show.
         mean: The first picture, with the caption ``mean``.
     """
-    crops = read_crops(store.crops, rows)
+    crops = decode_crops(store.crops, rows)
     captions = [f"{row} {store.identity_of(row)}" for row in rows.tolist()]
     groups = [[picture] for picture in zip(crops, captions, strict=True)]
     return draw_groups([[(np.rint(mean).astype(np.uint8), "mean")], *groups])

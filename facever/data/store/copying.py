@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from facever.csv_tables import write_csv
-from facever.data.store.checksums import write_about
+from facever.data.store.checksums import write_store_json
+from facever.data.store.crop_bytes import CropsFile, read_checked_bytes, row_blocks
 from facever.data.store.crop_store import (
     CROP_SHAPE,
     JPEG_SETTING,
@@ -17,18 +18,17 @@ from facever.data.store.crop_store import (
     fingerprint_of,
 )
 from facever.data.store.folder import (
+    CROPS_TABLE,
     FAILURES_FILE,
     LEFT_OUT_FILE,
-    RECORDS_FILE,
     STORE_FILE,
     check_free,
     hold_store,
     new_files,
 )
-from facever.data.store.payloads import PayloadFile, read_intact, row_blocks
 from facever.data.store.tables import (
+    CROP_COLUMNS,
     FAILURE_COLUMNS,
-    RECORD_COLUMNS,
     label_identities,
 )
 from facever.errors import FileError
@@ -118,7 +118,7 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
         DataError: If a crop to be copied is damaged; likewise.
     """
     with new_files(out) as folder:
-        write_csv(folder / RECORDS_FILE, RECORD_COLUMNS, _records(contents.parts))
+        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, _records(contents.parts))
         write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, contents.failures.items())
         if contents.left_out is not None:
             write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, contents.left_out)
@@ -129,15 +129,15 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
             "num_crops": contents.num_crops,
             "num_failures": len(contents.failures),
         }
-        write_about(folder, about)
+        write_store_json(folder, about)
 
 
 def _write_crops(folder: Path, contents: Contents, advance: Advance) -> None:
     compressed = JPEG_SETTING in contents.settings
-    with PayloadFile(folder, contents.num_crops, compressed=compressed) as file:
+    with CropsFile(folder, contents.num_crops, compressed=compressed) as file:
         for part in contents.parts:
             for rows in row_blocks(part.rows):
-                payloads = read_intact(part.store, rows)
+                payloads = read_checked_bytes(part.store, rows)
                 if contents.encode:
                     payloads = [
                         contents.encode(

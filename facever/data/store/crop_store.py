@@ -4,7 +4,7 @@ A store is a folder:
 
 - ``crops.npy``: uint8 ``[N, 112, 96, 3]``, RGB, memory-mapped; in a compressed store
   ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg_crops``);
-- ``records.csv``: one line a crop: row, identity, label, source, the five landmarks in
+- ``crops.csv``: one line a crop: row, identity, label, source, the five landmarks in
   the photo (``x1`` .. ``y5``, pixels) and the detector's score; what is not known is
   ``nan``;
 - ``failures.csv``: the ledger: source, reason;
@@ -34,9 +34,9 @@ from facever.csv_tables import read_csv
 from facever.data.store.checksums import load_checksums, map_array
 from facever.data.store.folder import (
     CROPS_FILE,
+    CROPS_TABLE,
     FAILURES_FILE,
     JPEG_FILE,
-    RECORDS_FILE,
     STORE_FILE,
     check_finished,
 )
@@ -101,7 +101,7 @@ class CropStore:
     @cached_property
     def _numbers(self) -> Float64[np.ndarray, "crops 11"]:
         # Read when first asked for: few ask, and it takes longer than all the rest.
-        return read_numbers(self.folder / RECORDS_FILE)
+        return read_numbers(self.folder / CROPS_TABLE)
 
     @classmethod
     def open(cls, folder: Path | str) -> "CropStore":
@@ -118,13 +118,13 @@ class CropStore:
         check_finished(folder)
         about = _read_about(folder / STORE_FILE)
         crops = open_crops(folder)
-        names = read_names(folder / RECORDS_FILE)
+        names = read_names(folder / CROPS_TABLE)
         ledger = read_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, exact=True)
         failures = {row["source"]: row["reason"] for row in ledger}
         checksums = load_checksums(folder)
         if not len(crops) == len(names.sources) == about["num_crops"]:
             raise DataError(
-                f"{folder} holds {len(crops)} crops, {RECORDS_FILE} "
+                f"{folder} holds {len(crops)} crops, {CROPS_TABLE} "
                 f"{len(names.sources)} and {STORE_FILE} says {about['num_crops']}: the "
                 "store is damaged, align the photos again into a new folder"
             )

@@ -20,9 +20,9 @@ from jaxtyping import Int64, UInt8
 
 from facever.csv_tables import write_csv
 from facever.data.recordio.writer import write_record_photos
+from facever.data.store.crop_bytes import read_checked_bytes, row_blocks
 from facever.data.store.crop_store import CROP_SHAPE, CropStore
 from facever.data.store.jpeg import JpegCrops, encode_jpeg
-from facever.data.store.payloads import read_intact, row_blocks
 from facever.errors import ParameterError
 from facever.progress import Advance, ignore_progress
 
@@ -82,7 +82,7 @@ PROPERTY_FILE = "property"
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedCrop:
     """A crop as a file of an image format.
 
     Attributes:
@@ -96,9 +96,9 @@ class Picture:
     content: bytes
 
 
-def pictures(
+def encode_crops(
     store: CropStore, rows: Int64[np.ndarray, " rows"], quality: int | None
-) -> Iterator[Picture]:
+) -> Iterator[EncodedCrop]:
     """The crops of these rows of a store.
 
     Args:
@@ -111,15 +111,17 @@ def pictures(
         DataError: If a crop is damaged.
     """
     for block in row_blocks(rows):
-        for row, payload in zip(block.tolist(), read_intact(store, block), strict=True):
+        for row, payload in zip(
+            block.tolist(), read_checked_bytes(store, block), strict=True
+        ):
             if isinstance(store.crops, JpegCrops):
-                yield Picture(row, ".jpg", bytes(payload))
+                yield EncodedCrop(row, ".jpg", bytes(payload))
                 continue
             crop = np.frombuffer(payload, np.uint8).reshape(CROP_SHAPE)
             if quality is None:
-                yield Picture(row, ".png", _encode_png(crop))
+                yield EncodedCrop(row, ".png", _encode_png(crop))
             else:
-                yield Picture(row, ".jpg", encode_jpeg(crop, quality))
+                yield EncodedCrop(row, ".jpg", encode_jpeg(crop, quality))
 
 
 def export_folders(
@@ -145,7 +147,7 @@ def export_folders(
         (out / folder).mkdir()
     names = [DistinctNames() for _ in folders]
     index: list[tuple[int, str, str, str]] = []
-    for picture in pictures(store, np.arange(len(store)), quality):
+    for picture in encode_crops(store, np.arange(len(store)), quality):
         row, label = picture.row, store.labels[picture.row]
         source, identity = store.sources[row], store.identities[label]
         name = names[label].give(source.removeprefix(f"{identity}/"), row)
@@ -175,7 +177,7 @@ def export_tar(
     """
     if shard_size < 1:
         raise ParameterError(f"shard_size must be at least 1, got {shard_size}")
-    whole = pictures(store, np.arange(len(store)), quality)
+    whole = encode_crops(store, np.arange(len(store)), quality)
     for number, start in enumerate(range(0, len(store), shard_size)):
         path = out / f"shard-{number:06d}.tar"
         # USTAR: the default format adds headers of its own choice to some names.
@@ -208,7 +210,7 @@ def export_rec(
     rows = np.argsort(store.labels, kind="stable")
 
     def photos() -> Iterator[tuple[int, bytes]]:
-        for picture in pictures(store, rows, quality):
+        for picture in encode_crops(store, rows, quality):
             yield int(store.labels[picture.row]), picture.content
             advance(1)
 

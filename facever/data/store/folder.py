@@ -18,7 +18,7 @@ CROPS_FILE = "crops.npy"
 JPEG_FILE = "crops.jpg"
 OFFSETS_FILE = "crops.offsets.npy"
 CHECKSUMS_FILE = "checksums.npy"
-RECORDS_FILE = "records.csv"
+CROPS_TABLE = "crops.csv"
 FAILURES_FILE = "failures.csv"
 LEFT_OUT_FILE = "left_out.csv"
 STORE_FILE = "store.json"
@@ -32,7 +32,7 @@ _MOVE_ORDER = (
     JPEG_FILE,
     OFFSETS_FILE,
     CHECKSUMS_FILE,
-    RECORDS_FILE,
+    CROPS_TABLE,
     FAILURES_FILE,
     LEFT_OUT_FILE,
     STORE_FILE,

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from facever.data.store.copying import Contents, Part
+from facever.data.store.crop_bytes import read_checked_bytes, row_blocks
 from facever.data.store.crop_store import CropStore, photo_of
-from facever.data.store.partial import check_settings
-from facever.data.store.payloads import read_intact, row_blocks
+from facever.data.store.unfinished import check_settings
 from facever.errors import DataError
 
 
@@ -92,7 +92,11 @@ def _are_same(
     other: CropStore,
     other_rows: Int64[np.ndarray, " rows"],
 ) -> Bool[np.ndarray, " rows"]:
-    pairs = zip(read_intact(one, one_rows), read_intact(other, other_rows), strict=True)
+    pairs = zip(
+        read_checked_bytes(one, one_rows),
+        read_checked_bytes(other, other_rows),
+        strict=True,
+    )
     same_bytes = [left == right for left, right in pairs]
     same_names = [
         one.identity_of(left) == other.identity_of(right)

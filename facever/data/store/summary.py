@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from facever.data.store.crop_bytes import decode_crops, row_blocks
 from facever.data.store.crop_store import JPEG_SETTING, CropStore
-from facever.data.store.payloads import read_crops, row_blocks
 from facever.progress import Advance, ignore_progress
 
 NUM_MEAN_CROPS = 10_000
@@ -66,7 +66,7 @@ def summarise_store(store: CropStore) -> StoreSummary:
     )
 
 
-def draw_rows(store: CropStore, count: int, seed: int) -> Int64[np.ndarray, " rows"]:
+def sample_rows(store: CropStore, count: int, seed: int) -> Int64[np.ndarray, " rows"]:
     """So many rows of a store at random, rising; all if it has no more."""
     drawn = np.random.default_rng(seed).permutation(len(store))[:count]
     rows: Int64[np.ndarray, " rows"] = np.sort(drawn).astype(np.int64)
@@ -81,7 +81,7 @@ def mean_image(
     """The mean of the crops of these rows, at least one; values in [0, 255]."""
     total = np.zeros(store.crops.shape[1:], np.float64)
     for block in row_blocks(rows):
-        total += read_crops(store.crops, block).sum(axis=0, dtype=np.int64)
+        total += decode_crops(store.crops, block).sum(axis=0, dtype=np.int64)
         advance(len(block))
     mean: Float64[np.ndarray, "112 96 3"] = total / len(rows)
     return mean

@@ -17,9 +17,9 @@ from jaxtyping import Float64, Int64
 
 from facever.errors import DataError, FileError
 
-RECORD_COLUMNS = "row identity label source x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
+CROP_COLUMNS = "row identity label source x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
 FAILURE_COLUMNS = ["source", "reason"]
-_NUMBER_COLUMNS = RECORD_COLUMNS[4:]
+_NUMBER_COLUMNS = CROP_COLUMNS[4:]
 _TYPES = {
     "row": pa.int64(),
     "identity": pa.binary(),
@@ -45,7 +45,7 @@ class Names:
 
 
 def read_names(path: Path) -> Names:
-    """Read the names of ``records.csv``, and none of its many numbers.
+    """Read the names of ``crops.csv``, and none of its many numbers.
 
     Raises:
         FileError: If the file is missing or is no such table.
@@ -91,7 +91,7 @@ def label_identities(
 
 
 def _read_columns(path: Path, columns: list[str]) -> Any:
-    header = ",".join(RECORD_COLUMNS).encode()
+    header = ",".join(CROP_COLUMNS).encode()
     try:
         with path.open("rb") as file:
             if file.readline().rstrip(b"\r\n") != header:

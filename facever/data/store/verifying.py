@@ -12,16 +12,16 @@ from facever.data.store.checksums import (
     damaged_files,
     load_checksums,
 )
+from facever.data.store.crop_bytes import crops_header, read_crop_bytes, row_blocks
 from facever.data.store.crop_store import CROP_SHAPE, Crops, open_crops
 from facever.data.store.folder import (
     CHECKSUMS_FILE,
     CROPS_FILE,
+    CROPS_TABLE,
     JPEG_FILE,
-    RECORDS_FILE,
     check_finished,
 )
 from facever.data.store.jpeg import JpegCrops
-from facever.data.store.payloads import crops_header, read_payloads, row_blocks
 from facever.data.store.tables import read_names
 from facever.errors import FaceverError, FileError
 from facever.progress import Advance, ignore_progress
@@ -98,7 +98,7 @@ def _damaged_rows(
 ) -> list[int]:
     damaged: list[int] = []
     for rows in row_blocks(np.arange(len(crops))):
-        found = crop_checksums(read_payloads(crops, rows))
+        found = crop_checksums(read_crop_bytes(crops, rows))
         damaged += rows[found != checksums[rows]].tolist()
         advance(len(rows))
     return damaged
@@ -106,7 +106,7 @@ def _damaged_rows(
 
 def _sources(folder: Path, num_crops: int) -> list[str]:
     try:
-        sources = read_names(folder / RECORDS_FILE).sources
+        sources = read_names(folder / CROPS_TABLE).sources
     except FaceverError:
         sources = []
     return sources if len(sources) == num_crops else [""] * num_crops

@@ -1,6 +1,6 @@
 """Write a crop store so that a kill at any moment loses a little work and no more.
 
-Work in progress stands in ``.partial`` (see ``partial_crops``). To finish, all files of
+Work in progress stands in ``.partial`` (see ``unfinished``). To finish, all files of
 the store are written there, and from there put into place (see ``store_folder``).
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from facever.csv_tables import write_csv
-from facever.data.store.checksums import write_about
+from facever.data.store.checksums import write_store_json
 from facever.data.store.crop_store import (
     CropStore,
     crop_source,
@@ -22,20 +22,20 @@ from facever.data.store.crop_store import (
     photo_of,
 )
 from facever.data.store.folder import (
+    CROPS_TABLE,
     FAILURES_FILE,
     PARTIAL_FOLDER,
-    RECORDS_FILE,
     STORE_FILE,
     check_free,
     move_into_place,
     put_files_in_place,
 )
-from facever.data.store.partial import PartialCrops, PhotoEntry, check_settings
 from facever.data.store.tables import (
+    CROP_COLUMNS,
     FAILURE_COLUMNS,
-    RECORD_COLUMNS,
     label_identities,
 )
+from facever.data.store.unfinished import PhotoEntry, UnfinishedCrops, check_settings
 from facever.errors import DataError
 from facever.files import lock_folder, naming_write_errors
 
@@ -84,7 +84,7 @@ class CropWriter:
         self._identity_of = dict(listing)
         if len(self._identity_of) != len(listing):
             raise DataError("the list of photos names a photo twice")
-        self._partial: PartialCrops | None = None
+        self._partial: UnfinishedCrops | None = None
         with naming_write_errors(folder, _REMEDY):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_folder(folder)
@@ -178,11 +178,11 @@ class CropWriter:
         check_free(self._folder)
         return None
 
-    def _begin(self) -> PartialCrops:
+    def _begin(self) -> UnfinishedCrops:
         if not self._partial:
             with naming_write_errors(self._folder, _REMEDY):
                 folder = self._folder / PARTIAL_FOLDER
-                self._partial = PartialCrops(folder, self._settings)
+                self._partial = UnfinishedCrops(folder, self._settings)
         return self._partial
 
     def _done(self) -> dict[str, PhotoEntry]:
@@ -216,7 +216,7 @@ class CropWriter:
             [row, identity, labels[row], source, *map(repr, numbers)]
             for row, (source, identity, numbers) in enumerate(crops)
         )
-        write_csv(folder / RECORDS_FILE, RECORD_COLUMNS, records)
+        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, records)
         reasons = [(source, done[source].reason) for source, _ in listing]
         failures = [pair for pair in reasons if pair[1] is not None]
         write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, failures)
@@ -233,7 +233,7 @@ class CropWriter:
         ]
         partial.arrange(order, self._old)
         partial.close()
-        write_about(folder, about)
+        write_store_json(folder, about)
 
 
 def _photos_of(store: CropStore) -> dict[str, PhotoEntry]:

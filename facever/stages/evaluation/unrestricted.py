@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from facever.config.training import TrainConfig, UnrestrictedConfig
 from facever.data.batches.people_list import (
-    PeopleList,
+    TrainingPeople,
     read_people_list,
     write_people_list,
 )
@@ -199,7 +199,7 @@ def _folder(protocol: UnrestrictedLfw, fold: int) -> Path:
     return protocol.config.train.out / f"fold-{fold + 1:02d}"
 
 
-def _settle_people(protocol: UnrestrictedLfw, fold: int, path: Path) -> PeopleList:
+def _settle_people(protocol: UnrestrictedLfw, fold: int, path: Path) -> TrainingPeople:
     """Choose the people, or take those of an earlier run, and check them."""
     labels, counts = np.unique(protocol.store.labels, return_counts=True)
     names = [protocol.store.identities[label] for label in labels]

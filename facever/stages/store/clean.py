@@ -19,7 +19,7 @@ from facever.cleaning.lists import (
     check_unedited,
     overlap_rows,
     suggestion_rows,
-    write_about,
+    write_cleaning_json,
     write_list,
 )
 from facever.cleaning.suggestions import CleaningRules, find_overlap, inspect_set
@@ -158,4 +158,4 @@ def _write(
         else:
             sheet.unlink(missing_ok=True)
         print(f"{out / name}: {len(rows[name]):,} suggestions")
-    write_about(out, about)
+    write_cleaning_json(out, about)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.cleaning.lists import CleaningPlan, read_about, read_plan
+from facever.cleaning.lists import CleaningPlan, read_cleaning_json, read_plan
 from facever.data.store.copying import Contents, Part, write_new_store
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import LEFT_OUT_FILE
@@ -30,7 +30,7 @@ def apply_lists(store: Path, folder: Path, new_store: Path) -> None:
     """
     crops = CropStore.open(store)
     plan = read_plan(folder)
-    if read_about(folder)["store"] != crops.fingerprint:
+    if read_cleaning_json(folder)["store"] != crops.fingerprint:
         raise DataError(
             f"{folder} has the lists of another crop store: run facever data clean "
             f"{store} {folder} again"

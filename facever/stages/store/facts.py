@@ -15,8 +15,8 @@ from facever.data.store.crop_store import CropStore
 from facever.data.store.summary import (
     NUM_MEAN_CROPS,
     StoreSummary,
-    draw_rows,
     mean_image,
+    sample_rows,
     summarise_store,
 )
 from facever.data.store.verifying import Damage, count_checked, find_damage
@@ -48,14 +48,14 @@ def info(
     crops = CropStore.open(store)
     summary = summarise_store(crops)
     facts: dict[str, Any] = {"store": str(store), **asdict(summary)}
-    rows = draw_rows(crops, NUM_MEAN_CROPS, seed)
+    rows = sample_rows(crops, NUM_MEAN_CROPS, seed)
     if len(rows):
         with progress_bar("mean image", len(rows), "crops") as advance:
             mean = mean_image(crops, rows, advance)
         facts["mean_colour"] = mean.mean(axis=(0, 1)).round(2).tolist()
         facts["mean_over"] = len(rows)
         if sheet:
-            picture = draw_sheet(crops, draw_rows(crops, NUM_SHEET_CROPS, seed), mean)
+            picture = draw_sheet(crops, sample_rows(crops, NUM_SHEET_CROPS, seed), mean)
             with whole_file(sheet) as temporary:
                 Image.fromarray(picture).save(temporary, format="PNG")
     elif sheet:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facever.data.batches.people_list import (
-    PeopleList,
+    TrainingPeople,
     read_people_list,
     write_people_list,
 )
@@ -15,7 +15,7 @@ LABELS = np.array([3, 0, 1, 2, 2, 4, 0, 3])
 
 
 def test_split_by_name() -> None:
-    people = PeopleList(train=["Dee", "Ann"], held_out=["Cy", "Eve"])
+    people = TrainingPeople(train=["Dee", "Ann"], held_out=["Cy", "Eve"])
     split = people.split(IDENTITIES, LABELS)
     # Ann is class 0 and Dee class 1, in the store's order; Bob is in neither part.
     assert split.rows.tolist() == [0, 1, 6, 7]
@@ -36,17 +36,17 @@ def test_a_list_that_does_not_fit(
     train: list[str], held_out: list[str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        PeopleList(train, held_out).split(IDENTITIES, LABELS)
+        TrainingPeople(train, held_out).split(IDENTITIES, LABELS)
 
 
 @pytest.mark.parametrize("held_out", [["Ann"], ["Cy", "Cy"]])
 def test_nobody_is_in_two_parts(held_out: list[str]) -> None:
     with pytest.raises(DataError, match=f"{held_out[0]!r} is there twice"):
-        PeopleList(["Ann", "Bob"], held_out)
+        TrainingPeople(["Ann", "Bob"], held_out)
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    people = PeopleList(["Zoë, the first", "Bob"], ["Ann_Lee"])
+    people = TrainingPeople(["Zoë, the first", "Bob"], ["Ann_Lee"])
     write_people_list(tmp_path / "people.csv", people)
     assert read_people_list(tmp_path / "people.csv") == people
     assert [path.name for path in tmp_path.iterdir()] == ["people.csv"]

@@ -15,7 +15,7 @@ from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 
 SETTINGS = {"template": [[1.5, 2.0]], "face": "largest"}
 LISTING = [("B/1.jpg", "B"), ("A/1.jpg", "A"), ("A/2.jpg", "A"), ("C/1.jpg", "C")]
-FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.csv", "crops.npy", "failures.csv", "store.json"]
 
 
 def crop_of(source, face=0):
@@ -99,7 +99,7 @@ def test_the_files_are_what_any_tool_reads(tmp_path):
     write(tmp_path / "s", num_faces=2)
     crops = np.load(tmp_path / "s" / "crops.npy")
     assert crops.shape == (8, 112, 96, 3)
-    with (tmp_path / "s" / "records.csv").open(newline="") as file:
+    with (tmp_path / "s" / "crops.csv").open(newline="") as file:
         records = list(csv.DictReader(file))
     assert [record["row"] for record in records] == [str(row) for row in range(8)]
     assert records[3]["source"] == "A/1.jpg#2"
@@ -326,7 +326,7 @@ def test_a_full_disk_is_one_clear_error_and_work_goes_on_later(tmp_path, monkeyp
         def full(handle):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("facever.data.store.partial.os.fsync", full)
+        monkeypatch.setattr("facever.data.store.unfinished.os.fsync", full)
         add(writer, "A/1.jpg")
         with pytest.raises(FileError, match=r"cannot write .*No space left"):
             writer.commit()
@@ -344,7 +344,7 @@ def test_a_full_disk_is_one_clear_error_and_work_goes_on_later(tmp_path, monkeyp
         ("store.json", b'{"settings": {}, "num_crops": 4}', "fingerprint"),
         ("crops.npy", b"", "crops.npy cannot be read"),
         ("crops.npy", b"\x93NUMPY\x01", "crops.npy cannot be read"),
-        ("records.csv", b"a,b\n", "expected the columns row,identity"),
+        ("crops.csv", b"a,b\n", "expected the columns row,identity"),
         ("failures.csv", b"source,reason\nx\n", "line 2: expected 2 values .*, got 1"),
     ],
 )
@@ -365,21 +365,21 @@ def test_damaged_files_are_named(tmp_path, name, content, why):
 )
 def test_tables_that_are_none_are_refused(tmp_path, old, new, why):
     write(tmp_path / "s")
-    path = tmp_path / "s" / "records.csv"
+    path = tmp_path / "s" / "crops.csv"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-    with pytest.raises(FileError, match=f"records.csv is damaged: .*{why}"):
+    with pytest.raises(FileError, match=f"crops.csv is damaged: .*{why}"):
         CropStore.open(tmp_path / "s")
 
 
 @pytest.mark.parametrize("bad", ["high", ""])
 def test_numbers_are_read_when_asked_for(tmp_path, bad):
     write(tmp_path / "s")
-    path = tmp_path / "s" / "records.csv"
+    path = tmp_path / "s" / "crops.csv"
     path.write_text(path.read_text().replace(",0.5\n", f",{bad}\n"))
     store = CropStore.open(tmp_path / "s")
-    with pytest.raises(FileError, match=f"records.csv is damaged: .*'{bad}'"):
+    with pytest.raises(FileError, match=f"crops.csv is damaged: .*'{bad}'"):
         _ = store.scores
 
 
@@ -392,7 +392,7 @@ def test_numbers_are_read_when_asked_for(tmp_path, bad):
 )
 def test_contradictions_are_refused(tmp_path, old, new, why):
     write(tmp_path / "s")
-    path = tmp_path / "s" / "records.csv"
+    path = tmp_path / "s" / "crops.csv"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -403,7 +403,7 @@ def test_contradictions_are_refused(tmp_path, old, new, why):
 def test_missing_crops_or_files_are_refused(tmp_path):
     write(tmp_path / "s")
     np.save(tmp_path / "s" / "crops.npy", np.zeros((3, 112, 96, 3), np.uint8))
-    with pytest.raises(DataError, match=r"holds 3 crops, records.csv 4"):
+    with pytest.raises(DataError, match=r"holds 3 crops, crops.csv 4"):
         CropStore.open(tmp_path / "s")
     np.save(tmp_path / "s" / "crops.npy", np.zeros((4, 112, 112, 3), np.uint8))
     with pytest.raises(FileError, match=r"expected uint8 crops.*112, 112"):

@@ -14,8 +14,8 @@ from facever.stages.store.changes import compress, merge, split, subset
 
 LISTING = [(f"{name}/{number}.jpg", name) for name in "CAB" for number in range(4)]
 FILES = [
-    *("checksums.npy", "crops.jpg", "crops.offsets.npy", "failures.csv"),
-    *("records.csv", "store.json"),
+    *("checksums.npy", "crops.csv", "crops.jpg", "crops.offsets.npy"),
+    *("failures.csv", "store.json"),
 ]
 
 

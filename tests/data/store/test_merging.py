@@ -97,7 +97,7 @@ def test_different_things_of_one_photo_are_refused(
         checksums = [zlib.crc32(crop.tobytes()) for crop in crops]
         np.save(other / "checksums.npy", np.array(checksums, np.uint32))
     if what == "score":
-        path = other / "records.csv"
+        path = other / "crops.csv"
         path.write_text(path.read_text().replace(",0.", ",1.", 1))
     before = content_of(whole)
     with pytest.raises(DataError, match=r"hold different .* of A/0.jpg"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from facever.csv_tables import write_csv
 from facever.data.store.tables import (
-    RECORD_COLUMNS,
+    CROP_COLUMNS,
     label_identities,
     read_names,
     read_numbers,
@@ -34,11 +34,11 @@ floats = st.floats(width=64)
     )
 )
 def test_records_are_read_as_the_csv_module_reads_them(tmp_path_factory, records):
-    path = tmp_path_factory.mktemp("records") / "records.csv"
+    path = tmp_path_factory.mktemp("records") / "crops.csv"
     labels = label_identities([identity for identity, _, _ in records])[1]
     write_csv(
         path,
-        RECORD_COLUMNS,
+        CROP_COLUMNS,
         [
             [row, identity, labels[row], source, *map(repr, numbers)]
             for row, (identity, source, numbers) in enumerate(records)
@@ -58,7 +58,7 @@ def test_records_are_read_as_the_csv_module_reads_them(tmp_path_factory, records
 
 @pytest.mark.parametrize("content", [b"", b"row,identity\n", b"\xff\xfe"])
 def test_a_file_with_other_columns_is_refused(tmp_path, content):
-    path = tmp_path / "records.csv"
+    path = tmp_path / "crops.csv"
     path.write_bytes(content)
     with pytest.raises(FileError, match="expected the columns row,identity,label"):
         read_names(path)
@@ -66,4 +66,4 @@ def test_a_file_with_other_columns_is_refused(tmp_path, content):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(FileError, match="is missing: the crop store is damaged"):
-        read_numbers(tmp_path / "records.csv")
+        read_numbers(tmp_path / "crops.csv")

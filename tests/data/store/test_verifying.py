@@ -11,7 +11,7 @@ from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FileError
 
 LISTING = [("A/1.jpg", "A"), ("A/2.jpg", "A"), ("ü/1.jpg", "ü"), ("C/1.jpg", "C")]
-FILES = ["checksums.npy", "crops.npy", "failures.csv", "records.csv", "store.json"]
+FILES = ["checksums.npy", "crops.csv", "crops.npy", "failures.csv", "store.json"]
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_checksums_are_those_of_any_tool(store):
     assert np.load(store / "checksums.npy").tolist() == expected
     assert CropStore.open(store).checksums.tolist() == expected
     digests = json.loads((store / "store.json").read_text())["sha256"]
-    for name in ("checksums.npy", "failures.csv", "records.csv"):
+    for name in ("checksums.npy", "failures.csv", "crops.csv"):
         content = (store / name).read_bytes()
         assert digests[name] == hashlib.sha256(content).hexdigest()
 
@@ -110,9 +110,9 @@ def test_a_missing_file_is_named(store, name):
 
 def test_damage_to_rows_and_records_is_told_at_once(store):
     flip(store / "crops.npy", 128 + 32_256)
-    flip(store / "records.csv", 0)
+    flip(store / "crops.csv", 0)
     damage = find_damage(store)
-    assert list(damage.files) == ["records.csv"]
+    assert list(damage.files) == ["crops.csv"]
     assert damage.crops == [(1, "")]
 
 

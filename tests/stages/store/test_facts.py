@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facever.data.store.crop_bytes import BLOCK_CROPS, decode_crops, row_blocks
 from facever.data.store.crop_store import CropStore
-from facever.data.store.payloads import BLOCK_CROPS, read_crops, row_blocks
-from facever.data.store.summary import draw_rows, mean_image, summarise_store
+from facever.data.store.summary import mean_image, sample_rows, summarise_store
 from facever.errors import DataError, FileError
 from facever.stages.store.facts import info, verify
 
@@ -31,7 +31,7 @@ def test_the_mean_is_that_of_the_rows(tmp_path, make_store):
     rows = np.array([1, 4, 8])
     expected = np.array(store.crops)[rows].astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(mean_image(store, rows), expected)
-    np.testing.assert_array_equal(read_crops(store.crops, rows), store.crops[rows])
+    np.testing.assert_array_equal(decode_crops(store.crops, rows), store.crops[rows])
 
 
 def test_blocks_are_all_rows_in_order():
@@ -43,12 +43,12 @@ def test_blocks_are_all_rows_in_order():
 
 def test_a_draw_is_of_distinct_rows_and_repeats(tmp_path, make_store):
     store = CropStore.open(make_store(tmp_path / "s", (9, 9)))
-    rows = draw_rows(store, 7, seed=5)
+    rows = sample_rows(store, 7, seed=5)
     assert len(set(rows.tolist())) == 7
     assert rows.tolist() == sorted(rows)
-    assert rows.tolist() == draw_rows(store, 7, seed=5).tolist()
-    assert rows.tolist() != draw_rows(store, 7, seed=6).tolist()
-    assert draw_rows(store, 99, seed=0).tolist() == list(range(18))
+    assert rows.tolist() == sample_rows(store, 7, seed=5).tolist()
+    assert rows.tolist() != sample_rows(store, 7, seed=6).tolist()
+    assert sample_rows(store, 99, seed=0).tolist() == list(range(18))
 
 
 def test_the_sheet_shows_the_mean_and_the_crops(tmp_path, make_store):

@@ -41,7 +41,7 @@ def row_blocks(
         yield rows[start : start + BLOCK_CROPS]
 
 
-def read_crops(
+def decode_crops(
     crops: Crops, rows: Int64[np.ndarray, " rows"]
 ) -> UInt8[np.ndarray, "rows 112 96 3"]:
     """Decoded crops; the pages that were read do not stay in this process's memory."""
@@ -49,17 +49,17 @@ def read_crops(
     return chosen
 
 
-def read_payloads(
+def read_crop_bytes(
     crops: Crops, rows: Int64[np.ndarray, " rows"]
 ) -> list[bytes | memoryview]:
-    """The payloads of a block of rows; like ``read_crops``, pages do not stay."""
+    """The payloads of a block of rows; like ``decode_crops``, pages do not stay."""
     again = _map_again(crops)
     if isinstance(again, JpegCrops):
         return [bytes(again.encoded(int(row))) for row in rows]
     return [memoryview(crop).cast("B") for crop in again[rows]]
 
 
-def read_intact(
+def read_checked_bytes(
     store: CropStore, rows: Int64[np.ndarray, " rows"]
 ) -> list[bytes | memoryview]:
     """The payloads of a block of rows, checked: no copy makes damage look sound.
@@ -67,7 +67,7 @@ def read_intact(
     Raises:
         DataError: If one differs from its checksum; it names the first.
     """
-    payloads = read_payloads(store.crops, rows)
+    payloads = read_crop_bytes(store.crops, rows)
     damaged = rows[crop_checksums(payloads) != store.checksums[rows]]
     if len(damaged):
         raise DataError(
@@ -78,7 +78,7 @@ def read_intact(
     return payloads
 
 
-class PayloadFile:
+class CropsFile:
     """Writes the crops of a new store, and their checksums, from first to last.
 
     Nothing is complete before ``finish``; ``close`` may come without it.
@@ -94,7 +94,7 @@ class PayloadFile:
         if not compressed:
             self._file.write(crops_header(num_crops))
 
-    def __enter__(self) -> "PayloadFile":
+    def __enter__(self) -> "CropsFile":
         return self
 
     def __exit__(

@@ -17,16 +17,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from facever.data.store.checksums import crop_checksums, write_checksums
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
-from facever.data.store.folder import CROPS_FILE
-from facever.data.store.payloads import (
+from facever.data.store.crop_bytes import (
     BLOCK_CROPS,
     HEADER_BYTES,
-    PayloadFile,
+    CropsFile,
     crops_header,
-    read_intact,
-    read_payloads,
+    read_checked_bytes,
+    read_crop_bytes,
 )
+from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.folder import CROPS_FILE
 from facever.errors import MismatchError
 
 _GROWN_FILE = "grown.npy"
@@ -49,7 +49,7 @@ class PhotoEntry:
     reason: str | None = None
 
 
-class PartialCrops:
+class UnfinishedCrops:
     """The growing files in a folder.
 
     Attributes:
@@ -131,7 +131,7 @@ class PartialCrops:
             for start in range(0, len(order), BLOCK_CROPS)
         ]
         if list(order) != [(False, row) for row in range(self._num_crops)]:
-            with PayloadFile(self._folder, len(order), compressed=False) as final:
+            with CropsFile(self._folder, len(order), compressed=False) as final:
                 for block in blocks:
                     final.add(self._gather(block, old))
                 final.finish()
@@ -150,8 +150,8 @@ class PartialCrops:
         grown = np.memmap(self._grown_path, np.uint8, "r", HEADER_BYTES, shape)
         here = np.array([row for is_old, row in block if not is_old], np.int64)
         there = np.array([row for is_old, row in block if is_old], np.int64)
-        new_ones = iter(read_payloads(grown, here))
-        old_ones = iter(read_intact(old, there) if old else [])
+        new_ones = iter(read_crop_bytes(grown, here))
+        old_ones = iter(read_checked_bytes(old, there) if old else [])
         return [next(old_ones if is_old else new_ones) for is_old, _ in block]
 
     def _read_journal(self, path: Path, settings: Mapping[str, Any]) -> None:
