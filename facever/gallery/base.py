@@ -1,55 +1,266 @@
 """What every gallery does, wherever its people are kept."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Float, Float32
 
 from facever.choices import By
-from facever.errors import ParameterError
+from facever.errors import FileError, ParameterError
+from facever.gallery import people
 from facever.gallery.checking import (
     check_model,
     check_rows,
     check_texts,
     check_unit_length,
+    enrolled_already,
+    imported_already,
     no_threshold,
     unit_embeddings,
     unknown_id,
     unknown_person,
 )
-from facever.gallery.entries import Entry, Filter, Match, Origin, changed, check_by
-from facever.gallery.meta import GalleryInfo, GalleryMeta, Threshold, describe_gallery
+from facever.gallery.entries import (
+    Entry,
+    Filter,
+    Match,
+    Origin,
+    changed,
+    check_by,
+    fields_as_json,
+)
+from facever.gallery.meta import (
+    Audit,
+    GalleryInfo,
+    GalleryMeta,
+    Threshold,
+    describe_gallery,
+    now,
+)
 
 # ``typing.Self`` is not known to the runtime type checks of the tests.
 Opened = TypeVar("Opened", bound="AnyGallery")
+
+Place = Path | str
+"""Where a gallery is: a folder, or a URL whose scheme names the back end."""
+
+Photo = tuple[str, str]
+"""The name and the source of an enrolled photo."""
+
+Ability = Literal["audit", "migrate", "rebuild"]
+
+_WITHOUT: dict[Ability, str] = {
+    "audit": "a gallery in a database is searched exactly; leave out --audit",
+    "rebuild": "a gallery in a database has no index to rebuild",
+    "migrate": (
+        "a gallery in a database cannot change its model; enroll the photos into a new "
+        "gallery"
+    ),
+}
+
+# Entries that a back end is asked for in one question.
+_ASKED_AT_ONCE = 1000
 
 
 class AnyGallery(ABC):
     """Enrolled people that can be searched by embedding.
 
-    Here is what every gallery takes, gives and refuses. A ``Gallery`` keeps its people
-    in a folder, a ``QdrantGallery`` in a database; each says what it promises of a
-    change that is interrupted, and of readers beside a writer. What is wrong with a
-    call is found before anything is written.
+    This class holds what every gallery takes, gives and refuses. A ``Gallery`` keeps
+    its people in a folder, a ``QdrantGallery`` in a database; each says what it
+    promises if a change is interrupted, and to those who read while somebody writes.
+    Whatever is wrong with a call is found before anything is written.
+
+    A back end defines the abstract methods, and sets ``abilities``. What it can do
+    faster, or more safely, than by these, it overrides: ``_count``, ``names``,
+    ``verify``, ``_people``, ``_new_ids``, ``_changing`` and ``_one_state``. A row in
+    ``opening.GALLERIES`` makes it known.
+
+    Attributes:
+        abilities: What this kind of gallery can do beyond what all galleries can.
+        place: Where the people are kept.
     """
 
-    def __init__(self, place: Path | str, model_fingerprint: str | None) -> None:
+    abilities: ClassVar[frozenset[Ability]] = frozenset()
+
+    def __init__(self, place: Place, model_fingerprint: str | None) -> None:
         """Refuse to be opened for another model.
 
         Args:
             place: Where the people are kept, for messages.
-            model_fingerprint: Of the model that makes the embeddings to add or search
-                with; None: look at names and info, rename and remove alone.
+            model_fingerprint: The model that makes the embeddings to add or to search
+                with. None: entries can only be looked at, renamed and removed.
         """
         self.place = place
         self._model_fingerprint = model_fingerprint
         if model_fingerprint is not None:
             self._checked_meta()
+
+    @classmethod
+    @abstractmethod
+    def open(cls, place: Place, model_fingerprint: str | None = None) -> "AnyGallery":
+        """Open the gallery at a place; see ``open_gallery``."""
+
+    @classmethod
+    @abstractmethod
+    def create(
+        cls,
+        place: Place,
+        embedding_size: int,
+        model_fingerprint: str | None = None,
+        model_details: Mapping[str, Any] | None = None,
+        index: str = "exact",
+    ) -> "AnyGallery":
+        """Make an empty gallery at a place and open it; see ``create_gallery``."""
+
+    @classmethod
+    @abstractmethod
+    def exists(cls, place: Place) -> bool:
+        """Whether a gallery cannot be made at a place since something is there."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what the gallery holds open; it cannot be used after that."""
+
+    @abstractmethod
+    def entries(self, where: Filter | None = None) -> list[Entry]:
+        """The entries that meet a filter, by default all, in the order of adding."""
+
+    @abstractmethod
+    def read(
+        self, where: Filter | None = None
+    ) -> Iterator[tuple[list[Entry], Float32[np.ndarray, "rows dim"]]]:
+        """Entries and their embeddings, in the order of ``entries``, block by block."""
+
+    @abstractmethod
+    def origin(self, entry_id: str) -> Origin | None:
+        """Where an enrolled face can be read from again, None if nobody said."""
+
+    @abstractmethod
+    def _meta(self) -> GalleryMeta:
+        """What the embeddings have in common, as it is now."""
+
+    @abstractmethod
+    def _set_meta(self, meta: GalleryMeta) -> None:
+        """Put other metadata in the place of what there is."""
+
+    @abstractmethod
+    def _insert(
+        self,
+        entries: Sequence[Entry],
+        units: Float32[np.ndarray, "rows dim"],
+        origins: Sequence[Origin | None],
+    ) -> None:
+        """Add at least one entry; no id, and no photo of a person, is there yet."""
+
+    @abstractmethod
+    def _remove(self, ids: Sequence[str]) -> None:
+        """Remove entries that are there."""
+
+    @abstractmethod
+    def _update(self, entries: Sequence[Entry]) -> None:
+        """Give at least one entry that is there another name and other fields."""
+
+    @abstractmethod
+    def _nearest(
+        self, units: Float32[np.ndarray, "queries dim"], k: int, where: Filter
+    ) -> list[list[Match]]:
+        """The photos nearest to each query, nearest first.
+
+        Args:
+            units: Queries of unit length.
+            k: Number of photos to find for each, at least 1; fewer are given if fewer
+                meet the filter, and all of them then.
+            where: Search only these.
+        """
+
+    def _count(self, where: Filter) -> int:
+        """How many entries meet a filter."""
+        return len(self.entries(where))
+
+    def names(self) -> dict[str, int]:
+        """How many embeddings each person has, in the order of the names."""
+        counts = Counter(entry.name for entry in self.entries())
+        return dict(sorted(counts.items()))
+
+    def verify(self) -> int:
+        """Read everything and check that it is what this gallery would have written.
+
+        Returns:
+            The number of embeddings, none of which is damaged.
+
+        Raises:
+            FileError: If something is damaged; nothing is changed.
+        """
+        photos: set[Photo] = set()
+        count = 0
+        for entries, _ in self.read():
+            for entry in entries:
+                if (entry.name, entry.source) in photos:
+                    raise FileError(
+                        f"{self.place}: {entry.name} has {entry.source} enrolled "
+                        f"twice, once as {entry.id}; remove one of the two"
+                    )
+                photos.add((entry.name, entry.source))
+            count += len(entries)
+        return count
+
+    def _people(
+        self,
+        units: Float32[np.ndarray, "queries dim"],
+        k: int,
+        by: By,
+        where: Filter,
+    ) -> list[list[Match]]:
+        """The people nearest to each query, by their ``best`` or ``mean`` photo.
+
+        The mean is taken of the ``4 k`` people with the most similar photos.
+        """
+
+        def photos(queries: Sequence[int], num_photos: int) -> list[list[Match]]:
+            return self._nearest(units[list(queries)], num_photos, where)
+
+        def means_of(query: int, best: list[Match]) -> list[Match]:
+            theirs = replace(where, names=[match.name for match in best])
+            num_photos = self._count(theirs)
+            if not num_photos:
+                return []
+            [found] = self._nearest(units[query : query + 1], num_photos, theirs)
+            cosines: dict[str, list[float]] = {}
+            for photo in found:
+                cosines.setdefault(photo.name, []).append(photo.cosine)
+            return [
+                replace(match, cosine=float(np.mean(cosines[match.name])))
+                for match in best
+                if match.name in cosines
+            ]
+
+        def person_of(match: Match) -> str:
+            return match.name
+
+        sizes = len(units), k, self._count(where)
+        if by == "best":
+            return people.people_by_best(photos, person_of, *sizes)
+        return people.people_by_mean(photos, person_of, means_of, *sizes)
+
+    def _new_ids(self, meta: GalleryMeta, photos: Sequence[Photo]) -> dict[Photo, str]:
+        """An id for each photo that is to be added, which no entry has."""
+        return {photo: uuid4().hex for photo in photos}
+
+    def _changing(self) -> AbstractContextManager[None]:
+        """The block around the checks of a change and the change itself."""
+        return nullcontext()
+
+    def _one_state(self) -> AbstractContextManager[None]:
+        """The block around reads that belong together."""
+        return nullcontext()
 
     def __enter__(self: Opened) -> Opened:
         return self
@@ -62,13 +273,14 @@ class AnyGallery(ABC):
     ) -> None:
         self.close()
 
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of what it holds; the gallery is of no use after."""
+    def __repr__(self) -> str:
+        model = self._model_fingerprint
+        opened_for = "" if model is None else f", model {model[:12]}"
+        return f"{type(self).__name__}({str(self.place)!r}{opened_for})"
 
-    @abstractmethod
     def __len__(self) -> int:
         """How many embeddings are enrolled."""
+        return self._count(Filter())
 
     def add(
         self,
@@ -81,39 +293,53 @@ class AnyGallery(ABC):
         """Enroll embeddings.
 
         Args:
-            names: Whose each is.
-            embeddings: Of any length but zero; their direction is what is kept.
-            sources: Which photo each comes from, such as ``Ann/1.jpg``. A source that
+            names: The person of each embedding.
+            embeddings: Embeddings of any length but zero; only their direction is kept.
+            sources: The photo that each comes from, such as ``Ann/1.jpg``. A photo that
                 is enrolled under the same name already is left as it is.
             fields: What else is known of each: JSON values by name; nothing by default.
             origins: Where each face can be read from again, for ``gallery migrate``.
 
         Returns:
-            The id of each; for one that was there already, the id it had.
+            The id of each; for a photo that was there already, the id it had.
 
         Raises:
             ParameterError: If the numbers of names, embeddings and others differ, a
-                name or source is empty or not valid text, or a field is no JSON.
+                name or source is empty or not valid text, or a field is not JSON.
             MismatchError: If the embeddings have another size or are of another model.
-            GalleryError: If an embedding is zero or not finite, or another process
-                keeps on writing.
+            DataError: If an embedding is zero or not finite.
+            GalleryError: If another process keeps on writing.
         """
         fields = [{}] * len(names) if fields is None else fields
         origins = [None] * len(names) if origins is None else origins
         check_rows(names, embeddings, sources, fields, origins)
+        photos = list(zip(names, sources, strict=True))
         with self._changing():
             meta = self._checked_meta()
             units = unit_embeddings(embeddings, meta.embedding_size)
-            return self._add(meta, names, units, sources, fields, origins)
+            ids = self._ids_of(photos)
+            new: dict[Photo, int] = {}
+            for row, photo in enumerate(photos):
+                if photo not in ids:
+                    new.setdefault(photo, row)
+            ids |= self._new_ids(meta, list(new))
+            if new:
+                added, rows = now(), list(new.values())
+                self._insert(
+                    [Entry(ids[p], *p, added, dict(fields[r])) for p, r in new.items()],
+                    units[rows],
+                    [origins[row] for row in rows],
+                )
+        return [ids[photo] for photo in photos]
 
     def insert(
         self, entries: Sequence[Entry], embeddings: Float32[np.ndarray, "rows dim"]
     ) -> None:
-        """Take in entries as ``read`` gave them, ids and all.
+        """Add entries as ``read`` gave them, with the same ids.
 
         Args:
-            entries: None of whose ids, and sources of a person, is here yet.
-            embeddings: Of unit length, kept bit by bit.
+            entries: Entries whose ids, and photos of a person, are not here yet.
+            embeddings: Embeddings of unit length, which are kept bit by bit.
 
         Raises:
             GalleryError: If an entry is here already, or an embedding of another
@@ -125,19 +351,28 @@ class AnyGallery(ABC):
         with self._changing():
             units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
             check_unit_length(units, embeddings)
-            self._insert(entries, embeddings)
+            ids = set(self._entries_by_id([entry.id for entry in entries]))
+            photos = set(self._ids_of([(e.name, e.source) for e in entries]))
+            for entry in entries:
+                photo = entry.name, entry.source
+                if entry.id in ids or photo in photos:
+                    raise imported_already(self.place, *photo, entry.id)
+                ids.add(entry.id)
+                photos.add(photo)
+            if entries:
+                self._insert(entries, embeddings, [None] * len(entries))
 
     def remove(self, ids: Sequence[str]) -> None:
-        """Take enrolled photos out.
+        """Remove enrolled photos.
 
         Raises:
             NotEnrolledError: If an id is not enrolled; nothing is removed.
         """
         with self._changing():
-            self._remove(self._known(ids))
+            self._remove([entry.id for entry in self._known(ids)])
 
     def remove_person(self, name: str) -> int:
-        """Take all of somebody's photos out.
+        """Remove all of a person's photos.
 
         Returns:
             How many there were.
@@ -146,8 +381,8 @@ class AnyGallery(ABC):
             NotEnrolledError: If nobody has that name.
         """
         with self._changing():
-            entries = self._of_person(name)
-            self._remove(entries)
+            entries = self._photos_of(name)
+            self._remove([entry.id for entry in entries])
             return len(entries)
 
     def update(
@@ -156,17 +391,17 @@ class AnyGallery(ABC):
         name: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> None:
-        """Change whose photos these are, and what is known of them.
+        """Give photos another name, or change what is known of them.
 
         Args:
-            ids: Of enrolled photos; they stay.
-            name: Whose they are from now on; None leaves that.
-            fields: Values to set; one of None takes the field away. Others stay.
+            ids: The ids of the photos; they stay.
+            name: The person on the photos from now on; None keeps the name.
+            fields: Values to set; a value of None removes the field. Others stay.
 
         Raises:
             GalleryError: If an id is not enrolled, or that person has a source of the
                 same name already; nothing is changed.
-            ParameterError: If the name is empty or a field is no JSON.
+            ParameterError: If the name is empty or a field is not JSON.
         """
         with self._changing():
             self._change(self._known(ids), name, fields)
@@ -177,44 +412,30 @@ class AnyGallery(ABC):
         new_name: str | None = None,
         fields: Mapping[str, Any] | None = None,
     ) -> int:
-        """Change all of somebody's photos as ``update`` does.
+        """Change all of a person's photos as ``update`` does.
 
         Args:
-            name: Whose they are.
-            new_name: Whose they are from now on, which may be somebody's; None leaves
-                that.
-            fields: Values to set; one of None takes the field away. Others stay.
+            name: The person.
+            new_name: The name that they get, which may be somebody's; None keeps the
+                name.
+            fields: Values to set; a value of None removes the field. Others stay.
 
         Returns:
-            How many there are.
+            How many photos there are.
 
         Raises:
             GalleryError: If nobody has the old name, or the new one's person has a
                 source of the same name already; nothing is changed.
-            ParameterError: If the new name is empty or a field is no JSON.
+            ParameterError: If the new name is empty or a field is not JSON.
         """
         with self._changing():
-            entries = self._of_person(name)
+            entries = self._photos_of(name)
             self._change(entries, new_name, fields)
             return len(entries)
 
-    @abstractmethod
     def find(self, name: str, source: str) -> str | None:
-        """The id of a source that is enrolled under a name, None if it is not."""
-
-    @abstractmethod
-    def entries(self, where: Filter | None = None) -> list[Entry]:
-        """What is enrolled, in the order it was added, or what meets a filter."""
-
-    @abstractmethod
-    def read(
-        self, where: Filter | None = None
-    ) -> Iterator[tuple[list[Entry], Float32[np.ndarray, "rows dim"]]]:
-        """Entries and their embeddings, in the order of ``entries``, block by block."""
-
-    @abstractmethod
-    def origin(self, entry_id: str) -> Origin | None:
-        """Where an enrolled face can be read from again, None if nobody said."""
+        """The id of a photo that is enrolled under a name, None if it is not."""
+        return self._ids_of([(name, source)]).get((name, source))
 
     def search(
         self,
@@ -226,20 +447,20 @@ class AnyGallery(ABC):
         """The enrolled photos, or people, most similar to each embedding.
 
         Args:
-            embeddings: Of any length but zero.
-            k: How many to find for each, at least 1.
-            by: ``photo``: each photo is a match of its own. ``best`` and ``mean``: each
-                person is one, with the best or the mean of their photos' cosines.
-            where: Search these alone; a person's mean is that over these, too.
+            embeddings: Embeddings of any length but zero.
+            k: Number of matches to find for each, at least 1.
+            by: ``photo``: each photo is a match. ``best`` and ``mean``: each person is
+                a match, with the best or the mean of their photos' cosines.
+            where: Search only these; a person's mean is the mean over these, too.
 
         Returns:
-            For each query its matches, most similar first: ``k``, or as many as are
-            enrolled where that is fewer, none where the gallery is empty.
+            For each query its matches, most similar first: ``k``, or all there are if
+            these are fewer, none if the gallery is empty.
 
         Raises:
-            ParameterError: If ``k`` is below 1 or ``by`` is none of these.
+            ParameterError: If ``k`` is below 1 or ``by`` is unknown.
             MismatchError: If the embeddings have another size or are of another model.
-            GalleryError: If an embedding is zero or not finite.
+            DataError: If an embedding is zero or not finite.
             FileError: If the gallery is damaged.
         """
         if k < 1:
@@ -247,7 +468,9 @@ class AnyGallery(ABC):
         check_by(by)
         with self._one_state():
             units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
-            return self._search(units, k, by, where)
+            if by == "photo":
+                return self._nearest(units, k, where or Filter())
+            return self._people(units, k, by, where or Filter())
 
     def identify(
         self,
@@ -257,7 +480,10 @@ class AnyGallery(ABC):
         """Who each embedding is: the most similar photo above the threshold, or nobody.
 
         Raises:
-            GalleryError: If no threshold was set; and as ``search``.
+            GalleryError: If no threshold was set.
+            MismatchError: If the embeddings have another size or are of another model.
+            DataError: If an embedding is zero or not finite.
+            FileError: If the gallery is damaged.
         """
         with self._one_state():
             threshold = self._meta().threshold
@@ -269,86 +495,80 @@ class AnyGallery(ABC):
             for matches in found
         ]
 
-    @abstractmethod
     def set_threshold(self, threshold: Threshold | None) -> None:
-        """Keep a threshold for ``identify``; None takes it away."""
-
-    @abstractmethod
-    def names(self) -> dict[str, int]:
-        """How many embeddings each person has, in the order of the names."""
+        """Keep a threshold for ``identify``; None removes it."""
+        with self._changing():
+            self._set_meta(replace(self._meta(), threshold=threshold))
 
     def info(self) -> GalleryInfo:
         """What the gallery holds, and for which model it was made."""
         with self._one_state():
             return describe_gallery(self._meta(), self.names())
 
-    @abstractmethod
-    def verify(self) -> int:
-        """Read everything and check that it is what this gallery would have written.
-
-        Returns:
-            How many embeddings there are, all of them well.
+    def check_can(self, ability: Ability) -> None:
+        """Refuse what this kind of gallery cannot do.
 
         Raises:
-            FileError: If something is damaged; nothing is changed.
+            ParameterError: If it is not among the ``abilities``.
         """
+        if ability not in self.abilities:
+            raise ParameterError(f"{self.place}: {_WITHOUT[ability]}")
 
-    @abstractmethod
-    def _changing(self) -> AbstractContextManager[None]:
-        """Around the checks of a change and the change."""
+    def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
+        """Compare the index with exact search; see ``Gallery.audit``.
 
-    @abstractmethod
-    def _one_state(self) -> AbstractContextManager[None]:
-        """Around reads that belong together."""
+        Raises:
+            ParameterError: If this kind of gallery cannot ``audit``.
+        """
+        self.check_can("audit")
+        raise NotImplementedError
 
-    @abstractmethod
-    def _meta(self) -> GalleryMeta:
-        """What the embeddings have in common, as it is now."""
+    def rebuild(self, index: str | None = None) -> str:
+        """Build the index again; see ``Gallery.rebuild``.
 
-    @abstractmethod
-    def _entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
-        """Those of these that are enrolled."""
+        Raises:
+            ParameterError: If this kind of gallery cannot ``rebuild``.
+        """
+        self.check_can("rebuild")
+        raise NotImplementedError
 
-    @abstractmethod
-    def _add(
+    def replace_model(
         self,
-        meta: GalleryMeta,
-        names: Sequence[str],
-        units: Float32[np.ndarray, "rows dim"],
-        sources: Sequence[str],
-        fields: Sequence[Mapping[str, Any]],
-        origins: Sequence[Origin | None],
-    ) -> list[str]:
-        """Add what is not there, and give all ids."""
-
-    @abstractmethod
-    def _insert(
-        self, entries: Sequence[Entry], units: Float32[np.ndarray, "rows dim"]
+        embeddings: Mapping[str, Float[np.ndarray, " dim"]],
+        dropped: Sequence[str],
+        model_fingerprint: str,
+        model_details: Mapping[str, Any],
     ) -> None:
-        """Add entries, ids and all; refuse those that are there."""
+        """Take embeddings of another model; see ``Gallery.replace_model``.
 
-    @abstractmethod
-    def _remove(self, entries: Sequence[Entry]) -> None:
-        """Remove entries that are there."""
-
-    @abstractmethod
-    def _update(self, entries: Sequence[Entry]) -> None:
-        """Give entries that are there these names and fields."""
-
-    @abstractmethod
-    def _search(
-        self,
-        units: Float32[np.ndarray, "queries dim"],
-        k: int,
-        by: By,
-        where: Filter | None,
-    ) -> list[list[Match]]:
-        """As ``search``, whose arguments were checked."""
+        Raises:
+            ParameterError: If this kind of gallery cannot ``migrate``.
+        """
+        self.check_can("migrate")
+        raise NotImplementedError
 
     def _checked_meta(self) -> GalleryMeta:
         meta = self._meta()
         check_model(self.place, meta.model_fingerprint, self._model_fingerprint)
         return meta
+
+    def _ids_of(self, photos: Sequence[Photo]) -> dict[Photo, str]:
+        """The ids of those of these photos that are enrolled."""
+        return {
+            (entry.name, entry.source): entry.id
+            for start in range(0, len(photos), _ASKED_AT_ONCE)
+            for entry in self.entries(
+                Filter(photos=photos[start : start + _ASKED_AT_ONCE])
+            )
+        }
+
+    def _entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
+        """Those of these entries that are enrolled."""
+        return {
+            entry.id: entry
+            for start in range(0, len(ids), _ASKED_AT_ONCE)
+            for entry in self.entries(Filter(ids=ids[start : start + _ASKED_AT_ONCE]))
+        }
 
     def _known(self, ids: Sequence[str]) -> list[Entry]:
         known = self._entries_by_id(ids)
@@ -357,7 +577,7 @@ class AnyGallery(ABC):
                 raise unknown_id(self.place, entry_id)
         return list(known.values())
 
-    def _of_person(self, name: str) -> list[Entry]:
+    def _photos_of(self, name: str) -> list[Entry]:
         entries = self.entries(Filter([name]))
         if not entries:
             raise unknown_person(self.place, name)
@@ -370,4 +590,13 @@ class AnyGallery(ABC):
         fields: Mapping[str, Any] | None,
     ) -> None:
         check_texts("name", [] if name is None else [name])
-        self._update([changed(entry, name, fields) for entry in entries])
+        updated = [changed(entry, name, fields) for entry in entries]
+        for entry in updated:
+            fields_as_json(entry.fields)
+        taken = self._ids_of([(entry.name, entry.source) for entry in updated])
+        for entry in updated:
+            known = taken.setdefault((entry.name, entry.source), entry.id)
+            if known != entry.id:
+                raise enrolled_already(entry.name, entry.source, known)
+        if updated:
+            self._update(updated)

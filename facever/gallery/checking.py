@@ -54,7 +54,7 @@ def check_rows(
     lengths = [len(x) for x in (names, embeddings, sources, fields, origins)]
     if len(set(lengths)) > 1:
         raise ParameterError(
-            "names, embeddings, sources, fields and origins must be as many, got "
+            "names, embeddings, sources, fields and origins must be of one length, got "
             f"{', '.join(map(str, lengths[:-1]))} and {lengths[-1]}"
         )
     check_texts("name", names)

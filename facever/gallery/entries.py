@@ -43,16 +43,25 @@ class Entry:
 
 @dataclass(frozen=True)
 class Filter:
-    """Some of a gallery's entries: those that meet all that is asked for.
+    """Some of a gallery's entries: those that meet all conditions; by default, all.
 
     Attributes:
-        names: Of one of these people; empty for anybody.
-        fields: With these values in these fields. Text, numbers, true, false or null;
-            an entry without the field does not meet null.
+        names: Only photos of these people; empty for anybody.
+        fields: Only entries with these values in these fields: text, numbers, true,
+            false or null. An entry without the field does not meet null.
+        ids: Only entries with these ids; empty for any.
+        photos: Only these photos, each as name and source; empty for any.
     """
 
     names: Sequence[str] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
+    ids: Sequence[str] = ()
+    photos: Sequence[tuple[str, str]] = ()
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether there is no condition."""
+        return not (self.names or self.fields or self.ids or self.photos)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from facever.errors import FileError, GalleryError
+from facever.errors import FileError, GalleryError, ParameterError
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,21 @@ def new_meta(
     model_details: Mapping[str, Any],
     index: str,
 ) -> GalleryMeta:
-    """The metadata of a gallery that is made now."""
+    """The metadata of a gallery that is made now.
+
+    Args:
+        version: The format that the gallery is written in.
+        embedding_size: Number of values in an embedding, at least 1.
+        model_fingerprint: The model whose embeddings, and no others, it takes; None if
+            it takes any of the right size.
+        model_details: What a person wants to know of that model.
+        index: Kind of index to search with.
+
+    Raises:
+        ParameterError: If ``embedding_size`` is below 1.
+    """
+    if embedding_size < 1:
+        raise ParameterError(f"embedding_size must be at least 1, got {embedding_size}")
     return GalleryMeta(
         format=version,
         gallery_id=uuid.uuid4().hex,
@@ -112,6 +126,23 @@ def meta_from_json(
 def now() -> str:
     """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Recall of an index, on photos of the gallery looked up among the others.
+
+    Attributes:
+        num_queries: Number of photos that were looked up.
+        k: Number of matches of each that were compared.
+        recall_at_1: Share of them whose most similar other photo was found.
+        recall_at_k: Share of their k most similar other photos that were found.
+    """
+
+    num_queries: int
+    k: int
+    recall_at_1: float
+    recall_at_k: float
 
 
 @dataclass(frozen=True)

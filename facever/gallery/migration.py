@@ -12,9 +12,9 @@ from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import STORE_FILE
 from facever.errors import FaceverError
 from facever.faces.photo_source import PhotoSource
+from facever.gallery.base import AnyGallery
 from facever.gallery.enrollment import FaceSource, PhotoFaces, StoreFaces
 from facever.gallery.entries import Entry, Origin
-from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
 
@@ -33,7 +33,7 @@ class Reembedding:
 
 
 def reembed(
-    gallery: Gallery,
+    gallery: AnyGallery,
     embedder: Embedder,
     advance: Advance = ignore_progress,
 ) -> Reembedding:

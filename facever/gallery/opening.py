@@ -1,22 +1,44 @@
-"""A gallery by its place: a folder, or the URL of a collection in a Qdrant database."""
+"""Open or make the gallery at a place: a folder, or a URL of a database."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from facever.errors import ParameterError
-from facever.gallery.base import AnyGallery
-from facever.gallery.folder.gallery import Gallery
+from facever.gallery.base import AnyGallery, Place
 from facever.gallery.indexes.index import EXACT
 
-# A folder, or qdrant+http://HOST:PORT/COLLECTION; see qdrant_collection.connect.
-Place = Path | str
+FOLDER = "folder"
 
 
-def is_url(place: Place) -> bool:
-    """Whether a place is a URL, not a folder."""
-    return isinstance(place, str) and "://" in place
+def _folder() -> type[AnyGallery]:
+    from facever.gallery.folder.gallery import Gallery
+
+    return Gallery
+
+
+def _qdrant() -> type[AnyGallery]:
+    if find_spec("qdrant_client") is None:
+        raise ParameterError(
+            "a gallery in Qdrant needs qdrant-client, which is not installed; pip "
+            "install 'facever[qdrant]'"
+        )
+    from facever.gallery.qdrant.gallery import QdrantGallery
+
+    return QdrantGallery
+
+
+GALLERIES: dict[str, Callable[[], type[AnyGallery]]] = {
+    FOLDER: _folder,
+    "qdrant+http": _qdrant,
+    "qdrant+https": _qdrant,
+    "qdrant+memory": _qdrant,
+}
+"""The back end for each scheme of a URL; ``folder`` is the one for a path.
+
+A row is a function, so that a back end, and what it needs, is imported only for its
+own galleries. ``qdrant+memory`` is for tests: the gallery lives in this process alone.
+"""
 
 
 def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGallery:
@@ -24,27 +46,17 @@ def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGalle
 
     Args:
         place: Its folder, or a URL such as ``qdrant+http://localhost:6333/people``.
-        model_fingerprint: Of the model that makes the embeddings to add or search
-            with; see ``Gallery``.
+        model_fingerprint: The model that makes the embeddings to add or to search with.
+            A gallery that was made for a model must be told; to look at entries, rename
+            and remove them, it need not be.
 
     Raises:
-        ParameterError: If the URL is none, or qdrant-client is not installed.
+        ParameterError: If the URL is not a gallery's, or qdrant-client is missing.
         FileError: If there is no gallery, it is damaged, or no server answers.
         GalleryError: If another version of facever made it.
         MismatchError: If it was made for another model.
     """
-    if not is_url(place):
-        return Gallery(place, model_fingerprint)
-    _check_client(place)
-    from facever.gallery.qdrant.collection import connect
-    from facever.gallery.qdrant.gallery import QdrantGallery
-
-    collection = connect(str(place))
-    try:
-        return QdrantGallery(collection, model_fingerprint)
-    except BaseException:
-        collection.close()
-        raise
+    return _backend(place).open(place, model_fingerprint)
 
 
 def create_gallery(
@@ -57,63 +69,41 @@ def create_gallery(
     """Make an empty gallery and open it.
 
     Args:
-        place: A folder or URL with nothing there yet.
-        embedding_size: Numbers in an embedding, at least 1.
-        model_fingerprint: Of the model whose embeddings, and no others, it takes.
-        model_details: Kept for ``info``.
-        index: What a folder is searched with; a database knows ``exact`` alone.
+        place: A folder or URL where nothing is yet.
+        embedding_size: Number of values in an embedding, at least 1.
+        model_fingerprint: The model whose embeddings, and no others, it takes; None if
+            it takes any of the right size.
+        model_details: What ``info`` says of that model.
+        index: Kind of index to search with: one of ``INDEXES``, or ``auto``, which
+            chooses by the gallery's size. A database has ``exact`` alone.
 
     Raises:
-        ParameterError: If an argument is out of its range, or qdrant-client is not
-            installed.
+        ParameterError: If an argument is out of its range, or qdrant-client is missing.
         GalleryError: If there is a gallery already.
         FileError: If there is something else, or it cannot be made.
     """
-    if not is_url(place):
-        return Gallery.create(
-            place, embedding_size, model_fingerprint, model_details, index
-        )
-    if index != EXACT:
-        raise ParameterError(
-            f"index must be {EXACT} for a gallery in a database, got {index!r}"
-        )
-    _check_client(place)
-    from facever.gallery.qdrant.collection import connect
-    from facever.gallery.qdrant.gallery import QdrantGallery
-
-    collection = connect(str(place))
-    try:
-        return QdrantGallery.create(
-            collection, embedding_size, model_fingerprint, model_details
-        )
-    except BaseException:
-        collection.close()
-        raise
+    return _backend(place).create(
+        place, embedding_size, model_fingerprint, model_details, index
+    )
 
 
 def gallery_exists(place: Place) -> bool:
-    """Whether there is something at a place, which a gallery cannot be made over.
+    """Whether a gallery cannot be made at a place since something is there.
 
     Raises:
-        ParameterError: If the URL is none, or qdrant-client is not installed.
+        ParameterError: If the URL is not a gallery's, or qdrant-client is missing.
         FileError: If no server answers.
     """
-    if not is_url(place):
-        path = Path(place)
-        return path.is_file() or (path.is_dir() and any(path.iterdir()))
-    _check_client(place)
-    from facever.gallery.qdrant.collection import connect
-
-    collection = connect(str(place))
-    try:
-        return collection.exists()
-    finally:
-        collection.close()
+    return _backend(place).exists(place)
 
 
-def _check_client(place: Place) -> None:
-    if find_spec("qdrant_client") is None:
+def _backend(place: Place) -> type[AnyGallery]:
+    scheme, separator, _ = str(place).partition("://")
+    if not separator:
+        return GALLERIES[FOLDER]()
+    if scheme not in GALLERIES:
         raise ParameterError(
-            f"{place}: this needs qdrant-client, which is not installed; pip install "
-            "'facever[qdrant]'"
+            "a gallery's URL must be qdrant+http://HOST:PORT/COLLECTION, or https, got "
+            f"{str(place)!a}"
         )
+    return GALLERIES[scheme]()

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from facever.gallery.folder.gallery import Gallery
+from facever.gallery.base import AnyGallery, Place
+from facever.gallery.opening import open_gallery
 
 Answer = TypeVar("Answer")
 
@@ -16,28 +17,28 @@ class GalleryThread:
     A gallery for each thread would hold all embeddings in memory as many times.
     """
 
-    def __init__(self, path: Path, model_fingerprint: str) -> None:
+    def __init__(self, place: Place, model_fingerprint: str) -> None:
         """Open a gallery.
 
         Args:
-            path: Its folder.
-            model_fingerprint: Of the model that it is searched with.
+            place: Its folder or URL.
+            model_fingerprint: The model that it is searched with.
 
         Raises:
-            FileError: If there is no gallery at ``path``, or it is damaged.
+            FileError: If there is no gallery at ``place``, or it is damaged.
             GalleryError: If another version of facever made it.
             MismatchError: If it was made for another model.
         """
-        self.name = path.resolve().name
+        self.name = Path(place).resolve().name
         self._thread = ThreadPoolExecutor(1, "gallery")
         try:
-            opening = self._thread.submit(Gallery, path, model_fingerprint)
+            opening = self._thread.submit(open_gallery, place, model_fingerprint)
             self._gallery = opening.result()
         except BaseException:
             self._thread.shutdown()
             raise
 
-    def ask(self, question: Callable[[Gallery], Answer]) -> Answer:
+    def ask(self, question: Callable[[AnyGallery], Answer]) -> Answer:
         """Call a function with the gallery, and give or raise what comes of it.
 
         Questions are answered one after the other; a change is on disk when this

@@ -7,8 +7,8 @@ from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
 
 from facever.errors import DataError, NotEnrolledError, ParameterError, UploadError
 from facever.gallery.answering import answer, is_same, threshold_in_use
+from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter
-from facever.gallery.folder.gallery import Gallery
 from facever.serving.answers import (
     EnrolledAnswer,
     EntryAnswer,
@@ -73,7 +73,7 @@ class Routes:
 
     def gallery(self) -> GalleryAnswer:
         """What the gallery holds, and what may be sent."""
-        info = self._people.ask(Gallery.info)
+        info = self._people.ask(AnyGallery.info)
         return GalleryAnswer(
             name=self._people.name,
             num_people=info.num_people,
@@ -96,7 +96,7 @@ class Routes:
         wanted = like.strip().casefold()
         found = [
             PersonAnswer(name=name, num_faces=count)
-            for name, count in self._people.ask(Gallery.names).items()
+            for name, count in self._people.ask(AnyGallery.names).items()
             if wanted in name.casefold()
         ]
         return PeopleAnswer(num_people=len(found), people=found[:limit])
@@ -163,7 +163,7 @@ class Routes:
         read = self._reader.read(upload, face)
         source = upload.source(face)
 
-        def add(gallery: Gallery) -> tuple[str, bool]:
+        def add(gallery: AnyGallery) -> tuple[str, bool]:
             known = gallery.find(name, source)
             [added] = gallery.add([name], read.embedding[None], [source])
             return added, known is not None
@@ -205,7 +205,7 @@ class Routes:
             raise type(error)(f"{which} photo: {error}") from None
 
     def _threshold(self) -> dict[str, Any]:
-        info = self._people.ask(Gallery.info)
+        info = self._people.ask(AnyGallery.info)
         return threshold_in_use(info.threshold, self._reader.embedder.header, "best")
 
     def _check_write(self) -> None:

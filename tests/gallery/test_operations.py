@@ -5,7 +5,7 @@ import tempfile
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from facever.errors import GalleryError, ParameterError
+from facever.errors import FileError, GalleryError, ParameterError
+from facever.gallery import people
 from facever.gallery.base import AnyGallery
-from facever.gallery.entries import Entry, Filter, check_by
-from facever.gallery.folder import index_keeping, indexed_rows, searching
+from facever.gallery.entries import Entry, Filter, Match, Origin, check_by
+from facever.gallery.folder import index_building, index_rows, searching
 from facever.gallery.folder.gallery import Gallery
-from facever.gallery.meta import Threshold
-from facever.gallery.opening import create_gallery
-from facever.gallery.qdrant import search as qdrant_search
+from facever.gallery.meta import GalleryMeta, Threshold, new_meta
+from facever.gallery.opening import GALLERIES, create_gallery
 from facever.gallery.qdrant.collection import connect
 from facever.gallery.qdrant.gallery import QdrantGallery
 
@@ -74,11 +74,10 @@ class GalleryMachine(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         # Small galleries are searched by their index, too, which misses nothing here.
-        self.patch.setattr(index_keeping, "MIN_TRAINING", 4)
-        self.patch.setattr(index_keeping, "_UNSAVED", 1)
+        self.patch.setattr(index_building, "MIN_TRAINING", 4)
+        self.patch.setattr(index_building, "_UNSAVED", 1)
         self.patch.setattr(searching, "_FEW", 0)
-        self.patch.setattr(searching, "_PEOPLE", 100)
-        self.patch.setattr(qdrant_search, "_PEOPLE", 100)
+        self.patch.setattr(people, "MEAN_CANDIDATES", 100)
         self.folder = Path(tempfile.mkdtemp())
         self.handles = [self.create(), self.open()]
         self.model: dict[str, Row] = {}
@@ -239,8 +238,8 @@ class MappedMachine(GalleryMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 1)
-        self.patch.setattr(indexed_rows, "_FEW", 1)
+        self.patch.setattr(index_building, "_MIN_EXACT_IN_FILE", 1)
+        self.patch.setattr(index_rows, "_FEW", 1)
 
 
 class QdrantMachine(GalleryMachine):
@@ -252,16 +251,121 @@ class QdrantMachine(GalleryMachine):
     def create(self) -> AnyGallery:
         self.collection = connect("qdrant+memory:///people")
         self.patch.setattr(QdrantGallery, "close", lambda gallery: None)
-        return QdrantGallery.create(self.collection, 3)
+        return QdrantGallery.create_in(self.collection, 3)
 
     def open(self) -> AnyGallery:
         return QdrantGallery(self.collection)
 
 
+class MemoryGallery(AnyGallery):
+    """The least that a back end defines: everything else is the base's own."""
+
+    made: ClassVar[dict[Any, "Kept"]] = {}
+
+    def __init__(self, place: Any, model_fingerprint: str | None = None) -> None:
+        self.kept = self.made[place]
+        super().__init__(place, model_fingerprint)
+
+    @classmethod
+    def open(cls, place: Any, model_fingerprint: str | None = None) -> "MemoryGallery":
+        return cls(place, model_fingerprint)
+
+    @classmethod
+    def create(
+        cls,
+        place: Any,
+        embedding_size: int,
+        model_fingerprint: str | None = None,
+        model_details: Any = None,
+        index: str = "exact",
+    ) -> "MemoryGallery":
+        details = model_details or {}
+        meta = new_meta(1, embedding_size, model_fingerprint, details, index)
+        cls.made[place] = Kept(meta)
+        return cls(place, model_fingerprint)
+
+    @classmethod
+    def exists(cls, place: Any) -> bool:
+        return place in cls.made
+
+    def close(self) -> None: ...
+
+    def entries(self, where: Filter | None = None) -> list[Entry]:
+        where = where or Filter()
+        return [
+            entry
+            for entry, *_ in self.kept.rows.values()
+            if (not where.names or entry.name in where.names)
+            and (not where.ids or entry.id in where.ids)
+            and (not where.photos or (entry.name, entry.source) in where.photos)
+            and all(
+                key in entry.fields and same(entry.fields[key], value)
+                for key, value in where.fields.items()
+            )
+        ]
+
+    def read(self, where: Filter | None = None) -> Any:
+        entries = self.entries(where)
+        units = [self.kept.rows[entry.id][1] for entry in entries]
+        yield (
+            entries,
+            np.array(units, np.float32).reshape(-1, self.kept.meta.embedding_size),
+        )
+
+    def origin(self, entry_id: str) -> Origin | None:
+        return self.kept.rows[entry_id][2] if entry_id in self.kept.rows else None
+
+    def _meta(self) -> GalleryMeta:
+        return self.kept.meta
+
+    def _set_meta(self, meta: GalleryMeta) -> None:
+        self.kept.meta = meta
+
+    def _insert(self, entries: Any, units: Any, origins: Any) -> None:
+        for entry, unit, origin in zip(entries, units, origins, strict=True):
+            self.kept.rows[entry.id] = entry, unit, origin
+
+    def _remove(self, ids: Any) -> None:
+        for entry_id in ids:
+            del self.kept.rows[entry_id]
+
+    def _update(self, entries: Any) -> None:
+        for entry in entries:
+            self.kept.rows[entry.id] = entry, *self.kept.rows[entry.id][1:]
+
+    def _nearest(self, units: Any, k: int, where: Filter) -> list[list[Match]]:
+        found = []
+        for unit in units:
+            matches = [
+                Match(e.name, float(self.kept.rows[e.id][1] @ unit), e.source, e.id)
+                for e in self.entries(where)
+            ]
+            found.append(sorted(matches, key=lambda match: -match.cosine)[:k])
+        return found
+
+
+class Kept:
+    """What a gallery in memory holds, whoever opens it."""
+
+    def __init__(self, meta: GalleryMeta) -> None:
+        self.meta = meta
+        self.rows: dict[str, tuple[Entry, np.ndarray, Origin | None]] = {}
+
+
+class MemoryMachine(GalleryMachine):
+    """A back end that defines no more than it must."""
+
+    def create(self) -> AnyGallery:
+        return MemoryGallery.create(self.folder, 3)
+
+    def open(self) -> AnyGallery:
+        return MemoryGallery.open(self.folder)
+
+
 MACHINES = {
     index: type("Machine", (GalleryMachine,), {"index": index})
     for index in ("exact", "sq8", "ivf-flat")
-} | {"mapped": MappedMachine, "qdrant": QdrantMachine}
+} | {"mapped": MappedMachine, "qdrant": QdrantMachine, "memory": MemoryMachine}
 
 
 @pytest.mark.parametrize("kind", MACHINES)
@@ -271,9 +375,16 @@ def test_behaves_like_a_dictionary_and_brute_force(kind: str) -> None:
     run_state_machine_as_test(machine, settings=limits)
 
 
-@pytest.fixture(params=["folder", "qdrant"])
-def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> AnyGallery:
-    places = {"folder": tmp_path / "people", "qdrant": "qdrant+memory:///people"}
+@pytest.fixture(params=["folder", "qdrant", "memory"])
+def gallery(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AnyGallery:
+    places = {
+        "folder": tmp_path / "people",
+        "qdrant": "qdrant+memory:///people",
+        "memory": "memory://people",
+    }
+    monkeypatch.setitem(GALLERIES, "memory", lambda: MemoryGallery)
     gallery = create_gallery(places[request.param], 2)
     vectors = np.array([[1, 0], [0, 1], [3, 4]], np.float32)
     gallery.add(["Ann", "Ann", "Bob"], vectors, ["1", "2", "1"])
@@ -371,3 +482,33 @@ def test_entries_go_over_to_another_gallery_bit_by_bit(
 def test_refuses_an_unknown_way_to_score() -> None:
     with pytest.raises(ParameterError, match=r"by must be one of photo, best, mean, g"):
         check_by("median")
+
+
+def test_a_back_end_needs_ten_methods_and_three_ways_to_be_made() -> None:
+    assert len(AnyGallery.__abstractmethods__) <= 13
+
+
+def test_a_gallery_says_what_it_cannot_do(gallery: AnyGallery) -> None:
+    if isinstance(gallery, Gallery):
+        assert gallery.abilities == {"audit", "migrate", "rebuild"}
+        return
+    for attempt, message in (
+        (gallery.audit, "leave out --audit"),
+        (gallery.rebuild, "has no index to rebuild"),
+        (lambda: gallery.replace_model({}, [], "m", {}), "cannot change its model"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            attempt()
+
+
+def test_a_gallery_shows_its_place_and_model(gallery: AnyGallery) -> None:
+    assert repr(gallery) == f"{type(gallery).__name__}({str(gallery.place)!r})"
+
+
+def test_verify_finds_a_photo_that_is_enrolled_twice() -> None:
+    gallery = MemoryGallery.create("twice", 2)
+    gallery.add(["Ann", "Bob"], np.eye(2), ["1", "1"])
+    assert gallery.verify() == 2
+    gallery._update([replace(gallery.entries()[0], name="Bob")])
+    with pytest.raises(FileError, match="Bob has 1 enrolled twice"):
+        gallery.verify()

@@ -43,7 +43,7 @@ class Database:
                 "that was given to gallery add"
             )
         self.folder = folder
-        with self._explained():
+        with self._as_facever_errors():
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=rw",
                 uri=True,
@@ -72,17 +72,17 @@ class Database:
             FileError: If the database is damaged, or its disk full or read-only.
             GalleryError: If another process has kept on writing for too long.
         """
-        with self._explained():
+        with self._as_facever_errors():
             return self._connection.execute(statement, values).fetchall()
 
     def read(
         self, statement: str, values: Values, num_rows: int
     ) -> Iterator[list[Any]]:
         """Run a query and give its rows in blocks of at most ``num_rows``."""
-        with self._explained():
+        with self._as_facever_errors():
             cursor = self._connection.execute(statement, values)
         while True:
-            with self._explained():
+            with self._as_facever_errors():
                 rows = cursor.fetchmany(num_rows)
             if not rows:
                 return
@@ -124,7 +124,7 @@ class Database:
                 self.execute("ROLLBACK")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_facever_errors(self) -> Iterator[None]:
         """Turn what SQLite says of the disk and of other processes into our errors."""
         try:
             yield

@@ -1,35 +1,17 @@
 """What an index misses: its answers beside those of an exact search."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from facever.gallery.folder.searching import Searcher
 from facever.gallery.folder.store import GalleryStore
 from facever.gallery.indexes.exact import ExactIndex
+from facever.gallery.meta import Audit
 
 _SEED = 0
 
 # Scores that rounding alone tells apart are one.
 _ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Recall of an index, on photos of the gallery looked up among the others.
-
-    Attributes:
-        num_queries: Photos that were looked up.
-        k: Matches of each that were compared.
-        recall_at_1: Share of them whose most similar other photo was found.
-        recall_at_k: Share of their k most similar others that were found.
-    """
-
-    num_queries: int
-    k: int
-    recall_at_1: float
-    recall_at_k: float
 
 
 def audit_index(
@@ -70,8 +52,7 @@ def _exact_scores(
     """The ``k`` highest cosines of each photo with others, highest first."""
     best = np.full((len(units), k), -np.inf, np.float32)
     for block_numbers, block in store.read_after(0):
-        index = ExactIndex(block.shape[1])
-        index.add(block)
+        index = ExactIndex(block)
         cosine, rows = index.search(units, min(k + 1, len(block)))
         cosine[block_numbers[rows] == numbers[:, None]] = -np.inf
         best = -np.sort(-np.concatenate([best, cosine], axis=1), axis=1)[:, :k]

@@ -1,23 +1,21 @@
 """Search an index for photos, or for people by their best or mean photo."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from facever.choices import By
 from facever.gallery.entries import Filter
-from facever.gallery.folder.indexed_rows import IndexedRows
+from facever.gallery.folder.index_rows import IndexRows
 from facever.gallery.folder.store import GalleryStore
-from facever.gallery.indexes.exact import ExactIndex
 from facever.gallery.indexes.index import Found, Index
+from facever.gallery.people import people_by_best, people_by_mean
 
 # So few are compared one by one, whatever the index: a search for these alone among
 # many others would miss some.
 _FEW = 4096
-
-# People by their mean: so many times as many as asked for are looked at, by their best.
-_PEOPLE = 4
 
 # Rough cosines: so many times as many photos as asked for, and at least so many, are
 # compared exactly.
@@ -30,12 +28,15 @@ class Hit:
     """A row of the database that was found.
 
     Attributes:
-        number: The row's; for a person, that of the photo most similar to the query.
-        cosine: Its own, or the person's best or mean.
+        number: The number of the row; of a person, that of the photo most similar to
+            the query.
+        cosine: The photo's cosine, or the person's best or mean.
+        person: Whose photo it is: one code for each name.
     """
 
     number: int
     cosine: float
+    person: int
 
 
 class Searcher:
@@ -58,7 +59,7 @@ class Searcher:
             index: Empty, or with the rows that ``take`` is going to be told of.
         """
         self.index = index
-        self.rows = IndexedRows(store)
+        self.rows = IndexRows(store)
         self._store = store
         self.num_saved = 0
         self.num_learned = 0
@@ -95,21 +96,28 @@ class Searcher:
             return [[] for _ in units]
         if by == "photo":
             return self._photos(units, min(k, num_left), allowed)
-        if by == "mean" and isinstance(self.index, ExactIndex):
+        if by == "mean" and self.index.exact:
             return [
-                self._means(self.index.scores(query[None])[0], k, allowed)
+                self._all_means(self.index.scores(query[None])[0], k, allowed)
                 for query in units
             ]
+
+        def photos(queries: Sequence[int], num_photos: int) -> list[list[Hit]]:
+            return self._photos(units[list(queries)], num_photos, allowed)
+
+        def means_of(query: int, best: list[Hit]) -> list[Hit]:
+            return [self._mean_of(units[query], hit, allowed) for hit in best]
+
+        def person_of(hit: Hit) -> int:
+            return hit.person
+
+        sizes = len(units), k, num_left
         if by == "best":
-            return self._people(units, k, num_left, allowed)
-        found = self._people(units, _PEOPLE * k, num_left, allowed)
-        return [
-            self._mean_of(query, hits, allowed)[:k]
-            for query, hits in zip(units, found, strict=True)
-        ]
+            return people_by_best(photos, person_of, *sizes)
+        return people_by_mean(photos, person_of, means_of, *sizes)
 
     def _allowed(self, where: Filter | None) -> Bool[np.ndarray, " rows"] | None:
-        if where is None or not (where.names or where.fields):
+        if where is None or where.is_everything:
             return None if self.rows.alive.all() else self.rows.alive
         allowed = np.zeros(len(self.rows.numbers), bool)
         allowed[self.rows.places(self._store.chosen(where))] = True
@@ -127,7 +135,9 @@ class Searcher:
             cosine, rows = self.index.search(units, k, allowed)
         return [
             [
-                Hit(int(self.rows.numbers[row]), float(score))
+                Hit(
+                    int(self.rows.numbers[row]), float(score), int(self.rows.codes[row])
+                )
                 for score, row in zip(scores, found, strict=True)
                 if row >= 0
             ]
@@ -175,37 +185,7 @@ class Searcher:
             np.take_along_axis(candidates, best, axis=1),
         )
 
-    def _people(
-        self,
-        units: Float32[np.ndarray, "queries dim"],
-        k: int,
-        num_left: int,
-        allowed: Bool[np.ndarray, " rows"] | None,
-    ) -> list[list[Hit]]:
-        """The best photo of each of the ``k`` nearest people.
-
-        The nearest photos hold them if these photos are of ``k`` people; if not, more
-        photos are looked at.
-        """
-        results: list[list[Hit]] = [[] for _ in units]
-        waiting = np.arange(len(units))
-        num_photos = 4 * k
-        while len(waiting):
-            num_photos = min(8 * num_photos, num_left)
-            found = self._photos(units[waiting], num_photos, allowed)
-            short = []
-            for query, hits in zip(waiting, found, strict=True):
-                places = self.rows.places(
-                    np.array([hit.number for hit in hits], np.int64)
-                )
-                first = np.unique(self.rows.codes[places], return_index=True)[1]
-                results[query] = [hits[place] for place in np.sort(first)[:k]]
-                if len(first) < k and num_photos < num_left:
-                    short.append(query)
-            waiting = np.array(short, np.int64)
-        return results
-
-    def _means(
+    def _all_means(
         self,
         scores: Float32[np.ndarray, " rows"],
         k: int,
@@ -223,25 +203,21 @@ class Searcher:
             if counts[code]:
                 own = np.flatnonzero(codes == code)
                 nearest = rows[own[scores[own].argmax()]]
-                hits.append(Hit(int(self.rows.numbers[nearest]), float(means[code])))
+                number = int(self.rows.numbers[nearest])
+                hits.append(Hit(number, float(means[code]), int(code)))
         return hits
 
     def _mean_of(
         self,
         query: Float32[np.ndarray, " dim"],
-        hits: list[Hit],
+        hit: Hit,
         allowed: Bool[np.ndarray, " rows"] | None,
-    ) -> list[Hit]:
-        """The same people with the exact mean over all of their photos."""
-        means = []
-        for hit in hits:
-            code = self.rows.codes[self.rows.places(np.array([hit.number]))[0]]
-            own = self.rows.codes == code
-            rows = np.flatnonzero(
-                own & (self.rows.alive if allowed is None else allowed)
-            )
-            _, units = self._store.embeddings(self.rows.numbers[rows])
-            scores = np.clip(units @ query, -1.0, 1.0)
-            nearest = int(self.rows.numbers[rows[scores.argmax()]])
-            means.append(Hit(nearest, float(scores.mean(dtype=np.float64))))
-        return sorted(means, key=lambda hit: -hit.cosine)
+    ) -> Hit:
+        """The same person with the exact mean over all of their photos."""
+        present = self.rows.alive if allowed is None else allowed
+        rows = np.flatnonzero((self.rows.codes == hit.person) & present)
+        _, units = self._store.embeddings(self.rows.numbers[rows])
+        scores = np.clip(units @ query, -1.0, 1.0)
+        nearest = int(self.rows.numbers[rows[scores.argmax()]])
+        mean = float(scores.mean(dtype=np.float64))
+        return replace(hit, number=nearest, cosine=mean)

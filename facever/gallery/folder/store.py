@@ -1,7 +1,6 @@
 """People's names and embeddings on disk: the source of truth of a gallery."""
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -11,11 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from facever.gallery.checking import enrolled_already
 from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
 from facever.gallery.folder.database import Database
-from facever.gallery.folder.tables import read_meta, write_meta
-from facever.gallery.meta import GalleryMeta, Threshold, now
+from facever.gallery.folder.tables import read_database_meta, write_database_meta
+from facever.gallery.meta import GalleryMeta
 
 # A megabyte of embeddings of 512 numbers, which the CPU's cache still holds when they
 # are checked and copied.
@@ -23,14 +21,20 @@ _ROWS_A_READ = 512
 
 Block = tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]
 
-_CHOSEN = """
-    (json_array_length(:names) = 0 OR name IN (SELECT value FROM json_each(:names)))
-    AND (SELECT COUNT(*) FROM json_each(:fields) AS wanted
-         JOIN json_each(entries.fields) AS has ON has.key = wanted.key
-         AND has.value IS wanted.value
-         AND (has.type IN ('true', 'false')) = (wanted.type IN ('true', 'false'))
-        ) = :num_fields
+_OF_PHOTOS = """
+    (name, source) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')
+                       FROM json_each(:photos))
 """
+
+_WITH_FIELDS = """
+    (SELECT COUNT(*) FROM json_each(:fields) AS wanted
+     JOIN json_each(entries.fields) AS has ON has.key = wanted.key
+     AND has.value IS wanted.value
+     AND (has.type IN ('true', 'false')) = (wanted.type IN ('true', 'false'))
+    ) = :num_fields
+"""
+
+EVERYTHING = Filter()
 
 
 class GalleryStore:
@@ -59,28 +63,11 @@ class GalleryStore:
 
     def meta(self) -> GalleryMeta:
         """What the embeddings have in common, as it is now."""
-        return read_meta(self._database)
+        return read_database_meta(self._database)
 
-    def set_model(
-        self, embedding_size: int, fingerprint: str, details: Mapping[str, Any]
-    ) -> None:
-        """Say what model the embeddings are of; the threshold was another's."""
-        write_meta(
-            self._database,
-            embedding_size=embedding_size,
-            model_fingerprint=fingerprint,
-            model_details=dict(details),
-            threshold=None,
-        )
-
-    def set_index(self, kind: str) -> None:
-        """Say what kind of index to search with."""
-        write_meta(self._database, index=kind)
-
-    def set_threshold(self, threshold: Threshold | None) -> None:
-        """Keep a threshold, or none."""
-        value = None if threshold is None else asdict(threshold)
-        write_meta(self._database, threshold=value)
+    def set_meta(self, meta: GalleryMeta) -> None:
+        """Put other metadata in the place of what there is."""
+        write_database_meta(self._database, meta)
 
     def reading(self) -> AbstractContextManager[None]:
         """See one whole state in all calls of the block, whoever writes meanwhile."""
@@ -90,37 +77,13 @@ class GalleryStore:
         """Make all changes of the block, on disk when it ends, or none."""
         return self._database.writing()
 
-    def add(
-        self,
-        names: Sequence[str],
-        embeddings: Float32[np.ndarray, "rows dim"],
-        sources: Sequence[str],
-        fields: Sequence[Mapping[str, Any]],
-        origins: Sequence[Origin | None],
-    ) -> list[str]:
-        """Add rows.
-
-        Returns:
-            The id of each row; a name and source that are there already keep theirs,
-            and their embedding.
-        """
-        ids: list[str] = []
-        rows = zip(names, embeddings, sources, fields, origins, strict=True)
-        for name, embedding, source, known_of, origin in rows:
-            known = self.find(name, source)
-            ids.append(known or uuid.uuid4().hex)
-            if known is None:
-                entry = Entry(ids[-1], name, source, now(), dict(known_of))
-                self.insert(entry, embedding, origin)
-        return ids
-
     def insert(
         self,
         entry: Entry,
         embedding: Float32[np.ndarray, " dim"],
         origin: Origin | None,
     ) -> None:
-        """Add a row whose id, name and source are new."""
+        """Add an entry whose id, and photo of the person, are new."""
         self._database.execute(
             "INSERT INTO entries (id, name, source, added, fields, origin, embedding) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -137,9 +100,8 @@ class GalleryStore:
 
     def replace_all(self, units: Mapping[str, Float32[np.ndarray, " dim"]]) -> None:
         """Give the rows of these ids other embeddings, and new numbers; drop others."""
-        known = self._database.execute("SELECT id FROM entries ORDER BY number")
-        kept = [str(row[0]) for row in known if row[0] in units]
-        rows = [(self.entries_by_id([i])[i], self.origin(i)) for i in kept]
+        every = [entry for block in self.entries(Filter()) for _, entry in block]
+        rows = [(entry, self.origin(entry.id)) for entry in every if entry.id in units]
         self._database.execute("DELETE FROM entries")
         for entry, origin in rows:
             self.insert(entry, units[entry.id], origin)
@@ -152,25 +114,11 @@ class GalleryStore:
         )
 
     def update(self, entry: Entry) -> None:
-        """Give a row the entry's name and fields.
-
-        Raises:
-            GalleryError: If that person has this source already.
-        """
-        known = self.find(entry.name, entry.source)
-        if known is not None and known != entry.id:
-            raise enrolled_already(entry.name, entry.source, known)
+        """Give an entry that is there another name and other fields."""
         self._database.execute(
             "UPDATE entries SET name = ?, fields = ? WHERE id = ?",
             (entry.name, fields_as_json(entry.fields), entry.id),
         )
-
-    def find(self, name: str, source: str) -> str | None:
-        """The id of this source under this name, None if it is not enrolled."""
-        rows = self._database.execute(
-            "SELECT id FROM entries WHERE name = ? AND source = ?", (name, source)
-        )
-        return str(rows[0][0]) if rows else None
 
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
@@ -180,9 +128,11 @@ class GalleryStore:
             )
         )
 
-    def count(self) -> int:
-        """How many embeddings there are."""
-        return int(self._database.execute("SELECT COUNT(*) FROM entries")[0][0])
+    def count(self, where: Filter = EVERYTHING) -> int:
+        """How many entries meet a filter."""
+        condition, values = _condition(where)
+        query = f"SELECT COUNT(*) FROM entries WHERE {condition}"
+        return int(self._database.execute(query, values)[0][0])
 
     def read_after(self, number: int) -> Iterator[Block]:
         """Numbers and embeddings of the rows added after a row, block by block.
@@ -258,19 +208,20 @@ class GalleryStore:
 
     def chosen(self, where: Filter) -> Int64[np.ndarray, " rows"]:
         """The numbers, ascending, of the rows that meet a filter."""
+        condition, values = _condition(where)
         rows = self._database.execute(
-            f"SELECT number FROM entries WHERE {_CHOSEN} ORDER BY number",
-            _filter_values(where),
+            f"SELECT number FROM entries WHERE {condition} ORDER BY number", values
         )
         return np.array([row[0] for row in rows], np.int64)
 
     def entries(self, where: Filter) -> Iterator[list[tuple[int, Entry]]]:
         """Numbers and entries that meet a filter, block by block, as added."""
+        condition, values = _condition(where)
         query = (
             "SELECT number, id, name, source, added, fields FROM entries "
-            f"WHERE {_CHOSEN} ORDER BY number"
+            f"WHERE {condition} ORDER BY number"
         )
-        for rows in self._database.read(query, _filter_values(where), _ROWS_A_READ):
+        for rows in self._database.read(query, values, _ROWS_A_READ):
             yield [(row[0], self._as_entry(row[1:])) for row in rows]
 
     def entries_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, Entry]:
@@ -281,15 +232,6 @@ class GalleryStore:
             (json.dumps(numbers.tolist()),),
         )
         return {row[0]: self._as_entry(row[1:]) for row in rows}
-
-    def entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
-        """The rows that have one of these ids."""
-        rows = self._database.execute(
-            "SELECT id, name, source, added, fields FROM entries "
-            "WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(list(ids)),),
-        )
-        return {row[0]: self._as_entry(row) for row in rows}
 
     def origin(self, entry_id: str) -> Origin | None:
         """Where a row's face can be read from again, None if nobody said."""
@@ -330,9 +272,21 @@ class GalleryStore:
         return np.array([row[0] for row in rows], np.int64), embeddings
 
 
-def _filter_values(where: Filter) -> dict[str, Any]:
-    return {
-        "names": json.dumps(list(where.names)),
-        "fields": fields_as_json(where.fields),
-        "num_fields": len(where.fields),
-    }
+def _condition(where: Filter) -> tuple[str, dict[str, Any]]:
+    """SQL of a filter, and its values. What is not asked for is not in it."""
+    values: dict[str, Any] = {}
+    conditions = ["TRUE"]
+    if where.names:
+        values["names"] = json.dumps(list(where.names))
+        conditions.append("name IN (SELECT value FROM json_each(:names))")
+    if where.ids:
+        values["ids"] = json.dumps(list(where.ids))
+        conditions.append("id IN (SELECT value FROM json_each(:ids))")
+    if where.photos:
+        values["photos"] = json.dumps(list(where.photos))
+        conditions.append(_OF_PHOTOS)
+    if where.fields:
+        values["fields"] = fields_as_json(where.fields)
+        values["num_fields"] = len(where.fields)
+        conditions.append(_WITH_FIELDS)
+    return " AND ".join(conditions), values

@@ -1,13 +1,11 @@
 """The tables of a gallery's SQLite database, and its metadata in one of them."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from facever.gallery.folder.database import Database, create_database
-from facever.gallery.meta import GalleryMeta, meta_from_json, new_meta
+from facever.gallery.meta import GalleryMeta, meta_from_json
 
 FORMAT = 1
 
@@ -39,20 +37,13 @@ END;
 """
 
 
-def create_tables(
-    folder: Path,
-    embedding_size: int,
-    model_fingerprint: str | None,
-    model_details: Mapping[str, Any],
-    index: str,
-) -> None:
-    """Make an empty gallery in a folder that is not there yet, or is empty.
+def create_tables(folder: Path, meta: GalleryMeta) -> None:
+    """Make an empty gallery in a folder that does not exist yet, or is empty.
 
     Raises:
         GalleryError: If there is a gallery already.
         FileError: If the folder holds something else, or cannot be written.
     """
-    meta = new_meta(FORMAT, embedding_size, model_fingerprint, model_details, index)
     rows = ", ".join(
         f"({_quoted(key)}, {_quoted(json.dumps(value))})"
         for key, value in asdict(meta).items()
@@ -60,7 +51,7 @@ def create_tables(
     create_database(folder, f"{_SCHEMA} INSERT INTO meta VALUES {rows};")
 
 
-def read_meta(database: Database) -> GalleryMeta:
+def read_database_meta(database: Database) -> GalleryMeta:
     """Read the meta table.
 
     Raises:
@@ -76,9 +67,9 @@ def read_meta(database: Database) -> GalleryMeta:
     )
 
 
-def write_meta(database: Database, **values: Any) -> None:
-    """Change some of the meta table's values, within a transaction."""
-    for key, value in values.items():
+def write_database_meta(database: Database, meta: GalleryMeta) -> None:
+    """Write the meta table, within a transaction."""
+    for key, value in asdict(meta).items():
         database.execute(
             "UPDATE meta SET value = ? WHERE key = ?", (json.dumps(value), key)
         )

@@ -1,5 +1,7 @@
 """Approximate nearest neighbours by cosine, by faiss."""
 
+import math
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,80 +9,50 @@ import faiss
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from facever.gallery.indexes.index import Found
+from facever.gallery.indexes.index import Found, Index
 
 # Its classes are made by SWIG: what type checkers see of them is not what there is.
 library: Any = faiss
-
-# Embeddings that an index learns its cells and codes from, at most.
-MAX_TRAINING = 100_000
-
-# What the kinds need to learn from: 256 codes of 8 bits, some photos each.
-MIN_TRAINING = 1024
 
 _LINKS = 32
 _BUILD_WIDTH = 200
 _SEARCH_WIDTH = 256
 _PQ_NUMBERS_A_BYTE = 4
 
+# Photos that each cell learns from, as faiss advises.
+_PHOTOS_A_CELL = 39
 
-class FaissIndex:
-    """Unit embeddings in one of faiss's approximate indexes.
 
-    ``sq8`` keeps a byte a number and compares with all; ``ivf-flat`` compares with
-    those in the nearest cells; ``ivf-pq`` does, too, and keeps a byte for four numbers;
-    ``hnsw`` walks a graph of neighbours.
+class FaissIndex(Index):
+    """Unit embeddings in one of faiss's approximate indexes."""
 
-    Attributes:
-        kind: One of these.
-    """
-
-    exact = False
-
-    def __init__(self, kind: str, index: Any) -> None:
-        self.kind = kind
-        self.compressed = kind in ("sq8", "ivf-pq")
+    def __init__(self, index: Any) -> None:
         self._index = index
 
     @classmethod
     def train(
-        cls, kind: str, sample: Float32[np.ndarray, "rows dim"], num_rows: int
+        cls, sample: Float32[np.ndarray, "rows dim"], num_rows: int
     ) -> "FaissIndex":
-        """An empty index that has learned from some embeddings.
-
-        Args:
-            kind: ``sq8``, ``ivf-flat``, ``ivf-pq`` or ``hnsw``.
-            sample: Of unit length, at least ``MIN_TRAINING``.
-            num_rows: How many there are going to be.
-        """
-        dim = sample.shape[1]
-        metric = library.METRIC_INNER_PRODUCT
-        # As many cells as faiss advises, but so few that each has photos to learn from.
-        num_cells = max(1, min(round(4 * num_rows**0.5), len(sample) // 39))
-        if kind == "sq8":
-            index = library.IndexScalarQuantizer(
-                dim, library.ScalarQuantizer.QT_8bit, metric
-            )
-        elif kind == "hnsw":
-            index = library.IndexHNSWFlat(dim, _LINKS, metric)
-            index.hnsw.efConstruction = _BUILD_WIDTH
-        elif kind == "ivf-flat":
-            index = library.IndexIVFFlat(
-                library.IndexFlatIP(dim), dim, num_cells, metric
-            )
-        else:
-            index = library.IndexIVFPQ(
-                library.IndexFlatIP(dim), dim, num_cells, _num_codes(dim), 8, metric
-            )
+        """An empty index that has learned from some embeddings; see ``Index``."""
+        index = cls._make(sample.shape[1], _num_cells(len(sample), num_rows))
         index.train(sample)
-        return cls(kind, index)
+        return cls(index)
 
     @classmethod
     def from_parts(
-        cls, kind: str, content: UInt8[np.ndarray, " bytes"]
+        cls, content: UInt8[np.ndarray, " bytes"], embedding_size: int
     ) -> "FaissIndex":
-        """The index that gave these ``parts``; of other bytes faiss may crash."""
-        return cls(kind, library.deserialize_index(content))
+        """The index that gave these ``parts``; on other bytes faiss may crash."""
+        return cls(library.deserialize_index(content))
+
+    @classmethod
+    @abstractmethod
+    def _make(cls, dim: int, num_cells: int) -> Any:
+        """The index of faiss for a size; ``num_cells`` counts if it has cells."""
+
+    @abstractmethod
+    def _parameters(self, k: int, options: dict[str, Any]) -> Any:
+        """The parameters of faiss for a search for ``k`` rows, beside these options."""
 
     def parts(self) -> Iterator[UInt8[np.ndarray, " bytes"]]:
         """The whole index, for a file."""
@@ -107,21 +79,83 @@ class FaissIndex:
         if allowed is not None:
             bits = np.packbits(allowed, bitorder="little")
             options["sel"] = library.IDSelectorBitmap(bits)
-        if self.kind == "hnsw":
-            options["efSearch"] = max(_SEARCH_WIDTH, 2 * k)
-            parameters = library.SearchParametersHNSW(**options)
-        elif self.kind == "sq8":
-            parameters = library.SearchParameters(**options)
-        else:
-            # An eighth of the cells: faces lie less apart than what cells are made for.
-            options["nprobe"] = max(16, -(-self._index.nlist // 8))
-            parameters = library.SearchParametersIVF(**options)
         cosine: Float32[np.ndarray, "queries k"]
         rows: Int64[np.ndarray, "queries k"]
-        cosine, rows = self._index.search(embeddings, k, params=parameters)
+        cosine, rows = self._index.search(
+            embeddings, k, params=self._parameters(k, options)
+        )
         cosine = np.clip(cosine, -1.0, 1.0)
         cosine[rows < 0] = -np.inf
         return cosine, rows
+
+
+class CompressedIndex(FaissIndex):
+    """Keeps one byte for each number, and compares with all rows."""
+
+    kind = "sq8"
+    compressed = True
+
+    @classmethod
+    def _make(cls, dim: int, num_cells: int) -> Any:
+        levels = library.ScalarQuantizer.QT_8bit
+        return library.IndexScalarQuantizer(dim, levels, library.METRIC_INNER_PRODUCT)
+
+    def _parameters(self, k: int, options: dict[str, Any]) -> Any:
+        return library.SearchParameters(**options)
+
+
+class CellIndex(FaissIndex):
+    """Compares with the rows in the nearest cells."""
+
+    kind = "ivf-flat"
+
+    @classmethod
+    def _make(cls, dim: int, num_cells: int) -> Any:
+        return library.IndexIVFFlat(
+            library.IndexFlatIP(dim), dim, num_cells, library.METRIC_INNER_PRODUCT
+        )
+
+    def _parameters(self, k: int, options: dict[str, Any]) -> Any:
+        # An eighth of the cells: faces lie closer together than what faiss's usual
+        # share is made for.
+        num_cells = max(16, -(-self._index.nlist // 8))
+        return library.SearchParametersIVF(nprobe=num_cells, **options)
+
+
+class CompressedCellIndex(CellIndex):
+    """Compares with the rows in the nearest cells; keeps one byte for four numbers."""
+
+    kind = "ivf-pq"
+    compressed = True
+
+    @classmethod
+    def _make(cls, dim: int, num_cells: int) -> Any:
+        cells = library.IndexFlatIP(dim)
+        codes = _num_codes(dim), 8
+        return library.IndexIVFPQ(
+            cells, dim, num_cells, *codes, library.METRIC_INNER_PRODUCT
+        )
+
+
+class GraphIndex(FaissIndex):
+    """Walks a graph of neighbours."""
+
+    kind = "hnsw"
+
+    @classmethod
+    def _make(cls, dim: int, num_cells: int) -> Any:
+        index = library.IndexHNSWFlat(dim, _LINKS, library.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = _BUILD_WIDTH
+        return index
+
+    def _parameters(self, k: int, options: dict[str, Any]) -> Any:
+        width = max(_SEARCH_WIDTH, 2 * k)
+        return library.SearchParametersHNSW(efSearch=width, **options)
+
+
+def _num_cells(num_sampled: int, num_rows: int) -> int:
+    """As many cells as faiss advises, but each must have photos to learn from."""
+    return max(1, min(round(4 * math.sqrt(num_rows)), num_sampled // _PHOTOS_A_CELL))
 
 
 def _num_codes(dim: int) -> int:

@@ -13,13 +13,41 @@ import faiss
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from facever.gallery.indexes.index import Found
+from facever.gallery.indexes.index import EXACT, Found, Index
+
+if TYPE_CHECKING:
+    from facever.gallery.indexes.screening import Screen
 
 # Rows of a block, but for one that is given whole.
 _MOST_ROWS = 2**18
 
+# Scores held at once: 16 MiB, which the next block finds warm.
+_BLOCK_ROWS = 2**16
+_BLOCK_QUERIES = 64
 
-class RowBlocks:
+# For few queries: each block takes a dozen calls of torch, or one of faiss.
+_LARGE_BLOCK_ROWS = 2**18
+
+# Milliseconds for 200,000 rows of 512 on two cores with AVX2:
+#     queries        1     2     4     8    16
+#     screen         9    13    21    30    60
+#     BLAS          18    52    55    50    60
+#     faiss, rows   36    31    65   125   240
+_SCREENED_QUERIES = 8
+_SCANNED_QUERIES = 2
+
+# To screen so many rows takes 0.1 s, fifty times what it saves a search: each search
+# but the first screens as many, so that none waits for all of them.
+_SCREENED_A_SEARCH = 2**14
+
+# To find more than that, too many rows would have to be compared.
+_MOST_SCREENED = 1024
+
+# Where fewer than a fourth of the rows may be found, they alone are multiplied.
+_FEW_ALLOWED = 0.25
+
+
+class GrowingRows:
     """Rows of float32; those of an index file are mapped, the others in memory."""
 
     def __init__(self, rows: Float32[np.ndarray, "rows dim"]) -> None:
@@ -117,52 +145,31 @@ class Nearest:
         return np.where(self.rows >= 0, self.cosine.clip(-1, 1), -np.inf), self.rows
 
 
-if TYPE_CHECKING:
-    from facever.gallery.indexes.screening import Screen
-
-# Scores held at once: 16 MiB, which the next block finds warm.
-_BLOCK_ROWS = 2**16
-_BLOCK_QUERIES = 64
-
-# For few queries: each block takes a dozen calls of torch, or one of faiss.
-_LARGE_BLOCK_ROWS = 2**18
-
-# Milliseconds for 200,000 rows of 512 on two cores with AVX2:
-#     queries        1     2     4     8    16
-#     screen         9    13    21    30    60
-#     BLAS          18    52    55    50    60
-#     faiss, rows   36    31    65   125   240
-_SCREENED_QUERIES = 8
-_SCANNED_QUERIES = 2
-
-# To screen so many rows takes 0.1 s, fifty times what it saves a search: each search
-# but the first screens as many, so that none waits for all of them.
-_SCREENED_A_SEARCH = 2**14
-
-# To find more than that, too many rows would have to be compared.
-_MOST_SCREENED = 1024
-
-# Where fewer than a fourth of the rows may be found, they alone are multiplied.
-_FEW_ALLOWED = 0.25
-
-
-class ExactIndex:
+class ExactIndex(Index):
     """Unit embeddings in memory or in a mapped file, searched without approximation."""
 
-    kind = "exact"
+    kind = EXACT
     exact = True
-    compressed = False
 
-    def __init__(
-        self, embedding_size: int, content: UInt8[np.ndarray, " bytes"] | None = None
-    ) -> None:
-        """Begin empty, or with what ``parts`` gave, which is not copied."""
-        rows = np.empty((0, embedding_size), np.float32)
-        if content is not None:
-            rows = content.view("<f4").reshape(-1, embedding_size)
-        self._rows = RowBlocks(rows)
+    def __init__(self, rows: Float32[np.ndarray, "rows dim"]) -> None:
+        """Begin with unit embeddings, which are not copied, or none of that size."""
+        self._rows = GrowingRows(rows)
         self._screen: Screen | None = None
         self._was_searched = False
+
+    @classmethod
+    def train(
+        cls, sample: Float32[np.ndarray, "rows dim"], num_rows: int
+    ) -> "ExactIndex":
+        """An empty index: there is nothing to learn."""
+        return cls(sample[:0])
+
+    @classmethod
+    def from_parts(
+        cls, content: UInt8[np.ndarray, " bytes"], embedding_size: int
+    ) -> "ExactIndex":
+        """The index that gave these ``parts``, which are not copied."""
+        return cls(content.view("<f4").reshape(-1, embedding_size))
 
     def __len__(self) -> int:
         return len(self._rows)

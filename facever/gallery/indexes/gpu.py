@@ -7,7 +7,7 @@ import logging
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32
 
 from facever.gallery.indexes.exact import ExactIndex
 from facever.gallery.indexes.index import Found
@@ -27,13 +27,11 @@ class GpuIndex(ExactIndex):
     """
 
     def __init__(
-        self,
-        embedding_size: int,
-        content: UInt8[np.ndarray, " bytes"] | None = None,
-        device: str = "cuda",
+        self, rows: Float32[np.ndarray, "rows dim"], device: str = "cuda"
     ) -> None:
-        super().__init__(embedding_size, content)
-        self._copy = torch.empty((0, embedding_size), device=device)
+        """Begin with unit embeddings as ``ExactIndex`` does; they are copied later."""
+        super().__init__(rows)
+        self._copy = torch.empty((0, rows.shape[1]), device=device)
         self._num_copied = 0
         self._fits = True
 

@@ -1,40 +1,62 @@
 """What an index of embeddings does: nearest neighbours by cosine."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt8
 
+from facever.choices import IndexKind
 from facever.errors import ParameterError
 
 Found = tuple[Float32[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]
 
 
-@runtime_checkable
-class Index(Protocol):
+class Index(ABC):
     """Unit embeddings that can be searched by cosine; a row is a place in their order.
 
     Attributes:
-        kind: Its name.
+        kind: Its name: a key of ``INDEXES`` and one of ``choices.IndexKind``.
         exact: Whether nothing that is asked for can be missed.
         compressed: Whether its cosines are rough, to be replaced by exact ones.
     """
 
-    kind: str
-    exact: bool
-    compressed: bool
+    kind: ClassVar[str]
+    exact: ClassVar[bool] = False
+    compressed: ClassVar[bool] = False
 
-    def __len__(self) -> int: ...
+    @classmethod
+    @abstractmethod
+    def train(cls, sample: Float32[np.ndarray, "rows dim"], num_rows: int) -> "Index":
+        """An empty index that has learned from some embeddings, if it has to learn.
 
-    def add(self, embeddings: Float32[np.ndarray, "rows dim"]) -> None:
-        """Append embeddings of unit length."""
-        ...
+        Args:
+            sample: Some of the embeddings that are going to be added, at unit length:
+                from ``MIN_TRAINING`` to about ``MAX_TRAINING`` of them, but for an
+                exact index, which may be given none.
+            num_rows: How many embeddings there are going to be.
+        """
 
+    @classmethod
+    @abstractmethod
+    def from_parts(
+        cls, content: UInt8[np.ndarray, " bytes"], embedding_size: int
+    ) -> "Index":
+        """The index that gave these ``parts``, one after the other."""
+
+    @abstractmethod
     def parts(self) -> Iterator[np.ndarray]:
         """The whole index in arrays, for a file."""
-        ...
 
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def add(self, embeddings: Float32[np.ndarray, "rows dim"]) -> None:
+        """Append embeddings of unit length."""
+
+    @abstractmethod
     def search(
         self,
         embeddings: Float32[np.ndarray, "queries dim"],
@@ -44,23 +66,38 @@ class Index(Protocol):
         """The ``k`` rows nearest to each query, nearest first.
 
         Args:
-            embeddings: Unit length.
-            k: At least 1.
+            embeddings: Queries of unit length.
+            k: Number of rows to find, at least 1.
             allowed: Rows that may be found; all by default.
 
         Returns:
             Cosines in [-1, 1], and the rows they belong to; -inf and -1 fill up where
             fewer are found.
         """
-        ...
+
+    def scores(
+        self, embeddings: Float32[np.ndarray, "queries dim"]
+    ) -> Float32[np.ndarray, "queries rows"]:
+        """The cosines of each query with all rows; for an exact index."""
+        cosine, rows = self.search(embeddings, len(self))
+        scores = np.empty_like(cosine)
+        np.put_along_axis(scores, rows, cosine, axis=1)
+        return scores
 
 
 AUTO = "auto"
 EXACT = "exact"
-KINDS = (EXACT, "sq8", "ivf-flat", "ivf-pq", "hnsw")
 
-# Up to here exact search takes some ten milliseconds and no memory worth saving. Above,
-# a byte a number with exact re-ranking finds the same at a quarter of the memory.
+# Embeddings that an index learns its cells and codes from, at most.
+MAX_TRAINING = 100_000
+
+# Fewer embeddings are searched exactly, whatever the kind: codes of 8 bits have 256
+# values, each of which is learned from some photos.
+MIN_TRAINING = 1024
+
+# Up to this size exact search takes some ten milliseconds and no memory worth saving.
+# Above it, one byte for each number and exact re-ranking find the same in a quarter of
+# the memory.
 _LARGE = 200_000
 
 
@@ -70,10 +107,9 @@ def check_kind(kind: str) -> None:
     Raises:
         ParameterError: That names the kinds.
     """
-    if kind not in (AUTO, *KINDS):
-        raise ParameterError(
-            f"index must be one of {', '.join((AUTO, *KINDS))}, got {kind!r}"
-        )
+    kinds = get_args(IndexKind)
+    if kind not in kinds:
+        raise ParameterError(f"index must be one of {', '.join(kinds)}, got {kind!r}")
 
 
 def choose_kind(kind: str, num_embeddings: int) -> str:

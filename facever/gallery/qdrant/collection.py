@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from qdrant_client import QdrantClient, models
 
 from facever.errors import FileError, ParameterError
-from facever.gallery.qdrant.errors import KEY_VARIABLE, explained
+from facever.gallery.qdrant.errors import KEY_VARIABLE, as_facever_errors
 
 # One read of a block of embeddings, or a search through millions, takes seconds.
 _SECONDS = 60
@@ -47,7 +47,7 @@ class Collection:
 
     def exists(self) -> bool:
         """Whether there is a collection of this name, a gallery's or not."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             return self._client.collection_exists(self._name)
 
     def create(
@@ -63,7 +63,7 @@ class Collection:
         Raises:
             GalleryError: If there is one of this name already.
         """
-        with explained(self.place):
+        with as_facever_errors(self.place):
             # Embeddings are stored as they are, so that they come back bit by bit:
             # Qdrant's cosine scales them anew. No graph: nothing would search it.
             self._client.create_collection(
@@ -82,7 +82,7 @@ class Collection:
 
     def size_and_metadata(self) -> tuple[int | None, dict[str, Any]]:
         """Numbers in an embedding, None if it is not a gallery's; and the metadata."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             config = self._client.get_collection(self._name).config
         vectors = config.params.vectors
         if not isinstance(vectors, models.VectorParams):
@@ -92,13 +92,13 @@ class Collection:
 
     def set_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Set some of the metadata's values."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             self._client.update_collection(self._name, metadata=dict(metadata))
 
     def put(self, points: Sequence[models.PointStruct]) -> None:
         """Write points, in place of those of the same ids, 1,000 a request."""
         for start in range(0, len(points), _ROWS_A_WRITE):
-            with explained(self.place):
+            with as_facever_errors(self.place):
                 self._client.upsert(
                     self._name,
                     list(points[start : start + _ROWS_A_WRITE]),
@@ -114,7 +114,7 @@ class Collection:
         Args:
             payloads: Ids, and what to set of all of these.
         """
-        with explained(self.place):
+        with as_facever_errors(self.place):
             self._client.batch_update_points(
                 self._name,
                 [
@@ -129,7 +129,7 @@ class Collection:
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points, all in one request."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             self._client.delete(
                 self._name,
                 models.PointIdsList(points=list(ids)),
@@ -139,12 +139,12 @@ class Collection:
 
     def count(self, where: models.Filter | None) -> int:
         """How many points meet a filter."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             return self._client.count(self._name, where, exact=True).count
 
     def get(self, ids: Sequence[str], vectors: bool = False) -> list[models.Record]:
         """The points of these ids that are there, in any order."""
-        with explained(self.place):
+        with as_facever_errors(self.place):
             return self._client.retrieve(self._name, list(ids), with_vectors=vectors)
 
     def read(
@@ -158,7 +158,7 @@ class Collection:
         """
         offset = None
         while True:
-            with explained(self.place):
+            with as_facever_errors(self.place):
                 points, offset = self._client.scroll(
                     self._name,
                     where,
@@ -190,7 +190,7 @@ class Collection:
         ]
         found: list[list[models.ScoredPoint]] = []
         for start in range(0, len(requests), _QUERIES_A_SEARCH):
-            with explained(self.place):
+            with as_facever_errors(self.place):
                 answers = self._client.query_batch_points(
                     self._name, requests[start : start + _QUERIES_A_SEARCH]
                 )

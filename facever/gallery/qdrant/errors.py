@@ -13,7 +13,7 @@ KEY_VARIABLE = "QDRANT_API_KEY"
 
 
 @contextmanager
-def explained(place: str) -> Iterator[None]:
+def as_facever_errors(place: str) -> Iterator[None]:
     """Turn the client's errors within the block into ours, of one line.
 
     Args:

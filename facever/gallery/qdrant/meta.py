@@ -28,7 +28,7 @@ def create_collection(
         FileError: If there is another collection of this name, or no server.
     """
     if collection.exists():
-        read_meta(collection)
+        read_collection_meta(collection)
         raise GalleryError(f"{collection.place}: there is a gallery already")
     meta = new_meta(FORMAT, embedding_size, model_fingerprint, model_details, "exact")
     collection.create(embedding_size, _as_metadata(meta), INDEXED)
@@ -39,7 +39,7 @@ def create_collection(
         )
 
 
-def read_meta(collection: Collection) -> GalleryMeta:
+def read_collection_meta(collection: Collection) -> GalleryMeta:
     """Read the collection's metadata.
 
     Raises:
@@ -65,7 +65,7 @@ def read_meta(collection: Collection) -> GalleryMeta:
     return meta
 
 
-def write_meta(collection: Collection, meta: GalleryMeta) -> None:
+def write_collection_meta(collection: Collection, meta: GalleryMeta) -> None:
     """Put other values into the collection's metadata."""
     collection.set_metadata(_as_metadata(meta))
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -123,18 +123,35 @@ def as_origin(point: Point) -> Origin | None:
     return None if text is None else Origin(**json.loads(text))
 
 
-def as_condition(where: Filter | None) -> models.Filter | None:
-    """A filter as Qdrant's, None for everything."""
-    if where is None or not (where.names or where.fields):
+def as_condition(where: Filter) -> models.Filter | None:
+    """A filter as Qdrant's; None for everything."""
+    if where.is_everything:
         return None
     conditions: list[models.Condition] = [
-        models.FieldCondition(key="terms", match=models.MatchValue(value=term))
-        for term in _terms(where.fields)
+        _has("terms", term) for term in _terms(where.fields)
     ]
     if where.names:
-        names = models.MatchAny(any=list(where.names))
-        conditions.append(models.FieldCondition(key="name", match=names))
+        conditions.append(_has_one("name", where.names))
+    if where.ids:
+        ids = [point for key in where.ids if (point := point_id(key)) is not None]
+        conditions.append(models.HasIdCondition(has_id=list(ids)))
+    if where.photos:
+        # The first finds them by Qdrant's index of names.
+        conditions.append(_has_one("name", sorted({name for name, _ in where.photos})))
+        photos: list[models.Condition] = [
+            models.Filter(must=[_has("name", name), _has("source", source)])
+            for name, source in where.photos
+        ]
+        conditions.append(models.Filter(should=photos))
     return models.Filter(must=conditions)
+
+
+def _has(key: str, value: str) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+def _has_one(key: str, values: Sequence[str]) -> models.FieldCondition:
+    return models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
 
 
 def _terms(fields: Mapping[str, Any]) -> list[str]:

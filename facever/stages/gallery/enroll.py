@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import GalleryError, ParameterError
-from facever.gallery.base import AnyGallery
+from facever.gallery.base import AnyGallery, Place
 from facever.gallery.enrollment import enroll
-from facever.gallery.opening import Place, create_gallery, gallery_exists, open_gallery
+from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import ModelHeader

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facever.errors import GalleryError
-from facever.gallery.folder.gallery import Gallery
+from facever.gallery.base import Place
 from facever.gallery.migration import reembed
+from facever.gallery.opening import open_gallery
 from facever.inference.embedder import load
 from facever.progress import progress_bar
 from facever.results import Result
@@ -37,7 +38,7 @@ class GalleryMigration(Result):
 
 
 def migrate(
-    gallery: str | Path, model: str | Path, *, drop_missing: bool = False
+    gallery: Place, model: str | Path, *, drop_missing: bool = False
 ) -> GalleryMigration:
     """Embed all enrolled faces again, from the photos and crop stores they came from.
 
@@ -51,13 +52,15 @@ def migrate(
             a single such entry leaves the whole gallery as it is.
 
     Raises:
+        ParameterError: If this kind of gallery cannot change its model.
         GalleryError: If the gallery is of that model already, faces are missing and are
             not to be dropped, all are missing, or somebody changed the gallery
             meanwhile. Nothing is changed then.
         FileError: If a path is missing or damaged.
     """
     embedder = load(model)
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
+        people.check_can("migrate")
         if people.info().model_fingerprint == embedder.model_fingerprint:
             raise GalleryError(f"{gallery}: it is of this model already")
         with progress_bar("embed", len(people), "faces") as advance:

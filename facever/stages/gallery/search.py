@@ -10,8 +10,9 @@ import numpy as np
 from facever.choices import By
 from facever.errors import GalleryError
 from facever.gallery.answering import answer, is_same, threshold_in_use
+from facever.gallery.base import Place
 from facever.gallery.entries import Filter, Match
-from facever.gallery.opening import Place, open_gallery
+from facever.gallery.opening import open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.progress import progress_bar
 from facever.results import Result, table_lines

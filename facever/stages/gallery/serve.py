@@ -9,7 +9,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from facever.errors import ParameterError, TerminatedError
-from facever.gallery.folder.gallery import Gallery
+from facever.gallery.base import AnyGallery, Place
 from facever.inference.embedder import load
 from facever.results import Result
 from facever.training.sigterm import watch_for_sigterm
@@ -75,7 +75,7 @@ class StoppedServer(Result):
 
 
 def serve(
-    gallery: str | Path,
+    gallery: Place,
     model: str | Path,
     *,
     host: str = "127.0.0.1",
@@ -87,7 +87,7 @@ def serve(
     """Serve a web page, and the API behind it, until Ctrl-C.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         model: The model file, which must be the gallery's.
         host: Address to listen at. A loopback address serves this machine alone; at any
             other, each request must send a token.
@@ -119,10 +119,10 @@ def serve(
         # First what fails at once.
         sock = opened.enter_context(listen(host, port))
         embedder = load(model)
-        people = GalleryThread(Path(gallery), embedder.model_fingerprint)
+        people = GalleryThread(gallery, embedder.model_fingerprint)
         opened.callback(people.close)
         app = create_app(people, FaceReader(embedder), access, write)
-        info = people.ask(Gallery.info)
+        info = people.ask(AnyGallery.info)
         ready = ReadyServer(
             gallery=str(gallery),
             num_embeddings=info.num_embeddings,

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from facever.errors import DataError, ParameterError
-from facever.gallery.base import AnyGallery
+from facever.gallery.base import AnyGallery, Place
 from facever.gallery.entries import Entry
 from facever.gallery.meta import Threshold
-from facever.gallery.opening import Place, open_gallery
+from facever.gallery.opening import open_gallery
 from facever.progress import progress_bar
 from facever.results import Result, table_lines
 from facever.verification.all_pairs import compare_all, count_pairs

@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import ParameterError
+from facever.gallery.base import Place
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.exchange import export_gallery, read_export
-from facever.gallery.folder.gallery import Gallery
-from facever.gallery.folder.index_audit import Audit
-from facever.gallery.meta import GalleryInfo
+from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import (
-    Place,
     create_gallery,
     gallery_exists,
-    is_url,
     open_gallery,
 )
 from facever.progress import progress_bar
@@ -252,12 +249,8 @@ def info(gallery: Place, *, audit: bool = False) -> GalleryFacts:
         ParameterError: If a gallery without an index of its own is to be audited.
         FileError: If there is no gallery, or it is damaged.
     """
-    if audit and is_url(gallery):
-        raise ParameterError(
-            f"{gallery}: a gallery in a database is searched exactly; leave out --audit"
-        )
     with open_gallery(gallery) as people:
-        found = people.audit() if isinstance(people, Gallery) and audit else None
+        found = people.audit() if audit else None
         return GalleryFacts(str(gallery), people.info(), found)
 
 
@@ -342,10 +335,10 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
         index: Kind of index to search with from now on; None keeps the kind.
 
     Raises:
-        ParameterError: If ``index`` is unknown.
+        ParameterError: If ``index`` is unknown, or the gallery has no index.
         FileError: If there is no gallery, or it is damaged.
     """
-    with Gallery(gallery) as people:
+    with open_gallery(gallery) as people:
         return GalleryIndex(str(gallery), people.rebuild(index), len(people))
 
 

@@ -160,7 +160,7 @@ def test_refuses_arguments_out_of_range(tmp_path: Path) -> None:
     with Gallery.create(tmp_path / "people", 2) as gallery:
         with pytest.raises(ParameterError, match="k must be at least 1, got 0"):
             gallery.search(rows([1, 0]), k=0)
-        with pytest.raises(ParameterError, match="as many, got 2, 1, 1, 2 and 2"):
+        with pytest.raises(ParameterError, match="of one length, got 2, 1, 1, 2 and 2"):
             gallery.add(["Ann", "Bob"], rows([1, 0]), ["1"])
         for text in ("", " \n", "M\udcfcller"):
             shown = re.escape(ascii(text))

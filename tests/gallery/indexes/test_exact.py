@@ -34,7 +34,7 @@ def test_finds_what_sorting_all_cosines_finds(
 ) -> None:
     rng = np.random.default_rng(rows)
     enrolled, asked = unit(rng, rows, size), unit(rng, queries, size)
-    index = ExactIndex(size)
+    index = ExactIndex(np.empty((0, size), np.float32))
     index.add(enrolled[: rows // 2])
     index.add(enrolled[rows // 2 :])
 
@@ -51,7 +51,7 @@ def test_finds_what_sorting_all_cosines_finds(
 def test_cosines_stay_within_one_despite_rounding() -> None:
     # Lengths of 1 + 2e-7, as rounding to float32 may leave them.
     vectors = unit(np.random.default_rng(0), 200, 512) * np.float32(1 + 2e-7)
-    index = ExactIndex(512)
+    index = ExactIndex(np.empty((0, 512), np.float32))
     index.add(vectors)
 
     highest, found = index.search(vectors, 1)
@@ -71,7 +71,7 @@ def test_finds_among_allowed_rows_alone_in_blocks_and_fills_up(
     rng = np.random.default_rng(3)
     enrolled, asked = unit(rng, 1000, 64), unit(rng, queries, 64)
     allowed = None if share is None else rng.random(1000) < share
-    index = ExactIndex(64)
+    index = ExactIndex(np.empty((0, 64), np.float32))
     index.add(enrolled)
 
     # Each search but the first screens 300 rows more.
@@ -108,7 +108,7 @@ def test_screens_miss_nothing_among_rows_alike(
     enrolled /= np.linalg.norm(enrolled, axis=1, keepdims=True)
     enrolled = enrolled.astype(np.float32)
     asked = np.concatenate([enrolled[:3], unit(rng, 3, 32)])
-    index = ExactIndex(32)
+    index = ExactIndex(np.empty((0, 32), np.float32))
     index.add(enrolled)
 
     for _ in range(11):
@@ -136,7 +136,7 @@ def test_much_is_found_without_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facever.gallery.indexes.screening.Screen.candidates", None)
     rng = np.random.default_rng(3)
     enrolled = unit(rng, 30, 8)
-    index = ExactIndex(8)
+    index = ExactIndex(np.empty((0, 8), np.float32))
     index.add(enrolled)
 
     for _ in range(3):
@@ -148,6 +148,8 @@ def test_much_is_found_without_screens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_index_finds_nothing() -> None:
-    cosine, found = ExactIndex(4).search(np.eye(4, dtype=np.float32)[:1], 3)
+    cosine, found = ExactIndex(np.empty((0, 4), np.float32)).search(
+        np.eye(4, dtype=np.float32)[:1], 3
+    )
     assert found.tolist() == [[-1, -1, -1]]
     assert np.isneginf(cosine).all()

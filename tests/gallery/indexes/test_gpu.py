@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from facever.gallery.folder import index_keeping
+from facever.gallery.folder import index_building
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.indexes import gpu as gpu_index
 from facever.gallery.indexes.exact import ExactIndex
@@ -37,7 +37,7 @@ def test_finds_what_sorting_all_cosines_finds(
     monkeypatch.setattr(gpu_index, "_BLOCK_QUERIES", 3)
     rng = np.random.default_rng(3)
     enrolled, asked = unit(rng, 30, 8), unit(rng, 5, 8)
-    index = GpuIndex(8, device=device)
+    index = GpuIndex(np.empty((0, 8), np.float32), device=device)
     for end in (1, 4, 30):
         index.add(enrolled[len(index) : end])
         allowed = None if share is None else rng.random(end) < share
@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_searched_on_the_cpu_and_said(
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(GpuIndex, "_copy_more", full)
-    index = GpuIndex(4, device="cpu")
+    index = GpuIndex(np.empty((0, 4), np.float32), device="cpu")
     index.add(np.eye(4, dtype=np.float32))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_searched_on_the_cpu_and_said(
 def test_a_large_gallery_is_searched_on_a_gpu_that_is_there(
     count: int, has_gpu: bool, kind: type, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_keeping, "_MIN_ON_GPU", 10)
+    monkeypatch.setattr(index_building, "_MIN_ON_GPU", 10)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     # Where there is none, the CPU stands in for it.
     make = GpuIndex.__init__

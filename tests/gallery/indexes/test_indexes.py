@@ -3,17 +3,20 @@
 import itertools
 import logging
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from facever.choices import IndexKind
 from facever.errors import ParameterError
 from facever.gallery.entries import Filter, Match
-from facever.gallery.folder import index_keeping, indexed_rows, searching
+from facever.gallery.folder import index_building, index_rows, searching
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.folder.index_file import INDEX_NAME
+from facever.gallery.indexes import INDEXES, Index
 from facever.gallery.indexes.exact import ExactIndex
-from facever.gallery.indexes.index import KINDS, choose_kind
+from facever.gallery.indexes.index import choose_kind
 
 SIZE = 16
 
@@ -22,8 +25,8 @@ SIZE = 16
 def _always_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small galleries are searched by their index, and it has a file, too."""
     monkeypatch.setattr(searching, "_FEW", 20)
-    monkeypatch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 1024)
-    monkeypatch.setattr(indexed_rows, "_FEW", 20)
+    monkeypatch.setattr(index_building, "_MIN_EXACT_IN_FILE", 1024)
+    monkeypatch.setattr(index_rows, "_FEW", 20)
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
@@ -49,7 +52,7 @@ def agreement(found: list[list[Match]], expected: list[list[Match]]) -> float:
     return float(np.mean(shares))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INDEXES)
 def test_finds_nearly_what_exact_search_finds_after_every_change(
     tmp_path: Path, kind: str
 ) -> None:
@@ -105,7 +108,7 @@ def test_cosines_of_compressed_indexes_are_exact(tmp_path: Path, kind: str) -> N
             assert [m.cosine for m in matches] == pytest.approx(cosine, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", INDEXES)
 def test_an_index_file_is_read_again_and_not_built(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,8 +122,8 @@ def test_an_index_file_is_read_again_and_not_built(
     def fail(*_: object) -> None:
         raise AssertionError("was built anew")
 
-    monkeypatch.setattr(index_keeping, "_trained", fail)
-    monkeypatch.setattr(index_keeping, "_mapped", fail)
+    monkeypatch.setattr(index_building, "_trained", fail)
+    monkeypatch.setattr(index_building, "_mapped", fail)
     with Gallery(tmp_path / "people") as gallery:
         assert gallery.search(people(5)) == before
         with pytest.raises(AssertionError, match="was built anew"):
@@ -130,7 +133,7 @@ def test_an_index_file_is_read_again_and_not_built(
 def test_an_exact_index_is_mapped_and_what_is_added_goes_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_keeping, "_UNSAVED", 200)
+    monkeypatch.setattr(index_building, "_UNSAVED", 200)
     folder = tmp_path / "people"
     with Gallery.create(folder, SIZE) as gallery:
         fill(gallery, 1000)
@@ -164,7 +167,7 @@ def test_where_no_index_can_be_written_it_is_kept_in_memory_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(index_keeping, "_UNSAVED", 200)
+    monkeypatch.setattr(index_building, "_UNSAVED", 200)
     with Gallery.create(tmp_path / "people", SIZE, index=kind) as gallery:
         fill(gallery, 1100)
         # Nobody may replace a folder by a file, whoever runs this test.
@@ -267,6 +270,36 @@ def test_an_index_of_another_state_of_the_database_is_not_used(
     assert "of another state" in caplog.text
 
 
+def test_the_table_and_the_choices_name_the_same_kinds() -> None:
+    assert {*INDEXES, "auto"} == set(get_args(IndexKind))
+    assert {kind: made.kind for kind, made in INDEXES.items()} == {
+        k: k for k in INDEXES
+    }
+
+
+@pytest.mark.parametrize("kind", INDEXES)
+def test_an_index_is_made_from_its_parts_and_scores_all_rows_if_exact(
+    kind: str,
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1100, SIZE)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = INDEXES[kind].train(rows, len(rows))
+    index.add(rows)
+    again = INDEXES[kind].from_parts(joined(index), SIZE)
+    assert (len(index), len(again)) == (1100, 1100)
+    if index.exact:
+        expected = rows[:3].astype(float) @ rows.astype(float).T
+        for one in (index, again):
+            for scores in (one.scores(rows[:3]), Index.scores(one, rows[:3])):
+                np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def joined(index: Index) -> np.ndarray:
+    parts = b"".join(part.tobytes() for part in index.parts())
+    return np.frombuffer(parts, np.uint8)
+
+
 def test_kinds_are_chosen_by_hand_or_by_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,7 +322,7 @@ def test_kinds_are_chosen_by_hand_or_by_size(
         assert (tmp_path / "people" / INDEX_NAME).exists()
         assert agreement(before, gallery.search(people(3))) > 0.9
         gallery.remove_person("P1")
-        monkeypatch.setattr(index_keeping, "_MIN_EXACT_IN_FILE", 10**6)
+        monkeypatch.setattr(index_building, "_MIN_EXACT_IN_FILE", 10**6)
         assert gallery.rebuild() == "exact"
         assert not (tmp_path / "people" / INDEX_NAME).exists()
 

@@ -179,7 +179,7 @@ def test_exact_search_does_without_a_product_that_is_missing_or_wrong(
             monkeypatch.setattr(torch, "ops", SimpleNamespace(aten=aten))
             screening._is_product_right.cache_clear()
         assert can_screen() is is_whole
-        index = ExactIndex(64)
+        index = ExactIndex(np.empty((0, 64), np.float32))
         index.add(rows)
         for _ in range(4):
             cosine, found = index.search(queries, 7)

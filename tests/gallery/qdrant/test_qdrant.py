@@ -217,6 +217,8 @@ def test_the_command_takes_a_url_for_a_folder(
     assert gallery_upkeep.info(url).info.threshold is not None
     with pytest.raises(ParameterError, match="leave out --audit"):
         gallery_upkeep.info(url, audit=True)
+    with pytest.raises(ParameterError, match="has no index to rebuild"):
+        gallery_upkeep.rebuild(url)
     assert gallery_upkeep.verify(url).num_embeddings == 36
     gallery_upkeep.export(url, tmp_path / "out.parquet")
     gallery_upkeep.import_entries(tmp_path / "out.parquet", tmp_path / "copy")
@@ -287,7 +289,7 @@ def test_refuses_other_urls(url: str) -> None:
 def test_what_is_removed_while_it_is_read_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("facever.gallery.qdrant.store._ROWS_A_READ", 1)
+    monkeypatch.setattr("facever.gallery.qdrant.gallery._ROWS_A_READ", 1)
     with create_gallery("qdrant+memory:///people", 2) as gallery:
         ids = fill(gallery)
         blocks = gallery.read()
@@ -301,16 +303,16 @@ def test_refuses_what_is_no_gallery_or_there_already() -> None:
     collection = connect(URL)
     with pytest.raises(FileError, match="no such gallery; make one"):
         QdrantGallery(collection)
-    QdrantGallery.create(collection, 2)
+    QdrantGallery.create_in(collection, 2)
     with pytest.raises(GalleryError, match="there is a gallery already"):
-        QdrantGallery.create(collection, 2)
+        QdrantGallery.create_in(collection, 2)
     client = QdrantClient(":memory:")
     vectors = models.VectorParams(size=2, distance=models.Distance.COSINE)
     client.create_collection("people", vectors, metadata={"somebody": "else's"})
     foreign = Collection(client, "people", URL, in_process=True)
     for attempt in (
         lambda: QdrantGallery(foreign),
-        lambda: QdrantGallery.create(foreign, 2),
+        lambda: QdrantGallery.create_in(foreign, 2),
     ):
         with pytest.raises(FileError, match="is not a gallery"):
             attempt()
@@ -324,7 +326,7 @@ def test_refuses_what_is_no_gallery_or_there_already() -> None:
 
 def test_refuses_a_gallery_of_the_future_or_damaged() -> None:
     collection = connect(URL)
-    QdrantGallery.create(collection, 2)
+    QdrantGallery.create_in(collection, 2)
     key, text = next(iter(collection.size_and_metadata()[1].items()))
     values = json.loads(text)
     for change, kind, message in (
@@ -339,7 +341,7 @@ def test_refuses_a_gallery_of_the_future_or_damaged() -> None:
 
 def test_refuses_other_models_and_sizes() -> None:
     collection = connect(URL)
-    fill(QdrantGallery.create(collection, 2, MODEL))
+    fill(QdrantGallery.create_in(collection, 2, MODEL))
     with pytest.raises(MismatchError, match=r"made for model aaaa.* for model bbbb"):
         QdrantGallery(collection, OTHER)
     untold = QdrantGallery(collection)
@@ -377,7 +379,7 @@ def test_verify_finds_what_no_gallery_writes() -> None:
         ({"name": "Bob"}, "Bob has 1 enrolled twice"),
     ):
         collection = connect(URL)
-        gallery = QdrantGallery.create(collection, 2)
+        gallery = QdrantGallery.create_in(collection, 2)
         first = fill(gallery)[0]
         assert gallery.verify() == 3
         point = str(collection.get([first])[0].id)

@@ -1,4 +1,4 @@
-"""Which photos an index holds: their numbers and people, kept in step."""
+"""Which photos the rows of an index are: their numbers in the database, and people."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ from facever.gallery.indexes.index import Index
 _FEW = 8192
 
 
-class IndexedRows:
+class IndexRows:
     """Number, person and presence of each row of an index.
 
     All methods are called within ``store.reading``.

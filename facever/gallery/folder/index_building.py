@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from facever.errors import FileError
 from facever.gallery.folder.index_file import (
@@ -15,9 +15,14 @@ from facever.gallery.folder.index_file import (
 )
 from facever.gallery.folder.searching import Searcher
 from facever.gallery.folder.store import GalleryStore
-from facever.gallery.indexes.approximate import MAX_TRAINING, MIN_TRAINING, FaissIndex
-from facever.gallery.indexes.exact import ExactIndex
-from facever.gallery.indexes.index import EXACT, choose_kind
+from facever.gallery.indexes import INDEXES
+from facever.gallery.indexes.index import (
+    EXACT,
+    MAX_TRAINING,
+    MIN_TRAINING,
+    Index,
+    choose_kind,
+)
 from facever.gallery.meta import GalleryMeta
 
 _log = logging.getLogger(__name__)
@@ -104,12 +109,10 @@ def _read(
         return None
     if found is None:
         return None
-    index = (
-        _exact_index(meta.embedding_size, len(found.numbers), found.content)
-        if kind == EXACT
-        else FaissIndex.from_parts(kind, found.content)
+    index_class = _index_class(kind, len(found.numbers))
+    searcher = Searcher(
+        store, index_class.from_parts(found.content, meta.embedding_size)
     )
-    searcher = Searcher(store, index)
     searcher.take(found.numbers)
     if _is_of_this_state(store, searcher, found):
         return searcher
@@ -135,7 +138,9 @@ def _is_of_this_state(
 
 
 def _in_memory(store: GalleryStore, meta: GalleryMeta) -> Searcher:
-    searcher = Searcher(store, _exact_index(meta.embedding_size, store.count()))
+    """A searcher with an exact index, which learns from nothing."""
+    count, nothing = store.count(), np.empty((0, meta.embedding_size), np.float32)
+    searcher = Searcher(store, _index_class(EXACT, count).train(nothing, count))
     searcher.refresh()
     return searcher
 
@@ -157,25 +162,24 @@ def _trained(
     folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str
 ) -> Searcher:
     count = store.count()
-    searcher = Searcher(store, FaissIndex.train(kind, _sample(store, count), count))
+    sample = _sample(store, count)
+    searcher = Searcher(store, _index_class(kind, count).train(sample, count))
     searcher.refresh()
     searcher.num_learned = len(searcher.rows)
     _save(folder, store, meta, searcher)
     return searcher
 
 
-def _exact_index(
-    embedding_size: int, count: int, content: UInt8[np.ndarray, " bytes"] | None = None
-) -> ExactIndex:
-    if count < _MIN_ON_GPU:
-        return ExactIndex(embedding_size, content)
-    import torch
+def _index_class(kind: str, count: int) -> type[Index]:
+    """The class of a kind of index; large ones are searched exactly on a GPU."""
+    if kind == EXACT and count >= _MIN_ON_GPU:
+        import torch
 
-    if not torch.cuda.is_available():
-        return ExactIndex(embedding_size, content)
-    from facever.gallery.indexes.gpu import GpuIndex
+        if torch.cuda.is_available():
+            from facever.gallery.indexes.gpu import GpuIndex
 
-    return GpuIndex(embedding_size, content)
+            return GpuIndex
+    return INDEXES[kind]
 
 
 def _save(

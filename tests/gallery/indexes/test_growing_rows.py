@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facever.gallery.indexes import exact as row_blocks
-from facever.gallery.indexes.exact import RowBlocks
+from facever.gallery.indexes import exact
+from facever.gallery.indexes.exact import GrowingRows
 
 SMALL = 5
 
@@ -20,8 +20,8 @@ def test_gives_what_one_array_holds(
 ) -> None:
     rows = np.arange(2 * sum(counts), dtype=np.float32).reshape(-1, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_blocks, "_MOST_ROWS", SMALL)
-        blocks = RowBlocks(rows[: counts[0]])
+        patch.setattr(exact, "_MOST_ROWS", SMALL)
+        blocks = GrowingRows(rows[: counts[0]])
         filled = counts[0]
         for count in counts[1:]:
             blocks.add(rows[filled : filled + count])
@@ -41,9 +41,9 @@ def test_gives_what_one_array_holds(
 def test_neither_what_is_given_nor_full_blocks_are_copied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(row_blocks, "_MOST_ROWS", SMALL)
+    monkeypatch.setattr(exact, "_MOST_ROWS", SMALL)
     given_rows = np.zeros((2 * SMALL, 3), np.float32)
-    blocks = RowBlocks(given_rows)
+    blocks = GrowingRows(given_rows)
     blocks.add(np.ones((SMALL, 3), np.float32))
     before = [some for _, some in blocks.blocks(0, 3 * SMALL, 3 * SMALL)]
     blocks.add(np.ones((4 * SMALL + 1, 3), np.float32))
