@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from io import StringIO
 from typing import Any
 
+from facever.errors import FaceverError
+
 
 @dataclass(frozen=True)
 class Result(ABC):
@@ -25,6 +27,13 @@ class Result(ABC):
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values that JSON can hold; NaN and infinity are None."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+
+    def failure(self) -> FaceverError | None:
+        """The error that a command ends with when it has shown this, if there is one.
+
+        For a check that found damage, which a person wants to see all of.
+        """
+        return None
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -60,8 +69,12 @@ def plain(value: Any) -> Any:
 
 
 def as_json(content: Any) -> str:
-    """Plain values as JSON that a person can read, too."""
-    return json.dumps(content, ensure_ascii=False, indent=2)
+    """Plain values as JSON that a person can read, too.
+
+    Bytes of a file's name that are no text become JSON's escapes.
+    """
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    return text.encode(errors="backslashreplace").decode()
 
 
 def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -39,6 +39,14 @@ def test_a_store_through_every_command(tmp_path, make_store, command):
         assert "14 crops" in run("export", jpeg, tmp_path / form, "--to", form)
     assert os.listdir(tmp_path / "tar") == ["shard-000000.tar"]
     assert json.loads(run("info", small, "--json"))["num_identities"] == 2
+    found = json.loads(run("split", store, tmp_path / "c", tmp_path / "d", "--json"))
+    assert found["first"]["num_crops"] + found["second"]["num_crops"] == 14
+    assert found["first"]["out"] == str(tmp_path / "c")
+    assert found["first"]["is_new"]
+    found = json.loads(run("export", small, tmp_path / "e", "--to", "tar", "--json"))
+    assert found["num_identities"] == 2
+    found = json.loads(run("merge", small, "--out", small, "--json"))
+    assert (found["is_new"], found["num_doubles"]) == (False, 0)
 
 
 def test_the_stages_take_compressed_stores(tmp_path, make_store, make_model, command):

@@ -57,6 +57,12 @@ def test_plain_values_are_those_that_json_has(value: object, expected: object) -
     assert json.loads(as_json(found)) == expected
 
 
+def test_names_that_are_no_text_are_escaped_in_json() -> None:
+    text = as_json({"source": "Zoë \udcff"})
+    assert text.encode() == b'{\n  "source": "Zo\xc3\xab \\udcff"\n}'
+    assert json.loads(text) == {"source": "Zoë \udcff"}
+
+
 def test_a_table_sets_numbers_to_the_right_and_takes_names_as_they_are() -> None:
     lines = table_lines(["name", "photos"], [["[bold]Ann", "3"], ["Bo", "1,200"]])
     text = "\n".join(lines)

@@ -29,7 +29,7 @@ from facever.data.store.tables import (
     CROP_COLUMNS,
     FAILURE_COLUMNS,
 )
-from facever.stages.store.facts import info
+from facever.stages.store.facts import describe_store
 from facever.version import __version__
 
 PHOTOS_PER_IDENTITY = 43
@@ -111,7 +111,7 @@ def measure(task: str, folder: Path) -> dict[str, float]:
         with (folder / "crops.csv").open(encoding="utf-8", newline="") as file:
             list(csv.reader(file))
     elif task == "info":
-        info(folder)
+        describe_store(folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "seconds": time.perf_counter() - wall,

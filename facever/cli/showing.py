@@ -16,13 +16,16 @@ def shows_result(command: Callable[..., Result]) -> Callable[..., None]:
     """A command that prints the result of a function, which gains ``--json``.
 
     typer reads options off the signature, so the new one has the function's parameters
-    and one more.
+    and one more. A result that is a failure is shown before its error is raised.
     """
 
     @wraps(command)
     def shown(*arguments: Any, wants_json: bool, **options: Any) -> None:
         result = command(*arguments, **options)
-        typer.echo(as_json(result.to_dict()) if wants_json else str(result))
+        text = as_json(result.to_dict()) if wants_json else str(result)
+        typer.echo(text.encode(errors="backslashreplace").decode())
+        if error := result.failure():
+            raise error
 
     json_option = inspect.Parameter(
         "wants_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson

@@ -13,7 +13,7 @@ from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, MismatchError, ParameterError
 from facever.faces.geometry import TEMPLATE, align_faces
 from facever.stages.align import Shard, align
-from facever.stages.store.changes import merge
+from facever.stages.store.changes import merge_stores
 
 FILES = ["checksums.npy", "crops.csv", "crops.npy", "failures.csv", "store.json"]
 
@@ -136,7 +136,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from facever.stages.align import Shard, align
-from facever.stages.store.changes import merge
+from facever.stages.store.changes import merge_stores
 if __name__ == "__main__":
     photos, out, landmarks, workers = sys.argv[1:]
     align(Path(photos), Path(out), landmarks=Path(landmarks), workers=int(workers))
@@ -148,7 +148,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from facever.stages.align import Shard, align
-from facever.stages.store.changes import merge
+from facever.stages.store.changes import merge_stores
 photos, out = map(Path, sys.argv[1:3])
 way = {"landmarks": Path(sys.argv[3])} if len(sys.argv) > 3 else {"detector": "crops"}
 journal, moments, num_kills = out / ".partial" / "journal.jsonl", random.Random(0), 0
@@ -309,7 +309,7 @@ def test_shards_merged_in_order_are_one_run(tmp_path):
     # Five batches of 32: one, two and two.
     counts = [len(store) + len(store.failures) for store in map(CropStore.open, parts)]
     assert counts == [32, 64, 54]
-    merge(parts, tmp_path / "merged")
+    merge_stores(parts, tmp_path / "merged")
     assert read_files(tmp_path / "merged") == read_files(tmp_path / "whole")
 
 

@@ -1,30 +1,39 @@
-"""The stage ``facever data clean``: what looks wrong in a crop store, and away with it.
+"""The stage ``facever data clean``: what looks wrong in a crop store, and without it.
 
 The first run writes lists of suggestions and contact sheets into a folder. A person
-edits the lists; ``clean_apply`` then writes a new store without what they say. The
-store itself is never changed.
+edits the lists; ``apply_lists`` then writes a new store as they say. The store itself
+is never changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from facever.cleaning.centers import find_centers
 from facever.cleaning.lists import (
     ABOUT_FILE,
     COLUMNS,
+    CleaningPlan,
     Row,
     check_unedited,
     overlap_rows,
+    read_cleaning_json,
+    read_plan,
     suggestion_rows,
     write_cleaning_json,
     write_list,
 )
+from facever.cleaning.sheets import EmbeddedStore, Group, overlap_groups, set_groups
 from facever.cleaning.suggestions import CleaningRules, find_overlap, inspect_set
 from facever.data.store.contact_sheet import draw_groups
-from facever.data.store.crop_store import CropStore
+from facever.data.store.copying import Contents, Part, write_new_store
+from facever.data.store.crop_store import CropStore, photo_of
+from facever.data.store.folder import LEFT_OUT_FILE
+from facever.data.store.tables import label_identities
 from facever.errors import DataError, ParameterError
 from facever.files import whole_file
 from facever.hardware import pick_device
@@ -32,40 +41,80 @@ from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
+from facever.results import Result
 from facever.stages.evaluation.features import embed_rows
-from facever.stages.store.clean_sheets import (
-    EmbeddedStore,
-    Group,
-    overlap_groups,
-    set_groups,
-)
 
 _SHEET_ROWS = 48
 
 
-def clean(
-    store: Path,
-    out: Path,
+@dataclass(frozen=True)
+class CleaningLists(Result):
+    """Lists of suggestions, which a person edits before they are applied.
+
+    Attributes:
+        out: The folder of the lists and their contact sheets.
+        suggestions: Number of suggestions in each list, by its file name.
+    """
+
+    out: Path
+    suggestions: dict[str, int]
+
+    def lines(self) -> list[str]:
+        """Each list and its length."""
+        return [
+            f"{self.out / name}: {count:,} suggestions"
+            for name, count in self.suggestions.items()
+        ]
+
+
+@dataclass(frozen=True)
+class CleanedStore(Result):
+    """A crop store that lists were applied to.
+
+    Attributes:
+        out: The folder of the new store.
+        num_crops: Number of crops in it.
+        num_removed: Number of crops of the old store that are not in it.
+        num_merged: Number of identities whose photos went to another identity.
+    """
+
+    out: Path
+    num_crops: int
+    num_removed: int
+    num_merged: int
+
+    def lines(self) -> list[str]:
+        """What was removed and merged, and where the reasons stand."""
+        return [
+            f"{self.out}: {self.num_crops:,} crops; {self.num_removed:,} removed, each "
+            f"with its reason in {self.out / LEFT_OUT_FILE}; {self.num_merged:,} "
+            "identities merged"
+        ]
+
+
+def clean_store(
+    store: str | Path,
+    out: str | Path,
     *,
-    model: Path | None = None,
-    embeddings: Path | None = None,
-    test: Path | None = None,
-    test_embeddings: Path | None = None,
+    model: str | Path | None = None,
+    embeddings: str | Path | None = None,
+    test: str | Path | None = None,
+    test_embeddings: str | Path | None = None,
     rules: CleaningRules | None = None,
     device: str = "auto",
-) -> None:
+) -> CleaningLists:
     """Write lists of what looks wrong in a store, with contact sheets.
 
     Args:
         store: A crop store.
-        out: Folder of the lists; lists of an earlier run are written anew, unless
-            somebody has edited them.
-        model: Embeds the crops.
-        embeddings: In place of a model, an ``.npz`` from ``facever embed``.
+        out: Folder of the lists; lists of an earlier run are replaced, unless somebody
+            has edited them.
+        model: The model file that embeds the crops.
+        embeddings: An ``.npz`` from ``facever embed``, in place of a model.
         test: Crop store of a test set, whose people should not be in this one.
-        test_embeddings: Its embeddings, where a model is not given.
-        rules: Where suggestions begin.
-        device: ``auto``, ``cpu``, ``cuda``...
+        test_embeddings: The embeddings of the test set, in place of a model.
+        rules: From which cosines on something is suggested.
+        device: Where the network runs: ``auto``, ``cpu``, ``cuda`` and so on.
 
     Raises:
         ParameterError: If not exactly one of model and embeddings is given, or the
@@ -81,6 +130,7 @@ def clean(
         raise ParameterError(
             "embeddings of a test set go with the test set and with embeddings"
         )
+    out = Path(out)
     check_unedited(out)
     rules = rules or CleaningRules()
     embedder = Embedder(load_model(model), device) if model else None
@@ -114,10 +164,61 @@ def clean(
         "suggestions": {name: len(rows[name]) for name in rows},
     }
     _write(out, rows, groups, about)
+    return CleaningLists(
+        out, {name: len(rows[name]) for name in COLUMNS if name in rows}
+    )
+
+
+def apply_lists(store: str | Path, folder: str | Path, out: str | Path) -> CleanedStore:
+    """Write a new store as the lists of a folder say.
+
+    Args:
+        store: The store that the lists were made of.
+        folder: The folder of the lists.
+        out: A new folder; its ``left_out.csv`` names what was removed, and why.
+
+    Raises:
+        FileError: If a file is missing or cannot be written.
+        DataError: If the lists are of another store or name what it does not hold, or
+            nothing would be left.
+    """
+    folder, out = Path(folder), Path(out)
+    crops = CropStore.open(store)
+    plan = read_plan(folder)
+    if read_cleaning_json(folder)["store"] != crops.fingerprint:
+        raise DataError(
+            f"{folder} has the lists of another crop store: run facever data clean "
+            f"{store} {folder} again"
+        )
+    _check_names(folder, plan, crops)
+    reasons = [
+        plan.identities.get(crops.identity_of(row))
+        or plan.photos.get(source)
+        or plan.photos.get(photo_of(source))
+        for row, source in enumerate(crops.sources)
+    ]
+    kept = np.array([row for row, reason in enumerate(reasons) if reason is None])
+    if not len(kept):
+        raise DataError(f"{folder} removes every crop of {store}")
+    left_out = [
+        (row, crops.identity_of(row), crops.sources[row], reason)
+        for row, reason in enumerate(reasons)
+        if reason is not None
+    ]
+    names = [
+        plan.merged.get(crops.identity_of(row), crops.identity_of(row))
+        for row in range(len(crops))
+    ]
+    identities, labels = label_identities(names)
+    renamed = replace(crops, identities=identities, labels=labels)
+    contents = Contents([Part(renamed, kept)], {}, crops.settings, left_out=left_out)
+    with progress_bar(f"write {out.name}", len(kept), "crops") as advance:
+        write_new_store(out, contents, advance)
+    return CleanedStore(out, len(kept), len(left_out), len(plan.merged))
 
 
 def _embedded(
-    store: CropStore, embedder: Embedder | None, path: Path | None
+    store: CropStore, embedder: Embedder | None, path: str | Path | None
 ) -> EmbeddedStore:
     if embedder:
         vectors = embed_rows(embedder, store, range(len(store)))
@@ -157,5 +258,24 @@ def _write(
                 Image.fromarray(draw_groups(shown)).save(temporary, format="PNG")
         else:
             sheet.unlink(missing_ok=True)
-        print(f"{out / name}: {len(rows[name]):,} suggestions")
     write_cleaning_json(out, about)
+
+
+def _check_names(folder: Path, plan: CleaningPlan, store: CropStore) -> None:
+    sources = {*store.sources, *map(photo_of, store.sources)}
+    identities = set(store.identities)
+    named: Sequence[str] = [
+        *(source for source in plan.photos if source not in sources),
+        *(name for name in plan.identities if name not in identities),
+        *(
+            name
+            for pair in plan.merged.items()
+            for name in pair
+            if name not in identities
+        ),
+    ]
+    if named:
+        raise DataError(
+            f"{folder} names {named[0]!r}, which is not in {store.folder}: set its "
+            "line to keep"
+        )

@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from rich.console import Console
-from rich.markup import escape
 
 from facever.data.store.contact_sheet import NUM_SHEET_CROPS, draw_sheet
 from facever.data.store.crop_store import CropStore
@@ -19,105 +17,166 @@ from facever.data.store.summary import (
     sample_rows,
     summarise_store,
 )
-from facever.data.store.verifying import Damage, count_checked, find_damage
+from facever.data.store.verifying import count_checked, find_damage
 from facever.errors import DataError
 from facever.files import whole_file
 from facever.progress import progress_bar
+from facever.results import Result, plain
 
 _MAX_LINES = 20
 _BAR_WIDTH = 40
 
 
-def info(
-    store: Path, sheet: Path | None = None, seed: int = 0, as_json: bool = False
-) -> StoreSummary:
-    """Print what a crop store holds.
+@dataclass(frozen=True)
+class StoreFacts(Result):
+    """What a crop store holds.
 
-    The mean image is that of 10,000 crops drawn at random, or of all if there are
-    fewer; its values are within about 1 of the mean of all.
-
-    Args:
-        store: Its folder.
-        sheet: A PNG to write: the mean image and some crops drawn at random.
-        seed: Of the draws.
-        as_json: Print one JSON object in place of text.
-
-    Raises:
-        FaceverError: If the store is missing or damaged or the sheet cannot be written.
+    Attributes:
+        store: The store's folder.
+        summary: Counts, settings and sizes.
+        mean_colour: Mean of red, green and blue over ``mean_over`` crops; None without
+            crops.
+        mean_over: Number of crops, drawn at random, that the mean is of.
     """
-    crops = CropStore.open(store)
-    summary = summarise_store(crops)
-    facts: dict[str, Any] = {"store": str(store), **asdict(summary)}
-    rows = sample_rows(crops, NUM_MEAN_CROPS, seed)
-    if len(rows):
-        with progress_bar("mean image", len(rows), "crops") as advance:
-            mean = mean_image(crops, rows, advance)
-        facts["mean_colour"] = mean.mean(axis=(0, 1)).round(2).tolist()
-        facts["mean_over"] = len(rows)
-        if sheet:
-            picture = draw_sheet(crops, sample_rows(crops, NUM_SHEET_CROPS, seed), mean)
-            with whole_file(sheet) as temporary:
-                Image.fromarray(picture).save(temporary, format="PNG")
-    elif sheet:
-        raise DataError(f"{store} holds no crop: there is nothing to show on a sheet")
-    if as_json:
-        print(json.dumps(facts, indent=2))
-    else:
-        console = Console(soft_wrap=True, highlight=False)
-        for line in _describe(summary, facts):
-            console.print(escape(line))
-    return summary
+
+    store: Path
+    summary: StoreSummary
+    mean_colour: list[float] | None
+    mean_over: int
+
+    def lines(self) -> list[str]:
+        """Counts, settings, photos of an identity as bars, reasons of failures."""
+        summary = self.summary
+        size = f"{summary.num_bytes / 1e6:,.1f} MB on disk"
+        lines = [
+            f"{self.store}: {summary.num_crops:,} crops of "
+            f"{summary.num_identities:,} identities",
+            f"  stored as {summary.storage}, {size}",
+        ]
+        for key, value in summary.settings.items():
+            lines.append(f"  {key}: {json.dumps(value)}")
+        lines.append(f"  fingerprint: {summary.fingerprint}")
+        if self.mean_colour:
+            red, green, blue = self.mean_colour
+            over = f"{self.mean_over:,} crops"
+            lines.append(
+                f"  mean colour of {over}: R {red:.1f}, G {green:.1f}, B {blue:.1f}"
+            )
+        lines += _histogram_lines(summary)
+        lines.append(f"  {summary.num_failures:,} photos without a crop")
+        for reason, count in list(summary.failures.items())[:_MAX_LINES]:
+            lines.append(f"    {count:,} {reason}")
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """The store, the summary's fields and the mean, side by side."""
+        facts: dict[str, Any] = {"store": str(self.store), **plain(self.summary)}
+        if self.mean_colour:
+            facts |= {"mean_colour": self.mean_colour, "mean_over": self.mean_over}
+        return facts
 
 
-def verify(store: Path, as_json: bool = False) -> None:
-    """Read a crop store and compare it with its checksums.
+@dataclass(frozen=True)
+class StoreCheck(Result):
+    """A crop store compared with its checksums.
 
-    Args:
-        store: Its folder.
-        as_json: Print one JSON object in place of text.
-
-    Raises:
-        FileError: If there is no finished store.
-        DataError: If the store is damaged, after all that is damaged was printed.
+    Attributes:
+        store: The store's folder.
+        num_crops: Number of crops that were compared.
+        files: What is wrong with a file, by its name.
+        crops: Row and source of each damaged crop; the source is empty where the table
+            of the crops is damaged, too.
     """
-    num_crops = count_checked(store)
-    with progress_bar("verify", num_crops, "crops") as advance:
-        damage = find_damage(store, advance)
-    if as_json:
-        print(json.dumps({"store": str(store), "crops": num_crops, **asdict(damage)}))
-    elif not damage:
-        print(f"{store}: {num_crops:,} crops and all files are as they were written")
-    else:
-        _print_damage(damage)
-    if damage:
-        raise DataError(
-            f"{store} is damaged: {len(damage.files)} files and {len(damage.crops)} "
+
+    store: Path
+    num_crops: int
+    files: dict[str, str]
+    crops: list[tuple[int, str]]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all is as it was written."""
+        return not (self.files or self.crops)
+
+    def lines(self) -> list[str]:
+        """What is damaged, or that nothing is."""
+        if self.is_sound:
+            return [
+                f"{self.store}: {self.num_crops:,} crops and all files are as they "
+                "were written"
+            ]
+        lines = [f"  {name}: {reason}" for name, reason in self.files.items()]
+        for row, source in self.crops[:_MAX_LINES]:
+            lines.append(f"  row {row} {ascii(source)[1:-1]}")
+        if len(self.crops) > _MAX_LINES:
+            more = len(self.crops) - _MAX_LINES
+            lines.append(f"  and {more:,} more; --json lists them all")
+        return lines
+
+    def failure(self) -> DataError | None:
+        """That the store is damaged, and what to do."""
+        if self.is_sound:
+            return None
+        return DataError(
+            f"{self.store} is damaged: {len(self.files)} files and {len(self.crops)} "
             "crops; restore it from a copy, or leave the crops out with facever data "
             "subset --exclude"
         )
 
 
-def _describe(summary: StoreSummary, facts: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"{facts['store']}: {summary.num_crops:,} crops of "
-        f"{summary.num_identities:,} identities"
-    )
-    size = f"{summary.num_bytes / 1e6:,.1f} MB on disk"
-    yield f"  stored as {summary.storage}, {size}"
-    for key, value in summary.settings.items():
-        yield f"  {key}: {json.dumps(value)}"
-    yield f"  fingerprint: {summary.fingerprint}"
-    if "mean_colour" in facts:
-        red, green, blue = facts["mean_colour"]
-        over = f"{facts['mean_over']:,} crops"
-        yield f"  mean colour of {over}: R {red:.1f}, G {green:.1f}, B {blue:.1f}"
-    yield from _describe_identities(summary)
-    yield f"  {summary.num_failures:,} photos without a crop"
-    for reason, count in list(summary.failures.items())[:_MAX_LINES]:
-        yield f"    {count:,} {reason}"
+def describe_store(
+    store: str | Path, *, sheet: str | Path | None = None, seed: int = 0
+) -> StoreFacts:
+    """Count what a crop store holds.
+
+    The mean colour is that of 10,000 crops drawn at random, or of all if there are
+    fewer; its values are within about 1 of the mean of all.
+
+    Args:
+        store: The store's folder.
+        sheet: A PNG to write: the mean image and some crops drawn at random.
+        seed: Seed of the draws.
+
+    Raises:
+        FaceverError: If the store is missing or damaged or the sheet cannot be written.
+    """
+    store = Path(store)
+    crops = CropStore.open(store)
+    rows = sample_rows(crops, NUM_MEAN_CROPS, seed)
+    if not len(rows):
+        if sheet:
+            raise DataError(
+                f"{store} holds no crop: there is nothing to show on a sheet"
+            )
+        return StoreFacts(store, summarise_store(crops), None, 0)
+    with progress_bar("mean image", len(rows), "crops") as advance:
+        mean = mean_image(crops, rows, advance)
+    if sheet:
+        shown = sample_rows(crops, NUM_SHEET_CROPS, seed)
+        with whole_file(Path(sheet)) as temporary:
+            picture = Image.fromarray(draw_sheet(crops, shown, mean))
+            picture.save(temporary, format="PNG")
+    colour = mean.mean(axis=(0, 1)).round(2).tolist()
+    return StoreFacts(store, summarise_store(crops), colour, len(rows))
 
 
-def _describe_identities(summary: StoreSummary) -> Iterator[str]:
+def verify_store(store: str | Path) -> StoreCheck:
+    """Read a crop store and compare it with its checksums.
+
+    Args:
+        store: The store's folder.
+
+    Raises:
+        FileError: If there is no finished store.
+    """
+    store = Path(store)
+    num_crops = count_checked(store)
+    with progress_bar("verify", num_crops, "crops") as advance:
+        damage = find_damage(store, advance)
+    return StoreCheck(store, num_crops, damage.files, damage.crops)
+
+
+def _histogram_lines(summary: StoreSummary) -> Iterator[str]:
     if not summary.histogram:
         return
     spread = summary.photos_per_identity
@@ -130,12 +189,3 @@ def _describe_identities(summary: StoreSummary) -> Iterator[str]:
         photos = str(first) if first == last else f"{first}-{last}"
         bar = "█" * (-(-_BAR_WIDTH * count // most))
         yield f"    {photos:>13} {bar} {count:,}"
-
-
-def _print_damage(damage: Damage) -> None:
-    for name, reason in damage.files.items():
-        print(f"  {name}: {reason}")
-    for row, source in damage.crops[:_MAX_LINES]:
-        print(f"  row {row} {ascii(source)[1:-1]}")
-    if len(damage.crops) > _MAX_LINES:
-        print(f"  and {len(damage.crops) - _MAX_LINES:,} more; --json lists them all")

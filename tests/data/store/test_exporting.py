@@ -11,8 +11,8 @@ from PIL import Image
 
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, ParameterError
-from facever.stages.store.changes import compress
-from facever.stages.store.export import export
+from facever.stages.store.changes import compress_store
+from facever.stages.store.export import export_store
 
 ODD = ["..", ".", "/", "../../x", "/etc", "", ".hidden", "a/b", "Ann", "ANN", "üñ王"]
 ODD += ["nul\0", "new\nline", os.fsdecode(b"\xff"), "x" * 300, "%2E"]
@@ -32,7 +32,7 @@ def read_index(out):
 
 
 def test_folders_keep_every_pixel(store, tmp_path):
-    export(store, tmp_path / "out", "folders")
+    export_store(store, tmp_path / "out", to="folders")
     crops = CropStore.open(store)
     index = read_index(tmp_path / "out")
     assert [int(line["row"]) for line in index] == list(range(18))
@@ -51,7 +51,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, write_crops, crop_of):
     listing += [("../../../up.jpg", "Ann"), ("/abs.jpg", "Ann"), ("0.jpg", "Ann")]
     store = write_crops(tmp_path / "s", listing)
     out = tmp_path / "below" / "out"
-    export(store, out, "folders")
+    export_store(store, out, to="folders")
     assert sorted(os.listdir(tmp_path)) == ["below", "s"]
     assert os.listdir(tmp_path / "below") == ["out"]
     index = read_index(out)
@@ -69,7 +69,7 @@ def test_no_name_leads_out_of_the_folder(tmp_path, write_crops, crop_of):
 
 
 def test_a_webdataset(store, tmp_path):
-    export(store, tmp_path / "out", "tar", shard_size=7)
+    export_store(store, tmp_path / "out", to="tar", shard_size=7)
     crops = CropStore.open(store)
     names = sorted(os.listdir(tmp_path / "out"))
     assert names == [f"shard-00000{number}.tar" for number in range(3)]
@@ -99,14 +99,14 @@ def test_a_webdataset(store, tmp_path):
 
 
 def test_unknown_numbers_are_null(tmp_path, make_store):
-    export(make_store(tmp_path / "s", (1, 1)), tmp_path / "out", "tar")
+    export_store(make_store(tmp_path / "s", (1, 1)), tmp_path / "out", to="tar")
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as shard:
         facts = json.loads(shard.extractfile("00000000.json").read())
     assert facts["landmarks"] is facts["score"] is None
 
 
 def test_a_record_file(store, tmp_path):
-    export(store, tmp_path / "out", "rec")
+    export_store(store, tmp_path / "out", to="rec")
     crops = CropStore.open(store)
     content = (tmp_path / "out" / "train.rec").read_bytes()
     offsets = dict(
@@ -131,16 +131,16 @@ def test_a_record_file(store, tmp_path):
 
 @pytest.mark.parametrize("to", ["folders", "rec", "tar"])
 def test_the_same_bytes_every_time(store, tmp_path, content_of, to):
-    export(store, tmp_path / "one", to, quality=90)
-    export(store, tmp_path / "other", to, quality=90)
+    export_store(store, tmp_path / "one", to=to, quality=90)
+    export_store(store, tmp_path / "other", to=to, quality=90)
     assert content_of(tmp_path / "one") == content_of(tmp_path / "other")
-    export(store, tmp_path / "finer", to, quality=99)
+    export_store(store, tmp_path / "finer", to=to, quality=99)
     assert content_of(tmp_path / "one") != content_of(tmp_path / "finer")
 
 
 def test_jpegs_are_exported_as_they_are(store, tmp_path):
-    compress(store, tmp_path / "jpeg", 80)
-    export(tmp_path / "jpeg", tmp_path / "out", "folders", quality=99)
+    compress_store(store, tmp_path / "jpeg", quality=80)
+    export_store(tmp_path / "jpeg", tmp_path / "out", to="folders", quality=99)
     crops = CropStore.open(tmp_path / "jpeg").crops
     for row, line in enumerate(read_index(tmp_path / "out")):
         content = (tmp_path / "out" / line["file"]).read_bytes()
@@ -153,27 +153,27 @@ def test_damage_is_not_exported(store, tmp_path, to):
         file.seek(1000)
         file.write(b"damage")
     with pytest.raises(DataError, match=r"row 0 \(C/0.jpg\) is damaged"):
-        export(store, tmp_path / "out", to)
+        export_store(store, tmp_path / "out", to=to)
     assert os.listdir(tmp_path) == ["s"]
 
 
 def test_what_cannot_be(store, tmp_path, monkeypatch):
     with pytest.raises(FileError, match="is there already: choose another name"):
-        export(store, store, "tar")
+        export_store(store, store, to="tar")
     with pytest.raises(ParameterError, match="shard_size must be at least 1, got 0"):
-        export(store, tmp_path / "out", "tar", shard_size=0)
+        export_store(store, tmp_path / "out", to="tar", shard_size=0)
     with pytest.raises(ParameterError, match="JPEG quality must be in"):
-        export(store, tmp_path / "out", "tar", quality=0)
+        export_store(store, tmp_path / "out", to="tar", quality=0)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("facever.data.store.exporting._add_member", full)
     with pytest.raises(FileError, match=r"cannot write .*out: No space left"):
-        export(store, tmp_path / "out", "tar")
+        export_store(store, tmp_path / "out", to="tar")
     monkeypatch.undo()
     assert os.listdir(tmp_path) == ["s"]
     # What a killed run left does not matter.
     (tmp_path / ".out.partial" / "C").mkdir(parents=True)
-    export(store, tmp_path / "out", "folders")
+    export_store(store, tmp_path / "out", to="folders")
     assert sorted(os.listdir(tmp_path)) == ["out", "s"]

@@ -10,12 +10,18 @@ from facever.data.store.jpeg import JpegCrops
 from facever.data.store.verifying import find_damage
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FileError, MismatchError, ParameterError
-from facever.stages.store.changes import compress, merge, split, subset
+from facever.stages.store.changes import (
+    compress_store,
+    merge_stores,
+    split_store,
+    subset_store,
+)
 
 LISTING = [(f"{name}/{number}.jpg", name) for name in "CAB" for number in range(4)]
 FILES = [
     *("checksums.npy", "crops.csv", "crops.jpg", "crops.offsets.npy"),
-    *("failures.csv", "store.json"),
+    "failures.csv",
+    "store.json",
 ]
 
 
@@ -26,7 +32,7 @@ def pixels(tmp_path, write_crops):
 
 @pytest.fixture
 def compressed(tmp_path, pixels):
-    compress(pixels, tmp_path / "jpeg", 95)
+    compress_store(pixels, tmp_path / "jpeg", quality=95)
     return tmp_path / "jpeg"
 
 
@@ -132,38 +138,38 @@ def test_files_that_do_not_fit_each_other(compressed, change):
 
 def test_copies_of_jpegs_are_the_same_jpegs(tmp_path, compressed, content_of):
     store = CropStore.open(compressed)
-    split(compressed, tmp_path / "one", tmp_path / "other", 0.5)
-    merge([tmp_path / "one", tmp_path / "other"], tmp_path / "merged")
+    split_store(compressed, tmp_path / "one", tmp_path / "other", share=0.5)
+    merge_stores([tmp_path / "one", tmp_path / "other"], tmp_path / "merged")
     merged = CropStore.open(tmp_path / "merged")
     assert sorted(merged.sources) == sorted(store.sources)
     for row, source in enumerate(merged.sources):
         other_row = store.sources.index(source)
         assert merged.crops.encoded(row) == store.crops.encoded(other_row)
     assert not find_damage(tmp_path / "merged")
-    subset(compressed, tmp_path / "subset", min_photos=4)
+    subset_store(compressed, tmp_path / "subset", min_photos=4)
     assert CropStore.open(tmp_path / "subset").identities == ["B", "C"]
 
 
 def test_pixels_and_jpegs_do_not_mix(tmp_path, pixels, compressed):
     with pytest.raises(MismatchError, match="jpeg_quality 95 there, None now"):
-        merge([pixels, compressed], tmp_path / "merged")
+        merge_stores([pixels, compressed], tmp_path / "merged")
     settings = CropStore.open(pixels).settings
     with pytest.raises(MismatchError, match="jpeg_quality 95 there, None now"):
         CropWriter(compressed, settings, LISTING)
     with pytest.raises(DataError, match="holds JPEGs of quality 95 already"):
-        compress(compressed, tmp_path / "again")
+        compress_store(compressed, tmp_path / "again")
     with pytest.raises(FileError, match="holds another crop store already"):
-        compress(pixels, compressed, 50)
+        compress_store(pixels, compressed, quality=50)
 
 
 @pytest.mark.parametrize("quality", [0, 101, -3])
 def test_a_quality_that_there_is_not(tmp_path, pixels, quality):
     with pytest.raises(ParameterError, match=rf"in \[1, 100\], got {quality}"):
-        compress(pixels, tmp_path / "out", quality)
+        compress_store(pixels, tmp_path / "out", quality=quality)
 
 
 def test_a_store_without_crops(tmp_path, write_crops):
     store = write_crops(tmp_path / "s", LISTING[:1], failures={"C/0.jpg": "no face"})
-    compress(store, tmp_path / "jpeg")
+    compress_store(store, tmp_path / "jpeg")
     assert CropStore.open(tmp_path / "jpeg").crops[:].shape == (0, 112, 96, 3)
     assert not find_damage(tmp_path / "jpeg")

@@ -12,7 +12,7 @@ import pytest
 from facever.data.store.crop_store import CropStore
 from facever.data.store.verifying import find_damage
 from facever.errors import DataError, FileError, MismatchError
-from facever.stages.store.changes import merge
+from facever.stages.store.changes import merge_stores
 
 LISTING = [(f"{name}/{number}.jpg", name) for name in "CABED" for number in range(3)]
 FAILURES = {"C/0.jpg": "empty file", "B/1.jpg": "no face", "D/2.jpg": "no face"}
@@ -34,7 +34,7 @@ def shards(tmp_path, write_crops):
 
 
 def test_shards_in_order_are_one_run(tmp_path, whole, shards, content_of):
-    merge(shards, tmp_path / "merged")
+    merge_stores(shards, tmp_path / "merged")
     assert content_of(tmp_path / "merged") == content_of(whole)
     assert not find_damage(tmp_path / "merged")
 
@@ -42,16 +42,16 @@ def test_shards_in_order_are_one_run(tmp_path, whole, shards, content_of):
 def test_appending_one_by_one_is_one_run(tmp_path, whole, shards, content_of):
     out = tmp_path / "merged"
     for shard in shards:
-        merge([shard], out)
+        merge_stores([shard], out)
     assert content_of(out) == content_of(whole)
     stamp = os.stat(out / "crops.npy").st_mtime_ns
     # Again, with itself in the list: nothing is new.
-    merge([out, *shards], out)
+    merge_stores([out, *shards], out)
     assert os.stat(out / "crops.npy").st_mtime_ns == stamp
 
 
 def test_the_first_store_comes_first(tmp_path, shards, crop_of):
-    merge([shards[2], shards[0]], tmp_path / "merged")
+    merge_stores([shards[2], shards[0]], tmp_path / "merged")
     store = CropStore.open(tmp_path / "merged")
     parts = [CropStore.open(shards[2]), CropStore.open(shards[0])]
     assert store.sources == parts[0].sources + parts[1].sources
@@ -67,14 +67,14 @@ def test_photos_that_are_the_same_in_both_are_taken_once(
 ):
     one = write_crops(tmp_path / "one", LISTING[:9], 2, FAILURES)
     other = write_crops(tmp_path / "other", LISTING[4:], 2, FAILURES)
-    merge([one, other], tmp_path / "merged")
+    merge_stores([one, other], tmp_path / "merged")
     assert content_of(tmp_path / "merged") == content_of(whole)
 
 
 def test_a_photo_that_failed_once_leaves_the_ledger(tmp_path, write_crops):
     one = write_crops(tmp_path / "one", LISTING, 1, FAILURES)
     other = write_crops(tmp_path / "other", LISTING[:1])
-    merge([one, other], tmp_path / "merged")
+    merge_stores([one, other], tmp_path / "merged")
     store = CropStore.open(tmp_path / "merged")
     assert list(store.failures) == ["B/1.jpg", "D/2.jpg"]
     assert store.sources[-1] == "C/0.jpg"
@@ -101,14 +101,14 @@ def test_different_things_of_one_photo_are_refused(
         path.write_text(path.read_text().replace(",0.", ",1.", 1))
     before = content_of(whole)
     with pytest.raises(DataError, match=r"hold different .* of A/0.jpg"):
-        merge([other], whole)
+        merge_stores([other], whole)
     assert content_of(whole) == before
 
 
 def test_other_settings_are_refused(tmp_path, whole, write_crops):
     other = write_crops(tmp_path / "o", LISTING[:1], settings={"face": "largest"})
     with pytest.raises(MismatchError, match="face 'largest' there, 'all' now"):
-        merge([whole, other], tmp_path / "merged")
+        merge_stores([whole, other], tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
 
@@ -120,23 +120,23 @@ def test_damage_is_not_copied(tmp_path, shards, content_of):
     source = CropStore.open(shards[2]).sources[3]
     before = content_of(shards[0])
     with pytest.raises(DataError, match=rf"row 3 \({source}\) is damaged"):
-        merge([shards[2]], shards[0])
+        merge_stores([shards[2]], shards[0])
     assert content_of(shards[0]) == before
 
 
 def test_places_that_cannot_be_written_to(tmp_path, shards):
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match=r"cannot write .*file"):
-        merge(shards, tmp_path / "file")
+        merge_stores(shards, tmp_path / "file")
     with pytest.raises(FileError, match=r"not a crop store \(it holds "):
-        merge(shards, tmp_path)
+        merge_stores(shards, tmp_path)
     (tmp_path / "align" / ".partial").mkdir(parents=True)
     with pytest.raises(FileError, match="unfinished facever align: run that again"):
-        merge(shards, tmp_path / "align")
+        merge_stores(shards, tmp_path / "align")
     with pytest.raises(FileError, match="no crop store at"):
-        merge([tmp_path / "none"], tmp_path / "new")
+        merge_stores([tmp_path / "none"], tmp_path / "new")
     with pytest.raises(FileError, match="is not a crop store"):
-        merge([tmp_path / "new"], tmp_path / "new")
+        merge_stores([tmp_path / "new"], tmp_path / "new")
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(
     for count in range(1, 7):
         written, last = 0, count
         with pytest.raises(FileError, match=r"No space left.*make room and run"):
-            merge(shards[1:], shards[0])
+            merge_stores(shards[1:], shards[0])
         assert content_of(shards[0]) == before
     monkeypatch.undo()
     assert not find_damage(shards[0])
@@ -173,7 +173,7 @@ def test_files_that_may_not_grow_leave_the_store_as_it_was(
         # In the middle of the third crop.
         resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
         try:
-            merge(shards[1:], shards[0])
+            merge_stores(shards[1:], shards[0])
         except FileError as error:
             os._exit(7 if "File too large; nothing in it was" in str(error) else 1)
         os._exit(0)
@@ -188,7 +188,7 @@ def run_and_kill(shards, out, seconds):
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-        merge(shards, out)
+        merge_stores(shards, out)
         os._exit(0)
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
@@ -198,14 +198,14 @@ def run_and_kill(shards, out, seconds):
 @pytest.mark.parametrize("append", [False, True])
 def test_killed_at_50_random_moments(tmp_path, whole, shards, content_of, append):
     started = time.monotonic()
-    merge(shards, tmp_path / "timed")
+    merge_stores(shards, tmp_path / "timed")
     longest = 1.5 * (time.monotonic() - started)
     rng = random.Random(append)
     outcomes = set()
     for turn in range(25):
         out = tmp_path / f"merged{turn}"
         if append:
-            merge(shards[:2], out)
+            merge_stores(shards[:2], out)
         before = content_of(out)
         killed = run_and_kill(shards, out, rng.uniform(0, longest))
         try:
@@ -218,7 +218,7 @@ def test_killed_at_50_random_moments(tmp_path, whole, shards, content_of, append
             kept = {n: c for n, c in content_of(out).items() if n[0] != "."}
             assert kept == before
         outcomes.add((killed, store and len(store)))
-        merge(shards, out)
+        merge_stores(shards, out)
         assert content_of(out) == content_of(whole)
     # At least once before the end.
     assert any(killed for killed, _ in outcomes)
@@ -241,7 +241,7 @@ def steps_until_killed(shards, out, step):
         os.replace = counted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(1, 2)
-        merge(shards, out)
+        merge_stores(shards, out)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
@@ -251,12 +251,12 @@ def test_killed_at_every_rename(tmp_path, whole, shards, content_of, append):
     for step in range(1, 8):
         out = tmp_path / f"merged{step}"
         if append:
-            merge(shards[:2], out)
+            merge_stores(shards[:2], out)
         # One rename for all files, one for each of five; the last step is beyond.
         code = steps_until_killed(shards, out, step)
         assert code == (-signal.SIGKILL if step < 7 else 0)
         if 1 < step < 7:
             with pytest.raises(FileError, match="half replaced: run the same"):
                 CropStore.open(out)
-        merge(shards, out)
+        merge_stores(shards, out)
         assert content_of(out) == content_of(whole)

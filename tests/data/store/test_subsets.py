@@ -1,5 +1,6 @@
 import csv
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from facever.data.store.crop_store import CropStore
 from facever.data.store.subsets import SubsetRules, choose_crops, read_list, split_rows
 from facever.data.store.verifying import find_damage
 from facever.errors import DataError, FileError, ParameterError
-from facever.stages.store.changes import split, subset
+from facever.stages.store.changes import split_store, subset_store
 
 COUNTS = {"A": 5, "B": 1, "C": 3, "D": 4, "E": 3}
 LISTING = [(f"{name}/{i}.jpg", name) for name, n in COUNTS.items() for i in range(n)]
@@ -48,7 +49,7 @@ def test_each_rule(store):
 def test_the_new_store(store, tmp_path, crop_of):
     exclude = tmp_path / "exclude.txt"
     exclude.write_text("# Of last week.\nE/2.jpg\n\nNobody\r\nD\n")
-    subset(store, tmp_path / "out", exclude=exclude, min_photos=3)
+    subset_store(store, tmp_path / "out", exclude=exclude, min_photos=3)
     found = CropStore.open(tmp_path / "out")
     assert found.identities == ["A", "C", "E"]
     assert not find_damage(tmp_path / "out")
@@ -76,23 +77,24 @@ def test_the_new_store(store, tmp_path, crop_of):
         assert old.sources[int(row["row"])] == row["source"]
 
 
-def test_the_same_again_is_left_alone(store, tmp_path, content_of, capsys):
-    subset(store, tmp_path / "out", min_photos=3)
+def test_the_same_again_is_left_alone(store, tmp_path, content_of):
+    first = subset_store(store, tmp_path / "out", min_photos=3)
+    assert first.is_new
     before = content_of(tmp_path / "out")
-    subset(store, tmp_path / "out", min_photos=3)
-    assert "is there already: nothing to do" in capsys.readouterr().out
+    again = subset_store(store, tmp_path / "out", min_photos=3)
+    assert again == replace(first, is_new=False)
+    assert "nothing new, " in str(again)
     with pytest.raises(FileError, match="holds another crop store already"):
-        subset(store, tmp_path / "out", min_photos=2)
+        subset_store(store, tmp_path / "out", min_photos=2)
     assert content_of(tmp_path / "out") == before
 
 
-def test_names_that_are_not_there_are_told(store, tmp_path, capsys):
+def test_names_that_are_not_there_are_told(store, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("A\nC/0.jpg\nZoë\n", encoding="utf-8")
-    subset(store, tmp_path / "out", identities=names)
-    out = capsys.readouterr().out
-    assert "2 listed names are not in" in out
-    assert "such as 'C/0.jpg'" in out
+    found = subset_store(store, tmp_path / "out", identities=names)
+    assert found.unknown == ["C/0.jpg", "Zoë"]
+    assert "2 listed names fit nothing in the store, such as 'C/0.jpg'" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,7 @@ def test_nobody_is_in_both_parts(opened, share, seed):
 
 
 def test_split(store, tmp_path, content_of):
-    split(store, tmp_path / "a", tmp_path / "b", 0.6, seed=1)
+    split_store(store, tmp_path / "a", tmp_path / "b", share=0.6, seed=1)
     one, other = CropStore.open(tmp_path / "a"), CropStore.open(tmp_path / "b")
     assert len(one.identities) == 3
     assert sorted([*one.sources, *other.sources]) == sorted(
@@ -148,19 +150,19 @@ def test_split(store, tmp_path, content_of):
     before = content_of(tmp_path)
     for path in (tmp_path / "b").iterdir():
         path.unlink()
-    split(store, tmp_path / "a", tmp_path / "b", 0.6, seed=1)
+    split_store(store, tmp_path / "a", tmp_path / "b", share=0.6, seed=1)
     assert content_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5, float("nan")])
 def test_shares_that_cannot_be(store, tmp_path, share):
     with pytest.raises(ParameterError, match=r"share must be in \(0, 1\), got"):
-        split(store, tmp_path / "a", tmp_path / "b", share)
+        split_store(store, tmp_path / "a", tmp_path / "b", share=share)
 
 
 def test_splits_that_cannot_be(store, tmp_path, write_crops):
     with pytest.raises(ParameterError, match="need two folders"):
-        split(store, tmp_path / "a", tmp_path / "x" / ".." / "a", 0.5)
+        split_store(store, tmp_path / "a", tmp_path / "x" / ".." / "a", share=0.5)
     alone = write_crops(tmp_path / "alone", LISTING[:3])
     with pytest.raises(DataError, match="holds 1 identities: a split by identity"):
-        split(alone, tmp_path / "a", tmp_path / "b", 0.5)
+        split_store(alone, tmp_path / "a", tmp_path / "b", share=0.5)

@@ -13,8 +13,7 @@ from PIL import Image
 from facever.cleaning.suggestions import CleaningRules
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, ParameterError
-from facever.stages.store.clean import clean
-from facever.stages.store.clean_apply import apply_lists
+from facever.stages.store.clean import apply_lists, clean_store
 
 PEOPLE, PHOTOS, DIM = 12, 4, 32
 RULES = CleaningRules(duplicate=0.999, outlier_far=0.02, alike_far=0.005)
@@ -56,18 +55,18 @@ def test_lists_that_were_edited_are_not_written_over(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
-    clean(store, out, embeddings=embeddings, rules=RULES)  # Not edited: anew.
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)  # Not edited: anew.
     path = out / "outliers.csv"
     edited = path.read_text().replace("remove", "keep")
     path.write_text(edited)
     with pytest.raises(DataError, match=r"outliers\.csv has been edited: apply it"):
-        clean(store, out, embeddings=embeddings, rules=RULES)
+        clean_store(store, out, embeddings=embeddings, rules=RULES)
     assert path.read_text() == edited
     (out / "cleaning.json").unlink()  # As after a run that was stopped.
     with pytest.raises(DataError, match=r"no whole cleaning\.json: make the lists"):
         apply_lists(store, out, tmp_path / "new")
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     assert path.read_text() != edited
 
 
@@ -76,7 +75,7 @@ def test_lists_of_a_run_that_was_stopped_are_not_taken_for_edited(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     before = (out / "duplicates.csv").read_text()
 
     def stop(*_: object) -> None:
@@ -86,9 +85,9 @@ def test_lists_of_a_run_that_was_stopped_are_not_taken_for_edited(
     with monkeypatch.context() as patch:
         patch.setattr("facever.stages.store.clean.draw_groups", stop)
         with pytest.raises(KeyboardInterrupt):
-            clean(store, out, embeddings=embeddings, rules=other)
+            clean_store(store, out, embeddings=embeddings, rules=other)
     assert (out / "duplicates.csv").read_text() != before
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     assert (out / "duplicates.csv").read_text() == before
 
 
@@ -97,7 +96,7 @@ def test_planted_faults_are_listed_and_shown(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     doubles = rows_of(out / "duplicates.csv")
     assert {(row["left"], row["right"], row["action"]) for row in doubles} >= {
         ("P0/0.png", "P0/1.png", "remove")
@@ -121,7 +120,7 @@ def test_nothing_is_removed_before_apply_and_then_what_the_lists_say(
     store, embeddings = faulty
     out, new = tmp_path / "lists", tmp_path / "new"
     before = {path.name: path.read_bytes() for path in store.iterdir()}
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     text = (out / "lookalikes.csv").read_text()
     edited = [
         line.replace("keep", "merge") if "P10" in line and "P11" in line else line
@@ -154,7 +153,7 @@ def test_people_of_a_test_set_are_found_and_taken_out(
         vectors[8] = ours["embeddings"][12]  # a photo of its P3 under P2
     save(file, test, vectors)
     out, new = tmp_path / "lists", tmp_path / "new"
-    clean(
+    clean_store(
         store,
         out,
         embeddings=embeddings,
@@ -174,7 +173,7 @@ def test_people_of_a_test_set_are_found_and_taken_out(
     assert "P6" not in cleaned.identities
     assert "P3/0.png" not in cleaned.sources
     # Without a test set the lists of the overlap go, they would be applied again.
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     assert not (out / "overlap.csv").exists()
     assert not (out / "overlap.png").exists()
 
@@ -203,7 +202,7 @@ def test_lists_that_were_edited_wrongly(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     path = out / name
     text = path.read_text()
     assert old in text
@@ -220,7 +219,7 @@ def test_identities_merged_in_a_circle(
 ) -> None:
     store, embeddings = faulty
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     head = (out / "lookalikes.csv").read_text().splitlines()[0]
     lines = [head, "merge,0.9,a,1,b,1", "merge,0.9,b,1,a,1"]
     (out / "lookalikes.csv").write_text("\n".join(lines) + "\n")
@@ -234,7 +233,7 @@ def test_lists_of_another_store(
     store, embeddings = faulty
     other, _, _ = write_set(tmp_path / "other", make_store, 2, 1)
     out = tmp_path / "lists"
-    clean(store, out, embeddings=embeddings, rules=RULES)
+    clean_store(store, out, embeddings=embeddings, rules=RULES)
     with pytest.raises(DataError, match="lists of another crop store"):
         apply_lists(other, out, tmp_path / "new")
     with pytest.raises(FileError, match="no list of suggestions"):
@@ -244,13 +243,13 @@ def test_lists_of_another_store(
 def test_what_embeddings_come_from(faulty: tuple[Path, Path], tmp_path: Path) -> None:
     store, embeddings = faulty
     with pytest.raises(ParameterError, match="either a model or embeddings"):
-        clean(store, tmp_path / "out")
+        clean_store(store, tmp_path / "out")
     with pytest.raises(ParameterError, match="embeddings of the test set"):
-        clean(store, tmp_path / "out", embeddings=embeddings, test=store)
+        clean_store(store, tmp_path / "out", embeddings=embeddings, test=store)
     few = tmp_path / "few.npz"
     np.savez(few, embeddings=np.ones((1, 3)), images=np.array(["P0/0.png"]))
     with pytest.raises(DataError, match="no embedding of 47 crops"):
-        clean(store, tmp_path / "out", embeddings=few)
+        clean_store(store, tmp_path / "out", embeddings=few)
 
 
 def test_the_command(
@@ -261,7 +260,14 @@ def test_the_command(
     rules = ["--duplicate", "0.999", "--outlier-far", "0.02", "--alike-far", "0.005"]
     found = command("data", "clean", store, out, "--embeddings", embeddings, *rules)
     assert found.code == 0
-    assert "outliers.csv" in found.out
+    assert f"{out / 'outliers.csv'}: 1 suggestions" in found.out
+    again = command(
+        "data", "clean", store, out, "--embeddings", embeddings, *rules, "--json"
+    )
+    assert json.loads(again.out) == {
+        "out": str(out),
+        "suggestions": {"duplicates.csv": 5, "outliers.csv": 1, "lookalikes.csv": 1},
+    }
     done = command("data", "clean", store, out, "--apply", new)
     assert done.code == 0
     assert "removed, each with its reason in" in done.out

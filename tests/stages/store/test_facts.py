@@ -8,7 +8,8 @@ from facever.data.store.crop_bytes import BLOCK_CROPS, decode_crops, row_blocks
 from facever.data.store.crop_store import CropStore
 from facever.data.store.summary import mean_image, sample_rows, summarise_store
 from facever.errors import DataError, FileError
-from facever.stages.store.facts import info, verify
+from facever.results import as_json
+from facever.stages.store.facts import describe_store, verify_store
 
 
 def test_the_counts(tmp_path, make_store):
@@ -53,7 +54,7 @@ def test_a_draw_is_of_distinct_rows_and_repeats(tmp_path, make_store):
 
 def test_the_sheet_shows_the_mean_and_the_crops(tmp_path, make_store):
     store = CropStore.open(make_store(tmp_path / "s", (6, 7)))
-    info(store.folder, tmp_path / "sheet.png")
+    describe_store(store.folder, sheet=tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     # 14 pictures, 12 a line; each 112x96 with a caption of 18 and gaps of 8.
     assert sheet.shape == (8 + 2 * 138, 8 + 12 * 104, 3)
@@ -69,7 +70,7 @@ def test_the_sheet_shows_the_mean_and_the_crops(tmp_path, make_store):
 
 
 def test_captions_of_any_name(tmp_path, write_odd):
-    info(write_odd, tmp_path / "sheet.png")
+    describe_store(write_odd, sheet=tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").size == (1256, 146)
 
 
@@ -87,26 +88,25 @@ def write_odd(tmp_path):
     return tmp_path / "odd"
 
 
-def test_the_text(write_odd, capsys):
-    info(write_odd)
-    out = capsys.readouterr().out
+def test_the_text(write_odd):
+    out = str(describe_store(write_odd))
     assert "7 crops of 7 identities" in out
     # No markup of ours.
     assert 'face: "[red]"' in out
     assert f"1 {'█' * 40} 7" in out
 
 
-def test_json_says_the_same(tmp_path, make_store, capsys):
+def test_json_says_the_same(tmp_path, make_store):
     folder = make_store(tmp_path / "s", (2, 3))
-    info(folder, as_json=True)
-    facts = json.loads(capsys.readouterr().out)
+    facts = json.loads(as_json(describe_store(folder).to_dict()))
+    assert facts["store"] == str(folder)
     assert facts["num_crops"] == 5
     assert facts["histogram"] == [[1, 1, 0], [2, 3, 2]]
     crops = np.load(folder / "crops.npy").astype(np.float64)
     np.testing.assert_allclose(facts["mean_colour"], crops.mean((0, 1, 2)), atol=0.01)
 
 
-def test_a_store_without_a_crop(tmp_path, capsys):
+def test_a_store_without_a_crop(tmp_path):
     from facever.data.store.writer import CropWriter
 
     reasons = ["too large: 9x9", "too large: 8x8", "empty file"]
@@ -115,12 +115,12 @@ def test_a_store_without_a_crop(tmp_path, capsys):
         for (source, _), reason in zip(listing, reasons, strict=True):
             writer.fail(source, reason)
         writer.finish()
-    found = info(tmp_path / "s")
-    assert found.failures == {"too large": 2, "empty file": 1}
-    assert "3 photos without a crop\n    2 too large\n" in capsys.readouterr().out
+    found = describe_store(tmp_path / "s")
+    assert found.summary.failures == {"too large": 2, "empty file": 1}
+    assert "3 photos without a crop\n    2 too large\n" in str(found)
     with pytest.raises(DataError, match="there is nothing to show"):
-        info(tmp_path / "s", tmp_path / "sheet.png")
-    verify(tmp_path / "s")
+        describe_store(tmp_path / "s", sheet=tmp_path / "sheet.png")
+    assert verify_store(tmp_path / "s").is_sound
 
 
 def test_verify(tmp_path, make_store, command):
@@ -146,6 +146,6 @@ def test_verify(tmp_path, make_store, command):
 
 
 def test_what_is_no_store(tmp_path):
-    for stage in (info, verify):
+    for stage in (describe_store, verify_store):
         with pytest.raises(FileError, match="no such folder"):
             stage(tmp_path / "none")
