@@ -1,46 +1,197 @@
 """Face verification: photos to crops, crops to embeddings, embeddings to answers.
 
+What stands here is the public interface; everything else may move.
+
 >>> import facever
 >>> embedder = facever.load("model.safetensors")  # doctest: +SKIP
 >>> embedder.verify("a.jpg", "b.jpg").cosine  # doctest: +SKIP
+0.71
+>>> facever.__version__.count(".")
+2
 """
 
 from typing import TYPE_CHECKING, Any
 
-from facever.errors import FaceverError
+from facever.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    FaceverError,
+    FileError,
+    GalleryError,
+    MismatchError,
+    ModelFileError,
+    NotEnrolledError,
+    ParameterError,
+    PhotoError,
+    TerminatedError,
+    TooFewImagesError,
+    UploadError,
+)
 from facever.version import __version__
 
 if TYPE_CHECKING:
+    from facever.config.reading import load_config
+    from facever.config.training import TrainConfig
+    from facever.data.sources.any_source import find_photos
+    from facever.data.store.crop_store import CropStore
+    from facever.faces.detection import Face
     from facever.gallery.entries import Match
     from facever.gallery.folder.gallery import Gallery
-    from facever.inference.embedder import Embedder, Verification, load
+    from facever.gallery.opening import create_gallery, open_gallery
+    from facever.heads import (
+        AnchorNCM,
+        Angular,
+        ArcFace,
+        Center,
+        Contrastive,
+        CosFace,
+        EuclideanMargin,
+        Hinge,
+        IncludeExclude,
+        JointHead,
+        LSoftmax,
+        Softmax,
+        SphereFace,
+        Triplet,
+    )
+    from facever.inference.embedder import (
+        EmbeddedFace,
+        EmbeddedPhoto,
+        Embedder,
+        Verification,
+        load,
+    )
+    from facever.stages.align import align
+    from facever.stages.embed import embed
+    from facever.stages.evaluation.compare import compare_reports
+    from facever.stages.evaluation.evaluate import (
+        evaluate_bin,
+        evaluate_lfw,
+        evaluate_list,
+    )
+    from facever.stages.evaluation.features import Inputs
+    from facever.stages.evaluation.judging import Judging
+    from facever.stages.evaluation.videos import evaluate_ytf
+    from facever.stages.model_threshold import set_model_threshold
+    from facever.stages.training.train import train
 
 __all__ = [
+    "AnchorNCM",
+    "Angular",
+    "ArcFace",
+    "Center",
+    "ConfigError",
+    "Contrastive",
+    "CosFace",
+    "CropStore",
+    "DataError",
+    "DivergedError",
+    "EmbeddedFace",
+    "EmbeddedPhoto",
     "Embedder",
+    "EuclideanMargin",
+    "Face",
     "FaceverError",
+    "FileError",
     "Gallery",
+    "GalleryError",
+    "Hinge",
+    "IncludeExclude",
+    "Inputs",
+    "JointHead",
+    "Judging",
+    "LSoftmax",
     "Match",
+    "MismatchError",
+    "ModelFileError",
+    "NotEnrolledError",
+    "ParameterError",
+    "PhotoError",
+    "Softmax",
+    "SphereFace",
+    "TerminatedError",
+    "TooFewImagesError",
+    "TrainConfig",
+    "Triplet",
+    "UploadError",
     "Verification",
     "__version__",
+    "align",
+    "compare_reports",
+    "create_gallery",
+    "embed",
+    "evaluate_bin",
+    "evaluate_lfw",
+    "evaluate_list",
+    "evaluate_ytf",
+    "find_photos",
     "load",
+    "load_config",
+    "open_gallery",
+    "set_model_threshold",
+    "train",
 ]
 
 _HOMES = {
-    "Embedder": "facever.inference.embedder",
-    "Gallery": "facever.gallery.folder.gallery",
-    "Match": "facever.gallery.entries",
-    "Verification": "facever.inference.embedder",
-    "load": "facever.inference.embedder",
+    "facever.config.reading": ("load_config",),
+    "facever.config.training": ("TrainConfig",),
+    "facever.data.sources.any_source": ("find_photos",),
+    "facever.data.store.crop_store": ("CropStore",),
+    "facever.faces.detection": ("Face",),
+    "facever.gallery.entries": ("Match",),
+    "facever.gallery.folder.gallery": ("Gallery",),
+    "facever.gallery.opening": (
+        "create_gallery",
+        "open_gallery",
+    ),
+    "facever.heads": (
+        "AnchorNCM",
+        "Angular",
+        "ArcFace",
+        "Center",
+        "Contrastive",
+        "CosFace",
+        "EuclideanMargin",
+        "Hinge",
+        "IncludeExclude",
+        "JointHead",
+        "LSoftmax",
+        "Softmax",
+        "SphereFace",
+        "Triplet",
+    ),
+    "facever.inference.embedder": (
+        "EmbeddedFace",
+        "EmbeddedPhoto",
+        "Embedder",
+        "Verification",
+        "load",
+    ),
+    "facever.stages.align": ("align",),
+    "facever.stages.embed": ("embed",),
+    "facever.stages.evaluation.compare": ("compare_reports",),
+    "facever.stages.evaluation.evaluate": (
+        "evaluate_bin",
+        "evaluate_lfw",
+        "evaluate_list",
+    ),
+    "facever.stages.evaluation.features": ("Inputs",),
+    "facever.stages.evaluation.judging": ("Judging",),
+    "facever.stages.evaluation.videos": ("evaluate_ytf",),
+    "facever.stages.model_threshold": ("set_model_threshold",),
+    "facever.stages.training.train": ("train",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: torch alone takes seconds."""
-    if name not in _HOMES:
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'facever' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:

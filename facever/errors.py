@@ -4,7 +4,8 @@
 
     FaceverError                 everything that facever raises for its user
     ├── ParameterError           an argument or option is out of its range (ValueError)
-    │   └── ConfigError          a config file or key=value override is wrong
+    │   ├── ConfigError          a config file or key=value override is wrong
+    │   └── TooFewImagesError    a PCA of this size needs more images than there are
     ├── FileError                a path is missing, empty or not of its kind (OSError)
     │   ├── PhotoError           a photo cannot be read
     │   │   └── UploadError      a photo that was sent to the web page is not taken

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facever.choices import Detector, FaceRule, Mirror
+from facever.choices import FaceRule, Mirror
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
 from facever.cli.model import model_app
-from facever.cli.options import Device, Model, PrecisionOption
+from facever.cli.options import DetectorOption, Device, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.errors import FaceverError, TerminatedError
 from facever.results import Result
@@ -66,45 +66,42 @@ def align(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folders of photos, a list, .csv, .rec, .bin, .tar or a crop store"
+            help="A photo, a folder of photos, a text list, .csv, .rec, .bin, .tar, or "
+            "a crop store."
         ),
     ],
-    out: Annotated[Path, typer.Argument(help="Folder of the crop store")],
+    out: Annotated[Path, typer.Argument(help="Folder of the crop store to write.")],
     face: Annotated[
-        FaceRule, typer.Option(help="Which face, where there are several")
+        FaceRule, typer.Option(help="Which face to take of a photo that has several.")
     ] = "largest",
-    detector: Annotated[
-        Detector,
-        typer.Option(
-            help="mtcnn-sphereface: SphereFace's stricter thresholds; crops: the "
-            "photos are aligned crops already, 112x96 or 112x112"
-        ),
-    ] = "mtcnn",
+    detector: DetectorOption = "mtcnn",
     landmarks: Annotated[
         Path | None,
         typer.Option(
-            help="In place of a detector: lines of a photo's path below SOURCE and x "
-            "and y of five points, separated by tabs"
+            help="A text file of known landmarks, used in place of a detector: a line "
+            "for each photo with its path below SOURCE and x and y of five points, "
+            "separated by tabs."
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes; by default one a CPU")
+        int | None,
+        typer.Option(help="Number of processes; by default one for each CPU."),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where the detector runs: auto, cpu, cuda, ...")
+        str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
     max_pixels: Annotated[
-        int | None, typer.Option(help="Larger photos go to the ledger")
+        int | None, typer.Option(help="Photos of more pixels are listed as failures.")
     ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
-            help="This machine's part, such as 2/8; join the parts, in their order, "
-            "with facever data merge"
+            help="The part of the photos that this machine aligns, such as 2/8. Join "
+            "the parts, in their order, with facever data merge."
         ),
     ] = None,
 ) -> Result:
-    """Photos to a crop store; a run that was killed goes on where it was."""
+    """Align photos into a crop store; a run that was killed goes on where it was."""
     from facever.faces.photos import DEFAULT_MAX_PIXELS
     from facever.stages.align import Shard
     from facever.stages.align import align as stage
@@ -125,15 +122,21 @@ def align(
 @app.command()
 @shows_result
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file, see configs/train/")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file such as configs/train/small.yaml.")
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="key=value, such as network.width=0.5 out=runs/mine"),
+        typer.Argument(
+            help="Changes of the config: key=value, such as network.width=0.5 "
+            "out=runs/mine."
+        ),
     ] = None,
     is_dry: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Time a few steps; print weights, work, memory and time"
+            "--dry-run",
+            help="Train a few steps only and print weights, work, memory and time.",
         ),
     ] = False,
 ) -> Result:
@@ -160,21 +163,23 @@ def train(
 
 
 @app.command()
+@shows_result
 def embed(
     model: Model,
-    crops: Annotated[Path, typer.Argument(help="A crop store, from facever align")],
-    out: Annotated[Path, typer.Argument(help="The .npz file to write")],
+    crops: Annotated[Path, typer.Argument(help="A crop store, from facever align.")],
+    out: Annotated[Path, typer.Argument(help="The .npz file to write.")],
     mirror: Annotated[
-        Mirror | None, typer.Option(help="In place of the model file's own rule")
+        Mirror | None,
+        typer.Option(help="A mirror rule in place of the model file's own."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Crops at a time")] = 64,
+    batch_size: Annotated[int, typer.Option(help="Number of crops at a time.")] = 64,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
-) -> None:
-    """Crops to embeddings: the feature of each crop merged with its mirror's."""
+) -> Result:
+    """Embed the crops of a store: each feature merged with that of its mirror image."""
     from facever.stages.embed import embed as stage
 
-    stage(
+    return stage(
         model,
         crops,
         out,
@@ -197,7 +202,7 @@ def main() -> None:
         sys.exit(143 if isinstance(error, TerminatedError) else 2)
     except _Stopped:
         print(
-            "facever: stopped; the same command goes on or begins anew",
+            "facever: stopped; the same command goes on or begins again",
             file=sys.stderr,
         )
         sys.exit(130)

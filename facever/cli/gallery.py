@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from facever.choices import By, IndexKind
+from facever.cli.options import DetectorOption
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -71,7 +72,8 @@ def gallery_add(
     photos: Annotated[
         Path,
         typer.Argument(
-            help="A photo, identity folders, a crop store or an .npz of embeddings."
+            help="Any source of photos that facever align takes, a crop store, or an "
+            ".npz of embeddings."
         ),
     ],
     model: _Model = None,
@@ -86,11 +88,14 @@ def gallery_add(
             help="A field of these photos, key=value. May be given several times.",
         ),
     ] = None,
+    detector: DetectorOption = "mtcnn",
 ) -> Result:
     """Enroll faces; the gallery is made if it does not exist yet."""
     from facever.stages.gallery.enroll import add
 
-    return add(gallery, model, photos, name=name, fields=fields or ())
+    return add(
+        gallery, model, photos, name=name, fields=fields or (), detector=detector
+    )
 
 
 @gallery_app.command("search")
@@ -100,8 +105,8 @@ def gallery_search(
     photo: Annotated[
         Path,
         typer.Argument(
-            help="A photo, whose largest face is looked up; or identity folders, a "
-            "crop store or an .npz of embeddings."
+            help="A photo, whose largest face is looked up, or many: any source that "
+            "facever align takes, a crop store, or an .npz of embeddings."
         ),
     ],
     model: _Model = None,
@@ -117,12 +122,20 @@ def gallery_search(
     ] = "photo",
     names: _Names = None,
     fields: _WithFields = None,
+    detector: DetectorOption = "mtcnn",
 ) -> Result:
     """Show who in the gallery resembles the face on a photo."""
     from facever.stages.gallery.search import search
 
     return search(
-        gallery, model, photo, k=k, by=by, names=names or (), fields=fields or ()
+        gallery,
+        model,
+        photo,
+        k=k,
+        by=by,
+        names=names or (),
+        fields=fields or (),
+        detector=detector,
     )
 
 

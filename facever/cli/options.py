@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import Precision
+from facever.choices import Detector, Precision
 
 Device = Annotated[
     str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1 and so on.")
@@ -14,6 +14,14 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         help="Numbers of the network; auto is bf16 where the device is made for it."
+    ),
+]
+DetectorOption = Annotated[
+    Detector,
+    typer.Option(
+        help="How faces are found. mtcnn-sphereface: SphereFace's stricter "
+        "thresholds. crops: the photos are aligned crops already, 112x96 or 112x112 "
+        "(height x width)."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]

@@ -1,5 +1,6 @@
 """``facever embed``: a model file and a crop store become embeddings."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from facever.choices import Mirror, Precision
@@ -11,35 +12,61 @@ from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import EmbeddingsFile, write_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
+from facever.results import Result
+
+
+@dataclass(frozen=True)
+class EmbedSummary(Result):
+    """What ``embed`` wrote.
+
+    Attributes:
+        out: The ``.npz`` file.
+        num_embeddings: Number of embeddings, one for each crop of the store.
+        embedding_size: Numbers in an embedding.
+        model_fingerprint: The fingerprint of the model that made them.
+    """
+
+    out: Path
+    num_embeddings: int
+    embedding_size: int
+    model_fingerprint: str
+
+    def lines(self) -> list[str]:
+        """The file and what is in it."""
+        return [
+            f"{self.out}: {self.num_embeddings:,} embeddings of {self.embedding_size} "
+            "dimensions"
+        ]
 
 
 def embed(
-    model: Path,
-    crops: Path,
-    out: Path,
+    model: str | Path,
+    crops: str | Path,
+    out: str | Path,
     *,
     mirror: Mirror | None = None,
     batch_size: int = 64,
     precision: Precision = "auto",
     device: str = "auto",
-) -> None:
+) -> EmbedSummary:
     """Embed every crop of a store.
 
     Writes an ``.npz`` with ``embeddings`` float32 ``[N, D]`` (not normalised), the
     crops' sources as ``images``, in the store's order, and ``model_fingerprint``.
 
     Args:
-        model: Model file.
-        crops: Crop store.
+        model: The model file.
+        crops: The crop store.
         out: The ``.npz`` to write.
-        mirror: Overrides the model file's rule: ``sum``, ``concat`` or ``none``.
-        batch_size: Crops at a time, at least 1.
+        mirror: A rule in place of the model file's: ``sum``, ``concat`` or ``none``.
+        batch_size: Number of crops at a time, at least 1; changes the speed alone.
         precision: ``auto``, ``bf16`` or ``fp32``.
         device: ``auto``, ``cpu``, ``cuda``...
 
     Raises:
         FaceverError: If the model, the crops or an option does not fit.
     """
+    crops, out = Path(crops), Path(out)
     if out.suffix != ".npz":
         raise ParameterError(f"OUT must end in .npz, got {out}")
     store = CropStore.open(crops)
@@ -53,4 +80,6 @@ def embed(
             embeddings, list(store.sources), embedder.model_fingerprint
         )
         write_embeddings(temporary, content)
-    print(f"{out}: {len(store):,} embeddings of {embedder.embedding_size} dimensions")
+    return EmbedSummary(
+        out, len(store), embedder.embedding_size, embedder.model_fingerprint
+    )

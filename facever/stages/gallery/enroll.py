@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facever.choices import Detector
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.enrollment import enroll
@@ -109,6 +110,7 @@ def add(
     *,
     name: str | None = None,
     fields: Sequence[str] = (),
+    detector: Detector = "mtcnn",
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -119,12 +121,13 @@ def add(
         gallery: The gallery's folder or URL.
         model: The model file to embed with, which must be the gallery's; None for an
             embeddings file.
-        photos: A photo, a folder of identity folders, a list file, a crop store or an
-            ``.npz`` of embeddings. In a folder or an ``.npz``, a photo belongs to the
-            person whom its topmost folder is named after, or, if it lies in no folder,
-            the person whom the file is named after.
+        photos: A source of photos, see ``find_photos``; a crop store, whose crops are
+            taken as they are; or an ``.npz`` of embeddings. In a folder or an ``.npz``,
+            a photo belongs to the person whom its topmost folder is named after, or, if
+            it lies in no folder, the person whom the file is named after.
         name: The person on all of the photos. A single photo needs it.
         fields: What else is known of the photos, each as ``key=value``.
+        detector: How faces are found in photos without known landmarks.
 
     Raises:
         ParameterError: If a single photo has no name, or there is no model.
@@ -136,7 +139,7 @@ def add(
     if name is None and is_photo(photos):
         raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
     known_of = parse_fields(fields)
-    embedder = None if model is None else load(model)
+    embedder = None if model is None else load(model, detector=detector)
     faces = find_faces(photos, embedder, name)
     with (
         _open_or_create(gallery, embedder, photos) as people,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facever.choices import By
+from facever.choices import By, Detector
 from facever.errors import GalleryError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import Place
@@ -116,6 +116,7 @@ def search(
     by: By = "photo",
     names: Sequence[str] = (),
     fields: Sequence[str] = (),
+    detector: Detector = "mtcnn",
 ) -> GallerySearch:
     """Find who in a gallery resembles the largest face of a photo, or of many.
 
@@ -130,6 +131,7 @@ def search(
             ``mean`` of their photos.
         names: Search only these people.
         fields: Search only photos with these fields, each as ``key=value``.
+        detector: How faces are found in photos without known landmarks.
 
     Returns:
         A ``PhotoSearch`` for a single photo.
@@ -144,7 +146,7 @@ def search(
     """
     photo = Path(photo)
     where = Filter(names, parse_fields(fields))
-    embedder = None if model is None else load(model)
+    embedder = None if model is None else load(model, detector=detector)
     with open_gallery(gallery, embedding_model(embedder, photo)) as people:
         if not len(people):
             raise GalleryError(

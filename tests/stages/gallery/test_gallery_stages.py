@@ -1,4 +1,5 @@
 import os
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -601,3 +602,36 @@ def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
     facts = gallery_upkeep.info(people, audit=True).to_dict()
     assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
     assert facts["recall_at_1"] == 1
+
+
+def test_every_source_of_photos_can_be_enrolled_searched_and_migrated(
+    tmp_path: Path, model: Path
+) -> None:
+    """A CSV list and a tar file give what a folder gives, and so does a move."""
+    names = {"Ann": 1, "Bob": 2}
+    folder = tmp_path / "photos"
+    for name, seed in names.items():
+        write_photo(folder / name / "1.png", picture(seed))
+    lines = [f"{name}/1.png,{name}" for name in names]
+    (folder / "list.csv").write_text("\n".join(["source,identity", *lines]) + "\n")
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        for name in names:
+            tar.add(folder / name / "1.png", f"{name}/1.png")
+    enrolled = []
+    for source in (folder, folder / "list.csv", tmp_path / "photos.tar"):
+        people = tmp_path / f"gallery-{source.name}"
+        done = stage.add(people, model, source)
+        assert (done.num_added, done.left_out) == (2, {})
+        with Gallery(people) as gallery:
+            [(_, embeddings)] = gallery.read()
+        enrolled.append(embeddings)
+        np.testing.assert_array_equal(embeddings, enrolled[0])
+        for asked in (folder, tmp_path / "photos.tar"):
+            answers = gallery_search.search(people, model, asked).found
+            assert {s: m[0].name for s, m in answers.items()} == {
+                "Ann/1.png": "Ann",
+                "Bob/1.png": "Bob",
+            }
+        other = write_model(tmp_path / "other.safetensors", seed=1)
+        moved = gallery_migrate.migrate(people, other)
+        assert (moved.num_embedded, moved.dropped) == (2, {})
