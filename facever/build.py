@@ -72,8 +72,8 @@ def make_head(
     Args:
         configs: Name, weight and options of each.
         embedding_size: Dimensions of an embedding.
-        num_classes: Of the labels.
-        seed: Of the classes drawn for each batch, where a head samples them.
+        num_classes: Number of classes that the labels name.
+        seed: Decides which classes are drawn for each batch, where a head samples.
         processes: They share the class vectors.
 
     Raises:
@@ -220,7 +220,7 @@ def make_augmentation(config: TrainConfig) -> Augmentation | None:
 
 
 def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bool:
-    """Whether the training crops shall lie in the memory of the device.
+    """Whether the training crops are to lie in the memory of the device.
 
     Args:
         config: ``data.resident`` decides; ``auto`` means crops that nothing changes on
@@ -229,7 +229,7 @@ def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bo
         device: Where to train.
 
     Raises:
-        ConfigError: If they shall and an augmentation is on, which works on the CPU.
+        ConfigError: If so, and an augmentation is on, which works on the CPU.
     """
     strengths = config.augmentation.model_dump(exclude={"mirror"})
     changes = [name for name, strength in strengths.items() if strength]

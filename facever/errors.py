@@ -79,7 +79,7 @@ class GalleryError(FaceverError, ValueError):
 
 
 class TooFewImagesError(ParameterError):
-    """A PCA to so many components needs more images than there are to fit it on."""
+    """A PCA of this size needs more images than there are to fit it on."""
 
 
 class NotEnrolledError(GalleryError):

@@ -20,7 +20,7 @@ class AlikePairs:
     Attributes:
         left: Row of the first of each pair; within one set it is the lower one.
         right: Row of the second.
-        cosine: Of each pair.
+        cosine: The cosine of each pair.
     """
 
     left: Int64[np.ndarray, " pairs"]

@@ -27,9 +27,9 @@ class IdentityCenters:
     Attributes:
         units: The embeddings at length 1.
         labels: Identity of each photo, in [0, identities).
-        num_photos: Of each identity, at least 1.
-        centers: Of each identity, at length 1; 0 where the mean has no direction.
-        own_cosine: Of each photo and the center of the *other* photos of its identity;
+        num_photos: Number of photos of each identity, at least 1.
+        centers: Each identity's center, at length 1; 0 where it has no direction.
+        own_cosine: Each photo's cosine with the center of its person's *other* photos;
             NaN where there are none.
     """
 
@@ -55,7 +55,7 @@ def find_centers(
     own share would hide half of what is wrong.
 
     Args:
-        embeddings: Of each photo, of any length but zero.
+        embeddings: Each photo's embedding, of any length but zero.
         labels: Identity of each photo; every number in [0, identities) has a photo.
 
     Raises:

@@ -45,7 +45,7 @@ class Outliers:
     """Photos that do not look like the others of their identity, the worst first.
 
     Attributes:
-        rows: Of the photos.
+        rows: The rows of the photos.
         own_cosine: With the center of the identity's other photos.
         nearest: The other identity whose center is nearest.
         nearest_cosine: With that center.
@@ -65,7 +65,7 @@ class Suggestions:
         duplicates: Pairs of photos.
         outliers: Photos.
         lookalikes: Pairs of identities, merge candidates.
-        num_photos: Of each identity.
+        num_photos: Number of photos of each identity.
         outlier_threshold: The cosine that the rules led to.
         alike_threshold: The same, for identities.
     """

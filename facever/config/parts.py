@@ -58,6 +58,6 @@ class ScheduleConfig(StrictModel):
     warmup: int = Field(
         0, ge=0, description="Steps of linear rise at the start, of any shape"
     )
-    gamma: float = Field(1e-4, ge=0, description="Of inverse")
-    power: float = Field(0.75, ge=0, description="Of inverse")
+    gamma: float = Field(1e-4, ge=0, description="A constant of the shape inverse.")
+    power: float = Field(0.75, ge=0, description="A constant of the shape inverse.")
     factor: float = Field(1.0, gt=0, description="On steps, drops and warmup")

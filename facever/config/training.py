@@ -53,7 +53,9 @@ class DataConfig(StrictModel):
         "but the mirror is on",
     )
     name: str = Field("unnamed", description="What the model file says it was fed")
-    licence: str = Field("unknown", description="Of the data, into the model file")
+    licence: str = Field(
+        "unknown", description="The data's licence, written into the model file."
+    )
 
 
 class AugmentationConfig(StrictModel):
@@ -114,7 +116,7 @@ class OptimiserConfig(SGDConfig):
     )
     betas: tuple[
         Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]
-    ] = Field((0.9, 0.999), description="Of adamw: decay of the mean and of the square")
+    ] = Field((0.9, 0.999), description="AdamW's decay of the mean and of the square.")
     decay_all: bool = Field(
         False,
         description="Weight decay on the network's biases, slopes and normalisation "
@@ -132,7 +134,8 @@ class PlateauConfig(StrictModel):
 
     measure: Measure = Field(
         "auc",
-        description="Of the held-out people: the area under the ROC curve, or tar, the "
+        description="What is measured on held-out people: auc, the area under the ROC "
+        "curve, or tar, the "
         "share of genuine pairs accepted at a false accept rate of 0.001",
     )
     patience: int = Field(
@@ -229,11 +232,12 @@ class UnrestrictedConfig(StrictModel):
     """LFW's unrestricted setting: a training for each fold that is tested."""
 
     train: TrainConfig = Field(
-        description="Of every training; its out is the folder of all of them"
+        description="The config of every training; its out is the folder of them all."
     )
     held_out_people: int = Field(
         500,
         ge=2,
-        description="Of the other folds: kept out of training, for threshold and PCA",
+        description="People of the other folds who are kept out of training, for the "
+        "threshold and the PCA.",
     )
     min_photos: int = Field(2, ge=1, description="People with fewer do not train")

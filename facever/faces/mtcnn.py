@@ -56,7 +56,7 @@ class CascadeSettings:
 
 
 SPHEREFACE = CascadeSettings(pyramid_factor=0.85, output_score=0.9)
-"""Of SphereFace's alignment: finer steps between sizes, and surer faces."""
+"""SphereFace's settings: finer steps between sizes, and surer faces."""
 
 
 class MtcnnDetector:
@@ -122,7 +122,7 @@ class _Cascade:
     def detect(
         self, photos: Sequence[UInt8[np.ndarray, "height width 3"]]
     ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
-        """Of each photo the faces: box and score in five columns, and landmarks."""
+        """The faces of each photo: box and score in five columns, and landmarks."""
         sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
         boxes, photo_index = self._propose(sums)
         boxes, photo_index = self._refine_boxes(sums, boxes, photo_index)

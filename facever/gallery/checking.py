@@ -18,7 +18,7 @@ def unit_embeddings(
     """Embeddings scaled to unit length.
 
     Args:
-        embeddings: Of any length but zero.
+        embeddings: Embeddings of any length but zero.
         size: Numbers in an embedding of the gallery.
 
     Raises:
@@ -46,7 +46,7 @@ def check_rows(
     fields: Sequence[Mapping[str, Any]],
     origins: Sequence[Origin | None],
 ) -> None:
-    """Refuse rows that are not as many of each, or whose texts or fields are none.
+    """Refuse lists of different lengths, and texts or fields that are not valid.
 
     Raises:
         ParameterError: That names what is wrong.

@@ -38,8 +38,8 @@ class Export:
 
     Attributes:
         entries: In the order they were added.
-        embeddings: Of unit length.
-        model_fingerprint: Of the model that made them, None if unbound.
+        embeddings: Embeddings of unit length.
+        model_fingerprint: The model that made them, None if unbound.
         model_details: What is worth knowing of that model.
     """
 
@@ -130,7 +130,7 @@ def read_export(path: Path) -> Export:
     if len(entries) != len(embeddings):
         raise DataError(
             f"{path}: {len(entries)} entries and {len(embeddings)} embeddings; there "
-            "must be as many"
+            "must be of one length"
         )
     for entry in entries:
         texts = (entry.id, entry.name, entry.source, entry.added)

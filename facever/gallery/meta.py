@@ -37,7 +37,7 @@ class GalleryMeta:
         format: Version of the layout on disk, or in the database.
         gallery_id: Its own, so that no other gallery's index is taken for its.
         embedding_size: Numbers in an embedding.
-        model_fingerprint: Of the model that made the embeddings, None if unbound.
+        model_fingerprint: The model that made the embeddings, None if unbound.
         model_details: What is worth knowing of that model: network, mirror rule,
             preprocessing. For people; the fingerprint is what is compared.
         created: UTC, ISO 8601.
@@ -155,7 +155,7 @@ class GalleryInfo:
         num_people: Different names.
         num_embeddings: Enrolled photos.
         embedding_size: Numbers in an embedding.
-        model_fingerprint: Of the model that made the embeddings, None if unbound.
+        model_fingerprint: The model that made the embeddings, None if unbound.
         model_details: That model's network, mirror rule, preprocessing and the like.
         threshold: Above which cosine a match is the same person; None if none was set.
         index: Kind of index that is searched with.

@@ -24,11 +24,11 @@ class AnchorNCM(Head):
         distance: M: ``euclidean``, not squared (E-NCM), or ``cosine``, 1 - cosine
             (C-NCM).
         anchors: Which, see ``make_anchors``.
-        seed: Of spread anchors.
+        seed: Decides where spread anchors lie.
 
     Raises:
-        ParameterError: If an option is unknown or the anchors do not allow so many
-            classes.
+        ParameterError: If an option is unknown or the anchors do not allow this number
+            of classes.
 
     References:
         Hao et al., Anchor-based nearest class mean loss, 2018, eq. 5 to 8.

@@ -53,7 +53,7 @@ class Contrastive(Head):
 
     Args:
         embedding_size: Dimensions of an embedding.
-        num_classes: Of the labels.
+        num_classes: Number of classes that the labels name.
         margin: Positive; unit vectors are at most 2 apart.
         normalised: Whether embeddings are scaled to length 1 first.
 

@@ -61,7 +61,7 @@ def ie_loss(
         - 2 * features @ means.T
         + means.square().sum(dim=1)
     ).clamp_min(0)
-    # One column for each class: where it first appears. No shape hangs on the values,
+    # One column for each class: where it first appears. No shape depends on the values,
     # so nothing waits for a device and torch.compile sees one graph.
     same = labels[:, None] == labels
     first = ~same.tril(diagonal=-1).any(dim=1)

@@ -21,7 +21,7 @@ class Softmax(ClassifyingHead):
         shards: Which of them this process holds; None means all.
         bias: Whether each class has a bias.
         normalised: Whether embeddings and weights are scaled to length 1 first.
-        scale: Of the cosine when normalised, positive.
+        scale: Factor of the cosine when normalised, positive.
 
     Raises:
         ParameterError: If the scale is not positive.

@@ -79,7 +79,7 @@ class Triplet(Head):
 
     Args:
         embedding_size: Dimensions of an embedding.
-        num_classes: Of the labels.
+        num_classes: Number of classes that the labels name.
         margin: Positive.
         mining: ``all``, ``hard`` or ``semi-hard``, see ``triplet_loss``.
         normalised: Whether embeddings are scaled to length 1 first.

@@ -57,7 +57,7 @@ class ModelHeader:
         threshold: Cosine above which two faces count as the same person, or None.
         threshold_far: The false accept rate that the threshold was set for, or None.
         training_data: What the network was trained on.
-        licence: Of that data.
+        licence: The licence of that data.
         template: Five points ``(x, y)`` that the landmarks were brought to.
         crop_height: Pixels.
         crop_width: Pixels.
@@ -139,7 +139,7 @@ def save_model(
     Args:
         path: The final name, ending in ``.safetensors``.
         network: Whose weights to write.
-        header: What the file shall say of itself.
+        header: What the file says of itself.
         mean_image: Given exactly when ``header.mean`` is ``image``.
 
     Raises:

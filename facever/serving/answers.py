@@ -28,20 +28,21 @@ class AppliedThreshold(BaseModel):
         None, description="The false accept rate over pairs that it was set for"
     )
     threshold_fpir: float | None = Field(
-        None, description="The share of unknown people taken for somebody, likewise"
+        None,
+        description="The share of unknown people taken for somebody that it is set for",
     )
 
 
 class GalleryAnswer(AppliedThreshold):
     """The gallery, and what may be sent."""
 
-    name: str = Field(description="Of its folder")
+    name: str = Field(description="Name of the gallery's folder")
     num_people: int
     num_faces: int
     writable: bool = Field(description="Whether it can be changed from here")
-    max_bytes: int = Field(description="Of a photo's file")
-    max_pixels: int = Field(description="Of a photo, height times width")
-    version: str = Field(description="Of facever")
+    max_bytes: int = Field(description="Largest size of a photo's file, bytes")
+    max_pixels: int = Field(description="Largest height times width of a photo")
+    version: str = Field(description="Version of facever")
 
 
 class FaceAnswer(BaseModel):
@@ -57,7 +58,7 @@ class FaceAnswer(BaseModel):
 class PhotoAnswer(BaseModel):
     """A photo and the face of it that was looked at."""
 
-    width: int = Field(description="Of the upright photo, pixels")
+    width: int = Field(description="Width of the upright photo, pixels")
     height: int
     faces: list[FaceAnswer] = Field(description="Largest first")
     face: int = Field(description="Which of them was looked at")

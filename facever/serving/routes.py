@@ -30,7 +30,7 @@ from facever.version import __version__
 
 _Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF, GIF or BMP")]
 _Face = Annotated[int, Form(ge=0, description="Which face, counted from the largest")]
-_Name = Annotated[str, Query(min_length=1, description="Of a person")]
+_Name = Annotated[str, Query(min_length=1, description="Name of a person")]
 _Responses = dict[int | str, dict[str, Any]]
 _ANY: _Responses = {
     status: {"model": Problem, "description": why}

@@ -94,7 +94,7 @@ class PreparedImages:
     """Network input on the device.
 
     Attributes:
-        images: Of the whole set.
+        images: All images of the set.
         labels: Class of each.
     """
 
@@ -121,7 +121,7 @@ class SmallImageBatches:
     Args:
         source: The training images.
         batch_size: In [1, number of images].
-        seed: Of order, crops and mirrors.
+        seed: Decides order, crops and mirroring.
         mirror: Whether half of the images, at random, are flipped left to right.
         crop_padding: Zeros around the prepared image out of which a window of the
             image's own size is cut at random; 0 cuts nothing.

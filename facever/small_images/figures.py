@@ -209,7 +209,7 @@ def margin_curves() -> dict[
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels, at most four in a row."""
+    """A figure with this number of panels, at most four in a row."""
     columns = min(_COLUMNS, count)
     rows = math.ceil(count / columns)
     size = (3.1 * columns + 0.6, 3.2 * rows + 0.3)

@@ -24,7 +24,7 @@ def parse_idx(path: Path, content: bytes) -> UInt8[np.ndarray, "*shape"]:
 
     Args:
         path: Where the content is from, for messages.
-        content: Of the file.
+        content: The file's content.
 
     Returns:
         The array, read only.
@@ -69,7 +69,7 @@ class CifarForm:
     """How one of the two sets writes its labels.
 
     Attributes:
-        python_key: Of the labels, in the dict of the Python form.
+        python_key: The labels' key in the dict of the Python form.
         label_bytes: Before each image of the binary form; the last one counts.
         num_classes: Labels are below.
     """
@@ -91,8 +91,8 @@ def parse_python(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
 
     Args:
         path: Where the content is from, for messages.
-        content: Of the file.
-        form: Of the set.
+        content: The file's content.
+        form: The form of the set.
 
     Returns:
         Images, channels first, and their labels.
@@ -127,8 +127,8 @@ def parse_binary(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
 
     Args:
         path: Where the content is from, for messages.
-        content: Of the file.
-        form: Of the set.
+        content: The file's content.
+        form: The form of the set.
 
     Returns:
         Images, channels first, and their labels.

@@ -49,7 +49,7 @@ def predict_logits(
 
     Args:
         head: In evaluation mode afterwards.
-        features: Of a network.
+        features: A network's features.
 
     Raises:
         ParameterError: If no head classifies.

@@ -137,7 +137,7 @@ def find_files(name: str, folder: Path) -> FoundFiles:
     """The first form of a set that is whole in a folder.
 
     Args:
-        name: Of the set.
+        name: The name of the set.
         folder: Holds the files, the folder that an archive unpacks to, or the archive.
 
     Returns:

@@ -47,7 +47,7 @@ class SmallImageSet:
     """A published set, in memory.
 
     Attributes:
-        name: Of the four.
+        name: One of the four sets.
         num_classes: 10 or 100.
         train: To train on.
         test: To test on.
@@ -64,7 +64,7 @@ class SmallImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of images and labels, whatever form they were read from."""
+        """The fingerprint of images and labels, whatever form they were read from."""
         digest = hashlib.sha256()
         for part in (self.train, self.test):
             digest.update(repr(part.images.shape).encode())
@@ -76,10 +76,10 @@ class SmallImageSet:
         """The last training images as the test set: to choose without the real one.
 
         Args:
-            count: Of them, at least 1 and fewer than there are.
+            count: Number of images, at least 1 and fewer than there are.
 
         Raises:
-            ParameterError: If there are not so many.
+            ParameterError: If there are fewer images.
         """
         rest = len(self.train) - count
         if count < 1 or rest < 1:

@@ -36,7 +36,7 @@ class AlignSummary(Result):
     Attributes:
         out: The store's folder.
         num_photos: Photos of the source that are in the store or its ledger.
-        num_new: Of these, done by this run.
+        num_new: Number of these that this run aligned.
         num_crops: Crops in the store.
         num_without_face: Photos in the ledger because no face was found in them.
         num_unreadable: Photos in the ledger for another reason.
@@ -108,7 +108,7 @@ class Shard:
         if num_batches < self.total:
             raise ParameterError(
                 f"{len(photos)} photos make {num_batches} batches of {_BATCH_PHOTOS}: "
-                f"at most so many shards, got {self.total}"
+                f"there can be no more shards than that, got {self.total}"
             )
         first, last = (
             _BATCH_PHOTOS * (num_batches * edge // self.total)

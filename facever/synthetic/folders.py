@@ -164,7 +164,7 @@ def write_pairs(
 
     Args:
         path: The file to write.
-        seed: Of the lots, in [0, 2**32).
+        seed: Decides all that is drawn by lot, in [0, 2**32).
         first_identity: The first person, not negative.
         num_identities: How many persons from there on, at least two a fold.
         photos_each: Photos of each person, in [2, 9999].

@@ -33,7 +33,7 @@ class TrainingState:
         head: Its heads.
         optimiser: Over the parameters of both.
         step: Steps done.
-        average: Of the network's weights, where it is wanted.
+        average: The averaged weights of the network, where they are wanted.
         plateau: What lowers the learning rate by held-out people, where it is wanted.
         frozen: Parts of the network that stay in evaluation mode; not saved.
     """
@@ -64,7 +64,7 @@ def save_checkpoint(
     Args:
         path: The final name.
         state: What to keep.
-        fingerprint: Of the config and the data, compared on resume.
+        fingerprint: The fingerprint of config and data, compared on resume.
         processes: All of them call it, the first writes.
 
     Raises:
@@ -99,7 +99,7 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
 
     Args:
         path: A file of ``save_checkpoint``.
-        state: Of the same network, head and optimiser; changed in place.
+        state: A state of the same network, head and optimiser; changed in place.
         fingerprint: Must equal the one saved.
 
     Raises:
@@ -184,7 +184,7 @@ class KeptCheckpoints:
 
         Args:
             path: The newest checkpoint.
-            step: Of it.
+            step: The checkpoint's step.
         """
         if self.last > 1 or step in self.milestones:
             numbered = _numbered(path, step)

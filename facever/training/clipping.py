@@ -20,8 +20,8 @@ def clip_gradients(
     Args:
         network: With the gradients of the whole batch.
         head: Likewise.
-        limit: Of the square root of the sum of squares over all parameters; positive.
-        processes: Of the job.
+        limit: Largest root of the sum of squares over all parameters; positive.
+        processes: The processes of the job.
 
     Returns:
         The length before.

@@ -29,7 +29,7 @@ class Processes:
     All processes must call the same methods in the same order.
 
     Attributes:
-        rank: Of this process, in [0, count).
+        rank: This process's rank, in [0, count).
         count: How many there are.
     """
 
@@ -115,9 +115,9 @@ class Processes:
         """All rows of a matrix that the processes hold in slices, on the CPU.
 
         Args:
-            rows: Of this process.
+            rows: This process's rows.
             held: Which rows a rank holds.
-            num_rows: Of all processes.
+            num_rows: Number of rows of all processes together.
 
         Returns:
             The matrix in the first process, which alone needs memory for it; None in

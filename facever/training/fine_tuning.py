@@ -17,7 +17,7 @@ class InitialWeights:
 
     Attributes:
         weights: By name.
-        fingerprint: Of them, wherever their file lies.
+        fingerprint: The fingerprint of the weights, wherever their file lies.
         origin: For people: what they were trained on.
     """
 
@@ -55,7 +55,7 @@ def start_from(network: nn.Module, path: Path) -> None:
 
     Args:
         network: Changed in place.
-        path: Of the same network with the same options.
+        path: A model file of the same network with the same options.
 
     Raises:
         ModelFileError: If it cannot be read or holds another network.

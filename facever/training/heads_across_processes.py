@@ -22,7 +22,7 @@ class HeadAcrossProcesses(nn.Module):
 
     Args:
         head: Its ``ClassifyingHead`` parts hold the slice of this process.
-        processes: Of the job.
+        processes: The processes of the job.
     """
 
     def __init__(self, head: nn.Module, processes: Processes) -> None:
@@ -36,7 +36,7 @@ class HeadAcrossProcesses(nn.Module):
         """The loss of the whole batch.
 
         Args:
-            embeddings: Of this process's part.
+            embeddings: The embeddings of this process's part.
             labels: Likewise.
         """
         if self._processes.count == 1:

@@ -40,7 +40,7 @@ class StepClock:
         self._marks.append((done, event))
 
     def seconds(self) -> dict[StepPart, float]:
-        """Of each part, since the clock was made; waits for the GPU."""
+        """The seconds of each part since the clock was made; waits for the GPU."""
         if self._on_gpu:
             torch.cuda.synchronize()
         sums: dict[StepPart, float] = {"data": 0.0, "network": 0.0, "optimiser": 0.0}
@@ -86,9 +86,9 @@ class LogWindow:
         """Count a step.
 
         Args:
-            output: Of the head.
-            labels: Of this process's crops.
-            num_processes: With as many crops each.
+            output: The head's output.
+            labels: The labels of this process's crops.
+            num_processes: Number of processes, each with the same number of crops.
             measured: Further scalars to log.
         """
         values = {"loss": output.loss.detach(), **output.parts, **measured}

@@ -35,10 +35,10 @@ def join_slices(
     All processes must call it.
 
     Args:
-        content: Of a checkpoint, with the slices of this process; changed in place.
+        content: A checkpoint's content with this process's slices; changed in place.
         head: Whose slices they are.
         optimiser_parameters: In the order of the optimiser's state.
-        processes: Of the job.
+        processes: The processes of the job.
     """
     # The optimiser gives out the very dictionaries that it works with.
     state = {
@@ -57,7 +57,7 @@ def take_own_slices(
     """Put this process's slices in the place of whole matrices.
 
     Args:
-        content: Of a checkpoint; changed in place.
+        content: A checkpoint's content; changed in place.
         head: Whose slices they become.
         optimiser_parameters: In the order of the optimiser's state.
     """

@@ -73,7 +73,7 @@ class Augmentation:
 
         Args:
             crops: RGB.
-            seeds: Of each crop; they alone decide.
+            seeds: A seed for each crop, which alone decides what is done to it.
 
         Returns:
             New crops of the same shape.

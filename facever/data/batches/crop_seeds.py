@@ -13,9 +13,9 @@ def crop_seeds(
     """Seeds of the random changes of crops.
 
     Args:
-        seed: Of the run, at least 0.
+        seed: The run's seed, at least 0.
         epoch: Counted from 0.
-        rows: Of the crops, in their store.
+        rows: The crops' rows in their store.
         copies: How often each was drawn before in this epoch.
 
     Returns:

@@ -31,7 +31,7 @@ class Batch:
     Attributes:
         crops: RGB, changed by the augmentation.
         labels: Class index of each.
-        mirrored: Which of them the preprocessing shall flip.
+        mirrored: Which of them the preprocessing is to flip.
     """
 
     crops: UInt8[Tensor, "batch height width 3"]
@@ -55,14 +55,14 @@ class BatchLoader:
     batch that it is in nor the number of workers changes a bit of it.
 
     Args:
-        crops: Of the whole store: a memory map, a store that decodes, or crops that lie
+        crops: The whole store's: a memory map, a store that decodes, or crops that lie
             on the device already.
         rows: Which rows of ``crops`` to train on.
         labels: Class index of each of those rows.
         batch_size: In [1, number of rows].
         augmentation: Changes crops; None leaves them.
         mirror: Whether half of the crops, at random, are to be flipped.
-        seed: Of the order, the changes and the mirror.
+        seed: Decides the order, the changes and the mirroring.
         photos_per_identity: Crops of an identity that a batch holds together; None
             draws crops whoever is on them.
         part: Which crops of each batch to give, where several processes of a

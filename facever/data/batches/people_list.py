@@ -47,8 +47,8 @@ class TrainingPeople:
         """The crops of the people to train on and of those held out.
 
         Args:
-            identities: Of a crop store, each once.
-            labels: Of each crop, an index into ``identities``.
+            identities: The identities of a crop store, each once.
+            labels: For each crop an index into ``identities``.
 
         Returns:
             The split; class indexes number the people to train on, in the store's

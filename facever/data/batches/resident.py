@@ -10,7 +10,7 @@ from facever.errors import ParameterError
 from facever.progress import Advance, ignore_progress
 
 _SHARE_OF_FREE = 0.5
-"""Of a GPU's free memory; the rest is for the activations of the network."""
+"""Share of a GPU's free memory for crops; the rest is for activations."""
 _CROPS_AT_ONCE = 4096
 
 
@@ -18,7 +18,7 @@ class ResidentCrops:
     """Copies of the crops of some rows, gathered on the device.
 
     Args:
-        crops: Of the whole store.
+        crops: All crops of the store.
         rows: Which of them to copy, ascending.
         device: Where to.
         advance: Progress, one unit a crop.
@@ -56,7 +56,7 @@ class ResidentCrops:
         """Crops on the device.
 
         Args:
-            rows: Of the store, among those copied.
+            rows: Rows of the store, among those copied.
         """
         places = torch.from_numpy(np.searchsorted(self._rows, rows))
         return self._crops.index_select(0, places.to(self._device))

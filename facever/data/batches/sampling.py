@@ -34,7 +34,7 @@ class EpochSampler:
     Args:
         num_photos: Photos in the set.
         batch_size: In [1, num_photos].
-        seed: Of the orders.
+        seed: Decides the orders.
 
     Raises:
         ParameterError: If batch_size is out of range.
@@ -76,7 +76,7 @@ class ClassmateSampler:
         labels: Class index of each photo.
         batch_size: P x K, at most the number of photos.
         photos_per_identity: K, at least 2, a divisor of batch_size.
-        seed: Of the orders.
+        seed: Decides the orders.
 
     Raises:
         ParameterError: If an argument is out of range.
@@ -161,7 +161,7 @@ def split_identities(
     Args:
         labels: Identity of each crop of a store, in [0, identities).
         num_held_out: Identities to hold out, at least 0.
-        seed: Of the draw.
+        seed: Decides the random draw.
 
     Returns:
         The split; class indexes number the identities left, in their order.

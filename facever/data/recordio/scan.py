@@ -73,8 +73,8 @@ class _Parts:
 
     Attributes:
         starts: The byte of each.
-        kinds: Of each, 0 to 7.
-        lengths: Of their contents, in bytes.
+        kinds: The kind of each, 0 to 7.
+        lengths: The lengths of their contents, in bytes.
         follow: Whether the next one begins where this one ends.
         good: Whether its length is right.
     """

@@ -34,7 +34,7 @@ class RecordHeader:
 
     Attributes:
         key: The record's name in the index.
-        label: Of the photo; 0 where there are several labels.
+        label: The photo's label; 0 where there are several labels.
         labels: Several, or none.
         second_key: The higher bits of a longer key; 0 in every file known to us.
     """
@@ -151,7 +151,7 @@ def write_record_photos(
 
     The photos have the keys 1 to N. Record 0 says which records describe identities,
     the first and the one behind the last; each of these says which photos are the
-    identity's, likewise. All labels are 32-bit floats, exact up to 2^24.
+    identity's, too. All labels are 32-bit floats, exact up to 2^24.
 
     Args:
         path: The ``.rec`` file.

@@ -29,7 +29,7 @@ def draw_sheet(
 
     Args:
         store: Whose crops they are.
-        rows: Of the crops to show.
+        rows: The rows of the crops to show.
         mean: The first picture, with the caption ``mean``.
     """
     crops = decode_crops(store.crops, rows)
@@ -44,7 +44,7 @@ def draw_groups(
     """Crops that belong together side by side, the groups with gaps between them.
 
     Args:
-        groups: At least one; crops and captions, as many in each group.
+        groups: At least one; each group has a caption for each of its crops.
     """
     size = len(groups[0])
     step = size * _WIDTH + (size - 1) + _GAP

@@ -62,7 +62,7 @@ class Contents:
         settings: How its crops were made.
         encode: Turns the crops of an uncompressed store into the JPEGs of a compressed
             one; None copies them as they are.
-        left_out: Of what it was chosen from: row, identity, source and reason of each
+        left_out: What was not chosen: row, identity, source and reason of each
             crop that it does not hold; None where nothing was chosen.
     """
 
@@ -78,7 +78,7 @@ class Contents:
         return sum(len(part.rows) for part in self.parts)
 
     def fingerprint(self) -> str:
-        """Of the crops and the ledger, see ``fingerprint_of``."""
+        """The fingerprint of the crops and the ledger, see ``fingerprint_of``."""
         crops = (crop for part in self.parts for crop in part.crops())
         return fingerprint_of(crops, self.failures)
 
@@ -115,7 +115,7 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
 
     Raises:
         FileError: If it cannot be written; what was there is as it was.
-        DataError: If a crop to be copied is damaged; likewise.
+        DataError: If a crop to be copied is damaged, too.
     """
     with new_files(out) as folder:
         write_csv(folder / CROPS_TABLE, CROP_COLUMNS, _records(contents.parts))

@@ -63,11 +63,11 @@ class CropStore:
         crops: A memory map, or JPEGs that are decoded when indexed: a slice or a few
             rows of it read only what they need.
         identities: Sorted; a label is an index into it.
-        labels: Of each crop.
-        sources: Of each crop, unique.
+        labels: Each crop's label, an index into ``identities``.
+        sources: Each crop's source, unique.
         failures: Photos without a crop, and why.
         settings: How the crops were made.
-        fingerprint: Of the photos (see ``fingerprint_of``).
+        fingerprint: The fingerprint of the photos (see ``fingerprint_of``).
         checksums: CRC-32 of each crop's bytes.
     """
 

@@ -88,7 +88,7 @@ class EncodedCrop:
     Attributes:
         row: In the store.
         suffix: ``.png`` or ``.jpg``.
-        content: Of the file.
+        content: The file's content.
     """
 
     row: int

@@ -24,7 +24,7 @@ class JpegCrops:
     An instance that is sent to another process opens the files there.
 
     Attributes:
-        folder: Of the store.
+        folder: The store's folder.
         shape: As of the array.
         dtype: uint8.
         offsets: Where each JPEG begins in ``crops.jpg``, and the end of the last.

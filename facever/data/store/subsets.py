@@ -18,9 +18,9 @@ class SubsetRules:
     Attributes:
         identities: Only these.
         exclude: Not these: each is an identity, a photo or the source of one crop.
-        min_photos: Only identities of which so many crops are left, at least 1.
-        sample: Only so many of the identities that are left, drawn at random.
-        seed: Of the draw.
+        min_photos: Smallest number of crops of an identity that is kept, at least 1.
+        sample: Number of identities to draw at random from those that are left.
+        seed: Decides the random draw.
     """
 
     identities: Sequence[str] | None = None
@@ -93,10 +93,10 @@ def split_rows(
     """Rows of a random share of the identities, and those of all others.
 
     Args:
-        store: Of at least two identities.
-        share: Of the identities in the first part, in (0, 1); rounded so that no part
+        store: A store of at least two identities.
+        share: Share of identities in the first part, in (0, 1), rounded so that no part
             is empty.
-        seed: Of the draw.
+        seed: Decides the random draw.
 
     Raises:
         ParameterError: If the share is out of its range.

@@ -29,9 +29,9 @@ class StoreSummary:
         histogram: How many identities have so many crops: first number, last number,
             identities. Each bin is twice as wide as the one before.
         storage: ``pixels``, or ``JPEG`` with its quality.
-        num_bytes: Of all files of the store.
+        num_bytes: Size of all files of the store.
         settings: How the crops were made.
-        fingerprint: Of the photos.
+        fingerprint: The fingerprint of the photos.
     """
 
     num_crops: int

@@ -35,8 +35,8 @@ class Names:
 
     Attributes:
         identities: Sorted; a label is an index into it.
-        labels: Of each crop.
-        sources: Of each crop, unique.
+        labels: Each crop's label.
+        sources: Each crop's source, unique.
     """
 
     identities: list[str]

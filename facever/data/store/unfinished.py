@@ -40,7 +40,7 @@ class PhotoEntry:
 
     Attributes:
         rows: Where its crops stand.
-        numbers: Of each crop the ten landmark coordinates and the score.
+        numbers: For each crop the ten landmark coordinates and the score.
         reason: Why there is no crop; None when there is.
     """
 
@@ -119,7 +119,7 @@ class UnfinishedCrops:
         Where the order is that of the growing file it only gets its header and name.
 
         Args:
-            order: Of each crop whether it is in the old store, or here, and its row.
+            order: For each crop, whether it is in the old store or here, and its row.
             old: The store to be replaced.
 
         Raises:

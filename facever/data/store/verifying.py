@@ -56,7 +56,7 @@ def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
     """Read a whole store and compare it with its checksums.
 
     Args:
-        folder: Of the store.
+        folder: The store's folder.
         advance: Progress, one unit a crop.
 
     Raises:

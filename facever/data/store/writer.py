@@ -69,7 +69,7 @@ class CropWriter:
         """Open the folder for writing, and make it if need be.
 
         Args:
-            folder: Of the store.
+            folder: The store's folder.
             settings: How crops are made, plain values; a store has one setting only.
             listing: Source and identity of every photo, each source once.
 

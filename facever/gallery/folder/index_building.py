@@ -50,7 +50,7 @@ def fresh_searcher(
     Args:
         folder: The gallery's.
         store: Within ``reading``.
-        meta: Of the gallery.
+        meta: The gallery's metadata.
         anew: Build, whatever the file holds.
 
     Returns:
@@ -77,7 +77,7 @@ def keep_searcher(
     Args:
         folder: The gallery's.
         store: Within ``reading``.
-        meta: Of the gallery.
+        meta: The gallery's metadata.
         searcher: Refreshed.
     """
     rows = len(searcher.rows)

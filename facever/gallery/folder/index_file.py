@@ -34,7 +34,7 @@ class IndexFile:
     """What an index file holds; the content is mapped, not read.
 
     Attributes:
-        numbers: Of the index's rows, ascending.
+        numbers: The numbers of the index's rows, ascending.
         newest: Number and id of the newest row that was there.
         content: Its parts, one after the other.
     """
@@ -60,9 +60,9 @@ def write_index(
 
     Args:
         folder: The gallery's.
-        meta: Of the gallery.
-        kind: Of the index.
-        numbers: Of its rows, ascending.
+        meta: The gallery's metadata.
+        kind: The kind of the index.
+        numbers: The numbers of its rows, ascending.
         newest: Number and id of the newest row that is there.
         parts: What the index wants to have back.
 

@@ -61,7 +61,7 @@ class IndexRows:
         """Bring memory up to what the database holds now, whoever changed it.
 
         Args:
-            index: Of these rows; gets the new ones.
+            index: The index of these rows, which gets the new ones.
         """
         changed, self._sequence = self._store.changes_after(self._sequence)
         last = int(self.numbers[-1]) if len(self.numbers) else 0

@@ -45,7 +45,7 @@ class Searcher:
     All methods are called within ``store.reading``.
 
     Attributes:
-        index: Of the embeddings.
+        index: The index of the embeddings.
         rows: What it holds.
         num_saved: Rows of the index that are in the gallery's index file.
         num_learned: Rows that there were when the index learned from them.

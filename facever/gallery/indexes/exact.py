@@ -80,7 +80,7 @@ class GrowingRows:
     def blocks(
         self, first: int, end: int, most: int
     ) -> Iterator[tuple[int, Float32[np.ndarray, "rows dim"]]]:
-        """The rows of a range in order, at most so many at once.
+        """The rows of a range in order, in blocks of limited size.
 
         Yields:
             The place of the first one, and the rows, which are not copied.

@@ -105,7 +105,7 @@ class Screen:
         """The rows that may be among each query's best: all that are, and some more.
 
         Args:
-            queries: Of unit length.
+            queries: Queries of unit length.
             rows: Where to look.
             allowed: Which of these may be found; all by default.
             best: Cosines of the best elsewhere, highest first; -inf fills up.

@@ -154,7 +154,7 @@ class Collection:
 
         Args:
             where: None for all.
-            keys: Of the payload, to read these alone.
+            keys: Keys of the payload, to read only these.
         """
         offset = None
         while True:

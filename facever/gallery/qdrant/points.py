@@ -60,7 +60,7 @@ def as_point(
 
     Args:
         entry: Whose id is a UUID's 32 digits.
-        embedding: Of unit length.
+        embedding: An embedding of unit length.
         number: Its place in the order of adding.
         origin: Where its face can be read from again.
     """

@@ -72,7 +72,7 @@ def cross_entropy(
     """Mean cross-entropy, with one matrix less in its backward than torch's.
 
     Args:
-        logits: Of every class.
+        logits: The logits of every class.
         labels: Class index in [0, classes).
         target: Replaces the own class's logits, which are not used then.
 

@@ -27,7 +27,7 @@ class MultipleAngleHead(ClassifyingHead):
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
         margin: m, 1, 2, 3 or 4; with 1 the target stays as it is.
-        annealing: Of lambda.
+        annealing: How lambda falls.
 
     Raises:
         ParameterError: If an option is out of range.
@@ -81,7 +81,7 @@ def psi(cosine: Float[Tensor, "*shape"], margin: int) -> Float[Tensor, "*shape"]
     is finite everywhere: at most m^2, at cosine +1 and -1.
 
     Args:
-        cosine: Of theta, in [-1, 1].
+        cosine: The cosine of theta, in [-1, 1].
         margin: m, 1, 2, 3 or 4; with 1 the cosine stays as it is.
 
     Returns:

@@ -26,7 +26,7 @@ class Peers(Protocol):
 
     @property
     def rank(self) -> int:
-        """Of this process, in [0, count)."""
+        """This process's rank, in [0, count)."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class ClassShards:
         sample: Share of its classes, in (0, 1], that each process takes for a batch of
             training. The batch's own classes are always among them, the others drawn
             anew: at least as many as the batch has samples are taken.
-        seed: Of the draws.
+        seed: Decides the random draws.
 
     Raises:
         ParameterError: If the share is out of range.
@@ -117,7 +117,7 @@ class ShardedRows(ClassRows):
         bias: Likewise, or None.
         labels: Class index of each sample of the whole batch.
         shards: Who holds what.
-        num_classes: Of all processes.
+        num_classes: Number of classes of all processes together.
         draw: Number of the draw of classes; None takes all.
     """
 

@@ -103,7 +103,7 @@ class ResNet20(_ResNet):
     zeros ("option A"), so they have no parameters.
 
     Args:
-        channels: Of the images.
+        channels: Number of channels of the images.
         embedding_size: 64 takes the mean over places as it is; another number, such as
             2 for pictures, adds a linear layer.
 
@@ -120,7 +120,7 @@ class ResNet18(_ResNet):
     """ResNet-18 for 32x32 images: ImageNet's stages behind a 3x3 convolution.
 
     Args:
-        channels: Of the images.
+        channels: Number of channels of the images.
         embedding_size: 512 takes the mean over places as it is; another number adds a
             linear layer.
 
@@ -138,7 +138,7 @@ class ResNet34(_ResNet):
     """ResNet-34 for 32x32 images, built as ``ResNet18``.
 
     Args:
-        channels: Of the images.
+        channels: Number of channels of the images.
         embedding_size: As for ``ResNet18``.
 
     References:

@@ -38,7 +38,7 @@ class WideResNet(PooledNetwork):
         depth: 6 n + 4; 28 for WRN-28-10.
         width: Factor on the 16, 32 and 64 channels of the groups; 10 for WRN-28-10.
         dropout: Within the blocks.
-        channels: Of the images.
+        channels: Number of channels of the images.
         embedding_size: 64 x width takes the mean over places as it is; another number
             adds a linear layer.
 

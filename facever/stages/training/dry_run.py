@@ -31,14 +31,14 @@ class DryRun(Result):
     """What a training run takes.
 
     Attributes:
-        num_weights: Of the network.
-        num_head_weights: Of the heads.
-        flops: Of forward and backward for one crop, a multiply-add counting as two.
+        num_weights: Number of weights of the network.
+        num_head_weights: Number of weights of the heads.
+        flops: Forward and backward for one crop, a multiply-add counting as two.
         state_bytes: Weights, gradients, the optimiser's memory and the average.
         activation_bytes: What the forward pass keeps for the backward pass.
-        steps: Of the whole run.
-        step_seconds: Of one step on this machine, everything counted.
-        data_seconds: Of these, waiting for crops.
+        steps: Number of steps of the whole run.
+        step_seconds: Time of one step on this machine, everything counted.
+        data_seconds: The part of it that is spent waiting for crops.
     """
 
     num_weights: int
@@ -73,7 +73,7 @@ def dry_run(config: TrainConfig) -> DryRun:
     The run's folder is held meanwhile, and taken away again if it was not there.
 
     Args:
-        config: Of the run, which is to train in one process.
+        config: The config of a run in one process.
 
     Raises:
         FaceverError: If the run itself would be refused.

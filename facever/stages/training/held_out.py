@@ -50,7 +50,7 @@ def measure_held_out(
     """What all pairs of the held-out crops say of a network.
 
     Args:
-        config: Of the run.
+        config: The run's config.
         run: As it was set up, with somebody held out.
         network: In evaluation mode.
         advance: Progress, one unit a crop.

@@ -35,7 +35,7 @@ def write_card(
     """Write the card of a run that ended.
 
     Args:
-        config: Of the run.
+        config: The run's config.
         run: As it was set up.
         model: The model file.
         found: On the held-out people; None if there are none.

@@ -53,9 +53,9 @@ def record_start(folder: Path, step: int, num_processes: int) -> None:
     """Add a line on what a run starts with: versions, commit and machine.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
         step: That it goes on from; 0 at the first start.
-        num_processes: Of the job.
+        num_processes: Number of processes of the job.
     """
     line = {
         "step": step,
