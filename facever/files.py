@@ -140,7 +140,7 @@ def _sync_tree(path: Path) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file, which is made where there is none.
+    """Add a line to a file, which is made if it does not exist.
 
     Raises:
         FileError: If it cannot be written.

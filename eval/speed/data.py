@@ -2,10 +2,10 @@
 
     python eval/speed/data.py --crops STORE
 
-The gather from the store is held against a copy of as many bytes within memory, which
-is its bound: 32,256 bytes a crop, read and written. Then an epoch of the same photos,
-in batches, through facever's loader, plain and augmented, in this process and in
-workers; through torchvision's ImageFolder and torch's DataLoader; and through
+The gather from the store is held against a copy of the same number of bytes within
+memory, which is its bound: 32,256 bytes a crop, read and written. Then an epoch of the
+same photos, in batches, through facever's loader, plain and augmented, in this process
+and in workers; through torchvision's ImageFolder and torch's DataLoader; and through
 webdataset, where that is installed (it is no dependency of facever: ``pip install
 webdataset``). The others read JPEG of quality 95, made from the same crops, and mirror
 half of them. All take turns, so that a busy machine slows each; what starts before the
@@ -42,7 +42,7 @@ from facever.progress import progress_bar
 
 BYTES_A_CROP = 112 * 96 * 3
 LIMIT_GATHER = 20_000
-"""Crops a second that the gather shall reach, in batches of 256 from page cache."""
+"""Crops a second that the gather must reach, in batches of 256 from page cache."""
 PIPELINE_BATCH = 64
 WARM_UP_BATCHES = 8
 STRONG = AugmentationStrength(

@@ -26,7 +26,7 @@ from facever.environment import describe_machine, describe_versions
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 
 LIMIT = 2_500
-"""Photos a second and core that reading and decoding shall reach."""
+"""Photos a second and core that reading and decoding must reach."""
 
 
 def main() -> None:

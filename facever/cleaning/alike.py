@@ -20,7 +20,7 @@ class AlikePairs:
     Attributes:
         left: Row of the first of each pair; within one set it is the lower one.
         right: Row of the second.
-        cosine: The cosine of each pair.
+        cosine: Cosine of the two.
     """
 
     left: Int64[np.ndarray, " pairs"]
@@ -50,7 +50,7 @@ def find_alike(
         threshold: Pairs above it are kept, in memory.
         others: Another set to compare the first with; by default the first with itself,
             each pair once.
-        device: Where to compute.
+        device: The device to compute on.
         advance: Progress, one unit a row.
     """
     within = others is None

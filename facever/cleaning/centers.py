@@ -28,8 +28,10 @@ class IdentityCenters:
         units: The embeddings at length 1.
         labels: Identity of each photo, in [0, identities).
         num_photos: Number of photos of each identity, at least 1.
-        centers: Each identity's center, at length 1; 0 where it has no direction.
-        own_cosine: Each photo's cosine with the center of its person's *other* photos;
+        centers: Center of each identity, of length 1; 0 where the mean has no
+            direction.
+        own_cosine: Cosine of each photo and the center of the *other* photos of its
+            identity;
             NaN where there are none.
     """
 
@@ -55,7 +57,7 @@ def find_centers(
     own share would hide half of what is wrong.
 
     Args:
-        embeddings: Each photo's embedding, of any length but zero.
+        embeddings: Embedding of each photo, of any length but zero.
         labels: Identity of each photo; every number in [0, identities) has a photo.
 
     Raises:
@@ -83,7 +85,7 @@ class Strangers:
 
     Attributes:
         nearest: For each photo, the nearest center of another identity.
-        cosine: With that center.
+        cosine: Cosine of the photo and that center.
     """
 
     nearest: Int64[np.ndarray, " photos"]
@@ -94,7 +96,8 @@ class Strangers:
         """The cosine that at most this share of photos and other centers exceed.
 
         Args:
-            far: In (0, 1): of all pairs of a photo and another identity's center.
+            far: False accept rate, in (0, 1), over all pairs of a photo and another
+                identity's center.
 
         Raises:
             ParameterError: If far is out of range.
@@ -118,8 +121,8 @@ def compare_with_strangers(
     minute on 2 CPU cores for 494,414 photos of 10,575 people at 512 dimensions.
 
     Args:
-        found: At least two identities.
-        device: Where to compute.
+        found: Photos and centers of at least two identities.
+        device: The device to compute on.
         advance: Progress, one unit a photo.
 
     Raises:

@@ -179,8 +179,8 @@ class CleaningPlan:
     """What the lists of a folder say is to be done.
 
     Attributes:
-        photos: To remove, by source, and why.
-        identities: To remove, and why.
+        photos: The photos to remove, by source, and why.
+        identities: The identities to remove, and why.
         merged: The identity that takes the photos of another, by the other's name.
     """
 

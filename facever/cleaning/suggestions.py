@@ -19,7 +19,7 @@ from facever.progress import Advance, ignore_progress
 
 @dataclass(frozen=True)
 class CleaningRules:
-    """Where suggestions begin.
+    """The cosines from which on something is suggested.
 
     Attributes:
         duplicate: Two photos above this cosine are near-duplicates, in (0, 1).
@@ -45,10 +45,10 @@ class Outliers:
     """Photos that do not look like the others of their identity, the worst first.
 
     Attributes:
-        rows: The rows of the photos.
-        own_cosine: With the center of the identity's other photos.
+        rows: Rows of the photos.
+        own_cosine: Cosine with the center of the identity's other photos.
         nearest: The other identity whose center is nearest.
-        nearest_cosine: With that center.
+        nearest_cosine: Cosine with that center.
     """
 
     rows: Int64[np.ndarray, " outliers"]
@@ -87,9 +87,9 @@ def inspect_set(
     """Find near-duplicates, outliers and look-alike identities of one set.
 
     Args:
-        found: From ``find_centers``.
-        rules: Where suggestions begin.
-        device: Where to compute.
+        found: What ``find_centers`` gave.
+        rules: The cosines from which on something is suggested.
+        device: The device to compute on.
         advance: Progress, two units a photo.
 
     Raises:
@@ -139,8 +139,8 @@ def find_overlap(
     Args:
         ours: The training set, from ``find_centers``.
         theirs: The test set, embedded by the same model.
-        rules: Where suggestions begin.
-        device: Where to compute.
+        rules: The cosines from which on something is suggested.
+        device: The device to compute on.
         advance: Progress, two units a photo of the training set.
 
     Raises:

@@ -43,7 +43,7 @@ def data_info(
 def data_verify(store: Store) -> Result:
     """Compare a store with its checksums.
 
-    Lists what is damaged, and then ends with exit code 2.
+    If something is damaged, lists all of it and ends with exit code 2.
     """
     from facever.stages.store.facts import verify_store
 
@@ -114,8 +114,12 @@ def data_subset(
 @shows_result
 def data_split(
     store: Store,
-    first: NewStore,
-    second: NewStore,
+    first: Annotated[
+        Path, typer.Argument(help="Folder of the new store of the share.")
+    ],
+    second: Annotated[
+        Path, typer.Argument(help="Folder of the new store of all other identities.")
+    ],
     share: Annotated[
         float,
         typer.Option(help="Share of the identities that goes to the first store."),

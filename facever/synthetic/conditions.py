@@ -71,9 +71,9 @@ def sample_conditions(
 
     Args:
         identity: The person, for habits such as glasses.
-        seed: In [0, 2**32).
-        number: In [0, 2**32).
-        picture: In [0, 2**32).
+        seed: The population, in [0, 2**32).
+        number: The person, in [0, 2**32).
+        picture: The photo of this person, in [0, 2**32).
 
     Returns:
         The same circumstances for the same numbers.

@@ -39,9 +39,9 @@ def draw_face(seed: int, identity: int, picture: int) -> SyntheticPhoto:
     The same three numbers give the same photo.
 
     Args:
-        seed: In [0, 2**32).
-        identity: In [0, 2**32).
-        picture: In [0, 2**32).
+        seed: The population, in [0, 2**32).
+        identity: The person, in [0, 2**32).
+        picture: The photo of this person, in [0, 2**32).
 
     Returns:
         A photo of 200 to 260 pixels a side and its five landmarks.

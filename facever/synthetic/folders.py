@@ -42,7 +42,7 @@ def write_photos(
     written last, so a folder that has it is complete.
 
     Args:
-        folder: Where to; made if it is missing.
+        folder: The folder to write to, made if it is missing.
         seed: The population, in [0, 2**32).
         first_identity: The first person, not negative.
         num_identities: How many persons from there on, at least 1; the last person is
@@ -159,18 +159,18 @@ def write_pairs(
 
     The file has the form of LFW's pairs.txt: a line with the number of folds and of
     pairs, then for each fold its pairs of the same person (name, number, number) and
-    as many of different persons (name, number, name, number). No person is in two folds
-    and no pair is there twice.
+    the same number of different persons (name, number, name, number). No person is in
+    two folds and no pair is there twice.
 
     Args:
         path: The file to write.
-        seed: Decides all that is drawn by lot, in [0, 2**32).
+        seed: Seed of the lots, in [0, 2**32).
         first_identity: The first person, not negative.
         num_identities: How many persons from there on, at least two a fold.
         photos_each: Photos of each person, in [2, 9999].
-        num_folds: At least 2.
-        pairs_per_fold: Pairs of the same person in a fold, and as many of different
-            persons; at least 1, and no more than its persons have.
+        num_folds: Number of folds, at least 2.
+        pairs_per_fold: Number of pairs of the same person in a fold, and of pairs of
+            different persons; at least 1, and no more than its persons have.
 
     Raises:
         ParameterError: If a number is out of its range.

@@ -194,8 +194,8 @@ def sample_identity(seed: int, number: int) -> Identity:
     """Draw the lasting parameters of person ``number`` of the population ``seed``.
 
     Args:
-        seed: In [0, 2**32).
-        number: In [0, 2**32).
+        seed: The population, in [0, 2**32).
+        number: The person, in [0, 2**32).
 
     Returns:
         The same person for the same two numbers.

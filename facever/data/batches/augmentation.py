@@ -58,7 +58,7 @@ class Augmentation:
     preprocessing.
 
     Args:
-        strength: Which changes, and how strong.
+        strength: How strong each change is.
     """
 
     def __init__(self, strength: AugmentationStrength) -> None:
@@ -73,7 +73,7 @@ class Augmentation:
 
         Args:
             crops: RGB.
-            seeds: A seed for each crop, which alone decides what is done to it.
+            seeds: The seed of each crop, which alone decides how it is changed.
 
         Returns:
             New crops of the same shape.

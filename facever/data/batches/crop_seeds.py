@@ -14,8 +14,8 @@ def crop_seeds(
 
     Args:
         seed: The run's seed, at least 0.
-        epoch: Counted from 0.
-        rows: The crops' rows in their store.
+        epoch: Number of the epoch, from 0.
+        rows: Rows of the crops in their store.
         copies: How often each was drawn before in this epoch.
 
     Returns:

@@ -36,8 +36,8 @@ class ReadTask:
     """Which crops to read for a batch.
 
     Attributes:
-        rows: In the source of crops.
-        seeds: What changes each of them.
+        rows: Rows in the source of crops.
+        seeds: The seed of each crop's changes.
     """
 
     rows: Int64[np.ndarray, " batch"]
@@ -108,8 +108,8 @@ class CropWorkers:
                 memory runs out.
         """
         places = itertools.cycle(range(len(self._shared)))
-        # There are as many places as tasks under way: a place is given out again after
-        # its last answer was taken, and its batch copied.
+        # Each task under way has a place of its own: one is given out again when its
+        # last answer was taken, and with it the batch was copied.
         placed = zip(tasks, places, strict=False)
         for place in self._pool.answers(_read_in_worker, placed):
             yield self._shared[place].copy()

@@ -55,18 +55,17 @@ class BatchLoader:
     batch that it is in nor the number of workers changes a bit of it.
 
     Args:
-        crops: The whole store's: a memory map, a store that decodes, or crops that lie
-            on the device already.
+        crops: The crops of the whole store: a memory map, JPEGs that are decoded when
+            indexed, or crops that are in the device's memory already.
         rows: Which rows of ``crops`` to train on.
         labels: Class index of each of those rows.
-        batch_size: In [1, number of rows].
+        batch_size: Number of crops in a batch, in [1, number of rows].
         augmentation: Changes crops; None leaves them.
         mirror: Whether half of the crops, at random, are to be flipped.
-        seed: Decides the order, the changes and the mirroring.
+        seed: Seed of the order, the changes and the mirror.
         photos_per_identity: Crops of an identity that a batch holds together; None
             draws crops whoever is on them.
-        part: Which crops of each batch to give, where several processes of a
-            job share it.
+        part: The crops of each batch that this process gives, where several share it.
         workers: Processes that read and change crops; 0 is a thread of this one. Crops
             on the device need none and get none.
         pin_memory: Whether batches lie in page-locked memory, from which a GPU copies

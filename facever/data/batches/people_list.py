@@ -48,7 +48,7 @@ class TrainingPeople:
 
         Args:
             identities: The identities of a crop store, each once.
-            labels: For each crop an index into ``identities``.
+            labels: For each crop the index of its identity in ``identities``.
 
         Returns:
             The split; class indexes number the people to train on, in the store's

@@ -10,7 +10,7 @@ from facever.errors import ParameterError
 from facever.progress import Advance, ignore_progress
 
 _SHARE_OF_FREE = 0.5
-"""Share of a GPU's free memory for crops; the rest is for activations."""
+"""Share of a GPU's free memory; the rest is for the activations of the network."""
 _CROPS_AT_ONCE = 4096
 
 
@@ -18,9 +18,9 @@ class ResidentCrops:
     """Copies of the crops of some rows, gathered on the device.
 
     Args:
-        crops: All crops of the store.
-        rows: Which of them to copy, ascending.
-        device: Where to.
+        crops: The crops of the whole store.
+        rows: The rows to copy, ascending.
+        device: The device to copy to.
         advance: Progress, one unit a crop.
 
     Raises:
@@ -42,7 +42,7 @@ class ResidentCrops:
         except RuntimeError:  # torch.OutOfMemoryError is one.
             raise ParameterError(
                 f"data.resident=true needs {np.prod(shape) / 1e9:.1f} GB for "
-                f"{len(rows):,} crops on {device}, which has not so much free: use "
+                f"{len(rows):,} crops on {device}, which has less free memory: use "
                 "data.resident=false"
             ) from None
         for start in range(0, len(rows), _CROPS_AT_ONCE):

@@ -13,9 +13,9 @@ class Draw:
     """The photos of one step.
 
     Attributes:
-        photos: Index of each.
+        photos: Index of each photo in the set.
         copies: How often each was drawn before in this epoch.
-        epoch: Counted from 0.
+        epoch: Number of the epoch, from 0.
     """
 
     photos: Int64[np.ndarray, " batch"]
@@ -32,9 +32,9 @@ class EpochSampler:
     stopped.
 
     Args:
-        num_photos: Photos in the set.
-        batch_size: In [1, num_photos].
-        seed: Decides the orders.
+        num_photos: Number of photos in the set.
+        batch_size: Number of photos in a batch, in [1, num_photos].
+        seed: Seed of the orders.
 
     Raises:
         ParameterError: If batch_size is out of range.
@@ -76,7 +76,7 @@ class ClassmateSampler:
         labels: Class index of each photo.
         batch_size: P x K, at most the number of photos.
         photos_per_identity: K, at least 2, a divisor of batch_size.
-        seed: Decides the orders.
+        seed: Seed of the orders.
 
     Raises:
         ParameterError: If an argument is out of range.
@@ -143,7 +143,7 @@ class Split:
     Attributes:
         rows: Rows of the store to train on.
         labels: Their class indexes, in [0, num_classes).
-        num_classes: Identities to train on.
+        num_classes: Number of identities to train on.
         held_out: Rows of the other identities.
     """
 
@@ -160,8 +160,8 @@ def split_identities(
 
     Args:
         labels: Identity of each crop of a store, in [0, identities).
-        num_held_out: Identities to hold out, at least 0.
-        seed: Decides the random draw.
+        num_held_out: Number of identities to hold out, at least 0.
+        seed: Seed of the draw.
 
     Returns:
         The split; class indexes number the identities left, in their order.

@@ -4,14 +4,14 @@ A file is a row of parts, each of them
 
     magic number, 4 bytes | kind (3 bits), length (29 bits) | content | zeros
 
-with as many zeros as bring the next part to a multiple of 4 bytes; all numbers are
+with enough zeros to bring the next part to a multiple of 4 bytes; all numbers are
 little-endian. A record is one part of kind 0. Where a record's content holds the magic
 number at a multiple of 4 bytes, that word is left out and the record is cut there: into
 a part of kind 1, any number of kind 2 and one of kind 3. So the magic number stands at
 such places only where a part begins, and what is left of a damaged file can be read.
 
 The format has no checksum: damage to magic numbers, kinds, lengths and filling zeros is
-found (see ``record_scan``), damage inside the content of a record is not.
+found (see ``scan``), damage inside the content of a record is not.
 
 References:
     dmlc-core, include/dmlc/recordio.h and src/recordio.cc.
@@ -38,8 +38,8 @@ class RecordFile:
 
     Attributes:
         path: The file.
-        num_bytes: Its size.
-        words: Its content as whole numbers, without a last word that is not complete.
+        num_bytes: The file's size.
+        words: The file's content as whole numbers, but for an incomplete last word.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,8 +85,8 @@ class RecordFile:
         """The first words of the content of each record; anything where it is shorter.
 
         Args:
-            offsets: Where records begin, as a scan found them.
-            num_words: How many words.
+            offsets: The bytes at which records begin, as a scan found them.
+            num_words: Number of words to read of each record.
         """
         first = offsets[:, None] // 4 + PART_HEAD.size // 4
         places = np.minimum(first + np.arange(num_words), len(self.words) - 1)

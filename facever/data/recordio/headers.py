@@ -45,7 +45,7 @@ def read_headers(
 
     Args:
         file: The records.
-        scan: Where they are, in the same file.
+        scan: The places of the records in this file.
         index: The byte of each key; empty without an index.
     """
     words = file.heads(scan.offsets, _HEAD_WORDS + 1)

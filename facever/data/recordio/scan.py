@@ -74,7 +74,7 @@ class _Parts:
     Attributes:
         starts: The byte of each.
         kinds: The kind of each, 0 to 7.
-        lengths: The lengths of their contents, in bytes.
+        lengths: Number of bytes of each content.
         follow: Whether the next one begins where this one ends.
         good: Whether its length is right.
     """

@@ -34,8 +34,8 @@ class RecordHeader:
 
     Attributes:
         key: The record's name in the index.
-        label: The photo's label; 0 where there are several labels.
-        labels: Several, or none.
+        label: The photo's label; 0 where there are several.
+        labels: The photo's labels, where there are several.
         second_key: The higher bits of a longer key; 0 in every file known to us.
     """
 
@@ -121,7 +121,7 @@ class RecordWriter:
         """Append a record.
 
         Args:
-            header: Its key must not have been used in this file.
+            header: Its header, with a key that this file has not used yet.
             payload: An encoded photo; empty for a record that describes others.
 
         Raises:
@@ -151,7 +151,7 @@ def write_record_photos(
 
     The photos have the keys 1 to N. Record 0 says which records describe identities,
     the first and the one behind the last; each of these says which photos are the
-    identity's, too. All labels are 32-bit floats, exact up to 2^24.
+    identity's, in the same way. All labels are 32-bit floats, exact up to 2^24.
 
     Args:
         path: The ``.rec`` file.

@@ -28,8 +28,8 @@ def draw_sheet(
     """The mean image and then the crops of these rows, line by line.
 
     Args:
-        store: Whose crops they are.
-        rows: The rows of the crops to show.
+        store: The store that is shown.
+        rows: Rows of the crops to show.
         mean: The first picture, with the caption ``mean``.
     """
     crops = decode_crops(store.crops, rows)
@@ -44,7 +44,7 @@ def draw_groups(
     """Crops that belong together side by side, the groups with gaps between them.
 
     Args:
-        groups: At least one; each group has a caption for each of its crops.
+        groups: At least one group of crops with captions; all of one size.
     """
     size = len(groups[0])
     step = size * _WIDTH + (size - 1) + _GAP
@@ -67,7 +67,7 @@ def draw_groups(
 
 @cache
 def _font() -> ImageFont.FreeTypeFont:
-    # Of the fonts that come with the dependencies the one with the most letters.
+    # The font with the most letters among those that come with the dependencies.
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     return ImageFont.truetype(fonts / "DejaVuSans.ttf", 11)
 

@@ -57,13 +57,13 @@ class Contents:
     """What a new store is to hold.
 
     Attributes:
-        parts: Where its crops are, in their order.
-        failures: Its ledger.
-        settings: How its crops were made.
+        parts: Where the crops come from, in their order.
+        failures: The ledger: photos without a crop, and why.
+        settings: How the crops were made.
         encode: Turns the crops of an uncompressed store into the JPEGs of a compressed
             one; None copies them as they are.
-        left_out: What was not chosen: row, identity, source and reason of each
-            crop that it does not hold; None where nothing was chosen.
+        left_out: Row, identity, source and reason of each crop that the store it was
+            chosen from holds and this one does not; None where nothing was chosen.
     """
 
     parts: Sequence[Part]
@@ -78,7 +78,7 @@ class Contents:
         return sum(len(part.rows) for part in self.parts)
 
     def fingerprint(self) -> str:
-        """The fingerprint of the crops and the ledger, see ``fingerprint_of``."""
+        """Fingerprint of the crops and the ledger, see ``fingerprint_of``."""
         crops = (crop for part in self.parts for crop in part.crops())
         return fingerprint_of(crops, self.failures)
 
@@ -115,10 +115,10 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
 
     Raises:
         FileError: If it cannot be written; what was there is as it was.
-        DataError: If a crop to be copied is damaged, too.
+        DataError: If a crop to be copied is damaged; what was there is as it was.
     """
     with new_files(out) as folder:
-        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, _records(contents.parts))
+        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, _table_rows(contents.parts))
         write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, contents.failures.items())
         if contents.left_out is not None:
             write_csv(folder / LEFT_OUT_FILE, LEFT_OUT_COLUMNS, contents.left_out)
@@ -137,20 +137,20 @@ def _write_crops(folder: Path, contents: Contents, advance: Advance) -> None:
     with CropsFile(folder, contents.num_crops, compressed=compressed) as file:
         for part in contents.parts:
             for rows in row_blocks(part.rows):
-                payloads = read_checked_bytes(part.store, rows)
+                written = read_checked_bytes(part.store, rows)
                 if contents.encode:
-                    payloads = [
+                    written = [
                         contents.encode(
                             np.frombuffer(crop, np.uint8).reshape(CROP_SHAPE)
                         )
-                        for crop in payloads
+                        for crop in written
                     ]
-                file.add(payloads)
+                file.add(written)
                 advance(len(rows))
         file.finish()
 
 
-def _records(parts: Sequence[Part]) -> Iterator[list[object]]:
+def _table_rows(parts: Sequence[Part]) -> Iterator[list[object]]:
     names = [identity for part in parts for _, identity in part.crops()]
     _, labels = label_identities(names)
     place = 0

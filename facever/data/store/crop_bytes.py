@@ -1,6 +1,6 @@
-"""The bytes of crops as they stand in a store's files, a block at a time.
+"""The bytes of crops as they are in a store's files, a block at a time.
 
-A payload is the 32,256 bytes of a crop's pixels or, in a compressed store, its JPEG.
+The bytes of a crop are its 32,256 pixel values or, in a compressed store, its JPEG.
 """
 
 import io
@@ -52,7 +52,7 @@ def decode_crops(
 def read_crop_bytes(
     crops: Crops, rows: Int64[np.ndarray, " rows"]
 ) -> list[bytes | memoryview]:
-    """The payloads of a block of rows; like ``decode_crops``, pages do not stay."""
+    """The bytes of each crop; the pages that were read do not stay in memory."""
     again = _map_again(crops)
     if isinstance(again, JpegCrops):
         return [bytes(again.encoded(int(row))) for row in rows]
@@ -62,20 +62,20 @@ def read_crop_bytes(
 def read_checked_bytes(
     store: CropStore, rows: Int64[np.ndarray, " rows"]
 ) -> list[bytes | memoryview]:
-    """The payloads of a block of rows, checked: no copy makes damage look sound.
+    """The bytes of each crop, checked, so that no copy makes damage look sound.
 
     Raises:
         DataError: If one differs from its checksum; it names the first.
     """
-    payloads = read_crop_bytes(store.crops, rows)
-    damaged = rows[crop_checksums(payloads) != store.checksums[rows]]
+    contents = read_crop_bytes(store.crops, rows)
+    damaged = rows[crop_checksums(contents) != store.checksums[rows]]
     if len(damaged):
         raise DataError(
             f"{store.folder}: the crop of row {damaged[0]} "
             f"({store.sources[damaged[0]]}) is damaged; facever data verify lists "
             "all that are, facever data subset --exclude leaves them out"
         )
-    return payloads
+    return contents
 
 
 class CropsFile:
@@ -105,12 +105,12 @@ class CropsFile:
     ) -> None:
         self._file.close()
 
-    def add(self, payloads: list[bytes | memoryview]) -> None:
+    def add(self, contents: list[bytes | memoryview]) -> None:
         """Append a block of crops."""
-        for payload in payloads:
-            self._file.write(payload)
-            self._ends.append(self._ends[-1] + len(payload))
-        self._checksums.append(crop_checksums(payloads))
+        for content in contents:
+            self._file.write(content)
+            self._ends.append(self._ends[-1] + len(content))
+        self._checksums.append(crop_checksums(contents))
 
     def finish(self) -> None:
         """Write what stands beside the crops."""

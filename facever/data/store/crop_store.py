@@ -1,9 +1,9 @@
-"""The crop store: aligned crops and their records in files that any tool can open.
+"""The crop store: aligned crops and their table in files that any tool can open.
 
 A store is a folder:
 
 - ``crops.npy``: uint8 ``[N, 112, 96, 3]``, RGB, memory-mapped; in a compressed store
-  ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg_crops``);
+  ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg``);
 - ``crops.csv``: one line a crop: row, identity, label, source, the five landmarks in
   the photo (``x1`` .. ``y5``, pixels) and the detector's score; what is not known is
   ``nan``;
@@ -56,19 +56,19 @@ Crops = UInt8[np.ndarray, "crops 112 96 3"] | JpegCrops
 
 @dataclass(frozen=True)
 class CropStore:
-    """Crops and their records, read-only.
+    """Crops and what is known of each, read-only.
 
     Attributes:
-        folder: Where the store lies.
+        folder: The store's folder.
         crops: A memory map, or JPEGs that are decoded when indexed: a slice or a few
             rows of it read only what they need.
         identities: Sorted; a label is an index into it.
-        labels: Each crop's label, an index into ``identities``.
-        sources: Each crop's source, unique.
+        labels: Label of each crop.
+        sources: Source of each crop, unique.
         failures: Photos without a crop, and why.
         settings: How the crops were made.
-        fingerprint: The fingerprint of the photos (see ``fingerprint_of``).
-        checksums: CRC-32 of each crop's bytes.
+        fingerprint: Fingerprint of what the store holds (see ``fingerprint_of``).
+        checksums: CRC-32 of each crop's bytes in the file.
     """
 
     folder: Path

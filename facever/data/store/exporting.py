@@ -86,9 +86,9 @@ class EncodedCrop:
     """A crop as a file of an image format.
 
     Attributes:
-        row: In the store.
+        row: The crop's row in the store.
         suffix: ``.png`` or ``.jpg``.
-        content: The file's content.
+        content: The bytes of the file.
     """
 
     row: int
@@ -102,22 +102,22 @@ def encode_crops(
     """The crops of these rows of a store.
 
     Args:
-        store: Pixels or JPEGs.
-        rows: In any order.
-        quality: Of JPEG, in [1, 100]; None makes PNG. Without effect where the store
-            holds JPEGs: these are given as they are.
+        store: A store of pixels or of JPEGs.
+        rows: Rows of the store, in any order.
+        quality: The JPEG quality, in [1, 100]; None makes PNG. The JPEGs of a
+            compressed store are given as they are, whatever this says.
 
     Raises:
         DataError: If a crop is damaged.
     """
     for block in row_blocks(rows):
-        for row, payload in zip(
+        for row, content in zip(
             block.tolist(), read_checked_bytes(store, block), strict=True
         ):
             if isinstance(store.crops, JpegCrops):
-                yield EncodedCrop(row, ".jpg", bytes(payload))
+                yield EncodedCrop(row, ".jpg", bytes(content))
                 continue
-            crop = np.frombuffer(payload, np.uint8).reshape(CROP_SHAPE)
+            crop = np.frombuffer(content, np.uint8).reshape(CROP_SHAPE)
             if quality is None:
                 yield EncodedCrop(row, ".png", _encode_png(crop))
             else:

@@ -25,9 +25,9 @@ class JpegCrops:
 
     Attributes:
         folder: The store's folder.
-        shape: As of the array.
+        shape: The shape that the array would have.
         dtype: uint8.
-        offsets: Where each JPEG begins in ``crops.jpg``, and the end of the last.
+        offsets: The byte where each JPEG begins in ``crops.jpg``, and the file's end.
     """
 
     dtype = np.dtype(np.uint8)
@@ -89,7 +89,7 @@ def encode_jpeg(crop: UInt8[np.ndarray, "112 96 3"], quality: int) -> bytes:
 
     Args:
         crop: RGB.
-        quality: In [1, 100], see ``check_quality``.
+        quality: The JPEG quality, in [1, 100].
     """
     # Halved colour, the default, blurs 112x96 pixels visibly, at every quality.
     full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
@@ -105,7 +105,7 @@ def encode_jpeg(crop: UInt8[np.ndarray, "112 96 3"], quality: int) -> bytes:
 
 
 def check_quality(quality: int) -> None:
-    """Refuse a JPEG quality that there is not.
+    """Refuse a JPEG quality out of range.
 
     Raises:
         ParameterError: If it is not in [1, 100].

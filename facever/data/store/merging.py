@@ -25,7 +25,7 @@ def join_stores(stores: Sequence[CropStore]) -> Contents:
     over the whole list gives, byte for byte.
 
     Args:
-        stores: At least one.
+        stores: At least one store, in the order of the new rows.
 
     Raises:
         MismatchError: If their crops were made with different settings.

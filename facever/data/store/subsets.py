@@ -16,11 +16,12 @@ class SubsetRules:
     """Which crops are wanted; the rules are applied in the order of the attributes.
 
     Attributes:
-        identities: Only these.
-        exclude: Not these: each is an identity, a photo or the source of one crop.
-        min_photos: Smallest number of crops of an identity that is kept, at least 1.
-        sample: Number of identities to draw at random from those that are left.
-        seed: Decides the random draw.
+        identities: The identities that are wanted; None wants all.
+        exclude: What is not wanted: identities, photos, or sources of single crops.
+        min_photos: The least number of crops that an identity must have left, at
+            least 1.
+        sample: Number of identities to draw at random from those left; None takes all.
+        seed: Seed of the draw.
     """
 
     identities: Sequence[str] | None = None
@@ -35,8 +36,8 @@ class Choice:
     """Rows of a store.
 
     Attributes:
-        rows: Chosen, rising.
-        left_out: Why each of the others is not: row, identity, source, reason.
+        rows: The chosen rows, ascending.
+        left_out: Row, identity, source and reason of each crop that is not chosen.
         unknown: Names in the rules that nothing in the store has.
     """
 
@@ -94,9 +95,9 @@ def split_rows(
 
     Args:
         store: A store of at least two identities.
-        share: Share of identities in the first part, in (0, 1), rounded so that no part
-            is empty.
-        seed: Decides the random draw.
+        share: The share of the identities in the first part, in (0, 1); rounded so that
+            no part is empty.
+        seed: Seed of the draw.
 
     Raises:
         ParameterError: If the share is out of its range.

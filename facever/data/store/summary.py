@@ -19,19 +19,20 @@ class StoreSummary:
     """What a store holds.
 
     Attributes:
-        num_crops: In all.
-        num_identities: With at least one crop.
-        num_failures: Photos in the ledger.
-        failures: Number of each reason, most frequent first; what follows a colon in a
-            reason, such as a size, is left out.
+        num_crops: Number of crops.
+        num_identities: Number of identities with at least one crop.
+        num_failures: Number of photos in the ledger.
+        failures: How often each reason stands in the ledger, most frequent first; what
+            follows a colon in a reason, such as a size, is left out.
         photos_per_identity: Least, median, mean and most crops of an identity; empty
             without crops.
-        histogram: How many identities have so many crops: first number, last number,
-            identities. Each bin is twice as wide as the one before.
+        histogram: Bins of identities by their number of crops: the bin's first number,
+            its last, and the number of identities. Each is twice as wide as the one
+            before.
         storage: ``pixels``, or ``JPEG`` with its quality.
         num_bytes: Size of all files of the store.
         settings: How the crops were made.
-        fingerprint: The fingerprint of the photos.
+        fingerprint: The store's fingerprint.
     """
 
     num_crops: int
@@ -67,7 +68,7 @@ def summarise_store(store: CropStore) -> StoreSummary:
 
 
 def sample_rows(store: CropStore, count: int, seed: int) -> Int64[np.ndarray, " rows"]:
-    """So many rows of a store at random, rising; all if it has no more."""
+    """``count`` rows of a store at random, ascending; all if it has no more."""
     drawn = np.random.default_rng(seed).permutation(len(store))[:count]
     rows: Int64[np.ndarray, " rows"] = np.sort(drawn).astype(np.int64)
     return rows

@@ -35,8 +35,8 @@ class Names:
 
     Attributes:
         identities: Sorted; a label is an index into it.
-        labels: Each crop's label.
-        sources: Each crop's source, unique.
+        labels: Label of each crop.
+        sources: Source of each crop, unique.
     """
 
     identities: list[str]

@@ -39,8 +39,8 @@ class PhotoEntry:
     """What became of one photo.
 
     Attributes:
-        rows: Where its crops stand.
-        numbers: For each crop the ten landmark coordinates and the score.
+        rows: The rows of its crops.
+        numbers: The ten landmark coordinates and the score of each crop.
         reason: Why there is no crop; None when there is.
     """
 
@@ -119,7 +119,7 @@ class UnfinishedCrops:
         Where the order is that of the growing file it only gets its header and name.
 
         Args:
-            order: For each crop, whether it is in the old store or here, and its row.
+            order: For each crop whether it is in the old store (or here), and its row.
             old: The store to be replaced.
 
         Raises:

@@ -32,9 +32,9 @@ class Damage:
     """What of a store is not as it was written.
 
     Attributes:
-        files: Their names, and what is wrong.
+        files: What is wrong with a file, by its name.
         crops: Row and source of each damaged crop; the source is empty where the
-            records are damaged, too.
+            table of the crops is damaged, too.
     """
 
     files: dict[str, str]

@@ -1,7 +1,7 @@
 """Write a crop store so that a kill at any moment loses a little work and no more.
 
 Work in progress stands in ``.partial`` (see ``unfinished``). To finish, all files of
-the store are written there, and from there put into place (see ``store_folder``).
+the store are written there, and from there put into place (see ``folder``).
 """
 
 import os
@@ -70,7 +70,7 @@ class CropWriter:
 
         Args:
             folder: The store's folder.
-            settings: How crops are made, plain values; a store has one setting only.
+            settings: How crops are made, plain values; the same for the whole store.
             listing: Source and identity of every photo, each source once.
 
         Raises:
@@ -212,11 +212,11 @@ class CropWriter:
             for face, numbers in enumerate(done[source].numbers)
         ]
         _, labels = label_identities([identity for _, identity, _ in crops])
-        records = (
+        rows = (
             [row, identity, labels[row], source, *map(repr, numbers)]
             for row, (source, identity, numbers) in enumerate(crops)
         )
-        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, records)
+        write_csv(folder / CROPS_TABLE, CROP_COLUMNS, rows)
         reasons = [(source, done[source].reason) for source, _ in listing]
         failures = [pair for pair in reasons if pair[1] is not None]
         write_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, failures)

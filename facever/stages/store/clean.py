@@ -113,7 +113,7 @@ def clean_store(
         embeddings: An ``.npz`` from ``facever embed``, in place of a model.
         test: Crop store of a test set, whose people should not be in this one.
         test_embeddings: The embeddings of the test set, in place of a model.
-        rules: From which cosines on something is suggested.
+        rules: The cosines from which on something is suggested.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda`` and so on.
 
     Raises:
@@ -247,7 +247,7 @@ def _write(
     for name in COLUMNS:
         sheet = out / Path(name).with_suffix(".png").name
         if name not in rows:
-            # Of an earlier run beside a test set.
+            # They are left from an earlier run beside a test set.
             (out / name).unlink(missing_ok=True)
             sheet.unlink(missing_ok=True)
             continue
