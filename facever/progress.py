@@ -54,7 +54,11 @@ class _TimeLeft(ProgressColumn):
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as ``42s``, ``3m05s`` or ``2h07m``."""
+    """Seconds in a few letters.
+
+    >>> format_seconds(42.3), format_seconds(185.0), format_seconds(7650.0)
+    ('42s', '3m05s', '2h07m')
+    """
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -2,13 +2,14 @@
 
     python eval/speed/crop_store.py --out eval/reference/speed-crop-store.json
 
-The store is made for it: 430,000 crops of 10,000 identities, records with landmarks of
+The store is made for it: 430,000 crops of 10,000 identities, a table with landmarks of
 17 digits as a detector gives them, and black crops in a file with holes, which takes no
 disk. Each measurement is a process of its own, since memory is the most that a process
-ever held. Opening is timed beside Python's csv module reading the same records.
+ever held. Opening is timed beside Python's csv module reading the same table.
 """
 
 import argparse
+import csv
 import json
 import platform
 import resource
@@ -22,13 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_checksums, write_store_json
 from facever.data.store.crop_bytes import crops_header
 from facever.data.store.crop_store import CROP_SHAPE, CropStore
-from facever.data.store.tables import (
-    CROP_COLUMNS,
-    FAILURE_COLUMNS,
-)
+from facever.data.store.tables import CROP_COLUMNS, FAILURE_COLUMNS
 from facever.stages.store.facts import describe_store
 from facever.version import __version__
 

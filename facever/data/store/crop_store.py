@@ -147,12 +147,24 @@ class CropStore:
 
 
 def crop_source(photo: str, face: int) -> str:
-    """The source of a photo's crop: the photo itself, then ``photo#2`` and so on."""
+    """The source of a photo's crop: the photo itself, then ``photo#2`` and so on.
+
+    Args:
+        photo: The photo's source.
+        face: Which of its crops, from 0.
+
+    >>> [crop_source("A/1.jpg", face) for face in range(3)]
+    ['A/1.jpg', 'A/1.jpg#2', 'A/1.jpg#3']
+    """
     return photo if face == 0 else f"{photo}#{face + 1}"
 
 
 def photo_of(source: str) -> str:
-    """The photo that a crop was cut from."""
+    """The photo that a crop was cut from.
+
+    >>> photo_of("A/1.jpg#2"), photo_of("A/1.jpg"), photo_of("A/no#dots.jpg")
+    ('A/1.jpg', 'A/1.jpg', 'A/no#dots.jpg')
+    """
     photo, mark, number = source.rpartition("#")
     return photo if mark and number.isascii() and number.isdigit() else source
 

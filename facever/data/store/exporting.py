@@ -36,6 +36,9 @@ def file_name(name: str) -> str:
     Encoded are separators, ``%``, the characters that Windows forbids, control
     characters and bytes that are no text, a dot at the start, and a dot or space at the
     end. The empty name becomes ``%``. Different names stay different.
+
+    >>> file_name("Ann Lee"), file_name("../up"), file_name("50 %")
+    ('Ann Lee', '%2E.%2Fup', '50 %25')
     """
     if not name:
         return "%"

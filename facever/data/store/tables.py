@@ -83,7 +83,14 @@ def read_numbers(path: Path) -> Float64[np.ndarray, "crops 11"]:
 def label_identities(
     identities: Sequence[str],
 ) -> tuple[list[str], Int64[np.ndarray, " crops"]]:
-    """The sorted distinct identities, and of each given one its index there."""
+    """Number the sorted identities.
+
+    Returns:
+        The distinct identities, sorted, and the index of each given one among them.
+
+    >>> label_identities(["Bob", "Ann", "Bob"])
+    (['Ann', 'Bob'], array([1, 0, 1]))
+    """
     distinct = sorted(set(identities))
     index = {identity: label for label, identity in enumerate(distinct)}
     labels = np.array([index[identity] for identity in identities], dtype=np.int64)
