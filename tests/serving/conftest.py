@@ -84,11 +84,13 @@ class KnowingDetector:
 
 
 @pytest.fixture(scope="session")
-def detector() -> Iterator[KnowingDetector]:
-    knowing = KnowingDetector()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(DETECTORS, "mtcnn", lambda device: knowing.detect)
-        yield knowing
+def detector() -> KnowingDetector:
+    return KnowingDetector()
+
+
+@pytest.fixture(autouse=True)
+def _no_mtcnn(detector: KnowingDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DETECTORS, "mtcnn", lambda device: detector.detect)
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +107,6 @@ def album(detector: KnowingDetector) -> dict[str, Drawn]:
 def embedder(
     tmp_path_factory: pytest.TempPathFactory,
     make_model: Callable[..., Path],
-    detector: KnowingDetector,
 ) -> Embedder:
     return load(make_model(tmp_path_factory.mktemp("model") / "model.safetensors"))
 
