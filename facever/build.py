@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
+from facever.choices import ScheduleShape
 from facever.config.parts import HeadConfig, NetworkConfig
 from facever.config.small_images import SmallImageCell, SmallImageOptimiserConfig
 from facever.config.training import OptimiserConfig, TrainConfig
@@ -26,7 +27,7 @@ from facever.training.distributed import ALONE, Processes
 from facever.training.fine_tuning import freeze, start_from
 from facever.training.fit import Computation
 from facever.training.optimiser import PLAIN, AdamW, parameter_groups
-from facever.training.schedule import Plateau, Schedule, Shape
+from facever.training.schedule import Plateau, Schedule
 from facever.training.weight_average import WeightAverage
 
 
@@ -71,10 +72,10 @@ def make_head(
 
     Args:
         configs: Name, weight and options of each.
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that the labels name.
         seed: Decides which classes are drawn for each batch, where a head samples.
-        processes: They share the class vectors.
+        processes: The processes that share the class vectors.
 
     Raises:
         ConfigError: If a head or an option is unknown or of the wrong type.
@@ -150,7 +151,7 @@ def make_schedule(config: TrainConfig | SmallImageCell) -> Schedule:
     """The learning rates of a config, scaled by its factor."""
     options = config.schedule
     # On a plateau the rate stays but for what Plateau makes of it.
-    shape: Shape = "drops" if options.shape == "plateau" else options.shape
+    shape: ScheduleShape = "drops" if options.shape == "plateau" else options.shape
     schedule = Schedule(
         steps=options.steps,
         learning_rate=config.optimiser.learning_rate,
@@ -222,14 +223,17 @@ def make_augmentation(config: TrainConfig) -> Augmentation | None:
 def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bool:
     """Whether the training crops are to lie in the memory of the device.
 
+    Experimental: crops in the memory of a GPU were not tried on one yet.
+
     Args:
         config: ``data.resident`` decides; ``auto`` means crops that nothing changes on
             the CPU, and that fit (``fits_on``).
-        num_bytes: Size of the training crops.
-        device: Where to train.
+        num_bytes: Number of bytes of all training crops.
+        device: The device that trains.
 
     Raises:
-        ConfigError: If so, and an augmentation is on, which works on the CPU.
+        ConfigError: If the config wants them there and an augmentation is on, which
+            works on the CPU.
     """
     strengths = config.augmentation.model_dump(exclude={"mirror"})
     changes = [name for name, strength in strengths.items() if strength]

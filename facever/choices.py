@@ -48,6 +48,21 @@ IndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
 ExportForm = Literal["folders", "tar", "rec"]
 """What a crop store is written as for other tools."""
 
+OptimiserName = Literal["sgd", "adamw"]
+"""How gradients become steps."""
+
+ScheduleShape = Literal["drops", "cosine", "inverse", "one_cycle"]
+"""How the learning rate runs over the steps of a training."""
+
+TrainScheduleShape = Literal[ScheduleShape, "plateau"]
+"""The shapes for networks of faces; ``plateau`` goes by held-out people."""
+
+PlateauMeasure = Literal["auc", "tar"]
+"""What a ``plateau`` measures: the area under the ROC curve, or TAR at FAR 0.001."""
+
+MeanName = Literal["constant", "image"]
+"""What is subtracted from pixels: 127.5, or the mean image of the training crops."""
+
 SmallImageSetName = Literal["mnist", "fashion-mnist", "cifar10", "cifar100"]
 """The sets of small images that the papers experiment with."""
 

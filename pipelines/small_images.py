@@ -5,7 +5,7 @@
     python pipelines/small_images.py $RECIPES --data DATA --cells softmax IE
 
 Trains each cell of a recipe once a seed and judges its last step. A folder stands for
-all recipes in it. After each run ``table.md`` and ``results.json`` are written anew, in
+all recipes in it. Each run brings ``table.md`` and ``results.json`` up to date, in
 a folder of the recipe's name; a job that was stopped goes on where it was. DATA holds
 the files of the sets, or a folder of each set's name (mnist, fashion-mnist, cifar10,
 cifar100). ``--figures`` draws the papers' pictures of what is done. To choose what a

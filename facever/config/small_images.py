@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from facever.choices import ImagePreparation, SmallImageSetName
+from facever.choices import ImagePreparation, ScheduleShape, SmallImageSetName
 from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
@@ -12,55 +12,92 @@ from facever.config.parts import (
     SGDConfig,
     StrictModel,
 )
-from facever.training.schedule import Shape
 
 
 class SmallImageDataConfig(StrictModel):
-    """Which set, and what is done to its images."""
+    """Which set to train on, and what is done to its images."""
 
-    set: SmallImageSetName
-    preparation: tuple[ImagePreparation, ...] = ()
-    mirror: bool = Field(False, description="Flip half of the training images")
+    set: SmallImageSetName = Field(description="The name of the set.")
+    preparation: tuple[ImagePreparation, ...] = Field(
+        (),
+        description="The steps from pixels to the network's input, in their order: "
+        "divide_256 divides by 256, mean_image subtracts the mean of the training "
+        "images, contrast gives each image mean 0 and deviation 1, mean_std gives each "
+        "channel of the training images mean 0 and deviation 1.",
+    )
+    mirror: bool = Field(
+        False, description="Whether half of the training images are flipped."
+    )
     crop_padding: int = Field(
-        0, ge=0, le=16, description="Zeros around an image before a random crop"
+        0,
+        ge=0,
+        le=16,
+        description="The number of zeros on each side of a training image, out of "
+        "which a window of the image's size is cut at random; 0 cuts nothing.",
     )
 
 
 class SmallImageOptimiserConfig(SGDConfig):
-    """SGD; Caffe's networks move biases twice as fast as weights."""
+    """Stochastic gradient descent; Caffe's networks move biases twice as fast."""
 
-    bias_rate: float = Field(1.0, gt=0, description="Factor on the rate of biases")
+    bias_rate: float = Field(
+        1.0, gt=0, description="What the learning rate of biases is multiplied by."
+    )
 
 
 class SmallImageScheduleConfig(ScheduleConfig):
-    """The schedules of small images."""
+    """How long to train and how the learning rate runs."""
 
-    shape: Shape = "drops"
+    shape: ScheduleShape = Field(
+        "drops",
+        description="How the rate runs: drops divides it by 10 at certain steps, "
+        "cosine lets it fall to 0, inverse is Caffe's, one_cycle rises and falls.",
+    )
 
 
 class Printed(StrictModel):
-    """What the paper prints of a cell, error rates in percent."""
+    """What the paper prints for a cell."""
 
-    error: float | None = Field(None, ge=0, le=100)
-    top5_error: float | None = Field(None, ge=0, le=100)
+    error: float | None = Field(
+        None, ge=0, le=100, description="The error rate that the paper prints, percent."
+    )
+    top5_error: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="The top-5 error that it prints, percent.",
+    )
 
 
 class SmallImageCell(StrictModel):
     """One number of a table: everything that decides its runs but the seed."""
 
-    data: SmallImageDataConfig
-    network: NetworkConfig
-    heads: tuple[HeadConfig, ...]
-    optimiser: SmallImageOptimiserConfig
-    schedule: SmallImageScheduleConfig
-    batch_size: int = Field(ge=2)
+    data: SmallImageDataConfig = Field(description="Which images to train on.")
+    network: NetworkConfig = Field(description="Which network to train.")
+    heads: tuple[HeadConfig, ...] = Field(
+        description="The heads whose weighted losses are added up."
+    )
+    optimiser: SmallImageOptimiserConfig = Field(
+        description="How gradients become steps."
+    )
+    schedule: SmallImageScheduleConfig = Field(
+        description="How long to train and how the learning rate runs."
+    )
+    batch_size: int = Field(ge=2, description="The number of images in a batch.")
     start: str | None = Field(
-        None, description="Cell of the same table whose network this one goes on from"
+        None,
+        description="The name of a cell above this one in the table, from whose "
+        "network this one starts.",
     )
     measure_every: int | None = Field(
-        None, ge=1, description="Steps between two points of the curves; an epoch's"
+        None,
+        ge=1,
+        description="The number of steps between two points of the curves; by default "
+        "those of an epoch.",
     )
-    printed: Printed = Printed()
+    printed: Printed = Field(
+        Printed(), description="What the paper prints for this cell."
+    )
 
 
 class SmallImageTable(StrictModel):
@@ -69,13 +106,20 @@ class SmallImageTable(StrictModel):
     Mappings are merged key by key, lists are replaced.
     """
 
-    title: str
-    paper: str
+    title: str = Field(description="The title of the table.")
+    paper: str = Field(description="The paper and the table that it repeats.")
     chosen: tuple[str, ...] = Field(
-        (), description="What the paper leaves out, and where the recipe differs"
+        (),
+        description="What the paper leaves open and the recipe chose, and where the "
+        "recipe differs, a sentence each.",
     )
-    train: dict[str, Any] = Field(default_factory=dict)
-    cells: dict[str, SmallImageCell] = Field(min_length=1)
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What all cells share; a cell adds to it and changes it.",
+    )
+    cells: dict[str, SmallImageCell] = Field(
+        min_length=1, description="The cells of the table by name."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -19,11 +19,11 @@ class AnchorNCM(Head):
     nearest anchor has the largest logit.
 
     Args:
-        embedding_size: Dimensions of an embedding.
-        num_classes: One anchor each.
+        embedding_size: Number of dimensions of an embedding.
+        num_classes: Number of classes, which have one anchor each.
         distance: M: ``euclidean``, not squared (E-NCM), or ``cosine``, 1 - cosine
             (C-NCM).
-        anchors: Which, see ``make_anchors``.
+        anchors: The kind of anchors, see ``make_anchors``.
         seed: Decides where spread anchors lie.
 
     Raises:

@@ -47,7 +47,7 @@ class Angular(ClassifyingHead):
     """Cross-entropy of ``angular_logits`` over class weights.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
         scale: The paper's constant k, above 3: larger is more compact.

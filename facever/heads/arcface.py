@@ -29,10 +29,11 @@ def arcface_logits(
 
     Args:
         cosine: Cosine of embedding and class weight, in [-1, 1].
-        labels: Class index in [0, classes).
-        margin: Radians, in [0, pi/2).
-        scale: Positive.
-        gradient: ``exact`` or ``detached``, see ``add_angle``.
+        labels: The class of each sample, in [0, classes).
+        margin: The margin on the angle in radians, in [0, pi/2).
+        scale: The factor on the cosines, positive.
+        gradient: The gradient of the margin, ``exact`` or ``detached``, see
+            ``add_angle``.
 
     Returns:
         Logits for cross-entropy.
@@ -63,7 +64,7 @@ def add_angle(
 
     Args:
         target: Cosine of an embedding and its own class, in [-1, 1].
-        margin: Radians, in [0, pi/2).
+        margin: The margin on the angle in radians, in [0, pi/2).
         gradient: ``exact``, or ``detached``: the gradient of a widely used
             implementation that takes arccos and cos without recording them, which is
             the true one times sin(theta) / sin(theta + margin).
@@ -84,12 +85,13 @@ class ArcFace(ClassifyingHead):
     """Cross-entropy of ``arcface_logits`` over normalised class weights.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
-        margin: Radians, in [0, pi/2).
-        scale: Positive.
-        gradient: ``exact`` or ``detached``, see ``arcface_logits``.
+        margin: The margin on the angle in radians, in [0, pi/2).
+        scale: The factor on the cosines, positive.
+        gradient: The gradient of the margin, ``exact`` or ``detached``, see
+            ``add_angle``.
 
     Raises:
         ParameterError: If an option is out of range.

@@ -16,7 +16,7 @@ class HeadOutput:
     """The result of a head on one batch.
 
     Attributes:
-        loss: What to minimise, a scalar.
+        loss: The loss to minimise, a scalar.
         logits: ``[batch, classes]`` where the head classifies, without the margin,
             larger is likelier; None for heads that only measure distances.
         parts: Scalars to log, by name, detached.
@@ -65,7 +65,7 @@ class Head(nn.Module, ABC):
 
         Args:
             embeddings: As the network gives them; half types are promoted.
-            labels: Class index in [0, num_classes).
+            labels: The class of each embedding, in [0, num_classes).
 
         Returns:
             The loss, and the logits of a head that classifies.

@@ -13,7 +13,7 @@ def center_loss(
     """``1/2 mean |f - c_y|^2`` over the batch.
 
     Args:
-        embeddings: The features f.
+        embeddings: The features f, one row for each sample.
         means: The center c_y of each embedding's class.
 
     Returns:
@@ -31,9 +31,9 @@ class Center(Head):
     """Center loss with centers that follow the batches.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: One center each, at the origin to begin with.
-        update: ``wen`` or ``gradient``, see ``ClassCenters``.
+        update: How the centers move, ``wen`` or ``gradient``, see ``ClassCenters``.
         rate: Of Wen's rule, in (0, 1].
 
     Raises:

@@ -22,9 +22,9 @@ def contrastive_loss(
     part in: their gradient is 0.
 
     Args:
-        embeddings: The features f.
-        labels: Any whole numbers.
-        margin: Positive.
+        embeddings: The features f, one row for each sample.
+        labels: The class of each embedding, any whole number.
+        margin: The distance to which different classes are pushed apart, positive.
 
     Returns:
         The loss, at least 0; 0 for a batch of one.
@@ -52,7 +52,7 @@ class Contrastive(Head):
     """``contrastive_loss`` of a batch with classmates; meant beside softmax.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that the labels name.
         margin: Positive; unit vectors are at most 2 apart.
         normalised: Whether embeddings are scaled to length 1 first.

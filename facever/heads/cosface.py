@@ -24,9 +24,9 @@ def cosface_logits(
 
     Args:
         cosine: Cosine of embedding and class weight, in [-1, 1].
-        labels: Class index in [0, classes).
-        margin: In [0, 2].
-        scale: Positive.
+        labels: The class of each sample, in [0, classes).
+        margin: The margin on the cosine, in [0, 2].
+        scale: The factor on the cosines, positive.
 
     Returns:
         Logits for cross-entropy.
@@ -46,11 +46,11 @@ class CosFace(ClassifyingHead):
     """Cross-entropy of ``cosface_logits`` over normalised class weights.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
-        margin: In [0, 2].
-        scale: Positive.
+        margin: The margin on the cosine, in [0, 2].
+        scale: The factor on the cosines, positive.
 
     Raises:
         ParameterError: If an option is out of range.

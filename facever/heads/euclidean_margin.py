@@ -18,9 +18,9 @@ class EuclideanMargin(Head):
     ``d_j = |f - W_j|``, not squared.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
-        margin: m, at least 0.
+        margin: The margin m that is added to the distance to the own class, at least 0.
 
     Raises:
         ParameterError: If the margin is negative.

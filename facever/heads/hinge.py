@@ -16,8 +16,8 @@ def hinge_loss(
     """``mean(max(0, margin + max_{j != y} z_j - z_y))``.
 
     Args:
-        logits: z, of every class.
-        labels: Class index in [0, classes).
+        logits: The scores z of every class.
+        labels: The class of each sample, in [0, classes).
         margin: By which the own class must lead, positive.
 
     Returns:
@@ -45,7 +45,7 @@ class Hinge(Head):
     """``hinge_loss`` of ``W_j . f``.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         margin: By which the own class must lead, positive.
 

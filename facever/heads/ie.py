@@ -33,11 +33,11 @@ def ie_loss(
     is 0, which leaves softmax alone.
 
     Args:
-        embeddings: The features f.
-        labels: Class index in [0, classes).
+        embeddings: The features f, one row for each sample.
+        labels: The class of each sample, in [0, classes).
         means: The center mu_y of each embedding's class.
-        sigma2: The variance, positive.
-        alpha: The margin, at least 0.
+        sigma2: The variance of embeddings around their centers, positive.
+        alpha: The margin between pull and push, at least 0.
         nearest: Q, the negatives kept: a count (int) or a share of the batch's other
             classes (float in [0, 1], rounded, at least one unless it is 0).
         denominator: k = 1 as in eq. 6, or k = Q as in appendix A.1 and the gradients
@@ -89,9 +89,9 @@ class IncludeExclude(Head):
     Meant beside softmax: ``softmax + weight * ie``, weight 0.05 on faces.
 
     Args:
-        embedding_size: Dimensions of an embedding.
-        num_classes: One center each.
-        alpha: The margin, at least 0.
+        embedding_size: Number of dimensions of an embedding.
+        num_classes: Number of classes, which have one center each.
+        alpha: The margin between pull and push, at least 0.
         nearest: Q: a count >= 0 (int) or a share in [0, 1] (float) of the batch's other
             classes. The paper takes 0.2 for faces and all (1.0) for objects; with 0 the
             loss is 0, softmax alone.
@@ -101,7 +101,7 @@ class IncludeExclude(Head):
             to the origin, where the centers start),
             ``batch`` (the mean squared distance of the batch to its centers, below
             eq. 5, without gradient), or a fixed positive number.
-        denominator: ``appendix`` or ``eq6``, see ``ie_loss``.
+        denominator: The factor k of the loss, ``appendix`` or ``eq6``, see ``ie_loss``.
         update: ``gradient`` leaves the centers to the optimiser (Algorithm 1): the
             gradient (9) is divided by the batch and by sigma2, so they creep.
             ``wen`` lets them follow the batches by Wen et al.'s rule, after the loss.

@@ -16,7 +16,7 @@ class Softmax(ClassifyingHead):
     """Cross-entropy of ``W_j . f + b_j``, or of ``scale * cos(theta_j) + b_j``.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
         bias: Whether each class has a bias.

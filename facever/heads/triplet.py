@@ -27,9 +27,9 @@ def triplet_loss(
     O(batch^2 log batch).
 
     Args:
-        embeddings: The features.
-        labels: Any whole numbers.
-        margin: Positive.
+        embeddings: The features, one row for each sample.
+        labels: The class of each embedding, any whole number.
+        margin: The gap between squared distances that is asked for, positive.
         mining: ``all`` triplets; ``hard``, for each anchor its farthest positive and
             its nearest negative; ``semi-hard``, for each pair a, p the nearest negative
             that is farther than p, or the farthest where none is.
@@ -78,9 +78,9 @@ class Triplet(Head):
     """``triplet_loss`` of a batch with classmates.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that the labels name.
-        margin: Positive.
+        margin: The gap between squared distances that is asked for, positive.
         mining: ``all``, ``hard`` or ``semi-hard``, see ``triplet_loss``.
         normalised: Whether embeddings are scaled to length 1 first.
 

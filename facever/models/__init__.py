@@ -13,7 +13,7 @@ def build_network(name: str, options: dict[str, Any]) -> EmbeddingNetwork:
     """A network by its name in ``NETWORKS``.
 
     Args:
-        name: Such as ``resnet27``.
+        name: The name of the network, such as ``resnet27``.
         options: Keyword arguments of the network's class.
 
     Returns:

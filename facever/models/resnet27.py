@@ -65,9 +65,9 @@ class ResNet27(EmbeddingNetwork):
     Args:
         width: Factor on the depth of all convolutions, in [1/16, 16]. 1 is the paper's
             [N]. The paper's [P] is ``width=2`` with ``narrow_stem=True``.
-        embedding_size: Dimensions of the embedding.
+        embedding_size: Number of dimensions of an embedding.
         narrow_stem: Keep Conv0 at its 32 channels whatever the width, as [P] does.
-        normalised_embedding: Batch normalisation behind Fc5.
+        normalised_embedding: Whether batch normalisation follows Fc5.
 
     Raises:
         ParameterError: If width or embedding_size is out of range.

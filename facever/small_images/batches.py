@@ -35,7 +35,7 @@ class Preparation:
     its mean over the training images, by its standard deviation there.
 
     Args:
-        steps: In the order of use.
+        steps: The steps, in the order in which they are applied.
         train: Images to fit to; the test images are never looked at.
 
     Raises:
@@ -94,8 +94,8 @@ class PreparedImages:
     """Network input on the device.
 
     Attributes:
-        images: All images of the set.
-        labels: Class of each.
+        images: The images of the set as network input.
+        labels: The class of each image.
     """
 
     images: Float32[Tensor, "images channels height width"]
@@ -120,7 +120,7 @@ class SmallImageBatches:
 
     Args:
         source: The training images.
-        batch_size: In [1, number of images].
+        batch_size: Number of images in a batch, from 1 to all of them.
         seed: Decides order, crops and mirroring.
         mirror: Whether half of the images, at random, are flipped left to right.
         crop_padding: Zeros around the prepared image out of which a window of the
@@ -178,11 +178,11 @@ def shifted(
     """A window of each padded image, flipped or not, in one gather.
 
     Args:
-        images: Network input.
+        images: The images as network input.
         top: First row of the window in the padded image, in [0, 2 padding].
-        left: First column.
+        left: First column of the window in the padded image, in [0, 2 padding].
         mirrored: Which windows to flip left to right.
-        padding: Zeros on each side.
+        padding: Number of zeros on each side of an image.
 
     Returns:
         Images of the same size.

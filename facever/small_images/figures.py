@@ -28,7 +28,7 @@ class Cloud:
     """Features in the plane.
 
     Attributes:
-        features: One point an image.
+        features: The features, one point for each image.
         labels: Their classes, which give the colours.
         points: Where the head pulls each class to; None where it knows directions only.
     """
@@ -43,9 +43,9 @@ class AccuracyCurve:
     """Accuracy on the way, shares in [0, 1], means over seeds.
 
     Attributes:
-        steps: When it was measured.
+        steps: The steps after which it was measured.
         train: Over the training batches since the last point.
-        test: Over the whole test set.
+        test: The accuracy over the whole test set.
     """
 
     steps: Sequence[int]

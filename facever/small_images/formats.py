@@ -71,7 +71,7 @@ class CifarForm:
     Attributes:
         python_key: The labels' key in the dict of the Python form.
         label_bytes: Before each image of the binary form; the last one counts.
-        num_classes: Labels are below.
+        num_classes: Number of classes; every label is below it.
     """
 
     python_key: bytes
@@ -92,7 +92,7 @@ def parse_python(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
     Args:
         path: Where the content is from, for messages.
         content: The file's content.
-        form: The form of the set.
+        form: How the set writes its labels.
 
     Returns:
         Images, channels first, and their labels.
@@ -128,7 +128,7 @@ def parse_binary(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
     Args:
         path: Where the content is from, for messages.
         content: The file's content.
-        form: The form of the set.
+        form: How the set writes its labels.
 
     Returns:
         Images, channels first, and their labels.

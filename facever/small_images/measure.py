@@ -48,7 +48,7 @@ def predict_logits(
     that depend on the label in their last digits are asked for with class 0.
 
     Args:
-        head: In evaluation mode afterwards.
+        head: The joint head, which is in evaluation mode afterwards.
         features: A network's features.
 
     Raises:
@@ -74,8 +74,8 @@ def error_rates(
     """Error rates of predictions.
 
     Args:
-        logits: Of ``predict_logits``.
-        labels: The right classes.
+        logits: The logits that ``predict_logits`` gives.
+        labels: The right class of each image.
     """
     likeliest = logits.topk(min(5, logits.shape[1]), dim=1).indices
     hits = likeliest == labels[:, None]

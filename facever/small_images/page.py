@@ -14,8 +14,8 @@ class PageFigure:
     """A figure of the page.
 
     Attributes:
-        title: Its heading.
-        caption: What it shows.
+        title: The heading above the figure.
+        caption: What the figure shows.
         png: The file's content.
     """
 

@@ -40,9 +40,9 @@ class FoundFiles:
     """A form that is there.
 
     Attributes:
-        form: Which.
+        form: The form that was found.
         place: The folder of its files, or the archive.
-        packed: Whether it is the archive.
+        packed: Whether the place is the archive.
     """
 
     form: PublishedForm

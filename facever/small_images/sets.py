@@ -31,8 +31,8 @@ class SmallImages:
     """Images of one size with their classes.
 
     Attributes:
-        images: Channels first.
-        labels: Class of each, from 0.
+        images: The images, channels first.
+        labels: The class of each image, from 0.
     """
 
     images: UInt8[np.ndarray, "images channels height width"]
@@ -48,9 +48,9 @@ class SmallImageSet:
 
     Attributes:
         name: One of the four sets.
-        num_classes: 10 or 100.
-        train: To train on.
-        test: To test on.
+        num_classes: Number of classes, 10 or 100.
+        train: The images to train on.
+        test: The images to test on.
         verified: Whether every file had its published MD5 sum. False where the check
             was not asked for, or where no sum is published: for idx files without
             gzip, and for CIFAR's binary files outside of their archive.
@@ -98,7 +98,7 @@ def read_small_images(name: str, folder: Path, *, verify: bool = True) -> SmallI
     """Read a set in any of the forms that it is published in.
 
     Args:
-        name: mnist, fashion-mnist, cifar10 or cifar100.
+        name: The name of the set: mnist, fashion-mnist, cifar10 or cifar100.
         folder: Holds the files, the folder that an archive unpacks to, or the archive.
         verify: Refuse a file whose MD5 sum is not the published one.
 

@@ -29,10 +29,10 @@ class TrainingState:
     """What changes while training.
 
     Attributes:
-        network: The network.
-        head: Its heads.
-        optimiser: Over the parameters of both.
-        step: Steps done.
+        network: The network that trains.
+        head: The heads on the network's embeddings.
+        optimiser: The optimiser of the parameters of network and heads.
+        step: Number of steps that are done.
         average: The averaged weights of the network, where they are wanted.
         plateau: What lowers the learning rate by held-out people, where it is wanted.
         frozen: Parts of the network that stay in evaluation mode; not saved.
@@ -62,8 +62,8 @@ def save_checkpoint(
     It does not tell how many processes there were: any number goes on from it.
 
     Args:
-        path: The final name.
-        state: What to keep.
+        path: The name that the checkpoint gets.
+        state: The state to save.
         fingerprint: The fingerprint of config and data, compared on resume.
         processes: All of them call it, the first writes.
 
@@ -98,9 +98,9 @@ def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
     """Put a checkpoint's content into a state, in place.
 
     Args:
-        path: A file of ``save_checkpoint``.
+        path: A file that ``save_checkpoint`` wrote.
         state: A state of the same network, head and optimiser; changed in place.
-        fingerprint: Must equal the one saved.
+        fingerprint: The run's fingerprint, which must equal the one saved.
 
     Raises:
         ModelFileError: If the file is damaged, foreign or of another config or data.
@@ -184,7 +184,7 @@ class KeptCheckpoints:
 
         Args:
             path: The newest checkpoint.
-            step: The checkpoint's step.
+            step: The step of that checkpoint.
         """
         if self.last > 1 or step in self.milestones:
             numbered = _numbered(path, step)

@@ -19,7 +19,7 @@ def clip_gradients(
 
     Args:
         network: With the gradients of the whole batch.
-        head: Likewise.
+        head: The heads, with the gradients of the whole batch.
         limit: Largest root of the sum of squares over all parameters; positive.
         processes: The processes of the job.
 

@@ -1,4 +1,7 @@
-"""The network as kernels that torch.compile makes of it."""
+"""The network as kernels that torch.compile makes of it.
+
+Experimental on a GPU: not run on one yet; the tests compile for the CPU.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

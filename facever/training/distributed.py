@@ -3,6 +3,8 @@
 ``torchrun --nproc-per-node 4 -m facever train CONFIG`` starts four processes. Tensors
 of a CPU travel by gloo, those of a GPU by NCCL. Without torchrun there is one process,
 ``ALONE``, for which everything here is the identity.
+
+Experimental: NCCL was not run on a GPU yet; the tests run gloo.
 """
 
 import os
@@ -30,7 +32,7 @@ class Processes:
 
     Attributes:
         rank: This process's rank, in [0, count).
-        count: How many there are.
+        count: Number of processes of the job.
     """
 
     rank: int = 0
@@ -115,8 +117,8 @@ class Processes:
         """All rows of a matrix that the processes hold in slices, on the CPU.
 
         Args:
-            rows: This process's rows.
-            held: Which rows a rank holds.
+            rows: The rows that this process holds.
+            held: Gives the range of rows that a rank holds.
             num_rows: Number of rows of all processes together.
 
         Returns:

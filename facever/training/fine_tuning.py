@@ -16,7 +16,7 @@ class InitialWeights:
     """What a network starts from.
 
     Attributes:
-        weights: By name.
+        weights: The network's weights, by name.
         fingerprint: The fingerprint of the weights, wherever their file lies.
         origin: For people: what they were trained on.
     """
@@ -54,7 +54,7 @@ def start_from(network: nn.Module, path: Path) -> None:
     """Take the weights of a model file or of a checkpoint.
 
     Args:
-        network: Changed in place.
+        network: The network to fill, changed in place.
         path: A model file of the same network with the same options.
 
     Raises:

@@ -29,10 +29,10 @@ def add_gradients(
     Batch normalisation takes its statistics from each part.
 
     Args:
-        network: Perhaps wrapped by ``Processes.wrapped``.
-        head: Over embeddings and labels.
-        images: Network input.
-        labels: Class index of each.
+        network: The network, which ``Processes.wrapped`` may have wrapped.
+        head: The loss over embeddings and labels.
+        images: The network's input, all samples of this process.
+        labels: The class of each image.
         num_parts: Divides the batch; 1 runs the network once.
         bf16: Whether the network computes in bfloat16; the head never does.
 

@@ -37,7 +37,7 @@ class HeadAcrossProcesses(nn.Module):
 
         Args:
             embeddings: The embeddings of this process's part.
-            labels: Likewise.
+            labels: The labels of this process's part.
         """
         if self._processes.count == 1:
             alone: HeadOutput = self.head(embeddings, labels)

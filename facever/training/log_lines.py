@@ -22,7 +22,7 @@ class StepClock:
     mark waits for nothing, and time that passes without work there counts.
 
     Args:
-        device: Where the steps are computed.
+        device: The device that computes the steps.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -64,7 +64,7 @@ class LogWindow:
     """Sums over the steps of one log line, kept on the device until it is written.
 
     Args:
-        device: Where the steps are computed.
+        device: The device that computes the steps.
 
     Attributes:
         clock: To be marked within each step.
@@ -108,8 +108,8 @@ class LogWindow:
         Looks at held-out people and checkpoints between the steps do not count.
 
         Args:
-            step: The last of them.
-            rate: Its learning rate.
+            step: The number of the last step.
+            rate: The learning rate of the last step.
         """
         means = {
             name: round(float(value) / self._num_steps, 6)

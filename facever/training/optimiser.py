@@ -46,7 +46,7 @@ def parameter_groups(
     classes that are not in the batch, on outdated advice, and keep a row for each.
 
     Args:
-        network: The network.
+        network: The network that trains.
         head: A head or a module that holds heads.
         weight_decay: The decay of the first group.
         decay_all: Whether all of the network decays, its biases and norms too.

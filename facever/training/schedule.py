@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from facever.choices import PlateauMeasure, ScheduleShape
 from facever.errors import ParameterError
-
-Shape = Literal["drops", "cosine", "inverse", "one_cycle"]
 
 # One cycle, as shares of the run and of the highest rate: up from a tenth and down
 # again in equal times, then far below in the last tenth of the run.
@@ -20,22 +19,34 @@ class Schedule:
     """The learning rate of every step, as a pure function of the step.
 
     Attributes:
-        steps: Length of the run.
+        steps: Number of steps of the run, at least 1.
         learning_rate: The highest rate.
-        shape: ``drops`` divides by 10 at each of ``drops``; ``cosine`` falls to 0;
-            ``inverse`` is Caffe's ``(1 + gamma step) ** -power``; ``one_cycle`` rises
-            from a tenth, falls back in the same time and then to a thousandth (Smith, A
-            disciplined approach to neural network hyper-parameters, 2018).
-        drops: Steps, rising, each in (0, steps).
-        warmup: Steps in which a factor on the shape's rate rises in a straight line
-            from 0 to 1, in [0, steps); ``cosine`` begins to fall after them.
-        gamma: Of ``inverse``, at least 0; the default is LeNet's in Caffe.
-        power: Of ``inverse``, at least 0.
+        shape: ``drops`` divides the rate by 10 at each of ``drops``; ``cosine`` lets it
+            fall to 0; ``inverse`` is Caffe's ``(1 + gamma step) ** -power``;
+            ``one_cycle`` rises from a tenth of the rate, falls back in the same time
+            and then to a thousandth (Smith, A disciplined approach to neural network
+            hyper-parameters, 2018).
+        drops: Steps at which shape ``drops`` divides the rate, rising, each in
+            (0, steps).
+        warmup: Number of steps, in [0, steps), during which a factor on the shape's
+            rate rises in a straight line from 0 to 1; ``cosine`` begins to fall after
+            them.
+        gamma: The factor on the step in shape ``inverse``, at least 0; the default is
+            LeNet's in Caffe.
+        power: The exponent of shape ``inverse``, at least 0.
+
+    Example:
+        >>> schedule = Schedule(steps=100, learning_rate=0.1, drops=(50,), warmup=10)
+        >>> [round(schedule.rate(step), 4) for step in (0, 9, 49, 50)]
+        [0.01, 0.1, 0.1, 0.01]
+
+    Raises:
+        ParameterError: If a number is out of range.
     """
 
     steps: int
     learning_rate: float
-    shape: Shape = "drops"
+    shape: ScheduleShape = "drops"
     drops: tuple[int, ...] = ()
     warmup: int = 0
     gamma: float = 1e-4
@@ -61,7 +72,7 @@ class Schedule:
             )
 
     def scaled(self, factor: float) -> "Schedule":
-        """The same course in ``factor`` times the steps, at least one."""
+        """The same course stretched to ``factor`` times as many steps, at least one."""
         steps = max(1, round(self.steps * factor))
         drops = {round(drop * factor) for drop in self.drops}
         return Schedule(
@@ -91,34 +102,32 @@ class Schedule:
         return float(self.learning_rate * 0.1**passed)
 
 
-Measure = Literal["auc", "tar"]
-
-
 class Plateau:
-    """The rate is multiplied by ``factor`` after ``patience`` looks without a gain.
+    """A scale on the learning rate that falls when held-out people gain nothing.
 
-    A look is a measure of people who are not in training, larger being better. A gain
-    is a value above all before it, by however little.
+    Held-out people are measured now and then, larger being better. A gain is a value
+    above all before it, by however little.
 
     Args:
-        measure: What a look goes by.
-        patience: At least 1.
-        factor: In (0, 1).
+        measure: The measure of the held-out people that decides.
+        patience: Number of measurements in a row without a gain after which the scale
+            falls, at least 1.
+        factor: What the scale is multiplied by each time it falls, in (0, 1).
 
     Attributes:
-        measure: As given.
-        scale: What to multiply the rate by now.
+        measure: The measure that decides.
+        scale: What to multiply the schedule's rate by now.
 
     Raises:
         ParameterError: If an argument is out of range.
     """
 
-    def __init__(self, measure: Measure, patience: int, factor: float) -> None:
+    def __init__(self, measure: PlateauMeasure, patience: int, factor: float) -> None:
         if patience < 1:
             raise ParameterError(f"patience must be >= 1, got {patience}")
         if not 0 < factor < 1:
             raise ParameterError(f"factor must be in (0, 1), got {factor}")
-        self.measure: Measure = measure
+        self.measure: PlateauMeasure = measure
         self.scale = 1.0
         self._patience = patience
         self._factor = factor
@@ -126,7 +135,7 @@ class Plateau:
         self._num_without_gain = 0
 
     def look(self, value: float) -> None:
-        """Take note of a measure."""
+        """Take a measurement into account."""
         if value > self._best:
             self._best = value
             self._num_without_gain = 0
@@ -137,7 +146,7 @@ class Plateau:
             self._num_without_gain = 0
 
     def content(self) -> dict[str, float]:
-        """For a checkpoint."""
+        """The state as a checkpoint keeps it."""
         return {
             "scale": self.scale,
             "best": self._best,
@@ -145,10 +154,13 @@ class Plateau:
         }
 
     def load(self, content: dict[str, Any]) -> None:
-        """Go on from a checkpoint's.
+        """Take over the state that a checkpoint keeps.
+
+        Args:
+            content: A dictionary that ``content`` gave.
 
         Raises:
-            KeyError: If something is missing.
+            KeyError: If a key is missing.
         """
         self.scale = content["scale"]
         self._best = content["best"]

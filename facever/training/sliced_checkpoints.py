@@ -36,7 +36,7 @@ def join_slices(
 
     Args:
         content: A checkpoint's content with this process's slices; changed in place.
-        head: Whose slices they are.
+        head: The head that holds the slices.
         optimiser_parameters: In the order of the optimiser's state.
         processes: The processes of the job.
     """
@@ -58,7 +58,7 @@ def take_own_slices(
 
     Args:
         content: A checkpoint's content; changed in place.
-        head: Whose slices they become.
+        head: The head that will hold the slices.
         optimiser_parameters: In the order of the optimiser's state.
     """
     for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):

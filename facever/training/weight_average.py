@@ -12,7 +12,7 @@ class WeightAverage:
     as weights are; what counts in whole numbers is copied.
 
     Args:
-        network: Whose weights to begin with.
+        network: The network whose weights the average begins with.
         decay: In (0, 1); about ``1 / (1 - decay)`` steps count.
 
     References:

@@ -19,9 +19,9 @@ class Annealing:
 
     Attributes:
         start: At step 0, at least ``floor``.
-        floor: Never below, at least 0.
-        gamma: At least 0.
-        power: At least 0.
+        floor: The value below which the constant never falls, at least 0.
+        gamma: The factor on the step, at least 0.
+        power: The exponent with which the constant falls, at least 0.
 
     Raises:
         ParameterError: If one of them is out of range.

@@ -26,10 +26,10 @@ def move_centers(
     of class j in the batch; centers of absent classes stay.
 
     Args:
-        embeddings: The features f.
-        labels: Class index in [0, classes).
-        centers: Changed in place.
-        rate: In (0, 1].
+        embeddings: The features f, one row for each sample.
+        labels: The class of each sample, in [0, classes).
+        centers: The center of every class, changed in place.
+        rate: The share of the way that a center moves, in (0, 1].
 
     References:
         Wen et al., 2016, eq. 4.
@@ -44,8 +44,8 @@ class ClassCenters(nn.Module):
     """One center a class, at the origin to begin with.
 
     Args:
-        num_classes: How many.
-        embedding_size: Dimensions of each.
+        num_classes: Number of classes, which have one center each.
+        embedding_size: Number of dimensions of a center.
         update: ``wen`` moves the centers by Wen et al.'s rule after each batch in
             training. ``gradient`` makes them a parameter whose gradient is sparse: it
             holds the rows of the batch's classes, so that neither time nor memory

@@ -36,9 +36,9 @@ def linear_logits(
     """``W_j . f`` of every class.
 
     Args:
-        embeddings: The features f.
-        weight: One row W_j a class.
-        labels: Class index in [0, classes).
+        embeddings: The features f, one row for each sample.
+        weight: The class vectors W_j, one row for each class.
+        labels: The class of each sample, in [0, classes).
 
     Returns:
         The logits; those of the own classes, for a margin; and ``|W_y|``.
@@ -54,9 +54,9 @@ def unit_weight_logits(
     """``W_j . f / |W_j|`` of every class; a row of zeros gives 0.
 
     Args:
-        embeddings: The features f.
+        embeddings: The features f, one row for each sample.
         weight: One row W_j a class, of any length.
-        labels: Class index in [0, classes).
+        labels: The class of each sample, in [0, classes).
 
     Returns:
         The logits, and those of the own classes, for a margin.
@@ -73,7 +73,7 @@ def cross_entropy(
 
     Args:
         logits: The logits of every class.
-        labels: Class index in [0, classes).
+        labels: The class of each sample, in [0, classes).
         target: Replaces the own class's logits, which are not used then.
 
     Returns:
@@ -209,9 +209,9 @@ class ClassRows:
         """The mean cross-entropy over the batch.
 
         Args:
-            logits: Without a margin.
+            logits: The logits without a margin.
             target: Replaces the own classes' logits, where there is a margin.
-            parts: To log.
+            parts: Scalars to log, by name.
         """
         loss = cross_entropy(logits, self.labels, target)
         return HeadOutput(loss, logits.detach(), parts or {})

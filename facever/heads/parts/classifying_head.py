@@ -18,8 +18,8 @@ class ClassifyingHead(Head):
     """Cross-entropy over class vectors, which several processes may share.
 
     Args:
-        embedding_size: Dimensions of an embedding.
-        num_classes: Classes of all processes.
+        embedding_size: Number of dimensions of an embedding.
+        num_classes: Number of classes that all processes hold together.
         shards: Which of them this process holds; None means all.
         bias: Whether each class has a bias.
 

@@ -25,8 +25,8 @@ def distance_logits(
     |f| in float32), which keeps its slope near 1 or below.
 
     Args:
-        embeddings: The features f.
-        rows: W.
+        embeddings: The features f, one row for each sample.
+        rows: The points W_j, one row for each class.
         labels: The own row of each embedding, in [0, classes).
 
     Returns:

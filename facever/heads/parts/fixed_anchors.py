@@ -31,15 +31,16 @@ def make_anchors(
             smallest there can be, for classes <= dim + 1; ``spread``, any number,
             pushed apart from random places; ``auto``, the circle in 2-D, otherwise the
             first of basis, simplex and spread that the number of classes allows.
-        num_classes: At least 1.
-        dim: At least 1.
-        seed: Of ``spread``.
+        num_classes: Number of anchors, at least 1.
+        dim: Number of dimensions of an anchor, at least 1.
+        seed: Decides the random places from which ``spread`` starts.
 
     Returns:
         The anchors, float32.
 
     Raises:
-        ParameterError: If the kind does not allow so many classes in this dimension.
+        ParameterError: If the kind does not allow this number of classes in this
+            dimension.
 
     References:
         Hao et al., Anchor-based nearest class mean loss, 2018, eq. 9 and 10, where the

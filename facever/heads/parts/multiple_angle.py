@@ -19,11 +19,11 @@ class MultipleAngleHead(ClassifyingHead):
     """Cross-entropy with the target's angle multiplied by ``margin``.
 
     The target's logit is ``length (lambda cos(theta) + psi(theta)) / (1 + lambda)``;
-    the others stay as they are, so only this one is computed anew. lambda falls with
+    the others stay as they are, so only this one is computed again. lambda falls with
     the training batches seen, which the buffer ``step`` counts.
 
     Args:
-        embedding_size: Dimensions of an embedding.
+        embedding_size: Number of dimensions of an embedding.
         num_classes: Classes, one row of ``weight`` each.
         shards: Which of them this process holds; None means all.
         margin: m, 1, 2, 3 or 4; with 1 the target stays as it is.

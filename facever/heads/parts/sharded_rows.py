@@ -48,10 +48,11 @@ class ClassShards:
     """Which classes each process holds, and how many of them a batch meets.
 
     Attributes:
-        peers: The processes.
+        peers: The processes that share the classes.
         sample: Share of its classes, in (0, 1], that each process takes for a batch of
-            training. The batch's own classes are always among them, the others drawn
-            anew: at least as many as the batch has samples are taken.
+            training. The batch's own classes are always among them, the others are
+            drawn each time. As far as they last, at least as many classes are taken as
+            the batch has samples.
         seed: Decides the random draws.
 
     Raises:
@@ -77,8 +78,8 @@ class ClassShards:
         """
         if num_classes < self.peers.count:
             raise ParameterError(
-                f"{self.peers.count} processes need as many classes to share, got "
-                f"{num_classes}: start fewer"
+                f"num_classes must be at least {self.peers.count}, the number of "
+                f"processes that share them, got {num_classes}: start fewer processes"
             )
         rank = self.peers.rank if rank is None else rank
         start, stop = (num_classes * i // self.peers.count for i in (rank, rank + 1))
@@ -96,8 +97,8 @@ class ClassShards:
         Args:
             labels: Row of each sample's class, where this process holds it.
             is_held: Where it does; these rows are among those drawn.
-            num_held: Rows of this process.
-            draw: Number of the draw.
+            num_held: Number of rows that this process holds.
+            draw: The number of the draw, which differs from batch to batch.
         """
         bits = np.random.SeedSequence((self.seed, draw, self.peers.rank))
         generator = torch.Generator(labels.device)
@@ -113,10 +114,10 @@ class ShardedRows(ClassRows):
     """``ClassRows`` over the slices of all processes.
 
     Args:
-        weight: The slice of this process.
-        bias: Likewise, or None.
+        weight: The rows of the class matrix that this process holds.
+        bias: The biases that this process holds, or None.
         labels: Class index of each sample of the whole batch.
-        shards: Who holds what.
+        shards: Which process holds which classes.
         num_classes: Number of classes of all processes together.
         draw: Number of the draw of classes; None takes all.
     """

@@ -139,7 +139,8 @@ class ResNet34(_ResNet):
 
     Args:
         channels: Number of channels of the images.
-        embedding_size: As for ``ResNet18``.
+        embedding_size: 512 takes the mean over places as it is; another number adds a
+            linear layer.
 
     References:
         He et al., Deep residual learning, 2015, Table 1. angular-loss.md prints 21.54

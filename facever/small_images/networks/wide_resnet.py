@@ -37,7 +37,7 @@ class WideResNet(PooledNetwork):
     Args:
         depth: 6 n + 4; 28 for WRN-28-10.
         width: Factor on the 16, 32 and 64 channels of the groups; 10 for WRN-28-10.
-        dropout: Within the blocks.
+        dropout: Share of the activations that are dropped within the blocks.
         channels: Number of channels of the images.
         embedding_size: 64 x width takes the mean over places as it is; another number
             adds a linear layer.

@@ -52,7 +52,7 @@ def measure_held_out(
     Args:
         config: The run's config.
         run: As it was set up, with somebody held out.
-        network: In evaluation mode.
+        network: The network to measure, in evaluation mode.
         advance: Progress, one unit a crop.
     """
     model = LoadedModel(

@@ -36,7 +36,7 @@ def write_card(
 
     Args:
         config: The run's config.
-        run: As it was set up.
+        run: The run as it was set up.
         model: The model file.
         found: On the held-out people; None if there are none.
     """

@@ -42,7 +42,7 @@ class PreparedRun:
     """Everything that a run needs before its first step.
 
     Attributes:
-        store: All crops.
+        store: The store that holds all crops.
         split: Which of the crops train and which are held out.
         state: Network, heads and optimiser, at step 0.
         schedule: The learning rate of every step.
