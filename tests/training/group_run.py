@@ -77,8 +77,8 @@ def make_head(name: str, options: dict[str, Any], shards: ClassShards | None) ->
         head = HEADS[name](DIM, CLASSES, **options)
     held = range(CLASSES) if shards is None else shards.held(CLASSES)
     generator = torch.Generator().manual_seed(7)
-    for key, values in sorted(head.state_dict().items()):
-        if key in ("weight", "bias", "centers.vectors"):
+    for _, values in sorted(head.state_dict().items()):
+        if values.is_floating_point() and values.ndim:
             shape = (CLASSES, *values.shape[1:])
             drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
             values.copy_(drawn[held] if head.shares_classes else drawn)
