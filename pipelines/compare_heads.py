@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import yaml
 
+from facever import build
 from facever.config.training import TrainConfig
 from facever.data.batches.sampling import split_identities
 from facever.data.store.crop_store import CropStore
@@ -121,21 +122,21 @@ def _measure(config: TrainConfig, out: Path, pairs: PairList) -> dict[str, Any]:
 
 def _angles(config: TrainConfig, out: Path) -> dict[str, float]:
     """WInter, CInter, WCIntra, where a head has class vectors or anchors."""
-    head = read_checkpoint(out / CHECKPOINT_FILE)["head"]
-    first = config.heads[0].name
-    vectors = head.get(f"heads.{first}.weight", head.get(f"heads.{first}.anchors"))
     store = CropStore.open(config.data.crops)
     split = split_identities(
         store.labels, config.data.validation_identities, config.seed
     )
     picked = split.labels < ANGLE_CLASSES
     # The feature itself, without its mirror image's: what the head saw in training.
-    embedder = Embedder(load_model(out / "model.safetensors").with_mirror("none"))
+    model = load_model(out / "model.safetensors").with_mirror("none")
+    head = build.make_head(config.heads, model.header.embedding_size, split.num_classes)
+    head.load_state_dict(read_checkpoint(out / CHECKPOINT_FILE)["head"])
+    embedder = Embedder(model)
     with progress_bar("angles", int(picked.sum()), "crops") as advance:
         embeddings = embedder.embed_crops(
             store.crops[split.rows[picked]], advance=advance
         )
-    found = class_angles(embeddings, split.labels[picked], vectors.numpy())
+    found = class_angles(embeddings, split.labels[picked], head.class_vectors().numpy())
     return {
         "w_inter": found.w_inter,
         "c_inter": found.c_inter,
