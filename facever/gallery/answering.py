@@ -18,7 +18,7 @@ def threshold_in_use(
     Args:
         own: The gallery's threshold, which is preferred to the model file's.
         header: The header of the model file; None if there is no model file.
-        by: What the cosines are computed for.
+        by: How matches are ranked: by photo, or by a person's best or mean cosine.
 
     Returns:
         ``threshold``, ``threshold_from``, and the rate that it was chosen for as
@@ -55,7 +55,7 @@ def answer(matches: Sequence[Match], threshold: float | None) -> dict[str, Any]:
     """Who it is, and the matches that say so, as JSON can hold them.
 
     Args:
-        matches: The most similar one first.
+        matches: The matches of one face, the most similar one first.
         threshold: The cosine above which a match is the same person; None if no
             threshold was set.
 

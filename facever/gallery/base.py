@@ -176,9 +176,9 @@ class AnyGallery(ABC):
 
         Args:
             units: Queries of unit length.
-            k: Number of photos to find for each, at least 1; fewer are given if fewer
-                meet the filter, and all of them then.
-            where: Search only these.
+            k: Number of photos to find for each query, at least 1. If fewer photos meet
+                the filter, all of these are given.
+            where: The filter that photos must meet; None searches all of them.
         """
 
     def _count(self, where: Filter) -> int:
@@ -293,11 +293,12 @@ class AnyGallery(ABC):
         """Enroll embeddings.
 
         Args:
-            names: The person of each embedding.
+            names: The name of the person whom each embedding shows.
             embeddings: Embeddings of any length but zero; only their direction is kept.
-            sources: The photo that each comes from, such as ``Ann/1.jpg``. A photo that
-                is enrolled under the same name already is left as it is.
-            fields: What else is known of each: JSON values by name; nothing by default.
+            sources: The photo that each embedding comes from, such as ``Ann/1.jpg``. A
+                photo that is enrolled under the same name already is left as it is.
+            fields: Further facts about each photo, as JSON values by name; none by
+                default.
             origins: Where each face can be read from again, for ``gallery migrate``.
 
         Returns:
@@ -451,7 +452,8 @@ class AnyGallery(ABC):
             k: Number of matches to find for each, at least 1.
             by: ``photo``: each photo is a match. ``best`` and ``mean``: each person is
                 a match, with the best or the mean of their photos' cosines.
-            where: Search only these; a person's mean is the mean over these, too.
+            where: The filter that photos must meet, None for all; a person's mean is
+                taken over the photos that meet it.
 
         Returns:
             For each query its matches, most similar first: ``k``, or all there are if

@@ -19,7 +19,7 @@ def unit_embeddings(
 
     Args:
         embeddings: Embeddings of any length but zero.
-        size: Numbers in an embedding of the gallery.
+        size: Number of values in an embedding of the gallery.
 
     Raises:
         ParameterError: If the array has not two dimensions.
@@ -49,7 +49,7 @@ def check_rows(
     """Refuse lists of different lengths, and texts or fields that are not valid.
 
     Raises:
-        ParameterError: That names what is wrong.
+        ParameterError: If a value is wrong; the message says what.
     """
     lengths = [len(x) for x in (names, embeddings, sources, fields, origins)]
     if len(set(lengths)) > 1:
@@ -69,8 +69,8 @@ def check_unit_length(
     """Refuse embeddings to be kept as they are that are not of unit length.
 
     Args:
-        unit: The embeddings, scaled.
-        embeddings: As they came.
+        unit: The embeddings, scaled to unit length.
+        embeddings: The embeddings before they were scaled.
 
     Raises:
         GalleryError: If the two differ.
@@ -83,7 +83,7 @@ def check_texts(kind: str, texts: Sequence[str]) -> None:
     """Refuse empty text, and text from a file name that is not UTF-8.
 
     Raises:
-        ParameterError: That names the row and the text.
+        ParameterError: If a text cannot be used; the message names its row.
     """
     for row, text in enumerate(texts):
         if not text.strip() or not _is_unicode(text):
@@ -98,7 +98,7 @@ def check_model(
     """Refuse embeddings of another model than the gallery's.
 
     Raises:
-        MismatchError: That names the two.
+        MismatchError: If the models differ; the message names both.
     """
     if made_for != opened_with:
         raise MismatchError(

@@ -25,10 +25,11 @@ class FaceSource(Protocol):
     """Faces to enroll or to look up.
 
     Attributes:
-        names: Whose each is.
-        sources: Which each is, as it is shown and stored: never a machine's path.
-        origins: Where each can be read from again.
-        batch: How many to ask for at a time.
+        names: The name of the person whom each face shows.
+        sources: The source of each face as it is shown and stored; never a path of this
+            machine.
+        origins: The place from which each face can be read again.
+        batch: Number of faces to ask for at a time.
     """
 
     names: list[str]
@@ -55,9 +56,9 @@ class PhotoFaces:
         """Take photos.
 
         Args:
-            photos: From ``list_photos``.
-            embedder: Finds and embeds the faces.
-            by_landmarks: Use the landmarks that the photos' sources list.
+            photos: The photos, as ``list_photos`` gives them.
+            embedder: The embedder that finds and embeds the faces.
+            by_landmarks: Whether to use the landmarks that the photos' sources list.
         """
         self.names = [_as_unicode(photo.identity) for photo in photos]
         self.sources = [_as_unicode(photo.source) for photo in photos]
@@ -125,8 +126,8 @@ class Enrollment:
 
     Attributes:
         num_added: Photos or crops that are new in the gallery.
-        num_known: Those that were enrolled under their name already.
-        left_out: The source of each that was not enrolled, and the reason.
+        num_known: Photos or crops that were enrolled under the same name already.
+        left_out: The source of each photo that was not enrolled, and the reason.
     """
 
     num_added: int
@@ -147,10 +148,11 @@ def enroll(
     place that still exists is another photo: it is enrolled as ``source~2``.
 
     Args:
-        gallery: Open for the model that makes the embeddings.
-        faces: With names.
-        fields: What else is known of all of them.
-        advance: Progress, one unit a face, known ones included.
+        gallery: The gallery, opened for the model that makes the embeddings.
+        faces: The faces to enroll, each with a name.
+        fields: Further facts that hold for all of the faces, as JSON values by name.
+        advance: Function that is told the progress, one unit for each face, those that
+            were enrolled before included.
 
     Raises:
         MismatchError: If the gallery is of another model.

@@ -15,7 +15,8 @@ class Origin:
 
     Attributes:
         path: The photo's file, or the file or crop store that holds it; absolute.
-        member: What the photo is called there; None if the file is the photo.
+        member: Name of the photo within the file or store; None if the file is the
+            photo.
     """
 
     path: str
@@ -27,11 +28,11 @@ class Entry:
     """An enrolled photo, without its embedding.
 
     Attributes:
-        id: Its own for good, whatever becomes of its name.
-        name: Whose photo it is.
-        source: Which photo it is: a path below some folder, with ``/``.
-        added: When, UTC, ISO 8601.
-        fields: What else is known of it; JSON values by name.
+        id: The entry's id, which stays the same when the entry is renamed.
+        name: Name of the person on the photo.
+        source: The photo's source: a path below some folder, with ``/``.
+        added: Time when the entry was added, UTC, ISO 8601.
+        fields: Further facts about the photo, as JSON values by name.
     """
 
     id: str
@@ -69,12 +70,13 @@ class Match:
     """An enrolled photo, or person, that resembles a query.
 
     Attributes:
-        name: Whose photo it is.
-        cosine: Similarity in [-1, 1]; larger is more similar. Of a person: the best or
-            the mean of their photos'.
-        source: Which photo it is; of a person, the one that is most similar.
-        id: That photo's own, for good.
-        fields: What else is known of it.
+        name: Name of the person on the photo.
+        cosine: Similarity in [-1, 1]; larger is more similar. Where a match is a
+            person, the best or the mean cosine of their photos.
+        source: The photo's source; where a match is a person, that of their most
+            similar photo.
+        id: The permanent id of the photo that ``source`` names.
+        fields: Further facts about the photo, as JSON values by name.
     """
 
     name: str
@@ -88,9 +90,9 @@ def changed(entry: Entry, name: str | None, fields: Mapping[str, Any] | None) ->
     """An entry under another name or with other fields.
 
     Args:
-        entry: As it was.
-        name: Whose it is from now on; None leaves that.
-        fields: Values to set; one of None takes the field away. Others stay.
+        entry: The entry before the change.
+        name: The person's new name; None keeps the old one.
+        fields: Values to set; a value of None removes the field. Other fields stay.
     """
     changes = dict(fields or {})
     kept = {
@@ -126,7 +128,7 @@ def check_by(by: str) -> None:
     """Refuse an unknown way to score.
 
     Raises:
-        ParameterError: That names the ways.
+        ParameterError: If there is no such way; the message names those that there are.
     """
     if by not in get_args(By):
         raise ParameterError(f"by must be one of {', '.join(get_args(By))}, got {by!r}")

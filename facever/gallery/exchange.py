@@ -37,10 +37,11 @@ class Export:
     """What an export holds.
 
     Attributes:
-        entries: In the order they were added.
+        entries: The entries, in the order in which they were added.
         embeddings: Embeddings of unit length.
-        model_fingerprint: The model that made them, None if unbound.
-        model_details: What is worth knowing of that model.
+        model_fingerprint: Fingerprint of the model that made the embeddings; None if
+            the gallery takes any model's.
+        model_details: Facts about that model for people to read, such as its network.
     """
 
     entries: list[Entry]
@@ -55,9 +56,9 @@ def export_gallery(
     """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
 
     Args:
-        gallery: To read one whole state of.
-        out: A name that ends in ``.parquet``; or a folder.
-        advance: Progress, one unit an entry.
+        gallery: The gallery to export; all is read from one state of it.
+        out: The file to write, with a name that ends in ``.parquet``; or a folder.
+        advance: Function that is told the progress, one unit for each entry.
 
     Returns:
         How many entries there are.

@@ -15,9 +15,9 @@ class Threshold:
     """Above which cosine a match is the same person, else nobody.
 
     Attributes:
-        cosine: Accept above it.
-        rule: ``far``: for a false accept rate over pairs; ``fpir``: for the share of
-            unknown people who are taken for somebody.
+        cosine: The cosine above which a match is accepted.
+        rule: What the threshold was chosen for: ``far`` is a false accept rate over
+            pairs, ``fpir`` the share of unknown people who are taken for somebody.
         rate: The rate that was allowed, in (0, 1).
         num_embeddings: Embeddings in the gallery when it was set: more people bring
             more false answers.
@@ -35,14 +35,16 @@ class GalleryMeta:
 
     Attributes:
         format: Version of the layout on disk, or in the database.
-        gallery_id: Its own, so that no other gallery's index is taken for its.
-        embedding_size: Numbers in an embedding.
-        model_fingerprint: The model that made the embeddings, None if unbound.
-        model_details: What is worth knowing of that model: network, mirror rule,
-            preprocessing. For people; the fingerprint is what is compared.
-        created: UTC, ISO 8601.
+        gallery_id: The gallery's unique id, so that no other gallery's index is taken
+            for its own.
+        embedding_size: Number of values in an embedding.
+        model_fingerprint: Fingerprint of the model that made the embeddings; None if
+            the gallery takes any model's.
+        model_details: Facts about that model for people to read: network, mirror rule,
+            preprocessing. Only the fingerprint is ever compared.
+        created: Time when the gallery was made, UTC, ISO 8601.
         index: Kind of index to search with.
-        threshold: None if none was set.
+        threshold: The gallery's threshold; None if it was never set.
     """
 
     format: int
@@ -69,7 +71,7 @@ def new_meta(
         embedding_size: Number of values in an embedding, at least 1.
         model_fingerprint: The model whose embeddings, and no others, it takes; None if
             it takes any of the right size.
-        model_details: What a person wants to know of that model.
+        model_details: Facts about that model for people to read.
         index: Kind of index to search with.
 
     Raises:
@@ -98,13 +100,14 @@ def meta_from_json(
     """Metadata from what ``dataclasses.asdict`` made of it.
 
     Args:
-        values: Reads it; may raise what reading JSON does.
-        version: The format that is understood.
-        place: For messages.
-        damaged: Makes the error to raise of what is wrong.
+        values: Function that reads the metadata; it may raise what reading JSON raises.
+        version: The only format that can be read.
+        place: The gallery's folder or URL, for messages.
+        damaged: Function that turns a description of the damage into the error to
+            raise.
 
     Raises:
-        FileError: If it is damaged.
+        FileError: If the metadata is damaged.
         GalleryError: If another version of facever made it.
     """
     try:
@@ -134,9 +137,9 @@ class Audit:
 
     Attributes:
         num_queries: Number of photos that were looked up.
-        k: Number of matches of each that were compared.
-        recall_at_1: Share of them whose most similar other photo was found.
-        recall_at_k: Share of their k most similar other photos that were found.
+        k: Number of matches of each photo that were compared.
+        recall_at_1: Share of the photos whose most similar other photo was found.
+        recall_at_k: Share of the photos' k most similar other photos that were found.
     """
 
     num_queries: int
@@ -151,13 +154,16 @@ class GalleryInfo:
 
     Attributes:
         format: Version of the database's layout.
-        created: UTC, ISO 8601.
-        num_people: Different names.
-        num_embeddings: Enrolled photos.
-        embedding_size: Numbers in an embedding.
-        model_fingerprint: The model that made the embeddings, None if unbound.
-        model_details: That model's network, mirror rule, preprocessing and the like.
-        threshold: Above which cosine a match is the same person; None if none was set.
+        created: Time when the gallery was made, UTC, ISO 8601.
+        num_people: Number of different names.
+        num_embeddings: Number of enrolled photos.
+        embedding_size: Number of values in an embedding.
+        model_fingerprint: Fingerprint of the model that made the embeddings; None if
+            the gallery takes any model's.
+        model_details: Facts about that model for people to read, such as network,
+            mirror rule and preprocessing.
+        threshold: The cosine above which a match is the same person; None if it was
+            never set.
         index: Kind of index that is searched with.
     """
 
@@ -176,8 +182,8 @@ def describe_gallery(meta: GalleryMeta, names: Mapping[str, int]) -> GalleryInfo
     """Put together what a gallery holds.
 
     Args:
-        meta: Its metadata.
-        names: How many embeddings each person has.
+        meta: The gallery's metadata.
+        names: Number of embeddings of each person, by name.
     """
     return GalleryInfo(
         format=meta.format,

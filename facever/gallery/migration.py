@@ -24,7 +24,7 @@ class Reembedding:
     """What could be embedded anew.
 
     Attributes:
-        embeddings: By the entry's id.
+        embeddings: The new embeddings, by the entry's id.
         missing: Entries whose face cannot be read any more, and the reason, by id.
     """
 
@@ -40,9 +40,9 @@ def reembed(
     """Embed every entry's face anew; the gallery stays as it is.
 
     Args:
-        gallery: To read from, of any model.
-        embedder: The new model's; it finds the faces of photos, too.
-        advance: Progress, one unit an entry.
+        gallery: The gallery to read, whatever its model.
+        embedder: The new model's embedder, which also finds the faces of photos.
+        advance: Function that is told the progress, one unit for each entry.
     """
     found = Reembedding({}, {})
     groups: dict[str | None, list[tuple[Entry, Origin]]] = {}

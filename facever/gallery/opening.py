@@ -45,7 +45,8 @@ def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGalle
     """Open a gallery.
 
     Args:
-        place: Its folder, or a URL such as ``qdrant+http://localhost:6333/people``.
+        place: The gallery's folder, or a URL such as
+            ``qdrant+http://localhost:6333/people``.
         model_fingerprint: The model that makes the embeddings to add or to search with.
             A gallery that was made for a model must be told; to look at entries, rename
             and remove them, it need not be.
@@ -69,7 +70,7 @@ def create_gallery(
     """Make an empty gallery and open it.
 
     Args:
-        place: A folder or URL where nothing is yet.
+        place: A folder or URL where there is nothing yet.
         embedding_size: Number of values in an embedding, at least 1.
         model_fingerprint: The model whose embeddings, and no others, it takes; None if
             it takes any of the right size.

@@ -33,12 +33,12 @@ def people_by_best(
     photos are looked at.
 
     Args:
-        photos: Gives the nearest photos of some queries, by their places: at most a
-            given number for each, nearest first.
-        person_of: Whose a photo is.
+        photos: Function that gives the nearest photos of some queries, by the queries'
+            places: at most a given number for each, nearest first.
+        person_of: Function that gives the person on each photo.
         num_queries: Number of queries.
         k: Number of people to find, at least 1.
-        num_photos: Number of photos that there are to find.
+        num_photos: Number of photos that can be found.
 
     Returns:
         For each query, a photo of each person, nearest first.
@@ -71,12 +71,13 @@ def people_by_mean(
     """The ``k`` people with the highest mean among the ``4 k`` with the best photos.
 
     Args:
-        photos: As for ``people_by_best``, like all others.
-        person_of: Whose a photo is.
-        means_of: Gives the same people, with the means over all of their photos.
+        photos: Function that gives the nearest photos, as for ``people_by_best``.
+        person_of: Function that gives the person on each photo.
+        means_of: Function that gives the same people, with the means over all of their
+            photos.
         num_queries: Number of queries.
         k: Number of people to find, at least 1.
-        num_photos: Number of photos that there are to find.
+        num_photos: Number of photos that can be found.
     """
     num_people = MEAN_CANDIDATES * k
     best = people_by_best(photos, person_of, num_queries, num_people, num_photos)

@@ -21,19 +21,19 @@ class AugmentationStrength:
     They are made in this order.
 
     Attributes:
-        shift: Pixels, each way.
-        zoom: Share of the size, each way, in [0, 0.5).
-        rotation: Degrees, each way.
-        occlusion: Chance of one hidden patch, up to a third of each side.
-        brightness: Share, each way, in [0, 1).
-        contrast: Share, each way, in [0, 1).
-        saturation: Share, each way, in [0, 1).
-        grey: Chance of losing the colour.
+        shift: Largest shift, in pixels each way.
+        zoom: Largest change of size, as a share each way, in [0, 0.5).
+        rotation: Largest rotation, in degrees each way.
+        occlusion: Chance that one patch is hidden, up to a third of each side.
+        brightness: Largest change of brightness, as a share each way, in [0, 1).
+        contrast: Largest change of contrast, as a share each way, in [0, 1).
+        saturation: Largest change of saturation, as a share each way, in [0, 1).
+        grey: Chance that a crop loses its colour.
         blur: Chance of a slight Gaussian blur, with a sigma of 0.5 to 2 pixels.
-        low_resolution: Chance of being shrunk to 0.2 to 0.8 of each side and enlarged
-            again.
-        jpeg: Chance of JPEG's traces, of quality 20 to 80.
-        crop: Chance of all turning black but a window of half to all of each side, as
+        low_resolution: Chance that a crop is shrunk to 0.2 to 0.8 of each side and
+            enlarged again.
+        jpeg: Chance that a crop is compressed as JPEG, with a quality of 20 to 80.
+        crop: Chance that all turns black but a window of half to all of each side, as
             where a photo ends.
     """
 
@@ -72,7 +72,7 @@ class Augmentation:
         """Changed copies of crops.
 
         Args:
-            crops: RGB.
+            crops: The crops, in RGB.
             seeds: The seed of each crop, which alone decides how it is changed.
 
         Returns:

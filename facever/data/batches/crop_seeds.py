@@ -16,7 +16,7 @@ def crop_seeds(
         seed: The run's seed, at least 0.
         epoch: Number of the epoch, from 0.
         rows: Rows of the crops in their store.
-        copies: How often each was drawn before in this epoch.
+        copies: How often each crop was drawn before in this epoch.
 
     Returns:
         64 random bits each; rows of one epoch and copy never share them.

@@ -74,10 +74,11 @@ class CropWorkers:
         """Get ready; processes start with the first batch.
 
         Args:
-            crops: What is read from; picklable.
-            change: Changes what was read; picklable. None leaves it.
+            crops: The source of the crops; it can be pickled.
+            change: Function that changes the crops that were read; it can be pickled.
+                None leaves them as they are.
             num_workers: Number of processes, at least 1.
-            batch_size: Number of crops of each task.
+            batch_size: Number of crops in each task.
         """
         crop_shape = crops[np.zeros(1, np.int64)].shape[1:]
         shape = (num_workers * TASKS_AHEAD, batch_size, *crop_shape)
@@ -101,7 +102,7 @@ class CropWorkers:
         """The crops of each task, in order; to be called once.
 
         Args:
-            tasks: What to read, drawn a few ahead.
+            tasks: The rows to read; a few tasks are drawn ahead.
 
         Raises:
             FaceverError: If a worker is ended from outside, as the system does when

@@ -29,9 +29,9 @@ class Batch:
     """Crops of one step.
 
     Attributes:
-        crops: RGB, changed by the augmentation.
-        labels: Class index of each.
-        mirrored: Which of them the preprocessing is to flip.
+        crops: The crops, in RGB, changed by the augmentation.
+        labels: Class index of each crop.
+        mirrored: Whether the preprocessing is to flip each crop.
     """
 
     crops: UInt8[Tensor, "batch height width 3"]
@@ -60,12 +60,13 @@ class BatchLoader:
         rows: Which rows of ``crops`` to train on.
         labels: Class index of each of those rows.
         batch_size: Number of crops in a batch, in [1, number of rows].
-        augmentation: Changes crops; None leaves them.
+        augmentation: The random changes to the crops; None leaves them as they are.
         mirror: Whether half of the crops, at random, are to be flipped.
         seed: Seed of the order, the changes and the mirror.
-        photos_per_identity: Crops of an identity that a batch holds together; None
-            draws crops whoever is on them.
-        part: The crops of each batch that this process gives, where several share it.
+        photos_per_identity: Number of crops of an identity that a batch holds together;
+            None draws crops regardless of identity.
+        part: The part of each batch that this process gives, where several processes
+            share it.
         workers: Processes that read and change crops; 0 is a thread of this one. Crops
             on the device need none and get none.
         pin_memory: Whether batches lie in page-locked memory, from which a GPU copies

@@ -22,8 +22,9 @@ class TrainingPeople:
     """People by name; whoever is in neither list is left out.
 
     Attributes:
-        train: Whom a network may learn.
-        held_out: Who is kept from training, to validate and to choose a threshold on.
+        train: The people whom a network may learn.
+        held_out: The people kept out of training, to validate and to choose a threshold
+            on.
 
     Raises:
         DataError: If a person is listed twice.
@@ -103,7 +104,7 @@ def read_people_list(path: Path) -> TrainingPeople:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If it is not of that form or names a person twice.
+        DataError: If the file is not of that form or names a person twice.
     """
     parts: dict[str, list[str]] = {TRAIN: [], HELD_OUT: []}
     for row in read_csv(path, COLUMNS, exact=True):

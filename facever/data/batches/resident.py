@@ -21,7 +21,7 @@ class ResidentCrops:
         crops: The crops of the whole store.
         rows: The rows to copy, ascending.
         device: The device to copy to.
-        advance: Progress, one unit a crop.
+        advance: Function that is told the progress, one unit for each crop.
 
     Raises:
         ParameterError: If the device has too little memory.
@@ -56,7 +56,7 @@ class ResidentCrops:
         """Crops on the device.
 
         Args:
-            rows: Rows of the store, among those copied.
+            rows: Rows of the store, all of them among those copied.
         """
         places = torch.from_numpy(np.searchsorted(self._rows, rows))
         return self._crops.index_select(0, places.to(self._device))

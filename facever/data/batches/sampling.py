@@ -14,7 +14,7 @@ class Draw:
 
     Attributes:
         photos: Index of each photo in the set.
-        copies: How often each was drawn before in this epoch.
+        copies: How often each photo was drawn before in this epoch.
         epoch: Number of the epoch, from 0.
     """
 
@@ -74,8 +74,10 @@ class ClassmateSampler:
 
     Args:
         labels: Class index of each photo.
-        batch_size: P x K, at most the number of photos.
-        photos_per_identity: K, at least 2, a divisor of batch_size.
+        batch_size: Number of photos in a batch, P x K, at most the number of photos in
+            the set.
+        photos_per_identity: Number K of photos of an identity in a batch, at least 2, a
+            divisor of batch_size.
         seed: Seed of the orders.
 
     Raises:
@@ -142,7 +144,7 @@ class Split:
 
     Attributes:
         rows: Rows of the store to train on.
-        labels: Their class indexes, in [0, num_classes).
+        labels: Class index of each of these rows, in [0, num_classes).
         num_classes: Number of identities to train on.
         held_out: Rows of the other identities.
     """

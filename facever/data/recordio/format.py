@@ -46,7 +46,7 @@ class RecordFile:
         """Map the file.
 
         Raises:
-            FileError: If it cannot be read or is empty.
+            FileError: If the file cannot be read or is empty.
         """
         self.path = path
         try:

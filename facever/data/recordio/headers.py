@@ -18,12 +18,12 @@ class RecordHeaders:
 
     Attributes:
         offsets: The byte where each record begins.
-        keys: The names of the records, from the index, or from the headers without one;
-            -1 where that is no name.
-        labels: The first label, or the only one.
-        is_photo: Whether a photo follows the labels.
-        reasons: Why a record gives no photo, by row. Records that describe others, as
-            InsightFace's files have them, need none.
+        keys: The names of the records, from the index, or from the headers if there is
+            no index; -1 where that is not a name.
+        labels: The first or only label of each record.
+        is_photo: Whether a photo follows the labels of each record.
+        reasons: The reason why a record gives no photo, by row. Records that describe
+            others, as InsightFace's files have them, have no reason.
     """
 
     offsets: Int64[np.ndarray, " records"]

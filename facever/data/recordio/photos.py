@@ -35,7 +35,7 @@ class RecordPart:
     """A photo in a ``.rec`` file.
 
     Attributes:
-        offset: The byte where its record begins.
+        offset: The byte where the photo's record begins.
     """
 
     offset: int
@@ -66,7 +66,7 @@ def list_record_photos(path: Path) -> PhotoListing:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If there is an ``.idx`` that is no index.
+        DataError: If there is an ``.idx`` that is not an index.
     """
     file = RecordFile(path)
     scan = scan_records(file)

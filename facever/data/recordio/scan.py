@@ -42,8 +42,9 @@ class RecordScan:
 
     Attributes:
         offsets: The byte where each whole record begins, ascending.
-        sizes: The number of bytes of its content.
-        damages: Why there is no record, by the byte.
+        sizes: The number of bytes of each record's content.
+        damages: The reasons why there is no record, by the byte where the damage
+            begins.
     """
 
     offsets: Int64[np.ndarray, " records"]
@@ -72,11 +73,11 @@ class _Parts:
     """The parts of a file, as far as magic numbers tell.
 
     Attributes:
-        starts: The byte of each.
-        kinds: The kind of each, 0 to 7.
-        lengths: Number of bytes of each content.
-        follow: Whether the next one begins where this one ends.
-        good: Whether its length is right.
+        starts: The byte where each part begins.
+        kinds: The kind of each part, 0 to 7.
+        lengths: Number of bytes of each part's content.
+        follow: Whether the next part begins where each part ends.
+        good: Whether each part's length is right.
     """
 
     def __init__(self, file: RecordFile) -> None:

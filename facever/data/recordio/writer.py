@@ -92,7 +92,7 @@ class RecordWriter:
             path: The ``.rec`` file; the index stands beside it.
 
         Raises:
-            FileError: If they cannot be written there.
+            FileError: If the two files cannot be written there.
         """
         self._index_path = path.with_suffix(".idx")
         with ExitStack() as stack:
@@ -121,7 +121,7 @@ class RecordWriter:
         """Append a record.
 
         Args:
-            header: Its header, with a key that this file has not used yet.
+            header: The record's header, with a key that this file has not used yet.
             payload: An encoded photo; empty for a record that describes others.
 
         Raises:
@@ -155,8 +155,10 @@ def write_record_photos(
 
     Args:
         path: The ``.rec`` file.
-        photos: Label and encoded photo, those of one label one after the other.
-        aligned: Whether the photos are crops, which InsightFace then does not warp.
+        photos: Label and encoded content of each photo; photos of one label follow each
+            other.
+        aligned: Whether the photos are crops already, so that InsightFace does not warp
+            them.
 
     Raises:
         DataError: If a label comes back after another one, or is not in [0, 2^24].

@@ -29,7 +29,8 @@ def map_array(path: Path) -> np.ndarray:
     """A memory map of the array in a file, read-only.
 
     Raises:
-        FileError: If the file is missing, shorter than its header says or no such file.
+        FileError: If the file is missing, shorter than its header says or not of this
+            kind.
     """
     try:
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)

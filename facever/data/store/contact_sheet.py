@@ -30,7 +30,7 @@ def draw_sheet(
     Args:
         store: The store that is shown.
         rows: Rows of the crops to show.
-        mean: The first picture, with the caption ``mean``.
+        mean: The mean picture, which is shown first with the caption ``mean``.
     """
     crops = decode_crops(store.crops, rows)
     captions = [f"{row} {store.identity_of(row)}" for row in rows.tolist()]

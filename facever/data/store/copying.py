@@ -57,9 +57,9 @@ class Contents:
     """What a new store is to hold.
 
     Attributes:
-        parts: Where the crops come from, in their order.
-        failures: The ledger: photos without a crop, and why.
-        settings: How the crops were made.
+        parts: The sources of the crops, in the order of the new rows.
+        failures: The ledger of photos without a crop, with the reasons.
+        settings: The settings that the crops were made with.
         encode: Turns the crops of an uncompressed store into the JPEGs of a compressed
             one; None copies them as they are.
         left_out: Row, identity, source and reason of each crop that the store it was
@@ -89,13 +89,14 @@ def write_new_store(
     """Write a store into a new folder, whole or not at all.
 
     Args:
-        out: A folder that is not there, is empty, or holds the same store already: then
-            it is left alone, so that a command of two stores can be run again.
-        contents: What to write.
-        advance: Progress, one unit a crop.
+        out: Folder that does not exist, is empty, or holds the same store already. In
+            the last case it is left alone, so that a command for two stores can be run
+            again.
+        contents: The crops and tables to write.
+        advance: Function that is told the progress, one unit for each crop.
 
     Returns:
-        Whether it was written; False where it was there already.
+        Whether the store was written; False where it was there already.
 
     Raises:
         FileError: If the folder holds something else or cannot be written.

@@ -65,7 +65,7 @@ def read_checked_bytes(
     """The bytes of each crop, checked, so that no copy makes damage look sound.
 
     Raises:
-        DataError: If one differs from its checksum; it names the first.
+        DataError: If a crop differs from its checksum; the message names the first.
     """
     contents = read_crop_bytes(store.crops, rows)
     damaged = rows[crop_checksums(contents) != store.checksums[rows]]

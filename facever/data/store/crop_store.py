@@ -62,11 +62,11 @@ class CropStore:
         folder: The store's folder.
         crops: A memory map, or JPEGs that are decoded when indexed: a slice or a few
             rows of it read only what they need.
-        identities: Sorted; a label is an index into it.
+        identities: Names of the identities, sorted; a label is an index into them.
         labels: Label of each crop.
         sources: Source of each crop, unique.
-        failures: Photos without a crop, and why.
-        settings: How the crops were made.
+        failures: The photos without a crop, with the reasons.
+        settings: The settings that the crops were made with.
         fingerprint: Fingerprint of what the store holds (see ``fingerprint_of``).
         checksums: CRC-32 of each crop's bytes in the file.
     """
@@ -108,7 +108,7 @@ class CropStore:
         """Open the store in a folder.
 
         Args:
-            folder: What ``facever align`` or ``facever data`` wrote.
+            folder: The folder that ``facever align`` or ``facever data`` wrote.
 
         Raises:
             FileError: If the folder is not a finished crop store or is damaged.
@@ -151,7 +151,7 @@ def crop_source(photo: str, face: int) -> str:
 
     Args:
         photo: The photo's source.
-        face: Which of its crops, from 0.
+        face: Number of the crop among those of the photo, from 0.
 
     >>> [crop_source("A/1.jpg", face) for face in range(3)]
     ['A/1.jpg', 'A/1.jpg#2', 'A/1.jpg#3']
@@ -173,8 +173,8 @@ def fingerprint_of(crops: Iterable[tuple[str, str]], failures: Iterable[str]) ->
     """SHA-256 of what a store holds, whoever wrote it in how many parts.
 
     Args:
-        crops: Source and identity of each, in the order of the rows.
-        failures: Sources of the ledger, in its order.
+        crops: Source and identity of each crop, in the order of the rows.
+        failures: Sources of the photos in the ledger, in its order.
     """
     digest = hashlib.sha256()
     for pair in crops:

@@ -43,7 +43,7 @@ def check_finished(folder: Path) -> None:
     """Refuse a folder that is no store, or one that is being written or replaced.
 
     Raises:
-        FileError: That says what to do.
+        FileError: If the folder cannot be used; the message says what to do.
     """
     if not folder.is_dir():
         raise FileError(f"no crop store at {folder}: no such folder")
@@ -70,7 +70,7 @@ def check_free(folder: Path) -> None:
     """Refuse to make a store in a folder that holds something else.
 
     Raises:
-        FileError: That names what is there.
+        FileError: If the folder holds something else; the message names it.
     """
     others = [path.name for path in folder.iterdir() if path.name[0] != "."]
     if others:
@@ -88,7 +88,7 @@ def hold_store(folder: Path) -> Iterator[None]:
     taken away if it is still empty.
 
     Raises:
-        FileError: If it cannot be made or another process is writing to it.
+        FileError: If the folder cannot be made or another process is writing to it.
     """
     with hold_folder(folder):
         move_into_place(folder)
@@ -122,8 +122,8 @@ def put_files_in_place(written: Path, folder: Path) -> None:
     """Move all files of a store into the folder that this process holds.
 
     Args:
-        written: A folder inside it, with the new files and nothing else of use.
-        folder: The store's.
+        written: A folder inside the store's folder that holds the new files alone.
+        folder: The store's folder.
 
     Raises:
         OSError: If the system refuses.

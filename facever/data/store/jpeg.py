@@ -26,7 +26,7 @@ class JpegCrops:
     Attributes:
         folder: The store's folder.
         shape: The shape that the array would have.
-        dtype: uint8.
+        dtype: The type that the array would have, uint8.
         offsets: The byte where each JPEG begins in ``crops.jpg``, and the file's end.
     """
 
@@ -55,7 +55,7 @@ class JpegCrops:
 
         Raises:
             IndexError: If a row is out of range.
-            DataError: If a JPEG is damaged; it names the row.
+            DataError: If a JPEG is damaged; the message names its row.
         """
         chosen = np.arange(len(self))[rows]
         if chosen.ndim == 0:
@@ -88,7 +88,7 @@ def encode_jpeg(crop: UInt8[np.ndarray, "112 96 3"], quality: int) -> bytes:
     """A crop as JPEG with full colour resolution.
 
     Args:
-        crop: RGB.
+        crop: The crop, in RGB.
         quality: The JPEG quality, in [1, 100].
     """
     # Halved colour, the default, blurs 112x96 pixels visibly, at every quality.
@@ -108,7 +108,7 @@ def check_quality(quality: int) -> None:
     """Refuse a JPEG quality out of range.
 
     Raises:
-        ParameterError: If it is not in [1, 100].
+        ParameterError: If the quality is not in [1, 100].
     """
     if not 1 <= quality <= 100:
         raise ParameterError(f"JPEG quality must be in [1, 100], got {quality}")

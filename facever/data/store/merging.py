@@ -29,7 +29,8 @@ def join_stores(stores: Sequence[CropStore]) -> Contents:
 
     Raises:
         MismatchError: If their crops were made with different settings.
-        DataError: If they hold different things of one photo, or a crop is damaged.
+        DataError: If the stores differ in what they hold of one photo, or a crop is
+            damaged.
     """
     first = stores[0]
     parts: list[Part] = []
@@ -48,7 +49,7 @@ class _Known:
     """The photos of the stores so far.
 
     Attributes:
-        faces: How many crops there are of each photo.
+        faces: Number of crops of each photo, by its source.
     """
 
     def __init__(self) -> None:

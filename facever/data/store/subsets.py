@@ -16,8 +16,8 @@ class SubsetRules:
     """Which crops are wanted; the rules are applied in the order of the attributes.
 
     Attributes:
-        identities: The identities that are wanted; None wants all.
-        exclude: What is not wanted: identities, photos, or sources of single crops.
+        identities: The identities to keep; None keeps all of them.
+        exclude: What to leave out: identities, photos, or sources of single crops.
         min_photos: The least number of crops that an identity must have left, at
             least 1.
         sample: Number of identities to draw at random from those left; None takes all.
@@ -38,7 +38,7 @@ class Choice:
     Attributes:
         rows: The chosen rows, ascending.
         left_out: Row, identity, source and reason of each crop that is not chosen.
-        unknown: Names in the rules that nothing in the store has.
+        unknown: Names in the rules that do not occur in the store.
     """
 
     rows: Int64[np.ndarray, " rows"]

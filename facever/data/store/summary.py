@@ -22,16 +22,16 @@ class StoreSummary:
         num_crops: Number of crops.
         num_identities: Number of identities with at least one crop.
         num_failures: Number of photos in the ledger.
-        failures: How often each reason stands in the ledger, most frequent first; what
-            follows a colon in a reason, such as a size, is left out.
+        failures: Number of photos in the ledger for each reason, most frequent first;
+            what follows a colon in a reason, such as a size, is left out.
         photos_per_identity: Least, median, mean and most crops of an identity; empty
             without crops.
         histogram: Bins of identities by their number of crops: the bin's first number,
             its last, and the number of identities. Each is twice as wide as the one
             before.
-        storage: ``pixels``, or ``JPEG`` with its quality.
+        storage: How crops are stored: ``pixels``, or ``JPEG`` with its quality.
         num_bytes: Size of all files of the store.
-        settings: How the crops were made.
+        settings: The settings that the crops were made with.
         fingerprint: The store's fingerprint.
     """
 

@@ -34,7 +34,7 @@ class Names:
     """Who and what the crops of a store are.
 
     Attributes:
-        identities: Sorted; a label is an index into it.
+        identities: Names of the identities, sorted; a label is an index into them.
         labels: Label of each crop.
         sources: Source of each crop, unique.
     """
@@ -48,8 +48,8 @@ def read_names(path: Path) -> Names:
     """Read the names of ``crops.csv``, and none of its many numbers.
 
     Raises:
-        FileError: If the file is missing or is no such table.
-        DataError: If labels do not number the sorted identities or a source is there
+        FileError: If the file is missing or is not a table of this kind.
+        DataError: If the labels do not number the sorted identities or a source occurs
             twice.
     """
     table = _read_columns(path, ["identity", "label", "source"])
@@ -71,7 +71,7 @@ def read_numbers(path: Path) -> Float64[np.ndarray, "crops 11"]:
     """Read the landmarks (x1, y1 .. y5) and the score of each crop.
 
     Raises:
-        FileError: If the file is missing or is no such table.
+        FileError: If the file is missing or is not a table of this kind.
     """
     table = _read_columns(path, _NUMBER_COLUMNS)
     numbers = np.empty((table.num_rows, len(_NUMBER_COLUMNS)))

@@ -39,9 +39,9 @@ class PhotoEntry:
     """What became of one photo.
 
     Attributes:
-        rows: The rows of its crops.
-        numbers: The ten landmark coordinates and the score of each crop.
-        reason: Why there is no crop; None when there is.
+        rows: The rows of the photo's crops.
+        numbers: The ten landmark coordinates and the detector's score of each crop.
+        reason: The reason why the photo has no crop; None if it has one.
     """
 
     rows: range
@@ -53,14 +53,14 @@ class UnfinishedCrops:
     """The growing files in a folder.
 
     Attributes:
-        photos: What is there, by source.
+        photos: The photos that are done, by source.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         """Take up the work in a folder, or start it there.
 
         Raises:
-            MismatchError: If it was started with other settings.
+            MismatchError: If the store was started with other settings.
         """
         self.photos: dict[str, PhotoEntry] = {}
         self._num_crops = 0
@@ -119,7 +119,8 @@ class UnfinishedCrops:
         Where the order is that of the growing file it only gets its header and name.
 
         Args:
-            order: For each crop whether it is in the old store (or here), and its row.
+            order: For each crop whether it is in the old store or here, and its row
+                there.
             old: The store to be replaced.
 
         Raises:
@@ -182,7 +183,7 @@ def check_settings(
     """Refuse to mix crops that were made in different ways.
 
     Raises:
-        MismatchError: If the settings differ; it says in what.
+        MismatchError: If the settings differ; the message says in what.
     """
     wanted = json.loads(json.dumps(wanted))
     different = [

@@ -32,7 +32,7 @@ class Damage:
     """What of a store is not as it was written.
 
     Attributes:
-        files: What is wrong with a file, by its name.
+        files: What is wrong with each damaged file, by the file's name.
         crops: Row and source of each damaged crop; the source is empty where the
             table of the crops is damaged, too.
     """
@@ -57,10 +57,10 @@ def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
 
     Args:
         folder: The store's folder.
-        advance: Progress, one unit a crop.
+        advance: Function that is told the progress, one unit for each crop.
 
     Raises:
-        FileError: If the folder is no finished store.
+        FileError: If the folder is not a finished store.
     """
     check_finished(folder)
     files = dict.fromkeys(damaged_files(folder), DIFFERS)

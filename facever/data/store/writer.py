@@ -70,7 +70,8 @@ class CropWriter:
 
         Args:
             folder: The store's folder.
-            settings: How crops are made, plain values; the same for the whole store.
+            settings: The settings that crops are made with, as plain values; they are
+                the same for the whole store.
             listing: Source and identity of every photo, each source once.
 
         Raises:

@@ -150,9 +150,9 @@ def create_database(folder: Path, schema: str) -> None:
     """Make a folder with a database of this schema, whole or not at all.
 
     Args:
-        folder: Not there yet, or empty. Of two processes that make the same one, one
-            wins and the other is refused.
-        schema: SQL statements.
+        folder: Folder that does not exist yet, or is empty. If two processes make the
+            same one, one succeeds and the other is refused.
+        schema: The SQL statements that make the tables.
 
     Raises:
         GalleryError: If there is a gallery already.

@@ -162,7 +162,7 @@ class Gallery(AnyGallery):
 
         Args:
             embeddings: The new embeddings by id.
-            dropped: The ids of entries to remove, as there is no new embedding of them.
+            dropped: The ids of entries to remove, because they have no new embedding.
             model_fingerprint: The new model.
             model_details: What ``info`` says of the new model.
 

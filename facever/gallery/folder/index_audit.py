@@ -20,10 +20,10 @@ def audit_index(
     """Search for some of the enrolled photos, and compare with exact search.
 
     Args:
-        store: Within ``reading``.
-        searcher: Refreshed.
-        num_queries: Photos to look up, drawn with a fixed seed.
-        k: How many matches of each to compare.
+        store: The store, within its ``reading`` block.
+        searcher: The searcher, refreshed to the store's state.
+        num_queries: Number of photos to look up, drawn with a fixed seed.
+        k: Number of matches of each photo to compare.
     """
     alive = searcher.rows.alive_numbers
     k = min(k, len(alive) - 1)

@@ -48,10 +48,10 @@ def fresh_searcher(
     from are searched exactly, whatever the kind.
 
     Args:
-        folder: The gallery's.
-        store: Within ``reading``.
+        folder: The gallery's folder.
+        store: The store, within its ``reading`` block.
         meta: The gallery's metadata.
-        anew: Build, whatever the file holds.
+        anew: Whether to build the index again, whatever the file holds.
 
     Returns:
         The searcher, refreshed.
@@ -75,10 +75,10 @@ def keep_searcher(
     """The same searcher, or one built anew where too much has changed since.
 
     Args:
-        folder: The gallery's.
-        store: Within ``reading``.
+        folder: The gallery's folder.
+        store: The store, within its ``reading`` block.
         meta: The gallery's metadata.
-        searcher: Refreshed.
+        searcher: The searcher, refreshed to the store's state before.
     """
     rows = len(searcher.rows)
     left = rows - searcher.rows.num_removed

@@ -35,8 +35,8 @@ class IndexFile:
 
     Attributes:
         numbers: The numbers of the index's rows, ascending.
-        newest: Number and id of the newest row that was there.
-        content: Its parts, one after the other.
+        newest: Number and id of the newest row when the index was written.
+        content: The parts of the index, one after the other.
     """
 
     numbers: Int64[np.ndarray, " rows"]
@@ -59,18 +59,18 @@ def write_index(
     read can search all the same.
 
     Args:
-        folder: The gallery's.
+        folder: The gallery's folder.
         meta: The gallery's metadata.
         kind: The kind of the index.
-        numbers: The numbers of its rows, ascending.
-        newest: Number and id of the newest row that is there.
-        parts: What the index wants to have back.
+        numbers: The numbers of the index's rows, ascending.
+        newest: Number and id of the newest row of the database.
+        parts: The arrays from which the index can be restored.
 
     Returns:
         Whether it was written.
 
     Raises:
-        FileError: If ``parts`` does: the database is damaged.
+        FileError: If ``parts`` raises it, because the database is damaged.
     """
     header = _header(meta, kind) | {"num_rows": len(numbers), "newest": newest}
     line = json.dumps(header).encode()

@@ -19,8 +19,8 @@ class IndexRows:
     Attributes:
         numbers: The number in the database of each row, ascending; removed ones
             included.
-        alive: Whether it is still there.
-        codes: Whose it is: one number a name.
+        alive: Whether each row's embedding is still in the gallery.
+        codes: A number for the person of each row, one for each name.
     """
 
     def __init__(self, store: GalleryStore) -> None:

@@ -28,10 +28,10 @@ class Hit:
     """A row of the database that was found.
 
     Attributes:
-        number: The number of the row; of a person, that of the photo most similar to
-            the query.
+        number: The row's number; where a hit is a person, that of their photo most
+            similar to the query.
         cosine: The photo's cosine, or the person's best or mean.
-        person: Whose photo it is: one code for each name.
+        person: Number that stands for the person on the photo, one for each name.
     """
 
     number: int
@@ -46,17 +46,18 @@ class Searcher:
 
     Attributes:
         index: The index of the embeddings.
-        rows: What it holds.
-        num_saved: Rows of the index that are in the gallery's index file.
-        num_learned: Rows that there were when the index learned from them.
+        rows: The rows that the index holds.
+        num_saved: Number of rows that are in the gallery's index file.
+        num_learned: Number of rows that there were when the index learned from them.
     """
 
     def __init__(self, store: GalleryStore, index: Index) -> None:
         """Begin with nothing in memory; ``refresh`` reads.
 
         Args:
-            store: To read from.
-            index: Empty, or with the rows that ``take`` is going to be told of.
+            store: The store to read from.
+            index: An index that is empty, or holds the rows that ``take`` will be
+                given.
         """
         self.index = index
         self.rows = IndexRows(store)
@@ -84,11 +85,11 @@ class Searcher:
 
         Args:
             units: Queries of unit length.
-            k: At least 1.
+            k: Number of hits to find for each query, at least 1.
             by: ``photo``; or one hit a person, whose cosine is the ``best`` or the
                 ``mean`` of their photos'. With an approximate index the mean is taken
                 of people with a photo among the nearest.
-            where: Search these alone.
+            where: The filter that photos must meet; None searches all of them.
         """
         allowed = self._allowed(where)
         num_left = len(self.rows.numbers) if allowed is None else int(allowed.sum())

@@ -109,8 +109,9 @@ class Nearest:
     """The ``k`` highest cosines of each query, highest first, and their rows.
 
     Attributes:
-        cosine: -inf fills up where fewer have been compared.
-        rows: -1 fills up.
+        cosine: The best cosines so far; -inf fills up where fewer rows have been
+            compared.
+        rows: The rows of these cosines; -1 fills up.
     """
 
     def __init__(self, num_queries: int, k: int) -> None:

@@ -17,9 +17,10 @@ class Index(ABC):
     """Unit embeddings that can be searched by cosine; a row is a place in their order.
 
     Attributes:
-        kind: Its name: a key of ``INDEXES`` and one of ``choices.IndexKind``.
-        exact: Whether nothing that is asked for can be missed.
-        compressed: Whether its cosines are rough, to be replaced by exact ones.
+        kind: Name of the kind: a key of ``INDEXES`` and one of ``choices.IndexKind``.
+        exact: Whether a search always finds the nearest rows.
+        compressed: Whether the cosines that it gives are rough and must be replaced by
+            exact ones.
     """
 
     kind: ClassVar[str]
@@ -35,7 +36,7 @@ class Index(ABC):
             sample: Some of the embeddings that are going to be added, at unit length:
                 from ``MIN_TRAINING`` to about ``MAX_TRAINING`` of them, but for an
                 exact index, which may be given none.
-            num_rows: How many embeddings there are going to be.
+            num_rows: Number of embeddings that the index is going to hold.
         """
 
     @classmethod
@@ -68,7 +69,7 @@ class Index(ABC):
         Args:
             embeddings: Queries of unit length.
             k: Number of rows to find, at least 1.
-            allowed: Rows that may be found; all by default.
+            allowed: Whether each row may be found; all may by default.
 
         Returns:
             Cosines in [-1, 1], and the rows they belong to; -inf and -1 fill up where
@@ -105,7 +106,8 @@ def check_kind(kind: str) -> None:
     """Refuse an unknown kind of index.
 
     Raises:
-        ParameterError: That names the kinds.
+        ParameterError: If there is no such kind; the message names those that there
+            are.
     """
     kinds = get_args(IndexKind)
     if kind not in kinds:

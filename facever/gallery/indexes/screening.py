@@ -106,9 +106,9 @@ class Screen:
 
         Args:
             queries: Queries of unit length.
-            rows: Where to look.
-            allowed: Which of these may be found; all by default.
-            best: Cosines of the best elsewhere, highest first; -inf fills up.
+            rows: The rows to search.
+            allowed: Whether each of these rows may be found; all may by default.
+            best: The highest cosines found in other rows, highest first; -inf fills up.
 
         Returns:
             Ascending rows for each query; None if they are too many for this to help.

@@ -31,10 +31,11 @@ class Collection:
         """Take over a client; nothing is asked of the server yet.
 
         Args:
-            client: Closed by ``close``.
-            name: The collection's.
-            place: The URL, to name in errors.
-            in_process: Whether there is no server: no indexes and parameters then.
+            client: The client of the database, which ``close`` closes.
+            name: The collection's name.
+            place: The gallery's URL, for messages.
+            in_process: Whether the database is in this process, which has no indexes
+                and parameters.
         """
         self.place = place
         self._client = client
@@ -56,12 +57,12 @@ class Collection:
         """Make the collection.
 
         Args:
-            size: Numbers in an embedding.
-            metadata: Kept with it.
-            indexed: Keys of the payload, of text, that are filtered by.
+            size: Number of values in an embedding.
+            metadata: Values that are kept with the collection.
+            indexed: Keys of the payload that hold text to filter by.
 
         Raises:
-            GalleryError: If there is one of this name already.
+            GalleryError: If there is a collection of this name already.
         """
         with as_facever_errors(self.place):
             # Embeddings are stored as they are, so that they come back bit by bit:
@@ -112,7 +113,7 @@ class Collection:
         """Set keys of the payloads of points that are there, in one request.
 
         Args:
-            payloads: Ids, and what to set of all of these.
+            payloads: Lists of ids, each with the values to set in all of its points.
         """
         with as_facever_errors(self.place):
             self._client.batch_update_points(
@@ -153,8 +154,8 @@ class Collection:
         """The points that meet a filter, without embeddings, in the order of ids.
 
         Args:
-            where: None for all.
-            keys: Keys of the payload, to read only these.
+            where: The filter that points must meet; None reads all of them.
+            keys: Keys of the payload to read; None reads all of them.
         """
         offset = None
         while True:

@@ -41,10 +41,11 @@ def new_id(gallery_id: str, name: str, source: str, attempt: int) -> str:
     So two processes that add one photo at the same time write one point.
 
     Args:
-        gallery_id: The gallery's own.
-        name: Whose photo it is.
-        source: Which photo it is.
-        attempt: From 0 up, until the id is free: a photo that was renamed keeps its.
+        gallery_id: The gallery's unique id.
+        name: Name of the person on the photo.
+        source: The photo's source.
+        attempt: Number of the attempt, from 0 up until the id is free: a photo that was
+            renamed keeps its id.
     """
     text = json.dumps([name, source, attempt])
     return uuid.uuid5(uuid.UUID(hex=gallery_id), text).hex
@@ -59,10 +60,10 @@ def as_point(
     """An entry as it is stored.
 
     Args:
-        entry: Whose id is a UUID's 32 digits.
+        entry: The entry, whose id is the 32 digits of a UUID.
         embedding: An embedding of unit length.
-        number: Its place in the order of adding.
-        origin: Where its face can be read from again.
+        number: The entry's place in the order in which entries were added.
+        origin: The place from which the face can be read again.
     """
     payload = changeable(entry) | {
         "source": entry.source,
@@ -88,11 +89,12 @@ def as_entry(point: Point, damaged: Callable[[str], FileError]) -> Entry:
     """The entry of a point.
 
     Args:
-        point: With its payload.
-        damaged: Makes the error to raise.
+        point: The point with its payload.
+        damaged: Function that turns a description of the damage into the error to
+            raise.
 
     Raises:
-        FileError: If no gallery would have written it.
+        FileError: If the point is not of the form that a gallery writes.
     """
     payload = point.payload or {}
     try:
