@@ -21,8 +21,8 @@ class AnchorNCM(Head):
     Args:
         embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes, which have one anchor each.
-        distance: M: ``euclidean``, not squared (E-NCM), or ``cosine``, 1 - cosine
-            (C-NCM).
+        distance: The distance M: ``euclidean``, not squared (E-NCM), or ``cosine``, 1 -
+            cosine (C-NCM).
         anchors: The kind of anchors, see ``make_anchors``.
         seed: Decides where spread anchors lie.
 

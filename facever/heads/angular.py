@@ -48,8 +48,8 @@ class Angular(ClassifyingHead):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        shards: Which of them this process holds; None means all.
+        num_classes: Number of classes, each with one row of ``weight``.
+        shards: The classes that this process holds; None means all.
         scale: The paper's constant k, above 3: larger is more compact.
 
     Raises:

@@ -70,7 +70,7 @@ def add_angle(
             the true one times sin(theta) / sin(theta + margin).
 
     Returns:
-        In [-2, 1].
+        The target with the margin, in [-2, 1].
     """
     source = target.detach() if gradient == "detached" else target
     # 1 - cosine^2 as a product keeps its digits near +1 and -1.
@@ -86,8 +86,8 @@ class ArcFace(ClassifyingHead):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        shards: Which of them this process holds; None means all.
+        num_classes: Number of classes, each with one row of ``weight``.
+        shards: The classes that this process holds; None means all.
         margin: The margin on the angle in radians, in [0, pi/2).
         scale: The factor on the cosines, positive.
         gradient: The gradient of the margin, ``exact`` or ``detached``, see

@@ -19,7 +19,7 @@ class HeadOutput:
         loss: The loss to minimise, a scalar.
         logits: ``[batch, classes]`` where the head classifies, without the margin,
             larger is likelier; None for heads that only measure distances.
-        parts: Scalars to log, by name, detached.
+        parts: Detached scalars to log, by name.
         hits: Whether each own class's logit is the largest, where ``logits`` is None
             because no process holds the logits of all classes.
     """
@@ -64,7 +64,8 @@ class Head(nn.Module, ABC):
         """The loss of a batch, computed in float32 even under autocast.
 
         Args:
-            embeddings: As the network gives them; half types are promoted.
+            embeddings: The embeddings as the network gives them; half types are
+                promoted.
             labels: The class of each embedding, in [0, num_classes).
 
         Returns:
@@ -204,7 +205,7 @@ def check_batch(
     """Refuse a batch that no head can use, before it reaches a device's assert.
 
     Raises:
-        DataError: If it is empty, of another size or has a label out of range.
+        DataError: If the batch is empty, of another size or has a label out of range.
         DivergedError: If an embedding is NaN or infinite.
     """
     if embeddings.ndim != 2 or embeddings.shape[1] != embedding_size:
@@ -235,7 +236,7 @@ def check_labels(labels: Int[Tensor, " labels"], num_classes: int) -> None:
     """Refuse labels outside [0, num_classes), before they reach a device.
 
     Raises:
-        DataError: Naming the first label out of range.
+        DataError: If a label is out of range; the message names the first one.
     """
     wrong = (labels < 0) | (labels >= num_classes)
     if bool(wrong.any()):

@@ -32,9 +32,9 @@ class Center(Head):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: One center each, at the origin to begin with.
+        num_classes: Number of classes, each with one center, at the origin at first.
         update: How the centers move, ``wen`` or ``gradient``, see ``ClassCenters``.
-        rate: Of Wen's rule, in (0, 1].
+        rate: The rate of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.

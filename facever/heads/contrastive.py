@@ -54,7 +54,7 @@ class Contrastive(Head):
     Args:
         embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that the labels name.
-        margin: Positive; unit vectors are at most 2 apart.
+        margin: The margin of the distance, positive; unit vectors are at most 2 apart.
         normalised: Whether embeddings are scaled to length 1 first.
 
     Raises:

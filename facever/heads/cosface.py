@@ -47,8 +47,8 @@ class CosFace(ClassifyingHead):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        shards: Which of them this process holds; None means all.
+        num_classes: Number of classes, each with one row of ``weight``.
+        shards: The classes that this process holds; None means all.
         margin: The margin on the cosine, in [0, 2].
         scale: The factor on the cosines, positive.
 

@@ -19,7 +19,7 @@ class EuclideanMargin(Head):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
+        num_classes: Number of classes, each with one row of ``weight``.
         margin: The margin m that is added to the distance to the own class, at least 0.
 
     Raises:

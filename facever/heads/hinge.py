@@ -18,7 +18,7 @@ def hinge_loss(
     Args:
         logits: The scores z of every class.
         labels: The class of each sample, in [0, classes).
-        margin: By which the own class must lead, positive.
+        margin: The lead that the own class must have over each other class, positive.
 
     Returns:
         The loss, at least 0; 0 when there is one class alone.
@@ -46,8 +46,8 @@ class Hinge(Head):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        margin: By which the own class must lead, positive.
+        num_classes: Number of classes, each with one row of ``weight``.
+        margin: The lead that the own class must have over each other class, positive.
 
     Raises:
         ParameterError: If the margin is not positive.

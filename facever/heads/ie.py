@@ -105,7 +105,7 @@ class IncludeExclude(Head):
         update: ``gradient`` leaves the centers to the optimiser (Algorithm 1): the
             gradient (9) is divided by the batch and by sigma2, so they creep.
             ``wen`` lets them follow the batches by Wen et al.'s rule, after the loss.
-        rate: Of Wen's rule, in (0, 1].
+        rate: The rate of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.

@@ -17,8 +17,8 @@ class Softmax(ClassifyingHead):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        shards: Which of them this process holds; None means all.
+        num_classes: Number of classes, each with one row of ``weight``.
+        shards: The classes that this process holds; None means all.
         bias: Whether each class has a bias.
         normalised: Whether embeddings and weights are scaled to length 1 first.
         scale: Factor of the cosine when normalised, positive.

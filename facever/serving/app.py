@@ -41,9 +41,9 @@ def create_app(
 
     Args:
         people: The gallery.
-        reader: Made for the same model.
-        access: Who may ask.
-        write: Whether people can be enrolled and removed.
+        reader: The reader of faces, made for the gallery's model.
+        access: The rule for who may send requests.
+        write: Whether people can be enrolled and removed over HTTP.
     """
     app = FastAPI(
         title="facever gallery",

@@ -25,11 +25,12 @@ def choose_access(host: str, token: str | None) -> Access:
     """Who may ask a server that is bound to ``host``.
 
     Args:
-        host: Anything but loopback takes a token.
-        token: None: one is made up, where one is taken.
+        host: Address to listen at; any but a loopback address needs a token.
+        token: The token that requests must send; None makes one up where one is needed.
 
     Raises:
-        ParameterError: If the token is too short to be one, or cannot be in a header.
+        ParameterError: If the token is too short to be safe, or cannot stand in a
+            header.
     """
     if token is None:
         token = None if is_loopback(host) else secrets.token_urlsafe(24)
@@ -46,7 +47,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Args:
         host: A name or address of this machine.
-        port: In [0, 65535]; 0 for any that is free.
+        port: Port to listen at, in [0, 65535]; 0 takes any that is free.
 
     Raises:
         ParameterError: If the port is taken or the host is not this machine's.

@@ -51,12 +51,12 @@ class FaceReader:
         """Find the faces of a photo and embed one of them.
 
         Args:
-            upload: The photo.
-            face: Which face, counted from the largest, 0.
+            upload: The photo that was sent.
+            face: Number of the face, counted from the largest, which is 0.
 
         Raises:
-            UploadError: If it is no photo that is taken.
-            DataError: If no face is found, or this one cannot be cut out.
+            UploadError: If the upload is not a photo of a kind that is accepted.
+            DataError: If no face is found, or the face asked for cannot be cut out.
             ParameterError: If there is no such face.
         """
         with self._lock:

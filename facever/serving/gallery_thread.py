@@ -21,8 +21,9 @@ class GalleryThread:
         """Open a gallery.
 
         Args:
-            place: Its folder or URL.
-            model_fingerprint: The model that it is searched with.
+            place: The gallery's folder or URL.
+            model_fingerprint: Fingerprint of the model that the gallery is searched
+                with.
 
         Raises:
             FileError: If there is no gallery at ``place``, or it is damaged.

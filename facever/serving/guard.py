@@ -46,9 +46,10 @@ class Access:
     """Who may ask.
 
     Attributes:
-        token: Whoever sends it as a bearer's; None for those on this machine.
-        hosts: Names that this server goes by, without a port; they count where there is
-            no token.
+        token: The token that a request must send as a bearer's; None serves this
+            machine alone.
+        hosts: Names of this server, without a port; they are checked where there is no
+            token.
     """
 
     token: str | None

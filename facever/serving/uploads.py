@@ -25,8 +25,8 @@ class Upload:
     """A file that somebody sent.
 
     Attributes:
-        content: Its bytes.
-        name: What the sender calls it; a label, never a path.
+        content: The bytes of the file.
+        name: The sender's name of the file; a label that is never used as a path.
     """
 
     content: bytes
@@ -36,7 +36,7 @@ class Upload:
         """The photo, upright, in RGB; its header alone is read before it is taken.
 
         Raises:
-            UploadError: If it is too large, of a wrong type, or damaged.
+            UploadError: If the file is too large, of a wrong type, or damaged.
         """
         if len(self.content) > MAX_BYTES:
             raise too_many_bytes()
@@ -68,7 +68,7 @@ class Upload:
         ``image.jpg``.
 
         Args:
-            face: Which face, counted from the largest, 0.
+            face: Number of the face, counted from the largest, which is 0.
         """
         digest = hashlib.sha256(self.content).hexdigest()[:12]
         name = self.name.replace("\\", "/").rpartition("/")[2]

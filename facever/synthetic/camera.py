@@ -78,7 +78,7 @@ def take_photo(
     Args:
         canvas: The scene.
         conditions: Exposure, colours, blur, noise and compression.
-        rng: Source of the noise.
+        rng: Random generator of the noise.
 
     Returns:
         A photo of the same size.

@@ -70,10 +70,10 @@ def sample_conditions(
     """Draw the circumstances of photo ``picture`` of person ``number``.
 
     Args:
-        identity: The person, for habits such as glasses.
-        seed: The population, in [0, 2**32).
-        number: The person, in [0, 2**32).
-        picture: The photo of this person, in [0, 2**32).
+        identity: The person, whose habits such as glasses matter.
+        seed: Seed of the population, in [0, 2**32).
+        number: Number of the person, in [0, 2**32).
+        picture: Number of the photo of this person, in [0, 2**32).
 
     Returns:
         The same circumstances for the same numbers.

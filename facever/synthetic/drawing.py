@@ -24,7 +24,7 @@ class SyntheticPhoto:
     """A drawn photo and the truth about it.
 
     Attributes:
-        photo: RGB.
+        photo: The photo, in RGB.
         landmarks: x, y in pixels (0-based centres): left eye, right eye, nose, left and
             right corner of the mouth, as seen in the picture.
     """
@@ -39,9 +39,9 @@ def draw_face(seed: int, identity: int, picture: int) -> SyntheticPhoto:
     The same three numbers give the same photo.
 
     Args:
-        seed: The population, in [0, 2**32).
-        identity: The person, in [0, 2**32).
-        picture: The photo of this person, in [0, 2**32).
+        seed: Seed of the population, in [0, 2**32).
+        identity: Number of the person, in [0, 2**32).
+        picture: Number of the photo of this person, in [0, 2**32).
 
     Returns:
         A photo of 200 to 260 pixels a side and its five landmarks.

@@ -43,12 +43,12 @@ def write_photos(
 
     Args:
         folder: The folder to write to, made if it is missing.
-        seed: The population, in [0, 2**32).
-        first_identity: The first person, not negative.
-        num_identities: How many persons from there on, at least 1; the last person is
+        seed: Seed of the population, in [0, 2**32).
+        first_identity: Number of the first person, not negative.
+        num_identities: Number of people from there on, at least 1; the last one is
             below 100,000.
-        photos_each: Photos of each person, in [1, 9999].
-        advance: Told of every photo drawn.
+        photos_each: Number of photos of each person, in [1, 9999].
+        advance: Function that is told the progress, one unit for each photo drawn.
 
     Raises:
         ParameterError: If a number is out of its range.
@@ -165,9 +165,9 @@ def write_pairs(
     Args:
         path: The file to write.
         seed: Seed of the lots, in [0, 2**32).
-        first_identity: The first person, not negative.
-        num_identities: How many persons from there on, at least two a fold.
-        photos_each: Photos of each person, in [2, 9999].
+        first_identity: Number of the first person, not negative.
+        num_identities: Number of people from there on, at least two for each fold.
+        photos_each: Number of photos of each person, in [2, 9999].
         num_folds: Number of folds, at least 2.
         pairs_per_fold: Number of pairs of the same person in a fold, and of pairs of
             different persons; at least 1, and no more than its persons have.

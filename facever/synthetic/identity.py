@@ -194,8 +194,8 @@ def sample_identity(seed: int, number: int) -> Identity:
     """Draw the lasting parameters of person ``number`` of the population ``seed``.
 
     Args:
-        seed: The population, in [0, 2**32).
-        number: The person, in [0, 2**32).
+        seed: Seed of the population, in [0, 2**32).
+        number: Number of the person, in [0, 2**32).
 
     Returns:
         The same person for the same two numbers.

@@ -79,9 +79,9 @@ def light_map(
     """Brightness of the light on the head, 128 for full light.
 
     Args:
-        identity: The person: heights of nose and cheekbones.
+        identity: The person, whose nose and cheekbones decide the relief of the face.
         conditions: Direction, strength and colour of the light.
-        at: Features in the picture plane, in head units.
+        at: Places of the features in the picture plane, in head units.
 
     Returns:
         A square of the picture plane around the middle of the face.

@@ -33,8 +33,9 @@ class TrainingState:
         head: The heads on the network's embeddings.
         optimiser: The optimiser of the parameters of network and heads.
         step: Number of steps that are done.
-        average: The averaged weights of the network, where they are wanted.
-        plateau: What lowers the learning rate by held-out people, where it is wanted.
+        average: The averaged weights of the network; None where they are not wanted.
+        plateau: The rule that lowers the learning rate by held-out people; None where
+            it is not wanted.
         frozen: Parts of the network that stay in evaluation mode; not saved.
     """
 
@@ -65,10 +66,11 @@ def save_checkpoint(
         path: The name that the checkpoint gets.
         state: The state to save.
         fingerprint: The fingerprint of config and data, compared on resume.
-        processes: All of them call it, the first writes.
+        processes: The processes of the job: all of them call the function, the first
+            one writes.
 
     Raises:
-        FileError: If the file cannot be written; the one before it stays.
+        FileError: If the file cannot be written; the checkpoint before it stays.
     """
     content = {
         "format": _FORMAT,
@@ -172,7 +174,8 @@ class KeptCheckpoints:
     A run goes on from ``checkpoint.pt``; copy another one over it to go back.
 
     Attributes:
-        last: How many of the newest, at least 1; 1 keeps ``checkpoint.pt`` alone.
+        last: Number of the newest checkpoints to keep, at least 1; 1 keeps
+            ``checkpoint.pt`` alone.
         milestones: Steps whose checkpoints stay for good.
     """
 

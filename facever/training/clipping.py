@@ -18,13 +18,13 @@ def clip_gradients(
     it, after their gradients were made alike.
 
     Args:
-        network: With the gradients of the whole batch.
+        network: The network, with the gradients of the whole batch.
         head: The heads, with the gradients of the whole batch.
         limit: Largest root of the sum of squares over all parameters; positive.
         processes: The processes of the job.
 
     Returns:
-        The length before.
+        The length of the gradient before it was clipped.
 
     References:
         Pascanu et al., On the difficulty of training recurrent neural networks, 2013.

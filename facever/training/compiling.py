@@ -19,7 +19,7 @@ def compiled(network: nn.Module) -> nn.Module:
     slower.
 
     Args:
-        network: It keeps the plain names of its weights, and is what to save.
+        network: The network, which keeps the plain names of its weights; save this one.
     """
     module = torch.compile(network, dynamic=False)
     assert isinstance(module, nn.Module)  # torch says less: any callable.
@@ -31,7 +31,7 @@ def explain_compiler_errors() -> Iterator[None]:
     """What the compiler refuses within the block, in a line.
 
     Raises:
-        ParameterError: If there is no compiler, or it fails.
+        ParameterError: If this machine has no compiler, or the compiler fails.
     """
     from torch._dynamo.exc import TorchDynamoException  # Seconds, for this alone.
 

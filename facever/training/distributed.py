@@ -182,14 +182,15 @@ def process_group(device: str) -> Iterator[Processes]:
     """Join the other processes of a job that torchrun started.
 
     Args:
-        device: As in the config: ``auto`` and ``cuda`` become the GPU of this process.
+        device: The device as the config names it: ``auto`` and ``cuda`` become the GPU
+            of this process.
 
     Yields:
         The processes; ``ALONE`` without torchrun.
 
     Raises:
         ParameterError: If the device names one GPU for all, or there are too few.
-        FaceverError: If another process ended in the midst of it.
+        FaceverError: If another process ended during the block.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:

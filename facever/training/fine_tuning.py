@@ -18,7 +18,7 @@ class InitialWeights:
     Attributes:
         weights: The network's weights, by name.
         fingerprint: The fingerprint of the weights, wherever their file lies.
-        origin: For people: what they were trained on.
+        origin: Description of what the weights were trained on, for people to read.
     """
 
     weights: dict[str, Tensor]
@@ -30,7 +30,8 @@ def read_initial(path: Path) -> InitialWeights:
     """The weights of a model file or of a checkpoint.
 
     Raises:
-        ModelFileError: If it is neither, or damaged.
+        ModelFileError: If the file is neither a model file nor a checkpoint, or is
+            damaged.
     """
     if path.is_file() and zipfile.is_zipfile(path):
         content = read_checkpoint(path)
@@ -58,7 +59,7 @@ def start_from(network: nn.Module, path: Path) -> None:
         path: A model file of the same network with the same options.
 
     Raises:
-        ModelFileError: If it cannot be read or holds another network.
+        ModelFileError: If the file cannot be read or holds another network.
     """
     initial = read_initial(path)
     given, own = initial.weights, network.state_dict()
@@ -79,7 +80,8 @@ def freeze(network: nn.Module, prefixes: tuple[str, ...]) -> tuple[nn.Module, ..
     """Keep parts of a network from learning.
 
     Args:
-        network: Its weights in those parts no longer ask for gradients.
+        network: The network, changed in place: weights in the named parts need no
+            gradients any more.
         prefixes: Names of the parts, such as ``trunk.0`` or ``trunk``.
 
     Returns:

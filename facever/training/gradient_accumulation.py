@@ -33,7 +33,8 @@ def add_gradients(
         head: The loss over embeddings and labels.
         images: The network's input, all samples of this process.
         labels: The class of each image.
-        num_parts: Divides the batch; 1 runs the network once.
+        num_parts: Number of parts that the batch is cut into; it divides the batch
+            size, and 1 runs the network once.
         bf16: Whether the network computes in bfloat16; the head never does.
 
     Raises:

@@ -21,7 +21,7 @@ class HeadAcrossProcesses(nn.Module):
     bit, whatever the processes' devices round.
 
     Args:
-        head: Its ``ClassifyingHead`` parts hold the slice of this process.
+        head: The head, whose ``ClassifyingHead`` parts hold the slice of this process.
         processes: The processes of the job.
     """
 
@@ -36,7 +36,7 @@ class HeadAcrossProcesses(nn.Module):
         """The loss of the whole batch.
 
         Args:
-            embeddings: The embeddings of this process's part.
+            embeddings: The embeddings of this process's part of the batch.
             labels: The labels of this process's part.
         """
         if self._processes.count == 1:

@@ -67,7 +67,7 @@ class LogWindow:
         device: The device that computes the steps.
 
     Attributes:
-        clock: To be marked within each step.
+        clock: The clock, which is marked within each step.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -20,7 +20,7 @@ class Schedule:
 
     Attributes:
         steps: Number of steps of the run, at least 1.
-        learning_rate: The highest rate.
+        learning_rate: The highest learning rate of the run.
         shape: ``drops`` divides the rate by 10 at each of ``drops``; ``cosine`` lets it
             fall to 0; ``inverse`` is Caffe's ``(1 + gamma step) ** -power``;
             ``one_cycle`` rises from a tenth of the rate, falls back in the same time

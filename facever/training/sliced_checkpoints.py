@@ -37,7 +37,7 @@ def join_slices(
     Args:
         content: A checkpoint's content with this process's slices; changed in place.
         head: The head that holds the slices.
-        optimiser_parameters: In the order of the optimiser's state.
+        optimiser_parameters: The parameters, in the order of the optimiser's state.
         processes: The processes of the job.
     """
     # The optimiser gives out the very dictionaries that it works with.
@@ -59,7 +59,7 @@ def take_own_slices(
     Args:
         content: A checkpoint's content; changed in place.
         head: The head that will hold the slices.
-        optimiser_parameters: In the order of the optimiser's state.
+        optimiser_parameters: The parameters, in the order of the optimiser's state.
     """
     for each, tensors, key in _sliced_tensors(content, head, optimiser_parameters):
         held = each.head.held_classes()

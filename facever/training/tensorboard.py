@@ -12,7 +12,7 @@ def check_tensorboard() -> None:
     """Refuse to start where TensorBoard is not installed.
 
     Raises:
-        ParameterError: If so.
+        ParameterError: If the package is missing.
     """
     try:
         import torch.utils.tensorboard  # noqa: F401
@@ -28,9 +28,9 @@ def tensorboard_log(folder: Path, step: int) -> Iterator[Callable[[LogLine], Non
     """Write lines of the log as scalars, under the names that they have there.
 
     Args:
-        folder: For the event files; each start of a run adds one.
-        step: That the run goes on from. Whatever an earlier start wrote of later steps
-            is no longer shown.
+        folder: The folder of the event files; each start of a run adds one.
+        step: The step from which the run goes on. What an earlier start wrote about
+            later steps is no longer shown.
 
     Yields:
         A function of a line; what it was given is on the disk when it returns.

@@ -13,7 +13,8 @@ class WeightAverage:
 
     Args:
         network: The network whose weights the average begins with.
-        decay: In (0, 1); about ``1 / (1 - decay)`` steps count.
+        decay: Decay of the average at each step, in (0, 1); about ``1 / (1 - decay)``
+            steps count.
 
     References:
         Polyak and Juditsky, Acceleration of stochastic approximation by averaging,
@@ -41,8 +42,8 @@ class WeightAverage:
         """Go on from a checkpoint's.
 
         Raises:
-            KeyError: If they are those of another network.
-            RuntimeError: If one of them has another shape.
+            KeyError: If the weights are those of another network.
+            RuntimeError: If a weight has another shape.
         """
         for name, average in self.weights.items():
             average.copy_(weights[name])

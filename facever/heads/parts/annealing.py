@@ -18,13 +18,13 @@ class Annealing:
     ``gamma`` as a run gets shorter.
 
     Attributes:
-        start: At step 0, at least ``floor``.
+        start: The value at step 0, at least ``floor``.
         floor: The value below which the constant never falls, at least 0.
         gamma: The factor on the step, at least 0.
         power: The exponent with which the constant falls, at least 0.
 
     Raises:
-        ParameterError: If one of them is out of range.
+        ParameterError: If an argument is out of range.
 
     References:
         Liu et al., Large-margin softmax loss, 2016, section 4.2, and the training files

@@ -51,7 +51,7 @@ class ClassCenters(nn.Module):
             holds the rows of the batch's classes, so that neither time nor memory
             grows with the classes. The optimiser takes it by plain gradient descent,
             without momentum (see ``parameter_groups``).
-        rate: Of Wen's rule, in (0, 1].
+        rate: The rate of Wen's rule, in (0, 1].
 
     Raises:
         ParameterError: If an option is out of range.

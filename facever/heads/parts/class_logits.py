@@ -55,7 +55,7 @@ def unit_weight_logits(
 
     Args:
         embeddings: The features f, one row for each sample.
-        weight: One row W_j a class, of any length.
+        weight: The class vectors W_j, one row of any length for each class.
         labels: The class of each sample, in [0, classes).
 
     Returns:
@@ -74,7 +74,7 @@ def cross_entropy(
     Args:
         logits: The logits of every class.
         labels: The class of each sample, in [0, classes).
-        target: Replaces the own class's logits, which are not used then.
+        target: Logits that replace those of the own classes, which are then not used.
 
     Returns:
         The loss, at least 0.
@@ -165,8 +165,8 @@ class ClassRows:
     what has one value a sample are of the whole batch.
 
     Attributes:
-        weight: One vector a class held here.
-        bias: One value a class held here, or None.
+        weight: The class vectors, one for each class held here.
+        bias: The biases, one value for each class held here, or None.
         labels: Row of ``weight`` for each sample of the batch.
     """
 
@@ -210,7 +210,8 @@ class ClassRows:
 
         Args:
             logits: The logits without a margin.
-            target: Replaces the own classes' logits, where there is a margin.
+            target: Logits that replace those of the own classes, where there is a
+                margin.
             parts: Scalars to log, by name.
         """
         loss = cross_entropy(logits, self.labels, target)

@@ -20,12 +20,12 @@ class ClassifyingHead(Head):
     Args:
         embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that all processes hold together.
-        shards: Which of them this process holds; None means all.
+        shards: The classes that this process holds; None means all.
         bias: Whether each class has a bias.
 
     Attributes:
-        weight: One row a class held here.
-        bias: One value a class held here, or None.
+        weight: The class vectors, one row for each class held here.
+        bias: The biases, one value for each class held here, or None.
     """
 
     shares_classes: ClassVar[bool] = True

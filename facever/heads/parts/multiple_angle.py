@@ -24,9 +24,9 @@ class MultipleAngleHead(ClassifyingHead):
 
     Args:
         embedding_size: Number of dimensions of an embedding.
-        num_classes: Classes, one row of ``weight`` each.
-        shards: Which of them this process holds; None means all.
-        margin: m, 1, 2, 3 or 4; with 1 the target stays as it is.
+        num_classes: Number of classes, each with one row of ``weight``.
+        shards: The classes that this process holds; None means all.
+        margin: The margin m, which is 1, 2, 3 or 4; with 1 the target stays as it is.
         annealing: How lambda falls.
 
     Raises:
@@ -82,13 +82,13 @@ def psi(cosine: Float[Tensor, "*shape"], margin: int) -> Float[Tensor, "*shape"]
 
     Args:
         cosine: The cosine of theta, in [-1, 1].
-        margin: m, 1, 2, 3 or 4; with 1 the cosine stays as it is.
+        margin: The margin m, which is 1, 2, 3 or 4; with 1 the cosine stays as it is.
 
     Returns:
         Falls from 1 at theta = 0 to 1 - 2 m at pi, without a jump.
 
     Raises:
-        ParameterError: If the margin is none of these.
+        ParameterError: If the margin is not 1, 2, 3 or 4.
 
     References:
         Liu et al., Large-margin softmax loss, 2016, eq. 5 and 6.
@@ -120,9 +120,11 @@ def blend(
 
     Args:
         target: The own class's logit, ``lengths * cos(theta)``.
-        lengths: ``|W_y| |f|``; where one is 0 the logit stays 0, without gradient.
-        margin: m, 1, 2, 3 or 4.
-        constant: lambda, at least 0; without bound it gives softmax.
+        lengths: The products ``|W_y| |f|``; where one is 0 the logit stays 0, without
+            gradient.
+        margin: The margin m, which is 1, 2, 3 or 4.
+        constant: The constant lambda, at least 0; the larger it is, the nearer the loss
+            is to softmax.
 
     Returns:
         The target's logit with the margin.
@@ -135,7 +137,7 @@ def check_multiple(margin: int) -> None:
     """Refuse a margin that psi is not defined for.
 
     Raises:
-        ParameterError: If the margin is none of 1, 2, 3 and 4.
+        ParameterError: If the margin is not 1, 2, 3 or 4.
     """
     if margin not in (1, 2, 3, 4):
         raise ParameterError(f"margin must be 1, 2, 3 or 4, got {margin}")

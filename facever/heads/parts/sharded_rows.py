@@ -49,10 +49,10 @@ class ClassShards:
 
     Attributes:
         peers: The processes that share the classes.
-        sample: Share of its classes, in (0, 1], that each process takes for a batch of
-            training. The batch's own classes are always among them, the others are
-            drawn each time. As far as they last, at least as many classes are taken as
-            the batch has samples.
+        sample: Share of its classes, in (0, 1], that each process takes for a batch in
+            training. The batch's own classes are always among them and the others are
+            drawn for each batch; the number taken is at least the batch's number of
+            samples.
         seed: Decides the random draws.
 
     Raises:
@@ -96,7 +96,8 @@ class ClassShards:
 
         Args:
             labels: Row of each sample's class, where this process holds it.
-            is_held: Where it does; these rows are among those drawn.
+            is_held: Whether this process holds each sample's class; these rows are
+                among those drawn.
             num_held: Number of rows that this process holds.
             draw: The number of the draw, which differs from batch to batch.
         """

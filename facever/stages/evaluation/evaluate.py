@@ -91,15 +91,16 @@ def evaluate_lfw(
     Args:
         out: Folder of the report.
         pairs: The official ``pairs.txt``.
-        inputs: Photos are ``<Name>/<Name>_0001.jpg``.
+        inputs: What to take embeddings from; photos are named
+            ``<Name>/<Name>_0001.jpg``.
         judging: How pairs are compared and judged.
 
     Returns:
         The numbers; the first evaluation is the headline.
 
     Raises:
-        ParameterError: If the inputs are no valid combination, or an option is out of
-            its range.
+        ParameterError: If the inputs are not a valid combination, or an option is out
+            of its range.
         FaceverError: If an input is missing, damaged or does not fit the others.
     """
     return evaluate_protocol(PAIR_PROTOCOLS["lfw"], out, pairs, inputs, judging)
@@ -125,7 +126,7 @@ def evaluate_protocol(
     """Evaluate the pairs that a protocol lists; else as ``evaluate_lfw``.
 
     Args:
-        protocol: A row of ``PAIR_PROTOCOLS``.
+        protocol: The protocol, a row of ``PAIR_PROTOCOLS``.
         out: Folder of the report.
         pairs: The file that lists the pairs.
         inputs: What to take embeddings from; photos are named as the protocol says.
@@ -148,7 +149,7 @@ def evaluate_bin(
     Args:
         out: Folder of the report.
         bin_file: The pair set with its photos, such as ``agedb_30.bin``.
-        inputs: A model and nothing else.
+        inputs: The model; no other input is taken.
         judging: How pairs are compared and judged.
     """
     out, bin_file = Path(out), Path(bin_file)

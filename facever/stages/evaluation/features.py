@@ -51,7 +51,7 @@ class Inputs:
         """Refuse other combinations.
 
         Raises:
-            ParameterError: If what is given is none of the four.
+            ParameterError: If the inputs are not one of the four combinations.
         """
         given = {
             "model": self.model,
@@ -106,10 +106,10 @@ def find_features(
         inputs: What to take the embeddings from.
         named: Sources of the photos, as the protocol spells them.
         out: Folder of the report.
-        face: Which face of a photo is meant.
+        face: The rule for which face of a photo is meant.
 
     Raises:
-        ParameterError: If the inputs are no valid combination.
+        ParameterError: If the inputs are not a valid combination.
         FaceverError: If an input is missing, damaged or does not fit.
     """
     inputs.check()

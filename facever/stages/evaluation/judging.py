@@ -58,7 +58,7 @@ class Judging:
         """Refuse options that exclude each other or are out of range.
 
         Raises:
-            ParameterError: If there is such an option.
+            ParameterError: If an option is given that cannot be used there.
         """
         if self.pca_components is not None and (
             not self.pca or self.pca_components < 1

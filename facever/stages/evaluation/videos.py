@@ -51,7 +51,7 @@ def evaluate_ytf(
         The numbers; the first evaluation is the headline.
 
     Raises:
-        FaceverError: As ``evaluate_lfw``.
+        FaceverError: In the same cases as ``evaluate_lfw``.
     """
     out, splits = Path(out), Path(splits)
     judging.check()

@@ -74,15 +74,16 @@ def evaluate_lfw_view_1(
 
     Args:
         out: Folder of ``view_1.json``, and of the crops of photos.
-        pairs: ``pairsDevTrain.txt`` and ``pairsDevTest.txt``.
-        inputs: Photos are ``<Name>/<Name>_0001.jpg``.
+        pairs: The official files ``pairsDevTrain.txt`` and ``pairsDevTest.txt``.
+        inputs: What to take embeddings from; photos are named
+            ``<Name>/<Name>_0001.jpg``.
         judging: How pairs are compared and judged.
 
     Returns:
         The numbers.
 
     Raises:
-        FaceverError: As ``evaluate_lfw``.
+        FaceverError: In the same cases as ``evaluate_lfw``.
     """
     out = Path(out)
     inputs.check()

@@ -26,9 +26,9 @@ class NewGallery(Result):
     """An empty gallery that was made.
 
     Attributes:
-        gallery: Its folder or URL.
+        gallery: The gallery's folder or URL.
         embedding_size: Number of values in an embedding.
-        index: Kind of index that it is going to be searched with.
+        index: Kind of index that the gallery will be searched with.
     """
 
     gallery: str
@@ -126,7 +126,7 @@ def add(
             a photo belongs to the person whom its topmost folder is named after, or, if
             it lies in no folder, the person whom the file is named after.
         name: The person on all of the photos. A single photo needs it.
-        fields: What else is known of the photos, each as ``key=value``.
+        fields: Further facts about the photos, each as ``key=value``.
         detector: How faces are found in photos without known landmarks.
 
     Raises:

@@ -31,12 +31,12 @@ def find_faces(
     Args:
         path: A source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings.
-        embedder: Makes the embeddings; for an ``.npz`` none is needed.
-        name: Whose they are, all of them.
+        embedder: The embedder; None is enough for an ``.npz`` of embeddings.
+        name: Name of the person on all of the photos.
 
     Raises:
         ParameterError: If ``name`` is blank, or photos or crops come without a model.
-        FileError: If a path is missing or not of its kind.
+        FileError: If a path is missing or is not what it should be.
         MismatchError: If an ``.npz`` is of another model.
     """
     if name is not None and not name.strip():

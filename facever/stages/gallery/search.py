@@ -124,8 +124,8 @@ def search(
         gallery: The gallery's folder or URL.
         model: The model file to embed with, which must be the gallery's; None for an
             embeddings file.
-        photo: A photo with at least one face. Or whatever ``add`` takes: all of its
-            faces are looked up.
+        photo: A photo with at least one face, or any source that ``add`` takes; all of
+            its faces are looked up.
         k: Number of matches to find for each face, at least 1.
         by: Whether each photo is a match, or each person by the ``best`` or the
             ``mean`` of their photos.

@@ -93,15 +93,15 @@ def serve(
             other, each request must send a token.
         port: Port to listen at; 0 for any that is free.
         write: Whether people can be enrolled and removed.
-        token: The token that requests must send; None: one is made up.
-        when_ready: Called once, when the server answers.
+        token: The token that requests must send; None makes one up.
+        when_ready: Function that is called once, when the server answers.
 
     Raises:
         ParameterError: If a package is not installed, the address cannot be listened
             at, or the token is too short.
         FileError: If the gallery or the model file is missing or damaged.
         MismatchError: If the gallery was made for another model.
-        TerminatedError: After SIGTERM.
+        TerminatedError: If SIGTERM ended the server.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:

@@ -120,12 +120,12 @@ def choose_threshold(
 
     Args:
         gallery: The gallery's folder or URL.
-        far: False accept rate over pairs, in (0, 1); or none, with ``fpir``.
-        fpir: False positive identification rate, in (0, 1).
+        far: False accept rate over pairs, in (0, 1); None with ``fpir``.
+        fpir: False positive identification rate, in (0, 1); None with ``far``.
         num_shown: Largest number of similar pairs of different names to list.
 
     Raises:
-        ParameterError: Unless exactly one of the rates is given, and is in (0, 1).
+        ParameterError: Unless exactly one of the rates is given, and it is in (0, 1).
         DataError: If the gallery has too few photos or people for the rate.
         FileError: If there is no gallery, or it is damaged.
     """

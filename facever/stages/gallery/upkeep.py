@@ -65,8 +65,9 @@ class GalleryFacts(Result):
 
     Attributes:
         gallery: The gallery's folder or URL.
-        info: What it holds.
-        audit: How its index compares with exact search; None if that was not asked.
+        info: What the gallery holds.
+        audit: How the gallery's index compares with exact search; None if that was not
+            asked.
     """
 
     gallery: str
@@ -193,7 +194,7 @@ class GalleryImport(Result):
 
     Attributes:
         gallery: The gallery's folder or URL.
-        path: The export.
+        path: The export's file or folder.
         num_embeddings: Number of embeddings that were imported.
     """
 
@@ -261,12 +262,12 @@ def remove(
 
     Args:
         gallery: The gallery's folder or URL.
-        ids: Ids of the photos to remove; or none, with a name.
+        ids: Ids of the photos to remove; empty if a name is given.
         name: The person whose photos are removed.
 
     Raises:
         ParameterError: Unless either ids or a name are given.
-        GalleryError: If one is not enrolled; nothing is removed then.
+        GalleryError: If an id or name is not enrolled; nothing is removed then.
         FileError: If there is no gallery, or it is damaged.
     """
     if bool(ids) == (name is not None):
@@ -292,7 +293,7 @@ def update(
 
     Args:
         gallery: The gallery's folder or URL.
-        ids: Ids of the photos to change; or none, with a name.
+        ids: Ids of the photos to change; empty if a name is given.
         name: The person whose photos are changed.
         new_name: The name that they get.
         fields: Fields to set, each as ``key=value``; ``key=null`` removes a field.
@@ -300,7 +301,7 @@ def update(
 
     Raises:
         ParameterError: Unless either ids or a name are given, and something to change.
-        GalleryError: If one is not enrolled; nothing is changed then.
+        GalleryError: If an id or name is not enrolled; nothing is changed then.
         FileError: If there is no gallery, or it is damaged.
     """
     if bool(ids) == (name is not None):

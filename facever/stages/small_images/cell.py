@@ -87,7 +87,7 @@ def train_cell(
 
     Raises:
         FileError: If the folder holds a run of another recipe or another set.
-        DivergedError: If the loss turns NaN or infinite.
+        DivergedError: If the loss becomes NaN or infinite.
     """
     fingerprint = _fingerprint(cell, images, seed)
     done = _read_result(out / RESULT_FILE, fingerprint)

@@ -33,12 +33,14 @@ class DryRun(Result):
     Attributes:
         num_weights: Number of weights of the network.
         num_head_weights: Number of weights of the heads.
-        flops: Forward and backward for one crop, a multiply-add counting as two.
-        state_bytes: Weights, gradients, the optimiser's memory and the average.
-        activation_bytes: What the forward pass keeps for the backward pass.
+        flops: Operations of the forward and backward pass for one crop, where a
+            multiply-add counts as two.
+        state_bytes: Bytes of the weights, the gradients, the optimiser's memory and the
+            average.
+        activation_bytes: Bytes that the forward pass keeps for the backward pass.
         steps: Number of steps of the whole run.
-        step_seconds: Time of one step on this machine, everything counted.
-        data_seconds: The part of it that is spent waiting for crops.
+        step_seconds: Seconds that one whole step takes on this machine.
+        data_seconds: Seconds of each step that are spent waiting for crops.
     """
 
     num_weights: int
@@ -77,7 +79,7 @@ def dry_run(config: TrainConfig) -> DryRun:
 
     Raises:
         FaceverError: If the run itself would be refused.
-        ParameterError: Under torchrun.
+        ParameterError: If it is called under torchrun.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ParameterError("--dry-run times one process: run it without torchrun")

@@ -51,9 +51,9 @@ def measure_held_out(
 
     Args:
         config: The run's config.
-        run: As it was set up, with somebody held out.
+        run: The run as it was set up, with at least one person held out.
         network: The network to measure, in evaluation mode.
-        advance: Progress, one unit a crop.
+        advance: Function that is told the progress, one unit for each crop.
     """
     model = LoadedModel(
         network, model_header(config, run), run.preprocessing, fingerprint=""

@@ -38,7 +38,7 @@ def write_card(
         config: The run's config.
         run: The run as it was set up.
         model: The model file.
-        found: On the held-out people; None if there are none.
+        found: What was measured on the held-out people; None if nobody is held out.
     """
     split = run.split
     versions = [f"{name} {number}" for name, number in describe_versions().items()]

@@ -54,7 +54,7 @@ def record_start(folder: Path, step: int, num_processes: int) -> None:
 
     Args:
         folder: The run's folder.
-        step: That it goes on from; 0 at the first start.
+        step: The step from which the run goes on; 0 at the first start.
         num_processes: Number of processes of the job.
     """
     line = {
@@ -86,7 +86,8 @@ def check_same_run(config: TrainConfig) -> None:
     """Refuse to go on with a run of another config, before anything is read.
 
     Raises:
-        ConfigError: If the folder's checkpoint is of another, naming what differs.
+        ConfigError: If the folder's checkpoint is of another config; the message names
+            what differs.
     """
     if not (config.out / CHECKPOINT_FILE).exists():
         return
