@@ -71,7 +71,7 @@ def make_head(
     """The weighted heads of a config.
 
     Args:
-        configs: Name, weight and options of each.
+        configs: Name, weight and options of each head.
         embedding_size: Number of dimensions of an embedding.
         num_classes: Number of classes that the labels name.
         seed: Decides which classes are drawn for each batch, where a head samples.

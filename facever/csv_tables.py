@@ -16,7 +16,7 @@ class CsvRow:
     """A line of a table; ``row["name"]`` is the value in a column.
 
     Attributes:
-        path: The file.
+        path: The path of the file.
         line: The line of the file, from 1; the last one of a row with line breaks.
         values: The values by the names of their columns, none but the wanted ones.
     """
@@ -41,7 +41,8 @@ class CsvRow:
 
         Args:
             column: The name of the column.
-            expected: What a value of it is, such as ``"a whole number from 1"``.
+            expected: What a value of the column must be, such as ``"a whole number from
+                1"``.
         """
         got = repr(self.values[column])
         return DataError(
@@ -63,7 +64,7 @@ def read_csv(
     separated by commas; one with a comma, a quote or a line break is quoted.
 
     Args:
-        path: The file.
+        path: The path of the file.
         required: The columns that must be there.
         optional: Columns that may be there.
         exact: Take values as they are, in files that facever writes itself: with spaces
@@ -132,8 +133,8 @@ def write_csv(
 
     Args:
         path: The file; see ``whole_file`` for a way to write it whole or not at all.
-        columns: Their names.
-        rows: A value for each column; None is an empty one.
+        columns: The names of the columns.
+        rows: The rows, each with a value for each column; None is an empty value.
 
     Raises:
         OSError: If the file cannot be written.

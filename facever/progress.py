@@ -72,7 +72,7 @@ def waiting(what: str) -> Iterator[None]:
     """Say that something of unknown length goes on, if it takes two seconds or more.
 
     Args:
-        what: Such as ``"listing photos.rec"``.
+        what: What is being done, such as ``"listing photos.rec"``.
     """
     console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()

@@ -31,8 +31,7 @@ class IdentityCenters:
         centers: Center of each identity, of length 1; 0 where the mean has no
             direction.
         own_cosine: Cosine of each photo and the center of the *other* photos of its
-            identity;
-            NaN where there are none.
+            identity; NaN where there are no others.
     """
 
     units: Float32[np.ndarray, "photos dim"]
@@ -123,7 +122,7 @@ def compare_with_strangers(
     Args:
         found: Photos and centers of at least two identities.
         device: The device to compute on.
-        advance: Progress, one unit a photo.
+        advance: Function that is told the progress, one unit for each photo.
 
     Raises:
         DataError: If there is one identity only.

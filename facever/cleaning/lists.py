@@ -139,7 +139,7 @@ def read_cleaning_json(folder: Path) -> dict[str, Any]:
     """Read what ``write_cleaning_json`` wrote.
 
     Raises:
-        DataError: If it is missing, as after a run that was stopped, or damaged.
+        DataError: If the file is missing, as after a run that was stopped, or damaged.
     """
     try:
         about = json.loads((folder / ABOUT_FILE).read_text("utf-8"))
@@ -179,8 +179,8 @@ class CleaningPlan:
     """What the lists of a folder say is to be done.
 
     Attributes:
-        photos: The photos to remove, by source, and why.
-        identities: The identities to remove, and why.
+        photos: The photos to remove, by source, with the reasons.
+        identities: The identities to remove, with the reasons.
         merged: The identity that takes the photos of another, by the other's name.
     """
 

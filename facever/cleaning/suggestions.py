@@ -48,7 +48,7 @@ class Outliers:
         rows: Rows of the photos.
         own_cosine: Cosine with the center of the identity's other photos.
         nearest: The other identity whose center is nearest.
-        nearest_cosine: Cosine with that center.
+        nearest_cosine: Cosine with the nearest center.
     """
 
     rows: Int64[np.ndarray, " outliers"]
@@ -62,12 +62,14 @@ class Suggestions:
     """What ``inspect_set`` found.
 
     Attributes:
-        duplicates: Pairs of photos.
-        outliers: Photos.
-        lookalikes: Pairs of identities, merge candidates.
+        duplicates: Pairs of photos that are near-duplicates.
+        outliers: Photos that are outliers in their identity.
+        lookalikes: Pairs of identities that look alike, candidates to be merged.
         num_photos: Number of photos of each identity.
-        outlier_threshold: The cosine that the rules led to.
-        alike_threshold: The same, for identities.
+        outlier_threshold: The cosine below which a photo is an outlier, as the rules
+            give it.
+        alike_threshold: The cosine above which identities look alike, as the rules give
+            it.
     """
 
     duplicates: AlikePairs
@@ -87,10 +89,10 @@ def inspect_set(
     """Find near-duplicates, outliers and look-alike identities of one set.
 
     Args:
-        found: What ``find_centers`` gave.
+        found: The centers, as ``find_centers`` gives them.
         rules: The cosines from which on something is suggested.
         device: The device to compute on.
-        advance: Progress, two units a photo.
+        advance: Function that is told the progress, two units for each photo.
 
     Raises:
         DataError: If there is one identity only.
@@ -137,11 +139,12 @@ def find_overlap(
     The threshold is that of the training set's own strangers.
 
     Args:
-        ours: The training set, from ``find_centers``.
+        ours: The training set, as ``find_centers`` gives it.
         theirs: The test set, embedded by the same model.
         rules: The cosines from which on something is suggested.
         device: The device to compute on.
-        advance: Progress, two units a photo of the training set.
+        advance: Function that is told the progress, two units for each photo of the
+            training set.
 
     Raises:
         DataError: If the embeddings are of different size, or the training set has one

@@ -36,7 +36,8 @@ class Preparation:
 
     Args:
         steps: The steps, in the order in which they are applied.
-        train: Images to fit to; the test images are never looked at.
+        train: The training images, to which the steps are fitted; test images are never
+            used.
 
     Raises:
         ParameterError: If a step is unknown.
@@ -121,7 +122,7 @@ class SmallImageBatches:
     Args:
         source: The training images.
         batch_size: Number of images in a batch, from 1 to all of them.
-        seed: Decides order, crops and mirroring.
+        seed: Seed of order, crops and mirroring.
         mirror: Whether half of the images, at random, are flipped left to right.
         crop_padding: Zeros around the prepared image out of which a window of the
             image's own size is cut at random; 0 cuts nothing.

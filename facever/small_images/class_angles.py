@@ -14,9 +14,9 @@ class ClassAngles:
     """Mean angles in radians.
 
     Attributes:
-        w_inter: Between the vectors W_j of different classes.
-        c_inter: Between the feature centers of different classes.
-        wc_intra: Between a class's vector and its feature center.
+        w_inter: Mean angle between the vectors W_j of different classes.
+        c_inter: Mean angle between the feature centers of different classes.
+        wc_intra: Mean angle between a class's vector and its feature center.
     """
 
     w_inter: float
@@ -33,7 +33,7 @@ def class_angles(
 
     Args:
         embeddings: Features of training crops.
-        labels: Class index of each, in [0, classes); at least two classes.
+        labels: Class index of each crop, in [0, classes); at least two classes.
         weight: The class vectors of a classifying head.
 
     Returns:

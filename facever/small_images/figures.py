@@ -29,8 +29,9 @@ class Cloud:
 
     Attributes:
         features: The features, one point for each image.
-        labels: Their classes, which give the colours.
-        points: Where the head pulls each class to; None where it knows directions only.
+        labels: The classes of the images, which give the colours.
+        points: The points to which the head pulls each class; None where it knows
+            directions only.
     """
 
     features: Float[np.ndarray, "images 2"]
@@ -44,7 +45,7 @@ class AccuracyCurve:
 
     Attributes:
         steps: The steps after which it was measured.
-        train: Over the training batches since the last point.
+        train: Error over the training batches since the last point.
         test: The accuracy over the whole test set.
     """
 
@@ -111,7 +112,7 @@ def draw_angles(
     """Histograms, over the run, of the angle between features and class vector.
 
     Args:
-        angles: By cell, the steps and the angles in radians at each of them.
+        angles: The steps of each cell, and the angles in radians at each step.
     """
     figure, panels = _grid(len(angles))
     highest = max(float(values.max()) for _, values in angles.values())

@@ -70,7 +70,8 @@ class CifarForm:
 
     Attributes:
         python_key: The labels' key in the dict of the Python form.
-        label_bytes: Before each image of the binary form; the last one counts.
+        label_bytes: Number of label bytes before each image of the binary form; the
+            last one counts.
         num_classes: Number of classes; every label is below it.
     """
 

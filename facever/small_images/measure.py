@@ -18,8 +18,8 @@ class ErrorRates:
     """Shares of images in [0, 1].
 
     Attributes:
-        top1: Whose class is not the predicted one.
-        top5: Whose class is not among the five likeliest.
+        top1: Share of images whose class is not the predicted one.
+        top5: Share of images whose class is not among the five likeliest.
     """
 
     top1: float
@@ -49,7 +49,7 @@ def predict_logits(
 
     Args:
         head: The joint head, which is in evaluation mode afterwards.
-        features: A network's features.
+        features: The features that a network gave.
 
     Raises:
         ParameterError: If no head classifies.

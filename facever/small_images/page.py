@@ -16,7 +16,7 @@ class PageFigure:
     Attributes:
         title: The heading above the figure.
         caption: What the figure shows.
-        png: The file's content.
+        png: The content of the PNG file.
     """
 
     title: str

@@ -14,7 +14,7 @@ class PublishedForm:
     """One form in which a set is published.
 
     Attributes:
-        kind: How its files are parsed.
+        kind: Kind of the files, which decides how they are parsed.
         train: Names of the files to train on; for idx, images and labels.
         test: Names of the files to test on.
         sums: Published MD5 sums, by file name.
@@ -41,7 +41,7 @@ class FoundFiles:
 
     Attributes:
         form: The form that was found.
-        place: The folder of its files, or the archive.
+        place: The folder of the files, or the archive.
         packed: Whether the place is the archive.
     """
 

@@ -47,7 +47,7 @@ class SmallImageSet:
     """A published set, in memory.
 
     Attributes:
-        name: One of the four sets.
+        name: Name of the set, one of four.
         num_classes: Number of classes, 10 or 100.
         train: The images to train on.
         test: The images to test on.

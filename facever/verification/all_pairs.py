@@ -57,8 +57,8 @@ def all_pairs_tar_at_far(
     of a photo without an embedding are rejected, and counted among the others.
 
     Args:
-        embeddings: One row an image, of any length but zero.
-        images: Source of each row; its extension does not matter.
+        embeddings: The embeddings, one row for each image, of any length but zero.
+        images: Source of each embedding; its extension does not matter.
         photos: The photos whose pairs are compared by cosine (a float32 product).
         target_far: False accept rate in (0, 1).
 
@@ -110,7 +110,7 @@ def compare_all(
     times the impostor scores that are kept, but never all scores.
 
     Args:
-        units: One row a photo, of length 1.
+        units: The embeddings scaled to length 1, one row for each photo.
         codes: The identity of each photo, as a number.
         num_kept: Number of impostor scores to keep, at least one.
         advance: Called with the number of photos done since the last call.

@@ -60,13 +60,13 @@ class Evaluation:
             unless ``missing_rule`` says otherwise.
         thresholds: Threshold of each fold, chosen on the others.
         accuracies: Share of each fold's pairs judged right, in [0, 1].
-        roc: The curve over all pairs' scores.
-        auc: Area under the curve.
+        roc: The ROC curve over all pairs' scores.
+        auc: Area under the ROC curve.
         eer: Equal error rate.
         tar: TAR at each of ``TARGET_FARS``.
         missing: Photos that the pairs name and that have no embedding.
         num_missing_pairs: Number of pairs with a missing photo.
-        missing_rule: What became of these pairs.
+        missing_rule: What became of the pairs with a missing photo.
         pca_components: Number of dimensions that the PCA keeps; None without a PCA.
     """
 
@@ -124,8 +124,9 @@ def evaluate_pairs(
     mean is subtracted, nothing is rescaled before or after.
 
     Args:
-        embeddings: One row an image. Rows that no pair names are ignored.
-        images: Source of each row; its extension does not matter.
+        embeddings: The embeddings, one row for each image. Rows that no pair names are
+            ignored.
+        images: Source of each embedding; its extension does not matter.
         pairs: The pairs; see ``read_lfw_pairs``.
         pca_components: Dimensions of a PCA fitted for each fold on the images of the
             other folds (``default_num_components`` has a rule for it); None compares
@@ -219,7 +220,7 @@ def evaluate_scores(
         scores: Score of each pair, larger is more similar, the same measure in every
             fold; ``-inf`` for a pair that could not be scored.
         pairs: The pairs.
-        missing: Photos to name as missing.
+        missing: The photos that the result names as missing.
         missing_rule: What becomes of pairs without a score.
 
     Returns:

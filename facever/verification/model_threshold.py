@@ -18,13 +18,14 @@ class ModelThreshold:
     """A threshold for a false accept rate, and what it does to all pairs of a set.
 
     Attributes:
-        num_genuine: Pairs of one identity.
-        num_impostor: Pairs of two identities.
+        num_genuine: Number of pairs of one identity.
+        num_impostor: Number of pairs of two identities.
         auc: Area under the ROC curve.
         target_far: The false accept rate asked for.
-        tar: True accept rate at it; None with too few impostor pairs.
-        threshold: Cosine to accept above; None with too few impostor pairs.
-        note: Why there is no threshold; empty where there is one.
+        tar: True accept rate at ``target_far``; None with too few impostor pairs.
+        threshold: The cosine above which a pair is accepted; None with too few impostor
+            pairs.
+        note: The reason why there is no threshold; empty where there is one.
     """
 
     num_genuine: int

@@ -22,7 +22,7 @@ def pair_cosine(vectors: Vectors, left: Places, right: Places) -> Scores:
     A zero vector (an embedding that equals the PCA's mean) has no direction: 0.
 
     Args:
-        vectors: One row a photo.
+        vectors: The vectors, one row for each photo.
         left: Row of each pair's first photo, -1 where it is missing.
         right: Row of each pair's second photo, -1 where it is missing.
 

@@ -38,7 +38,7 @@ class Projection:
         """Coordinates of the embeddings along the components.
 
         Args:
-            embeddings: One row an image.
+            embeddings: The embeddings, one row for each image.
             out: An array for the result, if there is one to use again: fresh memory
                 costs as much as half of the product.
         """
@@ -76,7 +76,7 @@ def home_folds(
 
     Args:
         left: Index of the first image of each pair, -1 if it is missing.
-        right: Index of the second image.
+        right: Index of the second image of each pair, -1 if it is missing.
         fold: Fold of each pair.
         num_images: Number of images; each is in some pair.
 
@@ -107,7 +107,7 @@ def fold_projections(
     the fold, so all folds together cost one pass over the images.
 
     Args:
-        embeddings: One row an image.
+        embeddings: The embeddings, one row for each image.
         home: The home fold of each image, from ``home_folds``.
         num_folds: Number of folds.
         num_components: Number of dimensions to keep; None only subtracts the mean.
@@ -119,7 +119,8 @@ def fold_projections(
 
     Raises:
         ParameterError: If ``num_components`` is not in ``1 .. dim``.
-        TooFewImagesError: If it is not below the number of a fold's training images.
+        TooFewImagesError: If ``num_components`` is not below the number of a fold's
+            training images.
     """
     num_training = len(home) - np.bincount(home[home >= 0], minlength=num_folds)
     # Centred on the mean of all folds only to keep the subtraction below accurate.

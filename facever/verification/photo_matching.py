@@ -21,7 +21,7 @@ class MatchedPairs:
         vectors: One row for each photo that the pairs name and that has an embedding,
             in alphabetical order of the photos; every row is finite and none is zero.
         left: Row in ``vectors`` of each pair's first photo, -1 where it is missing.
-        right: Row of the second photo.
+        right: Row in ``vectors`` of each pair's second photo, -1 where it is missing.
         missing: Photos that the pairs name and that have no embedding.
     """
 
@@ -37,8 +37,9 @@ def match_pairs(
     """Find the embeddings of the photos that pairs name.
 
     Args:
-        embeddings: One row an image. Rows that no pair names are ignored.
-        images: Source of each row.
+        embeddings: The embeddings, one row for each image. Rows that no pair names are
+            ignored.
+        images: Source of each embedding.
         pairs: The pairs.
 
     Returns:

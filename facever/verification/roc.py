@@ -27,8 +27,8 @@ class Roc:
     Attributes:
         thresholds: Descending, one for each way to separate the scores. If there are
             pairs without a score, one more end point accepts those too, at ``-inf``.
-        false_accepts: Impostor pairs above each threshold.
-        true_accepts: Genuine pairs above each threshold.
+        false_accepts: Number of impostor pairs above each threshold.
+        true_accepts: Number of genuine pairs above each threshold.
     """
 
     thresholds: Float64[np.ndarray, " points"]
@@ -70,11 +70,13 @@ class TarAtFar:
     """True accept rate at a false accept rate that is never above the target.
 
     Attributes:
-        target_far: What was asked for.
-        far: What the threshold achieves on these pairs, at most ``target_far``.
-        tar: True accept rate there; None where the pairs cannot say.
-        threshold: Accept above it; None where the pairs cannot say.
-        note: Why there is no number; empty where there is one.
+        target_far: The false accept rate asked for.
+        far: False accept rate of the threshold on these pairs, at most ``target_far``.
+        tar: True accept rate at the threshold; None where there are too few pairs to
+            say.
+        threshold: The score above which a pair is accepted; None where there are too
+            few pairs to say.
+        note: The reason why there is no number; empty where there is one.
     """
 
     target_far: float
@@ -90,7 +92,8 @@ def roc_curve(
     """Every point of the ROC curve; tied scores are accepted together.
 
     Args:
-        scores: Larger is more similar; ``-inf`` for a pair that could not be scored.
+        scores: Score of each pair, larger is more similar; ``-inf`` for a pair that
+            could not be scored.
         same: True for genuine pairs.
 
     Returns:

@@ -47,7 +47,7 @@ class JudgingRule:
 
     Attributes:
         source: Repository and file that the rule was read from.
-        description: The rule in a line.
+        description: The rule, described in a line.
         measure: What pairs are compared by. ``squared distance`` is the squared
             Euclidean distance of unit vectors. ``centred cosine`` is the cosine of the
             embeddings less their mean over both members of the training folds' pairs;
@@ -196,8 +196,9 @@ class RuleResult:
         accuracies: Share of each fold's pairs judged right, in [0, 1].
         accuracy: Mean of ``accuracies``; for a biased rule, which knows no folds, the
             share of all pairs.
-        spread: As ``rule.spread_kind`` says; None where the project prints none.
-        num_missing_pairs: Pairs with a missing photo; see ``MISSING_RULE``.
+        spread: Spread of the accuracies, of the kind ``rule.spread_kind``; None where
+            the project prints no spread.
+        num_missing_pairs: Number of pairs with a missing photo; see ``MISSING_RULE``.
     """
 
     name: str
@@ -218,8 +219,9 @@ def judge(
     """Judge pairs by one rule.
 
     Args:
-        embeddings: One row an image, not all zero. Rows that no pair names are ignored.
-        images: Source of each row; its extension does not matter.
+        embeddings: The embeddings, one row for each image, not all zero. Rows that no
+            pair names are ignored.
+        images: Source of each embedding; its extension does not matter.
         pairs: The pairs.
         rule: A name in ``RULES``.
 
@@ -228,7 +230,7 @@ def judge(
 
     Raises:
         ParameterError: If there is no such rule.
-        DataError: As ``evaluate_pairs``.
+        DataError: In the same cases as ``evaluate_pairs``.
     """
     if rule not in RULES:
         raise ParameterError(f"rule must be one of {', '.join(RULES)}; got {rule!r}")

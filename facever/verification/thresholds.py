@@ -30,7 +30,7 @@ class SortedPairs:
         scores: Ascending; first come ``num_missing`` times ``-inf``, which no threshold
             accepts, then finite scores.
         same: True for genuine pairs.
-        num_missing: Pairs without a score.
+        num_missing: Number of pairs without a score.
         gain: How many more pairs each cut of the scored pairs judges right than no cut
             at all: the impostor pairs less the genuine pairs that it rejects. Very low
             where tied scores allow no cut.
@@ -98,7 +98,8 @@ def sort_pairs(
     """Sort pairs by score.
 
     Args:
-        scores: Larger is more similar; ``-inf`` for a pair that could not be scored.
+        scores: Score of each pair, larger is more similar; ``-inf`` for a pair that
+            could not be scored.
         same: True for genuine pairs.
 
     Raises:
@@ -201,7 +202,7 @@ def fold_thresholds(
     """For each fold, the best threshold of all the other folds' pairs.
 
     Args:
-        pairs: From ``sort_pairs``.
+        pairs: The pairs, as ``sort_pairs`` gives them.
         fold: Fold of each pair before the sort, ``0 .. folds - 1``, at least two folds.
 
     Returns:
@@ -230,10 +231,10 @@ def fold_accuracies(
     """Share of each fold's pairs that the fold's threshold judges right.
 
     Args:
-        scores: One score a pair.
+        scores: Score of each pair.
         same: True for genuine pairs.
         fold: Fold of each pair; no fold is empty.
-        thresholds: One a fold, as from ``fold_thresholds``.
+        thresholds: Threshold of each fold, as ``fold_thresholds`` gives them.
 
     Returns:
         Accuracies in [0, 1].

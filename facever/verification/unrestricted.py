@@ -41,7 +41,7 @@ def choose_people(
     Args:
         folds: The people of each fold, as ``read_lfw_people`` gives them.
         tested: The fold to test, from 0.
-        num_crops: Crops of each person; people without one are left out.
+        num_crops: Number of crops of each person; people without a crop are left out.
         min_photos: People with fewer crops do not train; they may be held out, as
             LFW's pairs of two people name them, too.
         num_held_out: People to hold out, at least 2.
@@ -85,13 +85,13 @@ def check_no_leak(
     """Refuse people who are not of the other folds.
 
     Args:
-        people: Who trains and who is held out.
+        people: The people to train on and those to hold out.
         folds: The people of each fold.
         tested: The fold to test, from 0.
         pairs: LFW's pairs, asked as well as ``folds`` who is tested.
 
     Raises:
-        DataError: If the tested fold has one of them, or no fold has.
+        DataError: If one of the people belongs to the tested fold, or to no fold.
     """
     tests = pairs.fold == tested
     of_pairs = {

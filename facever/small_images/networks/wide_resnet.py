@@ -35,7 +35,7 @@ class WideResNet(PooledNetwork):
     """WRN-depth-width: three groups of pre-activation blocks, then a mean over places.
 
     Args:
-        depth: 6 n + 4; 28 for WRN-28-10.
+        depth: Number of layers, 6 n + 4; 28 for WRN-28-10.
         width: Factor on the 16, 32 and 64 channels of the groups; 10 for WRN-28-10.
         dropout: Share of the activations that are dropped within the blocks.
         channels: Number of channels of the images.

@@ -62,7 +62,7 @@ class BlufrEvaluation:
 
     Attributes:
         origin: Where the trials come from, see ``BlufrTrials``.
-        results: What each trial says.
+        results: The results of each trial.
         verification_rates: True accept rate of each trial.
         identification_rates: Rank-1 identification rate of each trial.
     """
@@ -99,12 +99,12 @@ def evaluate_blufr(
     Args:
         embeddings: One row an image; those that no trial names are ignored.
         images: Source of each row; its extension does not matter.
-        trials: At least two.
+        trials: The trials, at least two.
         advance: Called with 1 after each trial.
 
     Raises:
-        DataError: As ``evaluate_blufr_trial``, if there are fewer than two trials, or
-            one has too few impostors for its targets.
+        DataError: In the same cases as ``evaluate_blufr_trial``, if there are fewer
+            than two trials, or if a trial has too few impostors for its targets.
     """
     if len(trials.trials) < 2:
         raise DataError(
@@ -137,7 +137,8 @@ def evaluate_blufr_trial(
     """Evaluate one trial; its embeddings may come from its own training photos.
 
     Raises:
-        DataError: As ``all_pairs_tar_at_far`` and ``evaluate_identification``.
+        DataError: In the same cases as ``all_pairs_tar_at_far`` and
+            ``evaluate_identification``.
     """
     identification = evaluate_identification(
         embeddings, images, trial.gallery, trial.probes, [TARGET_FPIR]

@@ -44,13 +44,14 @@ class TpirAtFpir:
     Also called detection and identification rate (DIR) at a false alarm rate.
 
     Attributes:
-        target_fpir: What was asked for.
+        target_fpir: The false positive identification rate asked for.
         fpir: Share of unmated probes whose highest score is above the threshold, at
             most ``target_fpir``.
-        tpir: Share of mated probes of rank 1 whose score is above it; None where the
-            probes cannot say.
-        threshold: Accept above it; None where the probes cannot say.
-        note: Why there is no number; empty where there is one.
+        tpir: Share of mated probes of rank 1 whose score is above the threshold; None
+            where there are too few probes to say.
+        threshold: The score above which a probe is accepted; None where there are too
+            few probes to say.
+        note: The reason why there is no number; empty where there is one.
     """
 
     target_fpir: float
@@ -78,7 +79,8 @@ class Identification:
         mated: True for mated probes, in the order of the list.
         nearest: Place in the gallery list of the photo most similar to each probe, in
             the order of the list; -1 where the probe is missing.
-        nearest_scores: Score of that photo; ``-inf`` where the probe is missing.
+        nearest_scores: Score of the most similar gallery photo; ``-inf`` where the
+            probe is missing.
         missing_gallery: Gallery photos without an embedding.
         missing_probes: Probes without an embedding.
     """

@@ -22,9 +22,10 @@ class LeaveOneOut:
             none.
         stranger: Highest cosine with a photo of anybody else: what the person would
             score if they were unknown; -inf if there is nobody else.
-        nearest: Row of that photo of somebody else; -1 if there is nobody else.
-        rank: 1 + the number of other people who score at least as high as the own; 0
-            where ``own`` is -inf.
+        nearest: Row of the photo of somebody else that is most similar; -1 if there is
+            nobody else.
+        rank: 1 + the number of other people who score at least as high as the person
+            themselves; 0 where ``own`` is -inf.
     """
 
     own: Float32[np.ndarray, " photos"]
@@ -47,8 +48,8 @@ class OpenSet:
         fpir: Share of photos, taken for unknown people's, that are taken for somebody.
         tpir: Share of the photos of people with two or more that are found, by name and
             above the threshold; None if there are none.
-        num_unknown: Photos that ``fpir`` is a share of.
-        num_mated: Photos that ``tpir`` is a share of.
+        num_unknown: Number of photos that ``fpir`` is a share of.
+        num_mated: Number of photos that ``tpir`` is a share of.
     """
 
     threshold: float
@@ -63,9 +64,9 @@ class Stranger:
     """Two photos of different names that are very similar.
 
     Attributes:
-        first: A photo's row.
-        second: The other's.
-        cosine: Their similarity.
+        first: Row of the first photo.
+        second: Row of the second photo.
+        cosine: Cosine of the two photos.
     """
 
     first: int
@@ -83,7 +84,7 @@ def leave_one_out(
 
     Args:
         units: Embeddings of unit length.
-        codes: The identity of each, as a number.
+        codes: The identity of each embedding, as a number.
         probes: Rows to look up.
         advance: Called with the number of probes done since the last call.
     """
@@ -171,7 +172,7 @@ def similar_strangers(
     Args:
         found: What looking up these probes found.
         probes: Rows that were looked up.
-        above: The cosine.
+        above: The cosine above which a pair is given.
 
     Returns:
         Most similar first.

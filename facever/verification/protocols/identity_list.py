@@ -18,7 +18,7 @@ class IdentityList:
 
     Attributes:
         images: Source of each photo, such as ``"A_B/A_B_0001.jpg"``.
-        identities: Who is in each.
+        identities: The person on each photo.
 
     Raises:
         DataError: If the lengths differ, there is no photo, or one is listed twice.
@@ -48,7 +48,7 @@ def read_identity_list(path: Path) -> IdentityList:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If it is not of that form or a photo is listed twice.
+        DataError: If the file is not of that form or a photo is listed twice.
     """
     images: list[str] = []
     identities: list[str] = []
@@ -73,7 +73,8 @@ def find_listed(
     """Row of each listed photo's embedding, -1 where it has none.
 
     Raises:
-        DataError: As ``find_rows``, or if no photo of the list has an embedding.
+        DataError: In the same cases as ``find_rows``, or if no photo of the list has an
+            embedding.
     """
     rows = find_rows(embeddings, images, photos.images)
     if not (rows >= 0).any():

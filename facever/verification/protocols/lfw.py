@@ -95,8 +95,8 @@ def read_lfw_view_1(train: Path, test: Path) -> PairList:
     and then the lines of one fold of ``pairs.txt``.
 
     Args:
-        train: ``pairsDevTrain.txt``, to choose thresholds and a PCA on.
-        test: ``pairsDevTest.txt``, to test them on.
+        train: The file ``pairsDevTrain.txt``, whose pairs choose thresholds and a PCA.
+        test: The file ``pairsDevTest.txt``, whose pairs test them.
 
     Returns:
         Two folds: ``DEV_TRAIN_FOLD`` and ``DEV_TEST_FOLD``. As a fold's threshold is
@@ -105,7 +105,8 @@ def read_lfw_view_1(train: Path, test: Path) -> PairList:
 
     Raises:
         FileError: If a file cannot be read.
-        DataError: As ``read_lfw_pairs``, or if both files list a pair.
+        DataError: In the same cases as ``read_lfw_pairs``, or if both files list a
+            pair.
     """
     seen = SeenPairs()
     pairs: list[tuple[str, str]] = []

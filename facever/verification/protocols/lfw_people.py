@@ -76,8 +76,8 @@ def check_people_of_pairs(folds: Sequence[Mapping[str, int]], pairs: PairList) -
     """Refuse people whose folds are not those of the pairs.
 
     Args:
-        folds: From ``read_lfw_people``.
-        pairs: From ``read_lfw_pairs``.
+        folds: The people of each fold, as ``read_lfw_people`` gives them.
+        pairs: The pairs, as ``read_lfw_pairs`` gives them.
 
     Raises:
         DataError: If the numbers of folds differ, or a pair names a person who does not

@@ -33,8 +33,8 @@ class DecodedPhotos:
     Attributes:
         crops: RGB crops of the photos that can be decoded.
         sources: The source of each crop.
-        broken: Why the other photos cannot be decoded, by their source. They count as
-            missing photos.
+        broken: The reason why each other photo cannot be decoded, by its source. Such
+            photos count as missing.
     """
 
     crops: UInt8[np.ndarray, "photos 112 96 3"]

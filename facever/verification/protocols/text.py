@@ -64,9 +64,9 @@ class SeenPairs:
 
         Args:
             path: The file that lists it.
-            number: Its line there.
-            first: A member.
-            second: The other member; the order does not matter.
+            number: Number of the line in that file.
+            first: The first member of the pair.
+            second: The second member of the pair; the order does not matter.
 
         Raises:
             DataError: If the pair was noted before.

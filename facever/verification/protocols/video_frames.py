@@ -49,7 +49,7 @@ class FrameRule:
 
         Args:
             video: Name of the video, such as ``"A_B/0"``.
-            num_frames: Number of frames that it has.
+            num_frames: Number of frames that the video has.
         """
         every = np.arange(num_frames)
         if self.kind == "first":
@@ -89,9 +89,9 @@ class FrameCounts:
 
     Attributes:
         videos: Names of the videos that the pairs name.
-        num_found: Frames that each has.
-        num_taken: Frames of them that the frame rule took.
-        num_failed: Frames of these that give no face.
+        num_found: Number of frames of each video.
+        num_taken: Number of frames of each video that the frame rule took.
+        num_failed: Number of frames taken of each video that give no face.
     """
 
     videos: list[str]
@@ -126,7 +126,7 @@ class VideoFrames:
         frames: Frames taken, as sources ``"A_B/0/0.123.jpg"``, video by video, each
             video's in the order of time.
         video: Index of each frame's video.
-        num_found: How many frames each video has, taken or not.
+        num_found: Number of frames of each video, taken or not.
     """
 
     videos: list[str]

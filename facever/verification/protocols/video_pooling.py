@@ -17,7 +17,7 @@ def mean_by_video(
     Embeddings are averaged as they are: scale them to unit length before, or do not.
 
     Args:
-        embeddings: One row a frame.
+        embeddings: The embeddings, one row for each frame.
         video: Index of each frame's video, ``0 .. num_videos - 1``, in any order.
         num_videos: Number of videos.
 
@@ -52,7 +52,8 @@ def mean_frame_cosines(
     formed: it is that of the means of the unit embeddings, not scaled again.
 
     Args:
-        embeddings: One row a frame; need not be of unit length.
+        embeddings: The embeddings, one row for each frame; they need not be of unit
+            length.
         video: Index of each frame's video.
         num_videos: Number of videos.
         left: Index of each pair's first video.

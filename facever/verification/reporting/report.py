@@ -45,12 +45,12 @@ def write_report(
 
     Args:
         out: Folder of the report; it is made if need be.
-        evaluations: By the name of the model, all of the same pairs; the first is the
-            one whose number is the headline and whose errors are shown.
+        evaluations: The evaluations by the name of the model, all of the same pairs;
+            the number of the first is the headline, and its errors are shown.
         title: The page's title.
         settings: What a reader needs to repeat the numbers, such as files and their
             SHA-256, in the order to show them; underscores in names become spaces.
-        reasons: Why a photo is missing, by its source, where that is known.
+        reasons: The reason why a photo is missing, by its source, where that is known.
         crop_of: Gives the picture of a source, or None if it has none; it is called
             for the worst errors only. Without it the errors are listed by name.
         extras: What to show in addition to the evaluations.
@@ -87,7 +87,7 @@ def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
     """Refuse evaluations that cannot stand in one report.
 
     Raises:
-        DataError: If there is none, or one is of other pairs than the first.
+        DataError: If there is no evaluation, or one is of other pairs than the first.
     """
     if not evaluations:
         raise DataError("a report needs at least one evaluation, got none")

@@ -40,8 +40,8 @@ class ProbabilityBin:
         high: Upper end, which belongs to the next bin, except for the last.
         num_pairs: Number of pairs in the bin, at least 1.
         mean_probability: Mean probability of these pairs.
-        genuine_share: Share of them that really show one person, in [0, 1].
-        interval: Wilson's interval of that share.
+        genuine_share: Share of these pairs that really show one person, in [0, 1].
+        interval: Wilson's interval of ``genuine_share``.
     """
 
     low: float

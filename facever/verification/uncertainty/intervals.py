@@ -60,8 +60,8 @@ class Interval:
     """A confidence interval.
 
     Attributes:
-        low: Lower end.
-        high: Upper end.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
         level: Confidence, such as 0.95.
     """
 
@@ -99,8 +99,8 @@ def wilson(num_right: int, num_pairs: int, level: float = 0.95) -> Interval:
     """Wilson's score interval of a share, for independent pairs.
 
     Args:
-        num_right: Pairs judged right.
-        num_pairs: All pairs, at least 1.
+        num_right: Number of pairs that are judged right.
+        num_pairs: Number of all pairs, at least 1.
         level: Confidence, in (0, 1).
 
     Returns:
@@ -162,8 +162,8 @@ def bootstrap(
 
     Raises:
         ParameterError: If ``level``, ``num_draws`` or a target is out of range.
-        DataError: As ``roc_curve``, or if a genuine pair shows two identities or an
-            impostor pair one.
+        DataError: In the same cases as ``roc_curve``, or if a genuine pair shows two
+            identities or an impostor pair one.
     """
     check_level(level)
     answers = tar_at_far(roc_curve(scores, same), targets)

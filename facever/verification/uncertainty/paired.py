@@ -31,7 +31,8 @@ class Difference:
     """A measure of the first model less that of the second.
 
     Attributes:
-        value: On the pairs as they are; above 0 if the first model is better.
+        value: The difference on the pairs as they are; above 0 if the first model is
+            better.
         interval: Percentile interval over the draws.
         p_value: Two-sided: twice the share of draws on the rarer side of 0, draws of
             exactly 0 on both sides, and one draw more on each (so never 0).
@@ -47,10 +48,10 @@ class PairedComparison:
     """What the same pairs say about two models.
 
     Attributes:
-        num_both_right: Pairs that both models judge right.
-        num_only_first: Pairs that only the first judges right.
-        num_only_second: Pairs that only the second judges right.
-        num_both_wrong: Pairs that both judge wrong.
+        num_both_right: Number of pairs that both models judge right.
+        num_only_first: Number of pairs that only the first model judges right.
+        num_only_second: Number of pairs that only the second model judges right.
+        num_both_wrong: Number of pairs that both models judge wrong.
         mcnemar_p_value: Two-sided p-value of McNemar's exact test, which takes pairs
             for independent; 1 where the models never disagree.
         accuracy: Difference of the shares of all pairs judged right.
@@ -81,7 +82,7 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
 
     Args:
         num_only_first: Pairs that only the first model judges right.
-        num_only_second: Pairs that only the second judges right.
+        num_only_second: Number of pairs that only the second model judges right.
 
     Returns:
         The p-value, 1 where the models never disagree.
@@ -136,7 +137,7 @@ def compare_models(
 
     Raises:
         ParameterError: If ``level`` or ``num_draws`` is out of range.
-        DataError: As ``intervals.bootstrap``.
+        DataError: In the same cases as ``intervals.bootstrap``.
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, chapter 4
