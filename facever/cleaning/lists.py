@@ -157,7 +157,7 @@ def check_unedited(folder: Path) -> None:
     """Refuse a folder with lists that somebody has edited.
 
     Raises:
-        DataError: That names one.
+        DataError: If there are such identities; the message names one.
     """
     if not (folder / ABOUT_FILE).exists():
         return

@@ -122,7 +122,7 @@ def meta_from_json(
         raise damaged("its metadata is unreadable") from error
     raise GalleryError(
         f"{place}: this gallery has format {number}, this facever reads format "
-        f"{version}; use the facever that made it, or enroll the photos anew"
+        f"{version}; use the facever that made it, or enroll the photos again"
     )
 
 

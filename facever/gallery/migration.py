@@ -21,7 +21,7 @@ from facever.progress import Advance, ignore_progress
 
 @dataclass(frozen=True)
 class Reembedding:
-    """What could be embedded anew.
+    """What could be embedded by the new model.
 
     Attributes:
         embeddings: The new embeddings, by the entry's id.
@@ -37,7 +37,7 @@ def reembed(
     embedder: Embedder,
     advance: Advance = ignore_progress,
 ) -> Reembedding:
-    """Embed every entry's face anew; the gallery stays as it is.
+    """Embed every entry's face again; the gallery stays as it is.
 
     Args:
         gallery: The gallery to read, whatever its model.

@@ -22,7 +22,9 @@ class Problem(BaseModel):
 class AppliedThreshold(BaseModel):
     """Above which cosine two faces are of one person."""
 
-    threshold: float | None = Field(description="Null where nobody set one")
+    threshold: float | None = Field(
+        description="Cosine above which it is one person; null if never set"
+    )
     threshold_from: Literal["gallery", "model file"] | None
     threshold_far: float | None = Field(
         None, description="The false accept rate over pairs that it was set for"
@@ -39,7 +41,7 @@ class GalleryAnswer(AppliedThreshold):
     name: str = Field(description="Name of the gallery's folder")
     num_people: int
     num_faces: int
-    writable: bool = Field(description="Whether it can be changed from here")
+    writable: bool = Field(description="Whether requests may change the gallery")
     max_bytes: int = Field(description="Largest size of a photo's file, bytes")
     max_pixels: int = Field(description="Largest height times width of a photo")
     version: str = Field(description="Version of facever")
@@ -48,11 +50,11 @@ class GalleryAnswer(AppliedThreshold):
 class FaceAnswer(BaseModel):
     """A face on a photo, in pixels of the upright photo."""
 
-    box: list[float] = Field(description="Left, top, right, bottom")
+    box: list[float] = Field(description="Left, top, right and bottom, in pixels")
     landmarks: list[list[float]] = Field(
         description="x and y of left and right eye, nose, left and right mouth corner"
     )
-    score: float = Field(description="The detector's, in [0, 1]")
+    score: float = Field(description="The detector's score, in [0, 1]")
 
 
 class PhotoAnswer(BaseModel):
@@ -60,8 +62,8 @@ class PhotoAnswer(BaseModel):
 
     width: int = Field(description="Width of the upright photo, pixels")
     height: int
-    faces: list[FaceAnswer] = Field(description="Largest first")
-    face: int = Field(description="Which of them was looked at")
+    faces: list[FaceAnswer] = Field(description="The faces, largest first")
+    face: int = Field(description="Number of the face that was looked up, from 0")
     crop: str = Field(description="That face, 96x112 pixels: a data: address of a PNG")
 
 
@@ -70,18 +72,24 @@ class MatchAnswer(BaseModel):
 
     name: str
     cosine: float
-    source: str = Field(description="Which photo, or which one of the person's")
-    id: str = Field(description="That photo's own")
+    source: str = Field(description="Source of the photo, or of the person's nearest")
+    id: str = Field(description="Permanent id of that photo")
     fields: dict[str, Any]
-    same: bool | None = Field(description="Above the threshold; null without one")
+    same: bool | None = Field(
+        description="Whether it is above the threshold; null if none is set"
+    )
 
 
 class SearchAnswer(PhotoAnswer, AppliedThreshold):
     """Who it is."""
 
-    known: bool | None = Field(description="Null without a threshold")
-    name: str | None = Field(description="Null where it is nobody that is enrolled")
-    matches: list[MatchAnswer] = Field(description="Most similar first")
+    known: bool | None = Field(
+        description="Whether the person is enrolled; null without threshold"
+    )
+    name: str | None = Field(
+        description="Name of the person; null if it is nobody enrolled"
+    )
+    matches: list[MatchAnswer] = Field(description="The matches, most similar first")
 
 
 class VerifyAnswer(AppliedThreshold):
@@ -90,7 +98,9 @@ class VerifyAnswer(AppliedThreshold):
     first: PhotoAnswer
     second: PhotoAnswer
     cosine: float
-    same: bool | None = Field(description="Null without a threshold")
+    same: bool | None = Field(
+        description="Whether it is one person; null without threshold"
+    )
 
 
 class PersonAnswer(BaseModel):
@@ -103,7 +113,7 @@ class PersonAnswer(BaseModel):
 class PeopleAnswer(BaseModel):
     """Some of the enrolled people, in the order of their names."""
 
-    num_people: int = Field(description="Whose names match, these or not")
+    num_people: int = Field(description="Number of people whose names match")
     people: list[PersonAnswer]
 
 
@@ -113,7 +123,7 @@ class EntryAnswer(BaseModel):
     id: str
     name: str
     source: str
-    added: str = Field(description="UTC, ISO 8601")
+    added: str = Field(description="Time of enrolling, UTC, ISO 8601")
     fields: dict[str, Any]
 
 

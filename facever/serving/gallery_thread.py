@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 class GalleryThread:
     """An open gallery and the thread that opened it, the only one that may use it.
 
-    A gallery for each thread would hold all embeddings in memory as many times.
+    A gallery for each thread would hold all embeddings in memory once a thread.
     """
 
     def __init__(self, place: Place, model_fingerprint: str) -> None:

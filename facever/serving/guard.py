@@ -25,7 +25,7 @@ API = "/api/"
 MAX_BODY_BYTES = 2 * MAX_BYTES + 64_000
 
 _READING = ("GET", "HEAD")
-# Of a request that no other page's script or form has sent.
+# The header's values in requests that no other page's script or form has sent.
 _OWN_SITES = ("same-origin", "none")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 _HEADERS = {

@@ -19,7 +19,7 @@ from facever.data.batches.sampling import EpochSampler
 from facever.errors import ParameterError
 from facever.small_images.sets import SmallImages
 
-# Of an image without contrast, in units of a pixel's 256 levels.
+# The deviation of an image without contrast, in units of a pixel's 256 levels.
 _SMALLEST_DEVIATION = 1e-3
 
 

@@ -28,7 +28,7 @@ from facever.gallery.meta import GalleryMeta
 _log = logging.getLogger(__name__)
 _SEED = 0
 
-# The file is written again when so many rows are not in it: reading these at every
+# The file is written again when this many rows are not in it: reading these at every
 # start takes no time yet.
 _UNSAVED = 10_000
 
@@ -44,7 +44,7 @@ def fresh_searcher(
 ) -> Searcher:
     """A searcher whose index is read from the gallery's file, or built and written.
 
-    A damaged file is built anew, which is logged as a warning. Too few photos to learn
+    A damaged file is built again, which is logged as a warning. Too few photos to learn
     from are searched exactly, whatever the kind.
 
     Args:
@@ -72,7 +72,7 @@ def fresh_searcher(
 def keep_searcher(
     folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
 ) -> Searcher:
-    """The same searcher, or one built anew where too much has changed since.
+    """The same searcher, or one built again where too much has changed since.
 
     Args:
         folder: The gallery's folder.
@@ -105,7 +105,7 @@ def _read(
     try:
         found = read_index(folder, meta, kind)
     except FileError as error:
-        _log.warning("%s; it is built anew from the stored embeddings", error)
+        _log.warning("%s; it is built again from the stored embeddings", error)
         return None
     if found is None:
         return None
@@ -116,7 +116,7 @@ def _read(
     searcher.take(found.numbers)
     if _is_of_this_state(store, searcher, found):
         return searcher
-    _log.warning("%s: the index is of another state; it is built anew", folder)
+    _log.warning("%s: the index is of another state; it is built again", folder)
     return None
 
 
@@ -223,7 +223,7 @@ class LiveSearcher:
         return self._searcher
 
     def rebuild(self) -> str:
-        """Build the index anew from the stored embeddings, and write its file.
+        """Build the index again from the stored embeddings, and write its file.
 
         Returns:
             The kind that was built: ``auto`` chooses one.

@@ -1,4 +1,4 @@
-"""An index in a file of the gallery's folder; it can always be built anew."""
+"""An index in a file of the gallery's folder; it can always be built again."""
 
 import itertools
 import json
@@ -91,7 +91,7 @@ def write_index(
         raise
     except OSError as error:
         _log.warning(
-            "%s: cannot write %s (%s), so it is built anew at every start; make room "
+            "%s: cannot write %s (%s), so it is built again at every start; make room "
             "there",
             folder,
             INDEX_NAME,

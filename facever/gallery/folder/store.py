@@ -260,7 +260,7 @@ class GalleryStore:
 
     def _as_block(self, rows: list[Any], dim: int) -> Block:
         blobs = [row[1] for row in rows]
-        # Of a million rows: no loop in Python, and no copy that is not needed.
+        # There may be a million rows: no loop in Python and no copy without need.
         if set(map(type, blobs)) - {bytes} or set(map(len, blobs)) - {4 * dim}:
             raise self._database.damaged(f"an embedding is not {dim} numbers long")
         embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dim)

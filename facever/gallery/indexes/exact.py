@@ -36,7 +36,7 @@ _LARGE_BLOCK_ROWS = 2**18
 _SCREENED_QUERIES = 8
 _SCANNED_QUERIES = 2
 
-# To screen so many rows takes 0.1 s, fifty times what it saves a search: each search
+# To screen this many rows takes 0.1 s, fifty times what it saves a search: each search
 # but the first screens as many, so that none waits for all of them.
 _SCREENED_A_SEARCH = 2**14
 

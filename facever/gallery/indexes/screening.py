@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Bool, Float, Float32, Int8, Int64
 from torch import Tensor
 
-# The product reads whole vectors of so many numbers: zeros fill up the last one.
+# The product reads whole vectors of this many numbers: zeros fill up the last one.
 _VECTOR = 32
 
 # Levels of a row's numbers, on each side of zero.
 _LEVELS = 127
 
-# Of a product in bfloat16, which keeps 8 bits.
+# The error of a product in bfloat16, which keeps 8 bits.
 _ROUNDING = 2**-8
 
 # Where more than an eighth of the rows would be compared, all may as well be.

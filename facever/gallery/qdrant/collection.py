@@ -66,7 +66,7 @@ class Collection:
         """
         with as_facever_errors(self.place):
             # Embeddings are stored as they are, so that they come back bit by bit:
-            # Qdrant's cosine scales them anew. No graph: nothing would search it.
+            # Qdrant's cosine scales them again. No graph: nothing would search it.
             self._client.create_collection(
                 self._name,
                 vectors_config=models.VectorParams(
@@ -216,7 +216,7 @@ def connect(url: str) -> Collection:
             environment variable ``QDRANT_API_KEY``: an address is printed and logged.
 
     Raises:
-        ParameterError: If the URL is none of these.
+        ParameterError: If the URL has none of these forms.
     """
     parts = urlsplit(url)
     name = unquote(parts.path.removeprefix("/"))

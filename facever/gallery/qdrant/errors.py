@@ -39,7 +39,7 @@ def as_facever_errors(place: str) -> Iterator[None]:
             f"{place}: the server has too much to do; try again later"
         ) from error
     except ValueError as error:
-        # Of the in-process mode, which has no status codes.
+        # The in-process mode has no status codes and raises this error instead.
         reason = str(error).split("\n")[0]
         if reason.endswith("not found"):
             raise _missing(place) from error

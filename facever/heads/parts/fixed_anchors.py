@@ -12,8 +12,8 @@ from facever.errors import ParameterError
 
 AnchorKind = Literal["auto", "basis", "circle", "simplex", "spread"]
 
-# Of the numerical spreading: how sharply the nearest anchors count, the length of the
-# first step, and the floating point operations that it may take.
+# Constants of the numerical spreading: how sharply the nearest anchors count, the
+# length of the first step, and the floating point operations that it may take.
 _SHARPNESS = 20.0
 _FIRST_STEP = 0.3
 _WORK = 4e11
