@@ -32,7 +32,7 @@ def triplet_loss(
         margin: The gap between squared distances that is asked for, positive.
         mining: ``all`` triplets; ``hard``, for each anchor its farthest positive and
             its nearest negative; ``semi-hard``, for each pair a, p the nearest negative
-            that is farther than p, or the farthest where none is.
+            that is farther than p, or else the farthest.
 
     Returns:
         The loss, at least 0; 0 for a batch without triplets.

@@ -209,7 +209,7 @@ def tar_at_far(roc: Roc, targets: Sequence[float]) -> list[TarAtFar]:
         ParameterError: If a target is outside (0, 1].
 
     Examples:
-        Of the two impostor pairs, one may be accepted at a FAR of 50 %:
+        One of the two impostor pairs may be accepted at a FAR of 50 %:
 
         >>> scores = np.array([0.9, 0.4, 0.6, 0.1])
         >>> roc = roc_curve(scores, np.array([True, True, False, False]))

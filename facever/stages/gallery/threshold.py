@@ -48,7 +48,7 @@ class GalleryThreshold(Result):
         num_probes: Number of photos that were looked up among the others.
         open_set: What the threshold does to known and unknown people.
         rank_one: Share of the photos of people with two or more whose most similar
-            other photo shows the same person; None if there are none.
+            other photo shows the same person; None if nobody has two.
         similar: Pairs of different names that look like the same person, the most
             similar first: the cosine is above that of half of the people to themselves.
         num_shown: Number of similar pairs to list for people to read.

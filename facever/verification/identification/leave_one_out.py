@@ -47,7 +47,7 @@ class OpenSet:
         threshold: The cosine above which a photo is accepted.
         fpir: Share of photos, taken for unknown people's, that are taken for somebody.
         tpir: Share of the photos of people with two or more that are found, by name and
-            above the threshold; None if there are none.
+            above the threshold; None if nobody has two.
         num_unknown: Number of photos that ``fpir`` is a share of.
         num_mated: Number of photos that ``tpir`` is a share of.
     """

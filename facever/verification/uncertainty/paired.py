@@ -92,7 +92,7 @@ def mcnemar(num_only_first: int, num_only_second: int) -> float:
         proportions or percentages, 1947.
 
     Examples:
-        Of six tosses at most one, or at least five, are heads: 2 * (1 + 6) / 64.
+        At most one of six tosses, or at least five, are heads: 2 * (1 + 6) / 64.
 
         >>> round(mcnemar(5, 1), 5)
         0.21875
