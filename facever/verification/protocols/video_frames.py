@@ -107,8 +107,8 @@ class FrameCounts:
     def worst_first(self) -> list[int]:
         """Places of the videos with failed frames, the largest share of them first.
 
-        Of videos with one share the one that lost more comes first, then the alphabet
-        decides.
+        Among videos with the same share the one that lost more comes first, then the
+        alphabet decides.
         """
         taken, failed = self.num_taken.tolist(), self.num_failed.tolist()
         return sorted(
