@@ -52,7 +52,7 @@ Opened = TypeVar("Opened", bound="AnyGallery")
 Place = Path | str
 """Where a gallery is: a folder, or a URL whose scheme names the back end."""
 
-Photo = tuple[str, str]
+NamedPhoto = tuple[str, str]
 """The name and the source of an enrolled photo."""
 
 Ability = Literal["audit", "migrate", "rebuild"]
@@ -199,7 +199,7 @@ class AnyGallery(ABC):
         Raises:
             FileError: If something is damaged; nothing is changed.
         """
-        photos: set[Photo] = set()
+        photos: set[NamedPhoto] = set()
         count = 0
         for entries, _ in self.read():
             for entry in entries:
@@ -250,7 +250,9 @@ class AnyGallery(ABC):
             return people.people_by_best(photos, person_of, *sizes)
         return people.people_by_mean(photos, person_of, means_of, *sizes)
 
-    def _new_ids(self, meta: GalleryMeta, photos: Sequence[Photo]) -> dict[Photo, str]:
+    def _new_ids(
+        self, meta: GalleryMeta, photos: Sequence[NamedPhoto]
+    ) -> dict[NamedPhoto, str]:
         """An id for each photo that is to be added, which no entry has."""
         return {photo: uuid4().hex for photo in photos}
 
@@ -319,7 +321,7 @@ class AnyGallery(ABC):
             meta = self._checked_meta()
             units = unit_embeddings(embeddings, meta.embedding_size)
             ids = self._ids_of(photos)
-            new: dict[Photo, int] = {}
+            new: dict[NamedPhoto, int] = {}
             for row, photo in enumerate(photos):
                 if photo not in ids:
                     new.setdefault(photo, row)
@@ -554,7 +556,7 @@ class AnyGallery(ABC):
         check_model(self.place, meta.model_fingerprint, self._model_fingerprint)
         return meta
 
-    def _ids_of(self, photos: Sequence[Photo]) -> dict[Photo, str]:
+    def _ids_of(self, photos: Sequence[NamedPhoto]) -> dict[NamedPhoto, str]:
         """The ids of those of these photos that are enrolled."""
         return {
             (entry.name, entry.source): entry.id

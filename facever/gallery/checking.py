@@ -22,7 +22,7 @@ def unit_embeddings(
         size: Number of values in an embedding of the gallery.
 
     Raises:
-        ParameterError: If the array has not two dimensions.
+        ParameterError: If the array does not have two dimensions.
         MismatchError: If the embeddings have another size.
         DataError: If an embedding is zero or not finite.
     """
@@ -49,7 +49,7 @@ def check_rows(
     """Refuse lists of different lengths, and texts or fields that are not valid.
 
     Raises:
-        ParameterError: If a value is wrong; the message says what.
+        ParameterError: If something is wrong; the message names it.
     """
     lengths = [len(x) for x in (names, embeddings, sources, fields, origins)]
     if len(set(lengths)) > 1:
@@ -66,24 +66,24 @@ def check_rows(
 def check_unit_length(
     unit: Float32[np.ndarray, "rows dim"], embeddings: Float32[np.ndarray, "rows dim"]
 ) -> None:
-    """Refuse embeddings to be kept as they are that are not of unit length.
+    """Refuse embeddings that are not of unit length, as they are kept bit by bit.
 
     Args:
         unit: The embeddings, scaled to unit length.
-        embeddings: The embeddings before they were scaled.
+        embeddings: The embeddings as they were given.
 
     Raises:
         GalleryError: If the two differ.
     """
     if not np.allclose(unit, embeddings, rtol=0, atol=1e-4):
-        raise GalleryError("embeddings to take in must be of unit length")
+        raise GalleryError("embeddings to insert must be of unit length")
 
 
 def check_texts(kind: str, texts: Sequence[str]) -> None:
     """Refuse empty text, and text from a file name that is not UTF-8.
 
     Raises:
-        ParameterError: If a text cannot be used; the message names its row.
+        ParameterError: If there is one; the message names the row and the text.
     """
     for row, text in enumerate(texts):
         if not text.strip() or not _is_unicode(text):
@@ -98,7 +98,7 @@ def check_model(
     """Refuse embeddings of another model than the gallery's.
 
     Raises:
-        MismatchError: If the models differ; the message names both.
+        MismatchError: If they differ; the message names the two models.
     """
     if made_for != opened_with:
         raise MismatchError(
@@ -134,7 +134,7 @@ def enrolled_already(name: str, source: str, entry_id: str) -> GalleryError:
 def imported_already(
     place: Path | str, name: str, source: str, entry_id: str
 ) -> GalleryError:
-    """The error to raise for an entry to take in that is there."""
+    """The error to raise for an entry to insert that is enrolled already."""
     return GalleryError(
         f"{place}: {name}'s {source} ({entry_id}) is enrolled already; import into a "
         "new gallery"

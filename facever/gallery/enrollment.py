@@ -25,10 +25,10 @@ class FaceSource(Protocol):
     """Faces to enroll or to look up.
 
     Attributes:
-        names: The name of the person whom each face shows.
-        sources: The source of each face as it is shown and stored; never a path of this
-            machine.
-        origins: The place from which each face can be read again.
+        names: The person of each face.
+        sources: What each face's photo is called where it is shown and stored; never a
+            path of this machine.
+        origins: Where each face can be read from again.
         batch: Number of faces to ask for at a time.
     """
 
@@ -38,7 +38,7 @@ class FaceSource(Protocol):
     batch: int
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
-        """The embedding of each of these rows, or the reason why there is none."""
+        """The embedding of each of these rows, or the reason why it has none."""
         ...
 
 
@@ -71,7 +71,7 @@ class PhotoFaces:
         self._by_landmarks = by_landmarks
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
-        """The embedding of each of these rows, or the reason why there is none."""
+        """The embedding of each of these rows, or the reason why it has none."""
         photos = [self._photos[row] for row in rows]
         read = self._embedder.read(photos, "largest", self._by_landmarks)
         return {
@@ -126,7 +126,7 @@ class Enrollment:
 
     Attributes:
         num_added: Photos or crops that are new in the gallery.
-        num_known: Photos or crops that were enrolled under the same name already.
+        num_known: Photos or crops that were enrolled under their name already.
         left_out: The source of each photo that was not enrolled, and the reason.
     """
 
@@ -144,15 +144,14 @@ def enroll(
     """Embed faces and add them to a gallery, in batches that are on disk when done.
 
     Faces that are there already are not looked at, so an enrollment that was killed
-    can be run again and goes on where it was. A source of the same name from another
-    place that still exists is another photo: it is enrolled as ``source~2``.
+    can be run again and continues where it stopped. A source of the same name from
+    another place that still exists is another photo: it is enrolled as ``source~2``.
 
     Args:
-        gallery: The gallery, opened for the model that makes the embeddings.
-        faces: The faces to enroll, each with a name.
-        fields: Further facts that hold for all of the faces, as JSON values by name.
-        advance: Function that is told the progress, one unit for each face, those that
-            were enrolled before included.
+        gallery: A gallery that is open for the model that makes the embeddings.
+        faces: The faces to enroll, with names.
+        fields: What else is known of all of the faces.
+        advance: Progress, one unit for each face, known ones included.
 
     Raises:
         MismatchError: If the gallery is of another model.
@@ -211,7 +210,7 @@ def _free_source(
 def _elsewhere(enrolled: Origin | None, asked: Origin | None) -> bool:
     """Whether the two are different photos, as far as can be known.
 
-    One that is gone from where it was enrolled has been moved.
+    A photo that is gone from where it was enrolled from has been moved.
     """
     if enrolled is None or asked is None or enrolled == asked:
         return False

@@ -11,7 +11,7 @@ from facever.errors import ParameterError
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an entry's face can be read from again; for this machine, never shown.
+    """Where an entry's face can be read from again, on this machine; never shown.
 
     Attributes:
         path: The photo's file, or the file or crop store that holds it; absolute.
@@ -28,11 +28,11 @@ class Entry:
     """An enrolled photo, without its embedding.
 
     Attributes:
-        id: The entry's id, which stays the same when the entry is renamed.
-        name: Name of the person on the photo.
-        source: The photo's source: a path below some folder, with ``/``.
-        added: Time when the entry was added, UTC, ISO 8601.
-        fields: Further facts about the photo, as JSON values by name.
+        id: The entry's own id, which stays even if the name changes.
+        name: The person on the photo.
+        source: What the photo is called: a path below some folder, with ``/``.
+        added: When it was added, UTC, ISO 8601.
+        fields: What else is known of it: JSON values by name.
     """
 
     id: str
@@ -70,13 +70,12 @@ class Match:
     """An enrolled photo, or person, that resembles a query.
 
     Attributes:
-        name: Name of the person on the photo.
-        cosine: Similarity in [-1, 1]; larger is more similar. Where a match is a
-            person, the best or the mean cosine of their photos.
-        source: The photo's source; where a match is a person, that of their most
-            similar photo.
-        id: The permanent id of the photo that ``source`` names.
-        fields: Further facts about the photo, as JSON values by name.
+        name: The person on the photo.
+        cosine: The similarity in [-1, 1]; larger is more similar. For a person, the
+            best or the mean over their photos.
+        source: What the photo is called; for a person, the most similar photo.
+        id: The id of that photo's entry.
+        fields: What else is known of that photo.
     """
 
     name: str
@@ -90,9 +89,9 @@ def changed(entry: Entry, name: str | None, fields: Mapping[str, Any] | None) ->
     """An entry under another name or with other fields.
 
     Args:
-        entry: The entry before the change.
-        name: The person's new name; None keeps the old one.
-        fields: Values to set; a value of None removes the field. Other fields stay.
+        entry: The entry as it was.
+        name: The person on the photo from now on; None keeps the name.
+        fields: Values to set; a value of None removes the field. Others stay.
     """
     changes = dict(fields or {})
     kept = {
@@ -107,7 +106,7 @@ def fields_as_json(fields: Mapping[str, Any]) -> str:
     """JSON of fields, as it is stored.
 
     Raises:
-        ParameterError: If a field's name is no text or empty, or its value no JSON.
+        ParameterError: If a field's name is empty or not text, or a value is not JSON.
     """
     for name in fields:
         if not isinstance(name, str) or not name.strip():
@@ -128,7 +127,7 @@ def check_by(by: str) -> None:
     """Refuse an unknown way to score.
 
     Raises:
-        ParameterError: If there is no such way; the message names those that there are.
+        ParameterError: If ``by`` is unknown; the message names the known ways.
     """
     if by not in get_args(By):
         raise ParameterError(f"by must be one of {', '.join(get_args(By))}, got {by!r}")

@@ -4,12 +4,12 @@
 and embedding (a list of float32). Any other name is a folder with ``entries.csv``, the
 same columns without the embedding, and ``embeddings.npy``, float32 ``[rows, dim]`` in
 the same order. ``gallery.json`` in the folder, or the table's metadata, says the model.
-Origins, which are this machine's paths, stay at home.
+Origins, which are paths of this machine, are left out.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry
 from facever.progress import Advance, ignore_progress
 
-ENTRIES_FILE = "entries.csv"
-EMBEDDINGS_FILE = "embeddings.npy"
-ABOUT_FILE = "gallery.json"
+_ENTRIES_FILE = "entries.csv"
+_EMBEDDINGS_FILE = "embeddings.npy"
+_ABOUT_FILE = "gallery.json"
 _COLUMNS = ["id", "name", "source", "added", "fields"]
 _KEY = b"facever_gallery"
 
@@ -37,15 +37,14 @@ class Export:
     """What an export holds.
 
     Attributes:
-        entries: The entries, in the order in which they were added.
+        entries: The entries, in the order they were added.
         embeddings: Embeddings of unit length.
-        model_fingerprint: Fingerprint of the model that made the embeddings; None if
-            the gallery takes any model's.
-        model_details: Facts about that model for people to read, such as its network.
+        model_fingerprint: The model that made the embeddings; None if nobody said.
+        model_details: What is worth knowing of that model.
     """
 
-    entries: list[Entry]
-    embeddings: Float32[np.ndarray, "rows dim"]
+    entries: list[Entry] = field(repr=False)
+    embeddings: Float32[np.ndarray, "rows dim"] = field(repr=False)
     model_fingerprint: str | None
     model_details: dict[str, Any]
 
@@ -56,15 +55,15 @@ def export_gallery(
     """Write a gallery's entries to a parquet file, or to a folder of CSV and npy.
 
     Args:
-        gallery: The gallery to export; all is read from one state of it.
-        out: The file to write, with a name that ends in ``.parquet``; or a folder.
-        advance: Function that is told the progress, one unit for each entry.
+        gallery: The gallery to read.
+        out: A name that ends in ``.parquet``, or a folder.
+        advance: Progress, one unit for each entry.
 
     Returns:
         How many entries there are.
 
     Raises:
-        FileError: If it cannot be written; nothing is there then under a final name.
+        FileError: If it cannot be written; no file has its final name then.
     """
     info = gallery.info()
     about = {
@@ -75,9 +74,9 @@ def export_gallery(
     if out.suffix == ".parquet":
         return _write_parquet(gallery, out, about, advance)
     with (
-        whole_file(out / ENTRIES_FILE) as entries_file,
-        whole_file(out / EMBEDDINGS_FILE) as embeddings_file,
-        whole_file(out / ABOUT_FILE) as about_file,
+        whole_file(out / _ENTRIES_FILE) as entries_file,
+        whole_file(out / _EMBEDDINGS_FILE) as embeddings_file,
+        whole_file(out / _ABOUT_FILE) as about_file,
     ):
         about_file.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         blocks = [np.empty((0, info.embedding_size), np.float32)]
@@ -130,8 +129,8 @@ def read_export(path: Path) -> Export:
         )
     if len(entries) != len(embeddings):
         raise DataError(
-            f"{path}: {len(entries)} entries and {len(embeddings)} embeddings; there "
-            "must be of one length"
+            f"{path}: {len(entries)} entries and {len(embeddings)} embeddings; "
+            "the two numbers must be equal"
         )
     for entry in entries:
         texts = (entry.id, entry.name, entry.source, entry.added)
@@ -184,7 +183,7 @@ def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
 
 
 def _read_folder(path: Path) -> tuple[Any, Iterator[Any], Any]:
-    about = json.loads((path / ABOUT_FILE).read_text(encoding="utf-8"))
-    embeddings = np.load(path / EMBEDDINGS_FILE, allow_pickle=False)
-    rows = read_csv(path / ENTRIES_FILE, _COLUMNS, exact=True)
+    about = json.loads((path / _ABOUT_FILE).read_text(encoding="utf-8"))
+    embeddings = np.load(path / _EMBEDDINGS_FILE, allow_pickle=False)
+    rows = read_csv(path / _ENTRIES_FILE, _COLUMNS, exact=True)
     return about, ([row[column] for column in _COLUMNS] for row in rows), embeddings

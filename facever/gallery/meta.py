@@ -12,15 +12,15 @@ from facever.errors import FileError, GalleryError, ParameterError
 
 @dataclass(frozen=True)
 class Threshold:
-    """Above which cosine a match is the same person, else nobody.
+    """The cosine above which a match is the same person; up to it, it is nobody.
 
     Attributes:
         cosine: The cosine above which a match is accepted.
-        rule: What the threshold was chosen for: ``far`` is a false accept rate over
-            pairs, ``fpir`` the share of unknown people who are taken for somebody.
+        rule: What it was chosen for. ``far``: a false accept rate over pairs; ``fpir``:
+            the share of unknown people who are taken for somebody.
         rate: The rate that was allowed, in (0, 1).
-        num_embeddings: Embeddings in the gallery when it was set: more people bring
-            more false answers.
+        num_embeddings: Number of embeddings in the gallery when it was chosen: more
+            people bring more false answers.
     """
 
     cosine: float
@@ -35,16 +35,15 @@ class GalleryMeta:
 
     Attributes:
         format: Version of the layout on disk, or in the database.
-        gallery_id: The gallery's unique id, so that no other gallery's index is taken
-            for its own.
+        gallery_id: The gallery's own id, which its index must have, too.
         embedding_size: Number of values in an embedding.
-        model_fingerprint: Fingerprint of the model that made the embeddings; None if
-            the gallery takes any model's.
-        model_details: Facts about that model for people to read: network, mirror rule,
-            preprocessing. Only the fingerprint is ever compared.
-        created: Time when the gallery was made, UTC, ISO 8601.
+        model_fingerprint: The model that made the embeddings; None if the gallery takes
+            any of the right size.
+        model_details: What is worth knowing of that model: network, mirror rule,
+            preprocessing. For people; the fingerprint is what is compared.
+        created: When it was made, UTC, ISO 8601.
         index: Kind of index to search with.
-        threshold: The gallery's threshold; None if it was never set.
+        threshold: The threshold of a search; None if none was set.
     """
 
     format: int
@@ -100,11 +99,10 @@ def meta_from_json(
     """Metadata from what ``dataclasses.asdict`` made of it.
 
     Args:
-        values: Function that reads the metadata; it may raise what reading JSON raises.
-        version: The only format that can be read.
-        place: The gallery's folder or URL, for messages.
-        damaged: Function that turns a description of the damage into the error to
-            raise.
+        values: Reads the values, and may raise what reading JSON raises.
+        version: The format that this facever reads.
+        place: Where the gallery is, for messages.
+        damaged: Makes the error to raise from a description of what is wrong.
 
     Raises:
         FileError: If the metadata is damaged.
@@ -154,17 +152,15 @@ class GalleryInfo:
 
     Attributes:
         format: Version of the database's layout.
-        created: Time when the gallery was made, UTC, ISO 8601.
-        num_people: Number of different names.
+        created: When it was made, UTC, ISO 8601.
+        num_people: Number of enrolled people.
         num_embeddings: Number of enrolled photos.
         embedding_size: Number of values in an embedding.
-        model_fingerprint: Fingerprint of the model that made the embeddings; None if
-            the gallery takes any model's.
-        model_details: Facts about that model for people to read, such as network,
-            mirror rule and preprocessing.
-        threshold: The cosine above which a match is the same person; None if it was
-            never set.
-        index: Kind of index that is searched with.
+        model_fingerprint: The model that made the embeddings; None if the gallery takes
+            any of the right size.
+        model_details: That model's network, mirror rule, preprocessing and the like.
+        threshold: The threshold of a search; None if none was set.
+        index: Kind of index that it is searched with.
     """
 
     format: int
@@ -183,7 +179,7 @@ def describe_gallery(meta: GalleryMeta, names: Mapping[str, int]) -> GalleryInfo
 
     Args:
         meta: The gallery's metadata.
-        names: Number of embeddings of each person, by name.
+        names: How many embeddings each person has.
     """
     return GalleryInfo(
         format=meta.format,

@@ -21,10 +21,10 @@ from facever.progress import Advance, ignore_progress
 
 @dataclass(frozen=True)
 class Reembedding:
-    """What could be embedded by the new model.
+    """The faces that could be embedded again, and those that could not.
 
     Attributes:
-        embeddings: The new embeddings, by the entry's id.
+        embeddings: The new embeddings by the entries' ids.
         missing: Entries whose face cannot be read any more, and the reason, by id.
     """
 
@@ -40,9 +40,9 @@ def reembed(
     """Embed every entry's face again; the gallery stays as it is.
 
     Args:
-        gallery: The gallery to read, whatever its model.
-        embedder: The new model's embedder, which also finds the faces of photos.
-        advance: Function that is told the progress, one unit for each entry.
+        gallery: The gallery to read from, of any model.
+        embedder: The new model's; it finds the faces of photos, too.
+        advance: Progress, one unit for each entry.
     """
     found = Reembedding({}, {})
     groups: dict[str | None, list[tuple[Entry, Origin]]] = {}
@@ -69,7 +69,7 @@ def reembed(
                 _lack(found, members, "its file or store is gone or damaged", advance)
                 continue
             gone = [m for m in members if m[1].member not in row_of]
-            _lack(found, gone, "its file or store has it no more", advance)
+            _lack(found, gone, "its file or store does not hold it any more", advance)
             rows = {
                 entry.id: row_of[origin.member]
                 for entry, origin in members

@@ -17,16 +17,16 @@ class HasCosine(Protocol):
         ...
 
 
-Found = TypeVar("Found", bound=HasCosine)
+AnyHit = TypeVar("AnyHit", bound=HasCosine)
 
 
 def people_by_best(
-    photos: Callable[[Sequence[int], int], list[list[Found]]],
-    person_of: Callable[[Found], Hashable],
+    photos: Callable[[Sequence[int], int], list[list[AnyHit]]],
+    person_of: Callable[[AnyHit], Hashable],
     num_queries: int,
     k: int,
     num_photos: int,
-) -> list[list[Found]]:
+) -> list[list[AnyHit]]:
     """The best photo of each of the ``k`` people who are nearest to each query.
 
     The nearest photos hold them if these photos are of ``k`` people; if not, more
@@ -43,14 +43,14 @@ def people_by_best(
     Returns:
         For each query, a photo of each person, nearest first.
     """
-    results: list[list[Found]] = [[] for _ in range(num_queries)]
+    results: list[list[AnyHit]] = [[] for _ in range(num_queries)]
     waiting: Sequence[int] = range(num_queries if num_photos else 0)
     num_asked = 4 * k
     while waiting:
         num_asked = min(8 * num_asked, num_photos)
         short = []
         for query, found in zip(waiting, photos(waiting, num_asked), strict=True):
-            first: dict[Hashable, Found] = {}
+            first: dict[Hashable, AnyHit] = {}
             for photo in found:
                 first.setdefault(person_of(photo), photo)
             results[query] = list(first.values())[:k]
@@ -61,13 +61,13 @@ def people_by_best(
 
 
 def people_by_mean(
-    photos: Callable[[Sequence[int], int], list[list[Found]]],
-    person_of: Callable[[Found], Hashable],
-    means_of: Callable[[int, list[Found]], list[Found]],
+    photos: Callable[[Sequence[int], int], list[list[AnyHit]]],
+    person_of: Callable[[AnyHit], Hashable],
+    means_of: Callable[[int, list[AnyHit]], list[AnyHit]],
     num_queries: int,
     k: int,
     num_photos: int,
-) -> list[list[Found]]:
+) -> list[list[AnyHit]]:
     """The ``k`` people with the highest mean among the ``4 k`` with the best photos.
 
     Args:

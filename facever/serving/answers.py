@@ -23,15 +23,16 @@ class AppliedThreshold(BaseModel):
     """Above which cosine two faces are of one person."""
 
     threshold: float | None = Field(
-        description="Cosine above which it is one person; null if never set"
+        description="The cosine above which it is one person; null if none is set"
     )
     threshold_from: Literal["gallery", "model file"] | None
     threshold_far: float | None = Field(
-        None, description="The false accept rate over pairs that it was set for"
+        None, description="The false accept rate over pairs that it was chosen for"
     )
     threshold_fpir: float | None = Field(
         None,
-        description="The share of unknown people taken for somebody that it is set for",
+        description="The share of unknown people taken for somebody that it was "
+        "chosen for",
     )
 
 
@@ -63,7 +64,9 @@ class PhotoAnswer(BaseModel):
     width: int = Field(description="Width of the upright photo, pixels")
     height: int
     faces: list[FaceAnswer] = Field(description="The faces, largest first")
-    face: int = Field(description="Number of the face that was looked up, from 0")
+    face: int = Field(
+        description="Place in faces of the face that was looked at, from 0"
+    )
     crop: str = Field(description="That face, 96x112 pixels: a data: address of a PNG")
 
 
@@ -72,11 +75,13 @@ class MatchAnswer(BaseModel):
 
     name: str
     cosine: float
-    source: str = Field(description="Source of the photo, or of the person's nearest")
-    id: str = Field(description="Permanent id of that photo")
+    source: str = Field(
+        description="What the photo is called; of a person, the most similar one"
+    )
+    id: str = Field(description="The id of that photo")
     fields: dict[str, Any]
     same: bool | None = Field(
-        description="Whether it is above the threshold; null if none is set"
+        description="Whether the cosine is above the threshold; null without one"
     )
 
 
@@ -84,11 +89,9 @@ class SearchAnswer(PhotoAnswer, AppliedThreshold):
     """Who it is."""
 
     known: bool | None = Field(
-        description="Whether the person is enrolled; null without threshold"
+        description="Whether it is somebody who is enrolled; null without a threshold"
     )
-    name: str | None = Field(
-        description="Name of the person; null if it is nobody enrolled"
-    )
+    name: str | None = Field(description="Who it is; null if nobody who is enrolled")
     matches: list[MatchAnswer] = Field(description="The matches, most similar first")
 
 
@@ -99,7 +102,7 @@ class VerifyAnswer(AppliedThreshold):
     second: PhotoAnswer
     cosine: float
     same: bool | None = Field(
-        description="Whether it is one person; null without threshold"
+        description="Whether they show one person; null without a threshold"
     )
 
 
@@ -113,7 +116,9 @@ class PersonAnswer(BaseModel):
 class PeopleAnswer(BaseModel):
     """Some of the enrolled people, in the order of their names."""
 
-    num_people: int = Field(description="Number of people whose names match")
+    num_people: int = Field(
+        description="Number of people whose names match, listed here or not"
+    )
     people: list[PersonAnswer]
 
 
@@ -133,7 +138,9 @@ class EnrolledAnswer(PhotoAnswer):
     id: str
     name: str
     source: str
-    was_known: bool = Field(description="It was enrolled before and stays as it was")
+    was_known: bool = Field(
+        description="Whether it was enrolled before, and stays as it was"
+    )
 
 
 class RemovedAnswer(BaseModel):

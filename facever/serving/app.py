@@ -42,14 +42,14 @@ def create_app(
     Args:
         people: The gallery.
         reader: The reader of faces, made for the gallery's model.
-        access: The rule for who may send requests.
-        write: Whether people can be enrolled and removed over HTTP.
+        access: Who may ask.
+        write: Whether people can be enrolled and removed.
     """
     app = FastAPI(
         title="facever gallery",
         version=__version__,
         description="Who is on a photo, and do two photos show one person?",
-        # Their pages load scripts from elsewhere.
+        # The pages of FastAPI load scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
     )
@@ -76,13 +76,14 @@ def _sending(content: bytes, kind: str) -> Callable[[], Response]:
 
 
 async def _explain(request: Request, error: Exception) -> JSONResponse:
-    """One line; what names paths of this machine goes to its terminal alone."""
+    """One line; an error that names paths goes only to the server's terminal."""
     if isinstance(error, UploadError):
         return _problem(error.status, str(error))
     if isinstance(error, MismatchError):
         _LOG.error("%s", error)
         return _problem(
-            409, "the gallery is of another model by now; start the server with that"
+            409,
+            "the gallery is of another model by now; start the server with that model",
         )
     if isinstance(error, ParameterError | DataError):
         return _problem(422, str(error))

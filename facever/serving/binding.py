@@ -25,18 +25,17 @@ def choose_access(host: str, token: str | None) -> Access:
     """Who may ask a server that is bound to ``host``.
 
     Args:
-        host: Address to listen at; any but a loopback address needs a token.
-        token: The token that requests must send; None makes one up where one is needed.
+        host: The address; any but loopback needs a token.
+        token: The token; None: one is made up if one is needed.
 
     Raises:
-        ParameterError: If the token is too short to be safe, or cannot stand in a
-            header.
+        ParameterError: If the token is too short, or cannot be sent in a header.
     """
     if token is None:
         token = None if is_loopback(host) else secrets.token_urlsafe(24)
     elif len(token) < _SHORTEST_TOKEN or not (token.isascii() and token.isprintable()):
         raise ParameterError(
-            f"a token must be {_SHORTEST_TOKEN} letters or more, of ASCII, got "
+            f"a token must be {_SHORTEST_TOKEN} letters or more, all of ASCII, got "
             f"{len(token)}; leave it out and one is made up"
         )
     return Access(token, (*_MACHINES_OWN, in_address(host).lower()))
@@ -47,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Args:
         host: A name or address of this machine.
-        port: Port to listen at, in [0, 65535]; 0 takes any that is free.
+        port: The port, in [0, 65535]; 0 for any that is free.
 
     Raises:
         ParameterError: If the port is taken or the host is not this machine's.
@@ -66,7 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def page_address(host: str, port: int, token: str | None) -> str:
-    """The address to open in a browser, with the token, which is not sent, behind #."""
+    """The address to open in a browser; no browser sends the token behind the #."""
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     secret = "" if token is None else f"#token={token}"

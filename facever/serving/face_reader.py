@@ -55,8 +55,8 @@ class FaceReader:
             face: Number of the face, counted from the largest, which is 0.
 
         Raises:
-            UploadError: If the upload is not a photo of a kind that is accepted.
-            DataError: If no face is found, or the face asked for cannot be cut out.
+            UploadError: If the upload is not a photo that is accepted.
+            DataError: If no face is found, or this one cannot be cut out.
             ParameterError: If there is no such face.
         """
         with self._lock:

@@ -8,13 +8,13 @@ from typing import TypeVar
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.opening import open_gallery
 
-Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 
 
 class GalleryThread:
     """An open gallery and the thread that opened it, the only one that may use it.
 
-    A gallery for each thread would hold all embeddings in memory once a thread.
+    With a gallery for each thread, all embeddings would be in memory once for each.
     """
 
     def __init__(self, place: Place, model_fingerprint: str) -> None:
@@ -39,8 +39,8 @@ class GalleryThread:
             self._thread.shutdown()
             raise
 
-    def ask(self, question: Callable[[AnyGallery], Answer]) -> Answer:
-        """Call a function with the gallery, and give or raise what comes of it.
+    def ask(self, question: Callable[[AnyGallery], Reply]) -> Reply:
+        """Call a function with the gallery, and return or raise what it does.
 
         Questions are answered one after the other; a change is on disk when this
         returns.
@@ -48,6 +48,6 @@ class GalleryThread:
         return self._thread.submit(question, self._gallery).result()
 
     def close(self) -> None:
-        """Let go of the gallery when all that was asked is answered."""
+        """Close the gallery when all that was asked is answered."""
         self._thread.submit(self._gallery.close)
         self._thread.shutdown()

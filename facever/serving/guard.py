@@ -21,11 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from facever.serving.uploads import MAX_BYTES, too_many_bytes
 
 API = "/api/"
-# Two photos, and what multipart forms wrap them in.
+# Two photos, and what a multipart form adds to them.
 MAX_BODY_BYTES = 2 * MAX_BYTES + 64_000
 
 _READING = ("GET", "HEAD")
-# The header's values in requests that no other page's script or form has sent.
+# Sec-Fetch-Site of a request that no other page's script or form has sent.
 _OWN_SITES = ("same-origin", "none")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(?::[0-9]*)?")
 _HEADERS = {
@@ -46,9 +46,8 @@ class Access:
     """Who may ask.
 
     Attributes:
-        token: The token that a request must send as a bearer's; None serves this
-            machine alone.
-        hosts: Names of this server, without a port; they are checked where there is no
+        token: A bearer's token that requests must send; None serves this machine alone.
+        hosts: Names of this server, without a port; they are checked if there is no
             token.
     """
 
@@ -108,7 +107,7 @@ class Guard:
             )
         site = headers.get("sec-fetch-site", "none")
         origin = headers.get("origin")
-        # Scripts of other programs send neither; they are no page of a browser.
+        # Programs that are not browsers send neither header.
         is_own = site in _OWN_SITES and (
             origin is None or origin.partition("://")[2] == host
         )
@@ -118,7 +117,7 @@ class Guard:
 
     def _refusal_by_token(self, token: str, headers: Headers) -> _Refusal | None:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        # Compares as long whatever the first wrong letter.
+        # This takes the same time whichever letter is the first wrong one.
         if scheme.lower() == "bearer" and secrets.compare_digest(
             given.strip().encode(), token.encode()
         ):

@@ -37,7 +37,7 @@ _ANY: _Responses = {
     for status, why in {
         400: "A form that cannot be read",
         401: "The token is missing or wrong",
-        403: "From another page, or a change of a gallery that is only looked at",
+        403: "Sent by another web page, or a change while the gallery is read-only",
         409: "The gallery refuses",
         422: "A wrong value, no face on the photo, or a damaged photo",
     }.items()
@@ -88,7 +88,7 @@ class Routes:
     def people(
         self,
         like: Annotated[
-            str, Query(description="Part of the name, in small or capital letters")
+            str, Query(description="Part of the name, in lower or upper case")
         ] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> PeopleAnswer:
@@ -211,7 +211,8 @@ class Routes:
     def _check_write(self) -> None:
         if not self._write:
             raise HTTPException(
-                403, "this server only looks: start it with --write to change anything"
+                403,
+                "this server is read-only: start it with --write to change anything",
             )
 
 

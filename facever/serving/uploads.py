@@ -13,8 +13,8 @@ from facever.faces.photos import decode_photo
 
 MAX_BYTES = 25_000_000
 MAX_PIXELS = 50_000_000
-# The kinds that a browser shows, by Pillow's names. Pillow knows more: some are read by
-# other programs (EPS), which no stranger should get to start.
+# The formats that a browser shows, by Pillow's names. Pillow knows more, but reads some
+# (EPS) by other programs, which no stranger may start.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
 
 _LONGEST_NAME = 100
@@ -26,14 +26,14 @@ class Upload:
 
     Attributes:
         content: The bytes of the file.
-        name: The sender's name of the file; a label that is never used as a path.
+        name: What the sender calls it: a label, never a path.
     """
 
     content: bytes
     name: str
 
     def decode(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The photo, upright, in RGB; its header alone is read before it is taken.
+        """The photo, upright, in RGB; only its header is read before it is accepted.
 
         Raises:
             UploadError: If the file is too large, of a wrong type, or damaged.
@@ -63,8 +63,8 @@ class Upload:
     def source(self, face: int) -> str:
         """What to call one of its faces in a gallery.
 
-        The same for the same photo, so that enrolling it again does no harm, and
-        another for another photo of the same name: phones call all of theirs
+        It is the same for the same photo, so that enrolling it again does no harm, and
+        differs for another photo of the same name: phones call all of their photos
         ``image.jpg``.
 
         Args:

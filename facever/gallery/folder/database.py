@@ -62,7 +62,7 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._connection.close()
 
     def execute(self, statement: str, values: Values = ()) -> list[Any]:
@@ -98,7 +98,7 @@ class Database:
     def reading(self) -> Iterator[None]:
         """See one whole state throughout the block, whoever writes meanwhile.
 
-        Within another block, that block's state.
+        Within another block, it is that block's state.
         """
         if self._connection.in_transaction:
             yield
@@ -147,12 +147,12 @@ class Database:
 
 
 def create_database(folder: Path, schema: str) -> None:
-    """Make a folder with a database of this schema, whole or not at all.
+    """Make a folder with a database of this schema, as a whole or not at all.
 
     Args:
-        folder: Folder that does not exist yet, or is empty. If two processes make the
-            same one, one succeeds and the other is refused.
-        schema: The SQL statements that make the tables.
+        folder: A folder that does not exist yet, or is empty. If two processes make the
+            same one, one of them is refused.
+        schema: SQL statements that make the tables.
 
     Raises:
         GalleryError: If there is a gallery already.

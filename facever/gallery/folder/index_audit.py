@@ -10,7 +10,7 @@ from facever.gallery.meta import Audit
 
 _SEED = 0
 
-# Scores that rounding alone tells apart are one.
+# Scores that differ by rounding alone are taken as equal.
 _ROUNDING = 1e-5
 
 
@@ -20,9 +20,9 @@ def audit_index(
     """Search for some of the enrolled photos, and compare with exact search.
 
     Args:
-        store: The store, within its ``reading`` block.
-        searcher: The searcher, refreshed to the store's state.
-        num_queries: Number of photos to look up, drawn with a fixed seed.
+        store: The gallery's store, within ``reading``.
+        searcher: The gallery's searcher, refreshed.
+        num_queries: Number of photos to look up, which are drawn with a fixed seed.
         k: Number of matches of each photo to compare.
     """
     alive = searcher.rows.alive_numbers

@@ -1,4 +1,4 @@
-"""Which index a gallery searches with, read from its file or built, and kept fresh."""
+"""Which index a gallery is searched with, when it is read, built, and built again."""
 
 import logging
 from pathlib import Path
@@ -28,30 +28,30 @@ from facever.gallery.meta import GalleryMeta
 _log = logging.getLogger(__name__)
 _SEED = 0
 
-# The file is written again when this many rows are not in it: reading these at every
-# start takes no time yet.
+# The file is written again when more rows than this are not in it: up to here, reading
+# them at every start takes no time.
 _UNSAVED = 10_000
 
-# So few are searched in milliseconds on a CPU, and torch takes a second to import.
+# Fewer rows are searched in milliseconds on a CPU, and torch takes a second to import.
 _MIN_ON_GPU = 100_000
 
-# So few are read from the database in a second: an exact index has no file then.
+# Fewer rows are read from the database in a second: an exact index has no file then.
 _MIN_EXACT_IN_FILE = 50_000
 
 
 def fresh_searcher(
-    folder: Path, store: GalleryStore, meta: GalleryMeta, anew: bool = False
+    folder: Path, store: GalleryStore, meta: GalleryMeta, again: bool = False
 ) -> Searcher:
     """A searcher whose index is read from the gallery's file, or built and written.
 
-    A damaged file is built again, which is logged as a warning. Too few photos to learn
-    from are searched exactly, whatever the kind.
+    A damaged file is built again, which is logged as a warning. If there are too few
+    photos to learn from, they are searched exactly, whatever the kind.
 
     Args:
         folder: The gallery's folder.
-        store: The store, within its ``reading`` block.
+        store: The gallery's store, within ``reading``.
         meta: The gallery's metadata.
-        anew: Whether to build the index again, whatever the file holds.
+        again: Build the index, whatever the file holds.
 
     Returns:
         The searcher, refreshed.
@@ -60,7 +60,7 @@ def fresh_searcher(
     kind = EXACT if count < MIN_TRAINING else choose_kind(meta.index, count)
     if kind == EXACT and count < _MIN_EXACT_IN_FILE:
         return _in_memory(store, meta)
-    found = None if anew else _read(folder, store, meta, kind)
+    found = None if again else _read(folder, store, meta, kind)
     if found is not None:
         found.refresh()
         return found
@@ -72,18 +72,18 @@ def fresh_searcher(
 def keep_searcher(
     folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
 ) -> Searcher:
-    """The same searcher, or one built again where too much has changed since.
+    """The same searcher, or one built again because too much has changed.
 
     Args:
         folder: The gallery's folder.
-        store: The store, within its ``reading`` block.
+        store: The gallery's store, within ``reading``.
         meta: The gallery's metadata.
-        searcher: The searcher, refreshed to the store's state before.
+        searcher: The searcher up to now, refreshed.
     """
     rows = len(searcher.rows)
     left = rows - searcher.rows.num_removed
     if rows - left > max(MIN_TRAINING, rows // 2):
-        return fresh_searcher(folder, store, meta, anew=True)
+        return fresh_searcher(folder, store, meta, again=True)
     kind = searcher.index.kind
     if kind == EXACT:
         if left >= MIN_TRAINING and choose_kind(meta.index, left) != EXACT:
@@ -101,7 +101,7 @@ def keep_searcher(
 def _read(
     folder: Path, store: GalleryStore, meta: GalleryMeta, kind: str
 ) -> Searcher | None:
-    """A searcher with the index of the file, None if there is none of this state."""
+    """A searcher with the index of the file, None if the file is of another state."""
     try:
         found = read_index(folder, meta, kind)
     except FileError as error:
@@ -125,14 +125,14 @@ def _is_of_this_state(
 ) -> bool:
     """Whether the database has gone on from what was indexed.
 
-    It has not where a copy was put in its place, and photos added to that.
+    It has not if a copy was put in its place, and photos were added to the copy.
     """
     last = int(found.numbers[-1])
     kept = len(found.numbers) - searcher.rows.num_removed
     return (
         last <= store.last()[0]
         and kept + store.count_after(last) == store.count()
-        # Ids are random: what was added to a copy has others.
+        # Ids are random: photos that were added to a copy have others.
         and store.id_of(found.newest[0]) in (None, found.newest[1])
     )
 
@@ -203,7 +203,7 @@ def _sample(store: GalleryStore, count: int) -> Float32[np.ndarray, "rows dim"]:
 
 
 class LiveSearcher:
-    """Made when first asked for, and again when another kind of index is wanted."""
+    """A searcher that is made when it is first asked for, and follows the gallery."""
 
     def __init__(self, folder: Path, store: GalleryStore) -> None:
         self._folder = folder
@@ -234,7 +234,7 @@ class LiveSearcher:
         with self._store.reading():
             self._searched = self._store.meta()
             self._searcher = fresh_searcher(
-                self._folder, self._store, self._searched, anew=True
+                self._folder, self._store, self._searched, again=True
             )
         if not self._searcher.num_saved:
             remove_index(self._folder)

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 INDEX_NAME = "gallery.index"
 _FORMAT = 1
 
-# The header is filled up with spaces to a multiple of that: what follows is aligned.
+# The header is filled with spaces to a multiple of this: what follows is aligned.
 _ALIGNMENT = 64
 _MOST_HEADER = 2**16
 _CHECKSUM = struct.Struct("<I")
@@ -35,8 +35,8 @@ class IndexFile:
 
     Attributes:
         numbers: The numbers of the index's rows, ascending.
-        newest: Number and id of the newest row when the index was written.
-        content: The parts of the index, one after the other.
+        newest: Number and id of the newest row when the file was written.
+        content: The index's parts, one after the other.
     """
 
     numbers: Int64[np.ndarray, " rows"]
@@ -52,31 +52,31 @@ def write_index(
     newest: tuple[int, str],
     parts: Iterable[np.ndarray],
 ) -> bool:
-    """Write an index under a temporary name and put it in place, if that can be done.
+    """Write an index under a temporary name and put it in place, if that is possible.
 
     The first line is JSON; the numbers of the rows and the parts follow, and a CRC-32
-    of all this. That it cannot be written is logged as a warning: somebody who may only
-    read can search all the same.
+    of all this. If it cannot be written, that is logged as a warning: somebody who may
+    only read can still search.
 
     Args:
         folder: The gallery's folder.
         meta: The gallery's metadata.
         kind: The kind of the index.
-        numbers: The numbers of the index's rows, ascending.
-        newest: Number and id of the newest row of the database.
-        parts: The arrays from which the index can be restored.
+        numbers: The numbers of its rows, ascending.
+        newest: Number and id of the newest row of the gallery.
+        parts: What the index is made from when the file is read.
 
     Returns:
         Whether it was written.
 
     Raises:
-        FileError: If ``parts`` raises it, because the database is damaged.
+        FileError: If ``parts`` raises it, since the database is damaged.
     """
     header = _header(meta, kind) | {"num_rows": len(numbers), "newest": newest}
     line = json.dumps(header).encode()
     line += b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n"
     rows = numbers.astype("<i8")
-    # Two readers may build at once: each has a name of its own.
+    # Two readers may build at the same time: each writes under a name of its own.
     temporary = folder / f".{INDEX_NAME}.{secrets.token_hex(4)}.partial"
     try:
         with temporary.open("wb") as file:
@@ -104,15 +104,14 @@ def write_index(
 
 
 def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:
-    """Map the index of this kind, None if there is none for this gallery and model.
+    """Map the index, None if the file is for another gallery, model or kind.
 
     Raises:
         FileError: If the file is damaged.
     """
     path = folder / INDEX_NAME
     try:
-        # Whoever may write in a mapping of its own writes into memory, not the file;
-        # torch warns of arrays that may not be written.
+        # A private mapping (copy on write): torch warns of arrays that are read-only.
         content = np.memmap(path, np.uint8, "c")
     except FileNotFoundError:
         return None
@@ -140,7 +139,7 @@ def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:
 
 
 def remove_index(folder: Path) -> None:
-    """Take the index file away, if there is one: nobody reads it any more."""
+    """Remove the index file, if there is one: nobody reads it any more."""
     (folder / INDEX_NAME).unlink(missing_ok=True)
 
 

@@ -19,12 +19,12 @@ class IndexRows:
     Attributes:
         numbers: The number in the database of each row, ascending; removed ones
             included.
-        alive: Whether each row's embedding is still in the gallery.
-        codes: A number for the person of each row, one for each name.
+        alive: Whether the entry of each row still exists.
+        codes: The person of each row: one number for each name.
     """
 
     def __init__(self, store: GalleryStore) -> None:
-        """Begin with no row; ``refresh`` reads."""
+        """Begin with no rows; ``refresh`` reads them."""
         self.numbers: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
         self.alive: Bool[np.ndarray, " rows"] = np.empty(0, bool)
         self.codes: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
@@ -37,7 +37,7 @@ class IndexRows:
 
     @property
     def num_people(self) -> int:
-        """Codes given so far."""
+        """How many codes were given so far."""
         return len(self._code_of)
 
     @property
@@ -58,7 +58,7 @@ class IndexRows:
         self._read_names(numbers)
 
     def refresh(self, index: Index) -> None:
-        """Bring memory up to what the database holds now, whoever changed it.
+        """Follow all changes of the database, whoever made them.
 
         Args:
             index: The index of these rows, which gets the new ones.

@@ -13,12 +13,12 @@ from facever.gallery.folder.store import GalleryStore
 from facever.gallery.indexes.index import Found, Index
 from facever.gallery.people import people_by_best, people_by_mean
 
-# So few are compared one by one, whatever the index: a search for these alone among
-# many others would miss some.
+# Up to this many photos are compared one by one, whatever the index: a search for a
+# few among many others would miss some.
 _FEW = 4096
 
-# Rough cosines: so many times as many photos as asked for, and at least so many, are
-# compared exactly.
+# If cosines are rough, this many times the number of photos asked for, and at least
+# this many, are compared exactly.
 _OVERSAMPLING = 8
 _LEAST_CANDIDATES = 64
 
@@ -46,9 +46,9 @@ class Searcher:
 
     Attributes:
         index: The index of the embeddings.
-        rows: The rows that the index holds.
+        rows: Which photos its rows are.
         num_saved: Number of rows that are in the gallery's index file.
-        num_learned: Number of rows that there were when the index learned from them.
+        num_learned: Number of rows when the index learned from them.
     """
 
     def __init__(self, store: GalleryStore, index: Index) -> None:
@@ -56,8 +56,7 @@ class Searcher:
 
         Args:
             store: The store to read from.
-            index: An index that is empty, or holds the rows that ``take`` will be
-                given.
+            index: An empty index, or one with the rows that ``take`` is told of next.
         """
         self.index = index
         self.rows = IndexRows(store)
@@ -71,7 +70,7 @@ class Searcher:
         self.num_saved = self.num_learned = len(numbers)
 
     def refresh(self) -> None:
-        """Bring memory up to what the database holds now, whoever changed it."""
+        """Follow all changes of the database, whoever made them."""
         self.rows.refresh(self.index)
 
     def search(
@@ -85,11 +84,12 @@ class Searcher:
 
         Args:
             units: Queries of unit length.
-            k: Number of hits to find for each query, at least 1.
-            by: ``photo``; or one hit a person, whose cosine is the ``best`` or the
-                ``mean`` of their photos'. With an approximate index the mean is taken
-                of people with a photo among the nearest.
-            where: The filter that photos must meet; None searches all of them.
+            k: Number of hits to find for each, at least 1.
+            by: ``photo``: each photo is a hit. ``best`` and ``mean``: each person is a
+                hit, with the best or the mean of their photos' cosines. With an
+                approximate index the mean is taken of people with a photo among the
+                nearest.
+            where: Search only these.
         """
         allowed = self._allowed(where)
         num_left = len(self.rows.numbers) if allowed is None else int(allowed.sum())

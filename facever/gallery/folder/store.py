@@ -58,7 +58,7 @@ class GalleryStore:
             raise
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()
 
     def meta(self) -> GalleryMeta:
@@ -138,7 +138,7 @@ class GalleryStore:
         """Numbers and embeddings of the rows added after a row, block by block.
 
         Raises:
-            FileError: If an embedding is not one: the database is damaged.
+            FileError: If an embedding has a wrong size or length: it is damaged.
         """
         dim = self.meta().embedding_size
         query = "SELECT number, embedding FROM entries WHERE number > ? ORDER BY number"
@@ -242,7 +242,7 @@ class GalleryStore:
         return None if text is None else Origin(**json.loads(text))
 
     def check(self) -> None:
-        """Have SQLite check the database's pages, indexes and tables.
+        """Let SQLite check the database's pages, indexes and tables.
 
         Raises:
             FileError: If it finds something wrong.
@@ -260,7 +260,7 @@ class GalleryStore:
 
     def _as_block(self, rows: list[Any], dim: int) -> Block:
         blobs = [row[1] for row in rows]
-        # There may be a million rows: no loop in Python and no copy without need.
+        # There may be a million rows: no loop in Python, and no copy without need.
         if set(map(type, blobs)) - {bytes} or set(map(len, blobs)) - {4 * dim}:
             raise self._database.damaged(f"an embedding is not {dim} numbers long")
         embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dim)
@@ -273,7 +273,7 @@ class GalleryStore:
 
 
 def _condition(where: Filter) -> tuple[str, dict[str, Any]]:
-    """SQL of a filter, and its values. What is not asked for is not in it."""
+    """A filter as SQL, without conditions that are not asked for, and its values."""
     values: dict[str, Any] = {}
     conditions = ["TRUE"]
     if where.names:

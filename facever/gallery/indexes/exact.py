@@ -18,14 +18,15 @@ from facever.gallery.indexes.index import EXACT, Found, Index
 if TYPE_CHECKING:
     from facever.gallery.indexes.screening import Screen
 
-# Rows of a block, but for one that is given whole.
+# Most rows of a block, except for one that is given as a whole.
 _MOST_ROWS = 2**18
 
-# Scores held at once: 16 MiB, which the next block finds warm.
+# Scores that are held at once: 16 MiB, so that the cache still holds their memory for
+# the next block.
 _BLOCK_ROWS = 2**16
 _BLOCK_QUERIES = 64
 
-# For few queries: each block takes a dozen calls of torch, or one of faiss.
+# For few queries blocks are larger: each takes a dozen calls of torch, or one of faiss.
 _LARGE_BLOCK_ROWS = 2**18
 
 # Milliseconds for 200,000 rows of 512 on two cores with AVX2:
@@ -36,14 +37,14 @@ _LARGE_BLOCK_ROWS = 2**18
 _SCREENED_QUERIES = 8
 _SCANNED_QUERIES = 2
 
-# To screen this many rows takes 0.1 s, fifty times what it saves a search: each search
-# but the first screens as many, so that none waits for all of them.
+# To screen this many rows takes 0.1 s, fifty times what it saves in a search. Each
+# search but the first screens this many more, so that none waits for all of them.
 _SCREENED_A_SEARCH = 2**14
 
-# To find more than that, too many rows would have to be compared.
+# To find more rows than this, too many would have to be compared exactly.
 _MOST_SCREENED = 1024
 
-# Where fewer than a fourth of the rows may be found, they alone are multiplied.
+# If fewer than a fourth of the rows may be found, only these are multiplied.
 _FEW_ALLOWED = 0.25
 
 
@@ -62,7 +63,7 @@ class GrowingRows:
 
     @property
     def size(self) -> int:
-        """Numbers in a row."""
+        """Number of values in a row."""
         return self._last.shape[1]
 
     def add(self, rows: Float32[np.ndarray, "rows dim"]) -> None:
@@ -109,9 +110,8 @@ class Nearest:
     """The ``k`` highest cosines of each query, highest first, and their rows.
 
     Attributes:
-        cosine: The best cosines so far; -inf fills up where fewer rows have been
-            compared.
-        rows: The rows of these cosines; -1 fills up.
+        cosine: The cosines; -inf fills up if fewer rows were compared.
+        rows: The rows; -1 fills up.
     """
 
     def __init__(self, num_queries: int, k: int) -> None:
@@ -130,7 +130,7 @@ class Nearest:
     ) -> None:
         """Compare more rows with a query."""
         best, best_rows = self.cosine[query], self.rows[query]
-        # After the first blocks hardly any cosine is above the lowest of the best.
+        # After the first blocks, hardly any cosine is above the lowest of the best.
         higher = np.flatnonzero(cosine > best[-1])
         k = len(best)
         if len(higher) > k:

@@ -14,7 +14,7 @@ from facever.gallery.indexes.index import Found
 
 _log = logging.getLogger(__name__)
 
-# Scores held at once: 256 MiB.
+# Scores that are held at once: 256 MiB.
 _BLOCK_ROWS = 2**18
 _BLOCK_QUERIES = 256
 
@@ -22,8 +22,8 @@ _BLOCK_QUERIES = 256
 class GpuIndex(ExactIndex):
     """Unit embeddings in memory and on a GPU, multiplied there in float32.
 
-    Where the GPU's memory does not hold them they are searched on the CPU, which is
-    logged as a warning.
+    If the GPU's memory cannot hold them, they are searched on the CPU, which is logged
+    as a warning.
     """
 
     def __init__(

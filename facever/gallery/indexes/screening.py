@@ -8,16 +8,16 @@ import torch.nn.functional as F
 from jaxtyping import BFloat16, Bool, Float, Float32, Int8, Int64
 from torch import Tensor
 
-# The product reads whole vectors of this many numbers: zeros fill up the last one.
+# The product reads vectors of this many numbers: zeros fill up the last one.
 _VECTOR = 32
 
 # Levels of a row's numbers, on each side of zero.
 _LEVELS = 127
 
-# The error of a product in bfloat16, which keeps 8 bits.
+# The relative error of rounding a product to bfloat16, which keeps 8 bits.
 _ROUNDING = 2**-8
 
-# Where more than an eighth of the rows would be compared, all may as well be.
+# If more than an eighth of the rows had to be compared, comparing all is as fast.
 _MOST_NEAR = 1 / 8
 
 
@@ -106,9 +106,9 @@ class Screen:
 
         Args:
             queries: Queries of unit length.
-            rows: The rows to search.
-            allowed: Whether each of these rows may be found; all may by default.
-            best: The highest cosines found in other rows, highest first; -inf fills up.
+            rows: The rows to look at.
+            allowed: Which of these rows may be found; all by default.
+            best: Cosines of the best of the other rows, highest first; -inf fills up.
 
         Returns:
             Ascending rows for each query; None if they are too many for this to help.
@@ -118,7 +118,7 @@ class Screen:
             rough[:, ~torch.from_numpy(allowed)] = -torch.inf
         lowest, k = torch.from_numpy(best[:, -1]), best.shape[1]
         if k <= rough.shape[1] and lowest.isneginf().any():
-            # So many of these rows have at least this cosine.
+            # At least k of these rows have at least this cosine.
             reached = rough.topk(k).values[:, -1] - slack
             lowest = lowest.maximum(reached)
         near = rough > (lowest - slack)[:, None]

@@ -31,11 +31,10 @@ class Collection:
         """Take over a client; nothing is asked of the server yet.
 
         Args:
-            client: The client of the database, which ``close`` closes.
+            client: The client, which ``close`` closes.
             name: The collection's name.
-            place: The gallery's URL, for messages.
-            in_process: Whether the database is in this process, which has no indexes
-                and parameters.
+            place: The URL, to name in errors.
+            in_process: Whether there is no server, and so no indexes and parameters.
         """
         self.place = place
         self._client = client
@@ -43,7 +42,7 @@ class Collection:
         self._in_process = in_process
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._client.close()
 
     def exists(self) -> bool:
@@ -59,7 +58,7 @@ class Collection:
         Args:
             size: Number of values in an embedding.
             metadata: Values that are kept with the collection.
-            indexed: Keys of the payload that hold text to filter by.
+            indexed: Keys of the payload that hold text and are filtered by.
 
         Raises:
             GalleryError: If there is a collection of this name already.
@@ -82,7 +81,7 @@ class Collection:
                     )
 
     def size_and_metadata(self) -> tuple[int | None, dict[str, Any]]:
-        """Numbers in an embedding, None if it is not a gallery's; and the metadata."""
+        """The size of an embedding, None if it is not a gallery's, and the metadata."""
         with as_facever_errors(self.place):
             config = self._client.get_collection(self._name).config
         vectors = config.params.vectors
@@ -113,7 +112,7 @@ class Collection:
         """Set keys of the payloads of points that are there, in one request.
 
         Args:
-            payloads: Lists of ids, each with the values to set in all of its points.
+            payloads: Ids of points, and the keys to set for all of these.
         """
         with as_facever_errors(self.place):
             self._client.batch_update_points(
@@ -154,8 +153,8 @@ class Collection:
         """The points that meet a filter, without embeddings, in the order of ids.
 
         Args:
-            where: The filter that points must meet; None reads all of them.
-            keys: Keys of the payload to read; None reads all of them.
+            where: A filter; None for all points.
+            keys: Keys of the payload, to read only these.
         """
         offset = None
         while True:
@@ -216,7 +215,7 @@ def connect(url: str) -> Collection:
             environment variable ``QDRANT_API_KEY``: an address is printed and logged.
 
     Raises:
-        ParameterError: If the URL has none of these forms.
+        ParameterError: If the URL is of another form.
     """
     parts = urlsplit(url)
     name = unquote(parts.path.removeprefix("/"))
@@ -251,7 +250,7 @@ def connect(url: str) -> Collection:
         url=f"{scheme}://{parts.netloc}",
         api_key=os.environ.get(KEY_VARIABLE),
         timeout=_SECONDS,
-        # It would warn on stderr where our first question ends in a clear error.
+        # The check would warn on stderr; our first question ends in a clear error.
         check_compatibility=False,
     )
     return Collection(client, name, url, in_process)

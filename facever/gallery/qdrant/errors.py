@@ -14,7 +14,7 @@ KEY_VARIABLE = "QDRANT_API_KEY"
 
 @contextmanager
 def as_facever_errors(place: str) -> Iterator[None]:
-    """Turn the client's errors within the block into ours, of one line.
+    """Turn the client's errors within the block into ours, each of one line.
 
     Args:
         place: The gallery's URL.
@@ -28,7 +28,7 @@ def as_facever_errors(place: str) -> Iterator[None]:
     except UnexpectedResponse as error:
         raise _refused(place, error) from error
     except (ApiException, JSONDecodeError) as error:
-        # The first wraps whatever httpx or pydantic said.
+        # ApiException wraps what httpx or pydantic raised.
         reason = str(getattr(error, "source", error)).split("\n")[0]
         raise FileError(
             f"{place}: no Qdrant server answers there ({reason}); start it, or check "
@@ -39,7 +39,7 @@ def as_facever_errors(place: str) -> Iterator[None]:
             f"{place}: the server has too much to do; try again later"
         ) from error
     except ValueError as error:
-        # The in-process mode has no status codes and raises this error instead.
+        # This comes from the in-process mode, which has no status codes.
         reason = str(error).split("\n")[0]
         if reason.endswith("not found"):
             raise _missing(place) from error

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from facever.errors import GalleryError, ParameterError
-from facever.gallery.base import AnyGallery, Photo, Place
+from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
 from facever.gallery.meta import GalleryMeta
 from facever.gallery.qdrant.collection import Collection, connect
@@ -212,9 +212,11 @@ class QdrantGallery(AnyGallery):
     def _set_meta(self, meta: GalleryMeta) -> None:
         write_collection_meta(self._collection, meta)
 
-    def _new_ids(self, meta: GalleryMeta, photos: Sequence[Photo]) -> dict[Photo, str]:
+    def _new_ids(
+        self, meta: GalleryMeta, photos: Sequence[NamedPhoto]
+    ) -> dict[NamedPhoto, str]:
         """An id for each photo: the first of its own that nobody has."""
-        ids: dict[Photo, str] = {}
+        ids: dict[NamedPhoto, str] = {}
         waiting, attempt = list(photos), 0
         while waiting:
             asked = {p: new_id(meta.gallery_id, *p, attempt) for p in waiting}

@@ -43,7 +43,7 @@ def read_collection_meta(collection: Collection) -> GalleryMeta:
     """Read the collection's metadata.
 
     Raises:
-        FileError: If there is no such collection, it is no gallery or damaged.
+        FileError: If there is no such collection, or it is damaged or not a gallery.
         GalleryError: If another version of facever made it.
     """
     size, metadata = collection.size_and_metadata()

@@ -41,11 +41,10 @@ def new_id(gallery_id: str, name: str, source: str, attempt: int) -> str:
     So two processes that add one photo at the same time write one point.
 
     Args:
-        gallery_id: The gallery's unique id.
-        name: Name of the person on the photo.
-        source: The photo's source.
-        attempt: Number of the attempt, from 0 up until the id is free: a photo that was
-            renamed keeps its id.
+        gallery_id: The gallery's own id.
+        name: The person on the photo.
+        source: What the photo is called.
+        attempt: From 0 up, until the id is free: a photo that was renamed keeps its.
     """
     text = json.dumps([name, source, attempt])
     return uuid.uuid5(uuid.UUID(hex=gallery_id), text).hex
@@ -60,10 +59,10 @@ def as_point(
     """An entry as it is stored.
 
     Args:
-        entry: The entry, whose id is the 32 digits of a UUID.
+        entry: An entry whose id is a UUID's 32 digits.
         embedding: An embedding of unit length.
-        number: The entry's place in the order in which entries were added.
-        origin: The place from which the face can be read again.
+        number: The entry's place in the order of adding.
+        origin: Where its face can be read from again.
     """
     payload = changeable(entry) | {
         "source": entry.source,
@@ -89,9 +88,8 @@ def as_entry(point: Point, damaged: Callable[[str], FileError]) -> Entry:
     """The entry of a point.
 
     Args:
-        point: The point with its payload.
-        damaged: Function that turns a description of the damage into the error to
-            raise.
+        point: A point with its payload.
+        damaged: Makes the error to raise from a description of what is wrong.
 
     Raises:
         FileError: If the point is not of the form that a gallery writes.
@@ -138,7 +136,7 @@ def as_condition(where: Filter) -> models.Filter | None:
         ids = [point for key in where.ids if (point := point_id(key)) is not None]
         conditions.append(models.HasIdCondition(has_id=list(ids)))
     if where.photos:
-        # The first finds them by Qdrant's index of names.
+        # The names are what Qdrant has an index of.
         conditions.append(_has_one("name", sorted({name for name, _ in where.photos})))
         photos: list[models.Condition] = [
             models.Filter(must=[_has("name", name), _has("source", source)])

@@ -1,0 +1,1 @@
+"""The stages of ``facever gallery``: one file for each group of its commands."""

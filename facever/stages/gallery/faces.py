@@ -25,14 +25,14 @@ def find_faces(
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
-    In a folder or an ``.npz`` a photo belongs to its topmost folder, or, if it lies in
-    none, to the person that the file is named after.
+    In a folder or an ``.npz``, a photo belongs to the person whom its topmost folder is
+    named after, or, if it lies in no folder, whom the file is named after.
 
     Args:
         path: A source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings.
-        embedder: The embedder; None is enough for an ``.npz`` of embeddings.
-        name: Name of the person on all of the photos.
+        embedder: Makes the embeddings; None is enough for an ``.npz``.
+        name: The person on all of the photos.
 
     Raises:
         ParameterError: If ``name`` is blank, or photos or crops come without a model.

@@ -120,13 +120,13 @@ def test_an_index_file_is_read_again_and_not_built(
         before = gallery.search(people(5))
 
     def fail(*_: object) -> None:
-        raise AssertionError("was built anew")
+        raise AssertionError("was built again")
 
     monkeypatch.setattr(index_building, "_trained", fail)
     monkeypatch.setattr(index_building, "_mapped", fail)
     with Gallery(tmp_path / "people") as gallery:
         assert gallery.search(people(5)) == before
-        with pytest.raises(AssertionError, match="was built anew"):
+        with pytest.raises(AssertionError, match="was built again"):
             gallery.rebuild()
 
 
@@ -212,7 +212,7 @@ def test_an_index_emptied_and_filled_again_is_of_its_kind_again(tmp_path: Path) 
 @pytest.mark.parametrize(
     "damage", ["cut", "cut to a line", "changed", "empty", "text", "of another"]
 )
-def test_a_damaged_index_file_is_built_anew_and_said(
+def test_a_damaged_index_file_is_built_again_and_said(
     tmp_path: Path, kind: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Gallery.create(tmp_path / "people", SIZE, index=kind) as gallery:
