@@ -3,11 +3,13 @@
 Draws two populations, aligns them, trains a narrow ResNet-27 on the first with softmax
 and with softmax + IE, runs a 6,000-pair protocol in the form of LFW's on the second,
 whom the networks have never seen, draws the ROC curves of both into one report, and
-enrolls and searches a gallery. Everything lands in ``demo/``; a run that was stopped
+enrolls half of the second in a gallery, looks everybody up, counts successes and
+mistakes, and shows one of each. Everything lands in ``demo/``; a run that was stopped
 goes on where it was.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +24,7 @@ from rich.table import Table
 from facever.config.reading import load_config
 from facever.config.training import TrainConfig
 from facever.data.store.crop_store import CropStore
+from facever.gallery.answering import answer
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import LoadedModel, load_model
@@ -48,24 +51,44 @@ TEST_PEOPLE, TEST_PHOTOS = 200, 8
 # may be taken for somebody.
 ENROLLED_PHOTOS, FPIR = 4, 0.05
 
-# What may become of a photo that is looked up: is its person enrolled, and in words.
+# What may become of a photo that is looked up: is its person enrolled, is the answer
+# right, and in words.
 OUTCOMES = {
-    "named": (True, "the right name, a success"),
-    "missed": (True, "no name, a mistake"),
-    "misnamed": (True, "another person's name, a mistake"),
-    "nobody": (False, "no name, a success"),
-    "taken for somebody": (False, "somebody's name, a mistake"),
+    "named": (True, True, "given the right name, a success"),
+    "missed": (True, False, "given no name, a mistake"),
+    "misnamed": (True, False, "given another person's name, a mistake"),
+    "nobody": (False, True, "given no name, a success"),
+    "taken for somebody": (False, False, "given somebody's name, a mistake"),
 }
 
 console = Console()
 
 
 class Lookup(NamedTuple):
-    """A photo that was looked up, and the enrolled person it resembles most."""
+    """A photo that was looked up, and what the gallery says.
+
+    Attributes:
+        photo: Source of the photo.
+        person: Who is on it.
+        is_enrolled: Whether that person is in the gallery.
+        name: Whom the gallery names; None for nobody.
+        cosine: Cosine with the most similar enrolled photo.
+    """
 
     photo: str
-    name: str
+    person: str
+    is_enrolled: bool
+    name: str | None
     cosine: float
+
+    @property
+    def outcome(self) -> str:
+        """A key of ``OUTCOMES``."""
+        if not self.is_enrolled:
+            return "nobody" if self.name is None else "taken for somebody"
+        if self.name is None:
+            return "missed"
+        return "named" if self.name == self.person else "misnamed"
 
 
 def main() -> None:
@@ -197,47 +220,63 @@ def show_gallery(model_path: Path, embeddings: np.ndarray, store: CropStore) -> 
         )
     threshold = choose_threshold(folder, fpir=FPIR).threshold.cosine
     with Gallery(folder, model.fingerprint) as gallery:
-        answers = [matches[0] for matches in gallery.search(embeddings[probes], k=1)]
-    outcomes: dict[str, list[Lookup]] = {outcome: [] for outcome in OUTCOMES}
-    for row, match in zip(probes, answers, strict=True):
-        is_named = match.cosine > threshold
-        if known[row]:
-            right = match.name == names[row]
-            outcome = ("named" if right else "misnamed") if is_named else "missed"
-        else:
-            outcome = "taken for somebody" if is_named else "nobody"
-        outcomes[outcome].append(Lookup(store.sources[row], match.name, match.cosine))
-    num_known = int(known[probes].sum())
+        found = gallery.search(embeddings[probes], k=1)
+    lookups = [
+        Lookup(
+            store.sources[row],
+            names[row],
+            bool(known[row]),
+            answer(matches, threshold)["name"],
+            matches[0].cosine,
+        )
+        for row, matches in zip(probes, found, strict=True)
+    ]
     print(
         f"{folder}: {known.sum() // TEST_PHOTOS} people are enrolled with "
         f"{ENROLLED_PHOTOS} photos each. A name is given where the cosine is above "
         f"{threshold:.3f}, which the gallery's own photos set for {FPIR:.0%} of "
         "unknown people taken for somebody."
     )
-    for outcome, (is_of_known, words) in OUTCOMES.items():
-        total = num_known if is_of_known else len(probes) - num_known
-        whose = "people who are enrolled" if is_of_known else "unknown people"
-        count = len(outcomes[outcome])
-        print(f"  {count / total:6.1%} ({count} of {total} photos of {whose}): {words}")
-    show_example("A success, the surest one", outcomes["named"])
-    mistakes = outcomes["misnamed"] + outcomes["taken for somebody"]
-    show_example("A mistake, the surest one", mistakes)
-    # The same by the command, which finds the face in the photo by itself.
-    surest = max(outcomes["named"], key=attrgetter("cosine"))
-    photo = OUT / "test-photos" / surest.photo
-    print(f"\nfacever gallery search {folder} {photo} --model {model_path}")
-    print(gallery_search.search(folder, model_path, photo, k=3))
+    show_counts(lookups)
+    for title, is_success in (("A success", True), ("A mistake", False)):
+        those = [one for one in lookups if OUTCOMES[one.outcome][1] == is_success]
+        show_example(title, those, folder, model_path)
 
 
-def show_example(title: str, lookups: Sequence[Lookup]) -> None:
+def show_counts(lookups: Sequence[Lookup]) -> None:
+    """How often each outcome happens, and how often the gallery is right in all."""
+    counts = Counter(lookup.outcome for lookup in lookups)
+    num_known = sum(lookup.is_enrolled for lookup in lookups)
+    for outcome, (is_enrolled, _, words) in OUTCOMES.items():
+        total = num_known if is_enrolled else len(lookups) - num_known
+        whose = "people who are enrolled" if is_enrolled else "unknown people"
+        count = counts[outcome] or "none"
+        share = counts[outcome] / total
+        print(f"  {share:6.1%} ({count} of {total} photos of {whose}): {words}")
+    num_right = sum(counts[outcome] for outcome in OUTCOMES if OUTCOMES[outcome][1])
+    print(
+        f"In all {num_right:,} successes and {len(lookups) - num_right:,} mistakes in "
+        f"{len(lookups):,} photos."
+    )
+
+
+def show_example(
+    title: str, lookups: Sequence[Lookup], folder: Path, model_path: Path
+) -> None:
+    """The surest of some lookups, and the same photo looked up by the command."""
     if not lookups:
-        print(f"{title}: there is none.")
+        print(f"\n{title}: there is none.")
         return
     surest = max(lookups, key=attrgetter("cosine"))
     print(
-        f"{title}: {surest.photo} is said to show {surest.name}, cosine "
-        f"{surest.cosine:.3f}."
+        f"\n{title}, the one with the highest cosine: {surest.photo} shows "
+        f"{surest.person}, who is {'' if surest.is_enrolled else 'not '}enrolled; the "
+        f"gallery says {surest.name or 'nobody'}, cosine {surest.cosine:.3f}. The "
+        "command finds the face by itself, so its cosine may differ:"
     )
+    photo = OUT / "test-photos" / surest.photo
+    print(f"facever gallery search {folder} {photo} --model {model_path}")
+    print(gallery_search.search(folder, model_path, photo, k=3))
 
 
 def show_results(evaluations: dict[str, Evaluation]) -> None:
