@@ -1,7 +1,10 @@
 """What every network is."""
 
+from typing import ClassVar
+
 from torch import nn
 
+from facever.choices import TemplateName
 from facever.errors import ParameterError
 
 
@@ -12,8 +15,11 @@ class EmbeddingNetwork(nn.Module):
     the options of the config file and of the model file's header.
 
     Attributes:
+        template: The crops that it takes.
         embedding_size: Dimensions of an embedding, at least 1.
     """
+
+    template: ClassVar[TemplateName] = "112x96"
 
     def __init__(self, embedding_size: int) -> None:
         super().__init__()
