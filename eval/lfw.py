@@ -20,7 +20,8 @@ import torch
 from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import LoadedModel, load_model
+from facever.inference.model import LoadedModel
+from facever.inference.model_file import load_model
 from facever.inference.preprocessing import Preprocessing
 from facever.models import build_network
 from facever.progress import progress_bar

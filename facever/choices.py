@@ -12,6 +12,9 @@ Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 TemplateName = Literal["112x96", "112x112", "160x160", "150x150"]
 """What crops look like, by height x width; see ``facever.faces.templates``."""
 
+ChannelOrder = Literal["RGB", "BGR"]
+"""The order in which a network takes the colours of a pixel."""
+
 FaceRule = Literal["largest", "center", "best", "all"]
 """Which face is taken, where a photo has several."""
 

@@ -27,7 +27,8 @@ from facever.data.store.crop_store import CropStore
 from facever.gallery.answering import answer
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import LoadedModel, load_model
+from facever.inference.model import LoadedModel
+from facever.inference.model_file import load_model
 from facever.inference.preprocessing import Preprocessing
 from facever.models import build_network
 from facever.progress import format_seconds, progress_bar

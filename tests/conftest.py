@@ -60,7 +60,6 @@ def draw_crops(num_crops: Sequence[int], seed: int = 0) -> np.ndarray:
 def make_store() -> Callable[..., Path]:
     """Write a crop store with so many crops of each person."""
     from facever.data.store.writer import CropWriter
-    from facever.faces.geometry import TEMPLATE
 
     def make(folder: Path, num_crops: Sequence[int] = (4, 4, 4), seed: int = 0) -> Path:
         crops = draw_crops(num_crops, seed)
@@ -70,7 +69,7 @@ def make_store() -> Callable[..., Path]:
             for number in range(count)
         ]
         unknown = np.full((1, 5, 2), np.nan)
-        with CropWriter(folder, {"template": TEMPLATE.tolist()}, listing) as writer:
+        with CropWriter(folder, {}, listing) as writer:
             for (source, _), crop in zip(listing, crops, strict=True):
                 writer.add(source, crop[None], unknown, np.array([np.nan]))
             writer.finish()
@@ -84,7 +83,8 @@ def make_model() -> Callable[..., Path]:
     """Write a model file of a tiny random network; keywords go into its header."""
     import torch
 
-    from facever.inference.model_file import ModelHeader, save_model
+    from facever.inference.backends.torch_weights import save_model
+    from facever.inference.header import ModelHeader
     from facever.models import build_network
 
     def make(path: Path, seed: int = 0, **header: Any) -> Path:

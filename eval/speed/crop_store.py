@@ -26,8 +26,9 @@ import numpy as np
 from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_checksums, write_store_json
 from facever.data.store.crop_bytes import crops_header
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.crop_store import CropStore
 from facever.data.store.tables import CROP_COLUMNS, FAILURE_COLUMNS
+from facever.faces.templates import DEFAULT_TEMPLATE
 from facever.stages.store.facts import describe_store
 from facever.version import __version__
 
@@ -66,9 +67,9 @@ def main() -> None:
 
 
 def write_black_store(folder: Path, num_crops: int) -> None:
-    crop_bytes = int(np.prod(CROP_SHAPE))
+    crop_bytes = int(np.prod(DEFAULT_TEMPLATE.shape))
     with (folder / "crops.npy").open("wb") as file:
-        file.write(crops_header(num_crops))
+        file.write(crops_header(num_crops, DEFAULT_TEMPLATE.shape))
         file.truncate(file.tell() + num_crops * crop_bytes)
     black = zlib.crc32(bytes(crop_bytes))
     write_checksums(folder, [np.full(num_crops, black, np.uint32)])

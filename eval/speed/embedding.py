@@ -21,8 +21,10 @@ import torch
 
 from facever.environment import describe_machine, describe_versions
 from facever.hardware import has_bf16_units, pick_device
+from facever.inference.backends.torch_weights import save_model
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.inference.header import ModelHeader
+from facever.inference.model_file import load_model
 from facever.models import build_network
 
 

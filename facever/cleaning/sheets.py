@@ -18,7 +18,7 @@ from facever.cleaning.lists import (
 from facever.cleaning.suggestions import Overlap, Suggestions
 from facever.data.store.crop_store import CropStore
 
-Group = list[tuple[UInt8[np.ndarray, "112 96 3"], str]]
+Group = list[tuple[UInt8[np.ndarray, "high wide 3"], str]]
 
 
 @dataclass(frozen=True)

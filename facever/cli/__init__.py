@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facever.choices import FaceRule, Mirror
+from facever.choices import FaceRule, Mirror, TemplateName
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
@@ -83,6 +83,14 @@ def align(
             "separated by tabs."
         ),
     ] = None,
+    template: Annotated[
+        TemplateName,
+        typer.Option(
+            help="The crops that the model takes, height x width. 112x96: facever's "
+            "own networks. 112x112: InsightFace, AdaFace, SFace and most others. "
+            "160x160: FaceNet. 150x150: dlib."
+        ),
+    ] = "112x96",
     workers: Annotated[
         int | None,
         typer.Option(help="Number of processes; by default one for each CPU."),
@@ -115,6 +123,7 @@ def align(
         workers=workers,
         device=device,
         max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+        template=template,
         shard=None if shard is None else Shard.parse(shard),
     )
 

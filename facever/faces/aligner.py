@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from facever.choices import Detector, FaceRule
+from facever.choices import Detector, FaceRule, TemplateName
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.detectors import Detect, make_detector
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH, align_faces, trim_crop
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
 
 NO_FACE = "no face found"
 NO_LANDMARKS = "no landmarks are listed"
+_NO_BOX = "landmarks alone do not say where the face's box is"
 
 _HELD_PIXELS = 16_000_000
 
@@ -37,7 +38,7 @@ class AlignedPhoto:
     height: int
     width: int
     faces: Sequence[Face]
-    crops: UInt8[np.ndarray, "faces 112 96 3"]
+    crops: UInt8[np.ndarray, "faces high wide 3"]
     reason: str | None
 
     @property
@@ -78,6 +79,7 @@ class AlignRecipe:
         face: Which face to take when a photo has several.
         by_landmarks: Use the landmarks that the photos' sources list, not a detector.
         max_pixels: See ``read_photo``.
+        template: What the crops look like; see ``TEMPLATES``.
         device: Where the detector's networks run, by torch's name.
     """
 
@@ -85,6 +87,7 @@ class AlignRecipe:
     face: FaceRule = "largest"
     by_landmarks: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
+    template: TemplateName = "112x96"
     device: str = "cpu"
 
     @property
@@ -101,6 +104,7 @@ class AlignRecipe:
             by_landmarks=self.by_landmarks,
             face=self.face,
             max_pixels=self.max_pixels,
+            template=TEMPLATES[self.template],
         )
 
 
@@ -108,8 +112,7 @@ class PhotoAligner:
     """Turns photos into crops in one of three ways.
 
     With a detector, by landmarks that are known already, or, with neither, by taking
-    photos that are crops of the template as they are, or without eight columns on
-    either side where they are square.
+    photos that are crops of the template, or of one that contains it, already.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class PhotoAligner:
         by_landmarks: bool = False,
         face: FaceRule = "largest",
         max_pixels: int,
+        template: Template = DEFAULT_TEMPLATE,
     ) -> None:
         """Choose the way.
 
@@ -127,11 +131,13 @@ class PhotoAligner:
             by_landmarks: Use the landmarks that the photos' sources list.
             face: Which face to take when a detector finds several.
             max_pixels: See ``read_photo``.
+            template: What the crops look like.
         """
         self._detect = detect
         self._by_landmarks = by_landmarks
         self._face = face
         self._max_pixels = max_pixels
+        self._template = template
 
     def align(self, photos: Sequence[PhotoSource]) -> list[AlignedPhoto]:
         """Align photos, in their order; none raises, none is left out.
@@ -164,49 +170,54 @@ class PhotoAligner:
         aligned = []
         for photo, image in held:
             if isinstance(image, PhotoError):
-                aligned.append(_failed(photo.source, str(image)))
+                aligned.append(self._failed(photo.source, str(image)))
             elif self._detect:
                 faces = choose_faces(next(found), image.shape[:2], self._face)
-                aligned.append(_cut(photo.source, image, faces, NO_FACE))
+                aligned.append(self._cut(photo.source, image, faces, NO_FACE))
             elif self._by_landmarks:
                 known = [] if photo.landmarks is None else [face_at(photo.landmarks)]
-                aligned.append(_cut(photo.source, image, known, NO_LANDMARKS))
+                aligned.append(self._cut(photo.source, image, known, NO_LANDMARKS))
             else:
-                aligned.append(_take(photo.source, image))
+                aligned.append(self._take(photo.source, image))
         return aligned
 
+    def _cut(
+        self,
+        source: str,
+        image: UInt8[np.ndarray, "height width 3"],
+        faces: Sequence[Face],
+        reason_for_none: str,
+    ) -> AlignedPhoto:
+        if not faces:
+            return self._failed(source, reason_for_none, image)
+        if self._by_landmarks and self._template.needs_box:
+            return self._failed(source, _NO_BOX, image)
+        try:
+            crops = self._template.cut(image, faces)
+        except DataError as error:
+            return self._failed(source, str(error), image)
+        height, width, _ = image.shape
+        return AlignedPhoto(source, height, width, faces, crops, None)
 
-def _cut(
-    source: str,
-    image: UInt8[np.ndarray, "height width 3"],
-    faces: Sequence[Face],
-    reason_for_none: str,
-) -> AlignedPhoto:
-    if not faces:
-        return _failed(source, reason_for_none, image)
-    try:
-        crops = align_faces(image, np.stack([face.landmarks for face in faces]))
-    except DataError as error:
-        return _failed(source, str(error), image)
-    height, width, _ = image.shape
-    return AlignedPhoto(source, height, width, faces, crops, None)
+    def _take(
+        self, source: str, image: UInt8[np.ndarray, "height width 3"]
+    ) -> AlignedPhoto:
+        """A photo that is a crop already; where its landmarks are is not known."""
+        try:
+            crop = take_crop(image, self._template)
+        except DataError as error:
+            return self._failed(source, str(error), image)
+        height, width, _ = image.shape
+        box = np.array([0.0, 0.0, width - 1, height - 1])
+        face = Face(np.full((5, 2), np.nan), box, float("nan"))
+        return AlignedPhoto(source, height, width, [face], crop[None], None)
 
-
-def _take(source: str, image: UInt8[np.ndarray, "height width 3"]) -> AlignedPhoto:
-    """A photo that is a crop already; where its landmarks are is not known."""
-    try:
-        crop = trim_crop(image)
-    except DataError as error:
-        return _failed(source, str(error), image)
-    height, width, _ = image.shape
-    box = np.array([0.0, 0.0, width - 1, height - 1])
-    face = Face(np.full((5, 2), np.nan), box, float("nan"))
-    return AlignedPhoto(source, height, width, [face], crop[None], None)
-
-
-def _failed(
-    source: str, reason: str, image: UInt8[np.ndarray, "height width 3"] | None = None
-) -> AlignedPhoto:
-    height, width = (0, 0) if image is None else image.shape[:2]
-    none = np.empty((0, CROP_HEIGHT, CROP_WIDTH, 3), dtype=np.uint8)
-    return AlignedPhoto(source, height, width, [], none, reason)
+    def _failed(
+        self,
+        source: str,
+        reason: str,
+        image: UInt8[np.ndarray, "height width 3"] | None = None,
+    ) -> AlignedPhoto:
+        height, width = (0, 0) if image is None else image.shape[:2]
+        none = np.empty((0, *self._template.shape), dtype=np.uint8)
+        return AlignedPhoto(source, height, width, [], none, reason)

@@ -1,4 +1,4 @@
-"""Where a face stands in its crop: the template and the least-squares similarity."""
+"""The least-squares similarity of landmarks, and crops resampled by it."""
 
 import cv2
 import numpy as np
@@ -6,34 +6,13 @@ from jaxtyping import Float64, UInt8
 
 from facever.errors import DataError
 
-CROP_HEIGHT = 112
-CROP_WIDTH = 96
-WIDE_CROP_WIDTH = 112
-"""The width of the square crops used elsewhere: their template is ours with x + 8."""
-
-TEMPLATE: Float64[np.ndarray, "5 2"] = np.array(
-    [
-        [30.2946, 51.6963],
-        [65.5318, 51.5014],
-        [48.0252, 71.7366],
-        [33.5493, 92.3655],
-        [62.7299, 92.2041],
-    ]
-)
-"""Left eye, right eye, nose, left and right mouth corner as seen in the picture.
-
-Pixels of the 112x96 crop, x then y; pixel centres are whole numbers from 0.
-"""
-TEMPLATE.flags.writeable = False
-
-_MARGIN = (WIDE_CROP_WIDTH - CROP_WIDTH) // 2
 _SMALLEST_SPREAD = 1e-6
 _SMALLEST_SCALE = 1e-9
 
 
 def similarity_transform(
     landmarks: Float64[np.ndarray, "faces points 2"],
-    template: Float64[np.ndarray, "points 2"] = TEMPLATE,
+    template: Float64[np.ndarray, "points 2"],
 ) -> Float64[np.ndarray, "faces 2 3"]:
     """The rotation, scale and shift that bring landmarks nearest to the template.
 
@@ -91,69 +70,27 @@ def _refuse(
 def warp_crops(
     photo: UInt8[np.ndarray, "height width 3"],
     transforms: Float64[np.ndarray, "faces 2 3"],
-) -> UInt8[np.ndarray, "faces 112 96 3"]:
+    crop_height: int,
+    crop_width: int,
+) -> UInt8[np.ndarray, "faces high wide 3"]:
     """Resample a photo into crops, bilinear, black where the photo ends.
 
     Args:
         photo: RGB.
         transforms: From the photo's pixels to the crop's, as of
             ``similarity_transform``.
+        crop_height: Pixels.
+        crop_width: Pixels.
     """
-    crops = np.empty((len(transforms), CROP_HEIGHT, CROP_WIDTH, 3), dtype=np.uint8)
+    crops = np.empty((len(transforms), crop_height, crop_width, 3), dtype=np.uint8)
     for crop, transform in zip(crops, transforms, strict=True):
         cv2.warpAffine(
             photo,
             transform,
-            (CROP_WIDTH, CROP_HEIGHT),
+            (crop_width, crop_height),
             dst=crop,
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=0,
         )
     return crops
-
-
-def align_faces(
-    photo: UInt8[np.ndarray, "height width 3"],
-    landmarks: Float64[np.ndarray, "faces 5 2"],
-) -> UInt8[np.ndarray, "faces 112 96 3"]:
-    """Crops with each face's landmarks brought onto the template.
-
-    Raises:
-        DataError: If landmarks are not finite or fall on one point.
-    """
-    return warp_crops(photo, similarity_transform(landmarks))
-
-
-def check_crop_size(height: int, width: int) -> None:
-    """Refuse a picture that is no aligned crop, to judge by its size.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-
-    Raises:
-        DataError: If the size is neither 112x96 nor 112x112 (height x width).
-    """
-    if height != CROP_HEIGHT or width not in (CROP_WIDTH, WIDE_CROP_WIDTH):
-        raise DataError(
-            f"not an aligned crop: {width}x{height} (width x height), in place of "
-            f"{CROP_WIDTH}x{CROP_HEIGHT} or {WIDE_CROP_WIDTH}x{CROP_HEIGHT}"
-        )
-
-
-def trim_crop(
-    crop: UInt8[np.ndarray, "height width 3"],
-) -> UInt8[np.ndarray, "112 96 3"]:
-    """An aligned crop as 112x96: as it is, or the columns 8 to 103 of 112x112.
-
-    Args:
-        crop: RGB.
-
-    Raises:
-        DataError: If it has another size.
-    """
-    check_crop_size(*crop.shape[:2])
-    if crop.shape[1] == WIDE_CROP_WIDTH:
-        crop = crop[:, _MARGIN : _MARGIN + CROP_WIDTH]
-    return np.ascontiguousarray(crop)

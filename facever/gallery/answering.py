@@ -7,7 +7,7 @@ from typing import Any
 from facever.choices import By
 from facever.gallery.entries import Match
 from facever.gallery.meta import Threshold
-from facever.inference.model_file import ModelHeader
+from facever.inference.header import ModelHeader
 
 
 def threshold_in_use(

@@ -92,7 +92,7 @@ class StoreFaces:
         self.origins: Sequence[Origin | None] = [
             Origin(folder, source) for source in store.sources
         ]
-        self._crops = store.crops
+        self._crops = store.crops_for(embedder.template)
         self._embedder = embedder
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
@@ -185,7 +185,7 @@ def enroll(
 
 
 def _embed(
-    embedder: Embedder, crops: dict[int, UInt8[np.ndarray, "112 96 3"]]
+    embedder: Embedder, crops: dict[int, UInt8[np.ndarray, "high wide 3"]]
 ) -> dict[int, Float[np.ndarray, " dim"] | str]:
     if not crops:
         return {}

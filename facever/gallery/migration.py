@@ -10,7 +10,7 @@ from jaxtyping import Float
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import STORE_FILE
-from facever.errors import FaceverError
+from facever.errors import FaceverError, MismatchError
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.base import AnyGallery
 from facever.gallery.enrollment import FaceSource, PhotoFaces, StoreFaces
@@ -65,6 +65,9 @@ def reembed(
         else:
             try:
                 faces, row_of = _open(container, embedder)
+            except MismatchError as error:
+                _lack(found, members, str(error), advance)
+                continue
             except FaceverError:
                 _lack(found, members, "its file or store is gone or damaged", advance)
                 continue

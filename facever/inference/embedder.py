@@ -19,7 +19,9 @@ from facever.faces.detectors import Detect, check_detector, make_detector
 from facever.faces.photo_source import PhotoSource, photo_in_memory
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.hardware import pick_device, uses_bf16
-from facever.inference.model_file import LoadedModel, ModelHeader, load_model
+from facever.inference.header import ModelHeader
+from facever.inference.model import LoadedModel
+from facever.inference.model_file import load_model
 from facever.inference.vectors import unit_vectors
 from facever.progress import Advance, ignore_progress
 
@@ -39,7 +41,7 @@ class EmbeddedFace(Face):
         embedding: The crop's embedding, of unit length.
     """
 
-    crop: UInt8[np.ndarray, "112 96 3"]
+    crop: UInt8[np.ndarray, "high wide 3"]
     embedding: Float32[np.ndarray, " dim"]
 
     def __repr__(self) -> str:
@@ -93,6 +95,7 @@ class Embedder:
         header: What the model file says of itself.
         model_fingerprint: The fingerprint of weights and preprocessing.
         embedding_size: Numbers in an embedding.
+        template: The crops that the model takes.
 
     Raises:
         ParameterError: If the device is not there, or the precision or the detector is
@@ -115,9 +118,9 @@ class Embedder:
         self.embedding_size = model.feature_size
         self._device = pick_device(device)
         self._bf16 = uses_bf16(precision, self._device)
+        self.template = model.template
         self._preprocessing = model.preprocessing
-        self._network = model.network.to(self._device)
-        self._network.to(memory_format=torch.channels_last)
+        self._forward = model.start(self._device, self._bf16)
         check_detector(detector)
         self._detector = detector
 
@@ -169,11 +172,6 @@ class Embedder:
             return features + mirrored
         return torch.cat([features, mirrored], dim=1)
 
-    def _forward(self, images: Tensor) -> Tensor:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            features: Tensor = self._network(images)
-        return features.float()
-
     def align(
         self,
         photos: Sequence[Photo],
@@ -200,6 +198,7 @@ class Embedder:
             by_landmarks=by_landmarks,
             face=face,
             max_pixels=DEFAULT_MAX_PIXELS,
+            template=self.template,
         )
         return aligner.align(
             [_as_source(place, photo) for place, photo in enumerate(photos)]
@@ -324,15 +323,15 @@ def _as_source(place: int, photo: Photo) -> PhotoSource:
 
 
 def load(
-    path: str | Path,
+    model: str | Path,
     device: str = "auto",
     precision: Precision = "auto",
     detector: Detector = "mtcnn",
 ) -> Embedder:
-    """An ``Embedder`` from a model file.
+    """An ``Embedder`` from a model file, or of a ready model.
 
     Args:
-        path: ``model.safetensors``, as ``facever train`` writes it.
+        model: A model file, such as ``facever train`` writes, or a ready model's name.
         device: ``auto``, ``cpu``, ``cuda``...
         precision: ``auto``, ``bf16`` or ``fp32``.
         detector: How faces are found in photos; see ``facever.choices.Detector``.
@@ -344,4 +343,4 @@ def load(
         ModelFileError: If the file is missing, damaged or foreign.
         ParameterError: If the device is not there.
     """
-    return Embedder(load_model(path), device, precision, detector)
+    return Embedder(load_model(model), device, precision, detector)

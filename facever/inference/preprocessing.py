@@ -1,11 +1,13 @@
 """From uint8 crops to what a network takes, the same in training and in use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from facever.choices import ChannelOrder
 from facever.errors import ParameterError
 
 
@@ -14,16 +16,19 @@ class Preprocessing:
     """``(pixel - mean) / scale``.
 
     Attributes:
-        mean: One number for all pixels, or the mean image ``[112, 96, 3]`` of the
-            training crops, as the IE paper subtracts; in [0, 255].
-        scale: Positive.
+        mean: One number for all pixels, one for each of red, green and blue, or the
+            mean image ``[height, width, 3]`` of the training crops, as the IE paper
+            subtracts; in [0, 255].
+        scale: Positive; one number, or one for each of red, green and blue.
+        channel_order: In which the network takes the colours.
     """
 
-    mean: float | Float[Tensor, "height width 3"] = 127.5
-    scale: float = 128.0
+    mean: float | Float[Tensor, "*colours"] = 127.5
+    scale: float | Float[Tensor, "3"] = 128.0
+    channel_order: ChannelOrder = "RGB"
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
+        if not torch.as_tensor(self.scale).gt(0).all():
             raise ParameterError(f"scale must be positive, got {self.scale}")
 
     def __call__(
@@ -42,9 +47,36 @@ class Preprocessing:
         """
         if mirrored is not None:
             crops = torch.where(mirrored[:, None, None, None], crops.flip(2), crops)
-        mean = self.mean
-        if isinstance(mean, Tensor):
-            mean = mean.to(crops.device)
-        images = (crops.float() - mean) / self.scale
+        mean, scale = (
+            value.to(crops.device) if isinstance(value, Tensor) else value
+            for value in (self.mean, self.scale)
+        )
+        images = (crops.float() - mean) / scale
+        if self.channel_order == "BGR":
+            images = images.flip(3)
         # A permuted view of NHWC memory is channels-last already: nothing is copied.
         return images.permute(0, 3, 1, 2)
+
+
+def make_preprocessing(
+    mean: float | Sequence[float] | Tensor,
+    scale: float | Sequence[float],
+    channel_order: ChannelOrder,
+) -> Preprocessing:
+    """Preprocessing from the plain numbers of a model file's header.
+
+    Raises:
+        ParameterError: If a scale is not positive, or there are numbers for other than
+            three colours.
+    """
+    values = []
+    for name, value in (("mean", mean), ("scale", scale)):
+        if isinstance(value, Sequence):
+            if len(value) != 3:
+                raise ParameterError(
+                    f"{name} must be one number or three, for red, green and blue, got "
+                    f"{list(value)}"
+                )
+            value = torch.tensor(value, dtype=torch.float32)
+        values.append(value)
+    return Preprocessing(values[0], values[1], channel_order)

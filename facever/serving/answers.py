@@ -169,6 +169,6 @@ def _describe(faces: Sequence[Face]) -> list[FaceAnswer]:
     ]
 
 
-def _as_address(crop: UInt8[np.ndarray, "112 96 3"]) -> str:
+def _as_address(crop: UInt8[np.ndarray, "high wide 3"]) -> str:
     _, png = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
     return f"data:image/png;base64,{base64.b64encode(png.tobytes()).decode()}"

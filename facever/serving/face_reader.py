@@ -30,7 +30,7 @@ class ReadPhoto:
     height: int
     width: int
     faces: Sequence[Face]
-    crop: UInt8[np.ndarray, "112 96 3"]
+    crop: UInt8[np.ndarray, "high wide 3"]
     embedding: Float32[np.ndarray, " dim"]
 
 

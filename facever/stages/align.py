@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.choices import Detector, FaceRule
+from facever.choices import Detector, FaceRule, TemplateName
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.landmark_file import read_landmarks
@@ -19,9 +19,9 @@ from facever.errors import DataError, ParameterError
 from facever.faces.aligner import NO_FACE, AlignedPhoto, AlignRecipe
 from facever.faces.detection import FACE_RULES
 from facever.faces.detectors import check_detector
-from facever.faces.geometry import TEMPLATE
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
@@ -127,6 +127,7 @@ def align(
     workers: int | None = None,
     device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    template: TemplateName = "112x96",
     only: set[str] | None = None,
     shard: Shard | None = None,
 ) -> AlignSummary:
@@ -144,8 +145,8 @@ def align(
         face: Which face to take when a photo has several.
         detector: ``mtcnn``, ``mtcnn-sphereface`` for the thresholds 0.6, 0.7, 0.9 and
             the pyramid factor 0.85 of SphereFace, or ``crops`` for photos that are
-            crops of the template already: 112x96 is stored as it is, of 112x112 the
-            columns 8 to 103, and other sizes go to the ledger.
+            crops of the template, or of one that contains it, already; other sizes go
+            to the ledger.
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
         workers: Processes; by default one for each CPU that this process may use.
@@ -153,6 +154,7 @@ def align(
             device rounds differently: a store of two kinds is not byte for byte that
             of one.
         max_pixels: Larger photos go to the ledger.
+        template: The crops that the model takes; see ``TEMPLATES``.
         only: Sources that are wanted, others are left for a later run; by default all.
         shard: The part of the photos that this machine aligns. ``facever data merge``
             of all parts, in their order, gives the store of one run, byte for byte.
@@ -165,6 +167,7 @@ def align(
     """
     started = time.monotonic()
     _check_options(face, detector, landmarks, max_pixels)
+    find_template(template)
     num_workers = _count_workers(workers)
     points = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
@@ -173,7 +176,12 @@ def align(
     if points is not None:
         photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
     by_landmarks = detector != "crops" and (points is not None or listing.has_landmarks)
-    recipe = AlignRecipe(detector, face, by_landmarks, max_pixels)
+    if by_landmarks and TEMPLATES[template].needs_box:
+        raise ParameterError(
+            f"template {template} cuts faces out by the detector's box, which known "
+            "landmarks do not say: take photos without a list of landmarks"
+        )
+    recipe = AlignRecipe(detector, face, by_landmarks, max_pixels, template)
     if recipe.uses_network:
         from facever.hardware import pick_device
 
@@ -232,7 +240,7 @@ def _count_workers(workers: int | None) -> int:
 
 def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
     return {
-        "template": TEMPLATE.tolist(),
+        "template": TEMPLATES[recipe.template].description,
         "detector": "landmarks" if recipe.by_landmarks else recipe.detector,
         "face": recipe.face if recipe.uses_network else None,
         "max_pixels": recipe.max_pixels,

@@ -73,9 +73,10 @@ def embed(
     if not len(store):
         raise DataError(f"{crops} holds no crop; {crops / FAILURES_FILE} says why")
     embedder = Embedder(load_model(model).with_mirror(mirror), device, precision)
+    fitting = store.crops_for(embedder.template)
     with whole_file(out) as temporary:
         with progress_bar("embed", len(store), "crops") as advance:
-            embeddings = embedder.embed_crops(store.crops, batch_size, advance)
+            embeddings = embedder.embed_crops(fitting, batch_size, advance)
         content = EmbeddingsFile(
             embeddings, list(store.sources), embedder.model_fingerprint
         )

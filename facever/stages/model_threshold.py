@@ -4,13 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from facever.choices import Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import ParameterError
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import load_model, save_model
+from facever.inference.model_file import load_model, write_header
 from facever.progress import progress_bar
 from facever.results import Result, plain
 from facever.verification.model_threshold import (
@@ -83,14 +81,12 @@ def set_model_threshold(
     loaded = load_model(model)
     store = CropStore.open(crops)
     check_impostor_pairs(store.labels, far)
+    crops_of_people = store.crops_for(loaded.template)
     embedder = Embedder(loaded, device, precision)
     with progress_bar("embed", len(store), "crops") as advance:
-        embeddings = embedder.embed_crops(store.crops, advance=advance)
+        embeddings = embedder.embed_crops(crops_of_people, advance=advance)
     with progress_bar("compare", len(store), "crops") as advance:
         found = choose_model_threshold(embeddings, store.labels, far, advance)
     header = replace(loaded.header, threshold=found.threshold, threshold_far=far)
-    mean = loaded.preprocessing.mean
-    save_model(
-        model, loaded.network, header, mean if isinstance(mean, Tensor) else None
-    )
+    write_header(model, header)
     return ModelThresholdReport(model, found)

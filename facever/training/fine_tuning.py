@@ -41,6 +41,11 @@ def read_initial(path: Path) -> InitialWeights:
             f"a checkpoint of step {content['step']:,}",
         )
     model = load_model(path)
+    if not isinstance(model.network, nn.Module):
+        raise ModelFileError(
+            f"init: {path} holds a network that can be run but not trained; start from "
+            "a .safetensors"
+        )
     header = model.header
     options = "".join(f" {key}={each}" for key, each in header.network_options.items())
     return InitialWeights(

@@ -8,7 +8,7 @@ import pytest
 
 from facever.data.store.writer import CropWriter
 
-SETTINGS = {"template": [[1.5, 2.0]], "face": "all"}
+SETTINGS = {"note": [[1.5, 2.0]], "face": "all"}
 
 
 def _random(source: str, face: int) -> np.random.Generator:

@@ -6,14 +6,14 @@ from PIL import Image
 from facever.data.sources.landmark_file import read_landmarks
 from facever.errors import DataError, FileError, ParameterError
 from facever.faces.detection import Face, choose_faces, face_at
-from facever.faces.geometry import TEMPLATE
 from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import read_photo
+from facever.faces.templates import CARD_POINTS
 
 
 def make_face(left, top, right, bottom, score):
     box = np.array([left, top, right, bottom], dtype=np.float64)
-    return Face(TEMPLATE.copy(), box, score)
+    return Face(CARD_POINTS.copy(), box, score)
 
 
 # In a photo 100 high and 200 wide, whose middle is at (99.5, 49.5).

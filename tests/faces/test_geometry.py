@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facever.errors import DataError
-from facever.faces.geometry import TEMPLATE, similarity_transform
+from facever.faces.geometry import similarity_transform
+from facever.faces.templates import CARD_POINTS
 
 coordinates = st.floats(-1000, 1000, width=32)
 faces = st.lists(coordinates, min_size=10, max_size=10).map(
@@ -27,12 +28,12 @@ def umeyama(points, goals):
 
 def error_of(transform, points):
     moved = points @ transform[:, :2].T + transform[:, 2]
-    return ((moved - TEMPLATE) ** 2).sum()
+    return ((moved - CARD_POINTS) ** 2).sum()
 
 
 def is_well_posed(points):
     centred = points - points.mean(axis=0)
-    covariance = (TEMPLATE - TEMPLATE.mean(axis=0)).T @ centred
+    covariance = (CARD_POINTS - CARD_POINTS.mean(axis=0)).T @ centred
     singular = np.linalg.svd(covariance, compute_uv=False)
     sign = np.sign(np.linalg.det(covariance))
     return (centred**2).sum() > 1 and singular[0] + sign * singular[1] > 1
@@ -40,15 +41,15 @@ def is_well_posed(points):
 
 @given(faces.filter(is_well_posed))
 def test_equals_umeyama_by_singular_values(points):
-    found = similarity_transform(points[None])[0]
-    expected = umeyama(points, TEMPLATE)
+    found = similarity_transform(points[None], CARD_POINTS)[0]
+    expected = umeyama(points, CARD_POINTS)
     # Values reach about 1000 times the scale; both are float64.
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-6)
 
 
 @given(faces.filter(is_well_posed), st.integers(0, 2**32 - 1))
 def test_no_similarity_nearby_fits_better(points, seed):
-    found = similarity_transform(points[None])[0]
+    found = similarity_transform(points[None], CARD_POINTS)[0]
     least = error_of(found, points)
     rng = np.random.default_rng(seed)
     for step in (1e-1, 1e-3):
@@ -64,8 +65,8 @@ def test_undoes_a_known_similarity(degrees, scale):
     rotation = np.array(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     )
-    photo_points = scale * TEMPLATE @ rotation.T + [300.0, -20.0]
-    transform = similarity_transform(photo_points[None])[0]
+    photo_points = scale * CARD_POINTS @ rotation.T + [300.0, -20.0]
+    transform = similarity_transform(photo_points[None], CARD_POINTS)[0]
     assert error_of(transform, photo_points) < 1e-18
     # The linear part is the inverse rotation over the scale.
     np.testing.assert_allclose(transform[:, :2], rotation.T / scale, atol=1e-12)
@@ -73,23 +74,29 @@ def test_undoes_a_known_similarity(degrees, scale):
 
 def test_hand_derived_values():
     # Twice the template plus (10, 20): half the size, minus half of that shift.
-    transform = similarity_transform((2 * TEMPLATE + [10.0, 20.0])[None])[0]
+    transform = similarity_transform(
+        (2 * CARD_POINTS + [10.0, 20.0])[None], CARD_POINTS
+    )[0]
     expected = [[0.5, 0.0, -5.0], [0.0, 0.5, -10.0]]
     np.testing.assert_allclose(transform, expected, atol=1e-12)
 
 
 def test_a_mirrored_face_is_not_reflected():
-    mirrored = TEMPLATE * [-1.0, 1.0] + [96.0, 0.0]
-    transform = similarity_transform(mirrored[None])[0]
+    mirrored = CARD_POINTS * [-1.0, 1.0] + [96.0, 0.0]
+    transform = similarity_transform(mirrored[None], CARD_POINTS)[0]
     assert np.linalg.det(transform[:, :2]) > 0
 
 
 def test_a_batch_gives_what_each_face_gives():
     rng = np.random.default_rng(0)
-    landmarks = TEMPLATE + rng.normal(scale=5, size=(20, 5, 2))
-    single = [similarity_transform(points[None])[0] for points in landmarks]
-    np.testing.assert_array_equal(similarity_transform(landmarks), np.stack(single))
-    assert similarity_transform(np.empty((0, 5, 2))).shape == (0, 2, 3)
+    landmarks = CARD_POINTS + rng.normal(scale=5, size=(20, 5, 2))
+    single = [
+        similarity_transform(points[None], CARD_POINTS)[0] for points in landmarks
+    ]
+    np.testing.assert_array_equal(
+        similarity_transform(landmarks, CARD_POINTS), np.stack(single)
+    )
+    assert similarity_transform(np.empty((0, 5, 2)), CARD_POINTS).shape == (0, 2, 3)
 
 
 def test_another_template():
@@ -108,9 +115,9 @@ def test_another_template():
     ],
 )
 def test_degenerate_landmarks_are_refused_by_number(points, why):
-    landmarks = np.stack([TEMPLATE, TEMPLATE, points])
+    landmarks = np.stack([CARD_POINTS, CARD_POINTS, points])
     with pytest.raises(DataError, match=f"face 2.*{why}"):
-        similarity_transform(landmarks)
+        similarity_transform(landmarks, CARD_POINTS)
 
 
 def test_a_reflection_without_a_best_rotation_is_refused():
@@ -121,4 +128,4 @@ def test_a_reflection_without_a_best_rotation_is_refused():
 
 def test_the_template_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
-        TEMPLATE[0, 0] = 0.0
+        CARD_POINTS[0, 0] = 0.0

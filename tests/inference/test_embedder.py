@@ -10,7 +10,7 @@ import facever
 from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS
-from facever.faces.geometry import TEMPLATE
+from facever.faces.templates import CARD_POINTS
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import load_model
 
@@ -29,9 +29,9 @@ class FakeDetector:
         for photo in photos:
             faces = []
             if photo.any():
-                faces.append(Face(TEMPLATE.copy(), np.array([9.0, 9, 50, 50]), 0.9))
+                faces.append(Face(CARD_POINTS.copy(), np.array([9.0, 9, 50, 50]), 0.9))
             if photo.shape[1] > 96:
-                second = TEMPLATE + np.array([96.0, 0])
+                second = CARD_POINTS + np.array([96.0, 0])
                 faces.append(Face(second, np.array([96.0, 0, 190, 110]), 0.8))
             found.append(faces)
         return found
@@ -106,7 +106,8 @@ class TestEmbedCrops:
     def test_mean_and_scale_are_those_of_the_file(
         self, tmp_path: Path, crops: np.ndarray, mean: float | str
     ) -> None:
-        from facever.inference.model_file import ModelHeader, save_model
+        from facever.inference.backends.torch_weights import save_model
+        from facever.inference.header import ModelHeader
         from facever.models import build_network
 
         torch.manual_seed(3)

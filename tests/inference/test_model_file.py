@@ -12,7 +12,10 @@ from safetensors.torch import load_file, save_file
 
 import facever
 from facever.errors import ModelFileError, ParameterError
-from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.faces.templates import TEMPLATES
+from facever.inference.backends.torch_weights import save_model
+from facever.inference.header import ModelHeader, crop_fields
+from facever.inference.model_file import load_model
 from facever.models import build_network
 
 TINY = {"width": 1 / 16, "embedding_size": 16}
@@ -261,10 +264,13 @@ class TestFilesThatAreNoModels:
     @pytest.mark.parametrize("name", ["evil.safetensors", "evil.pt"])
     def test_a_pickle_is_never_run(self, tmp_path: Path, name: str) -> None:
         path, mark = tmp_path / name, tmp_path / "mark"
+        refusal = (
+            "none of the model files" if name == "evil.pt" else "not a whole .safe"
+        )
         path.write_bytes(pickle.dumps(_Trap(mark)))
-        assert "not a whole .safetensors" in message_of(path)
+        assert refusal in message_of(path)
         torch.save({"state_dict": _Trap(mark)}, path)
-        assert "not a whole .safetensors" in message_of(path)
+        assert refusal in message_of(path)
         assert not mark.exists()
         # The trap does work where a pickle is loaded.
         torch.load(path.rename(tmp_path / "sprung.pt"), weights_only=False)
@@ -273,7 +279,7 @@ class TestFilesThatAreNoModels:
     def test_checkpoint_of_torch(self, tmp_path: Path) -> None:
         path = tmp_path / "checkpoint.pt"
         torch.save(build_network("resnet27", TINY).state_dict(), path)
-        assert "take a file that facever train wrote" in message_of(path)
+        assert "facever model import" in message_of(path)
 
     def test_safetensors_of_somebody_else(self, tmp_path: Path) -> None:
         path = tmp_path / "other.safetensors"
@@ -303,12 +309,12 @@ class TestDamagedHeaders:
             {"embedding_size": "16"},
             {"mean": "picture"},
             {"mean": None},
-            {"mean": [1, 2, 3]},
+            {"mean": ["red", 2, 3]},
             {"scale": "128"},
             {"mirror": "twice"},
             {"threshold": "high"},
             {"threshold": [0.5]},
-            {"template": 5},
+            {"channel_order": "GBR"},
             {"licence": None},
         ],
         ids=str,
@@ -328,15 +334,14 @@ class TestDamagedHeaders:
         [
             {"crop_height": 128},
             {"crop_width": 112},
-            {"channel_order": "BGR"},
+            {"template": 5},
             {"template": [[0.0, 0.0]] * 5},
         ],
         ids=str,
     )
     def test_other_crops(self, model: Path, changes: dict[str, object]) -> None:
         message = message_of(change_header(model, **changes))
-        assert "other crops" in message
-        assert "112x96 RGB" in message
+        assert "a template that this version of facever does not know" in message
 
     @pytest.mark.parametrize(
         "changes",
@@ -351,6 +356,10 @@ class TestDamagedHeaders:
             {"embedding_size": 8},
             {"mean": "image"},
             {"scale": 0},
+            {"scale": [128, 0, 128]},
+            {"mean": [127, 127]},
+            # A network of facever's own that takes other crops than its header says.
+            crop_fields(TEMPLATES["112x112"]),
         ],
         ids=str,
     )

@@ -14,7 +14,7 @@ from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS, check_detector, make_detector
-from facever.faces.geometry import TEMPLATE
+from facever.faces.templates import CARD_POINTS
 from facever.inference.embedder import Embedder, load
 from facever.stages.align import align
 
@@ -23,8 +23,10 @@ def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
     """A face at the left and, in wide photos, a larger one at the right."""
     found = []
     for photo in photos:
-        right = Face(TEMPLATE + np.array([96.0, 0]), np.array([96.0, 0, 191, 111]), 0.8)
-        left = Face(TEMPLATE.copy(), np.array([9.0, 9, 50, 50]), 0.9)
+        right = Face(
+            CARD_POINTS + np.array([96.0, 0]), np.array([96.0, 0, 191, 111]), 0.8
+        )
+        left = Face(CARD_POINTS.copy(), np.array([9.0, 9, 50, 50]), 0.9)
         faces = [right, left] if photo.shape[1] > 96 else [left]
         found.append(faces if photo.any() else [])
     return found
@@ -66,7 +68,7 @@ def test_faces_of_a_photo_come_with_crops_and_embeddings(embedder: Embedder) -> 
     photo = np.concatenate([draw(1), draw(2)], axis=1)
     right, left = embedder.faces(photo)
     assert (right.score, left.score) == (0.8, 0.9)
-    np.testing.assert_array_equal(left.landmarks, TEMPLATE)
+    np.testing.assert_array_equal(left.landmarks, CARD_POINTS)
     # Columns next to the other face are warped with it.
     np.testing.assert_array_equal(left.crop[:, :90], photo[:, :90])
     both = embedder.embed_crops(np.stack([right.crop, left.crop]))
@@ -150,7 +152,7 @@ def test_crops_as_photos_and_listed_landmarks_need_no_detector(
     with pytest.raises(DataError, match="array 0: not an aligned crop: 50x112"):
         embedder.embed([draw(1, 50)])
     cv2.imwrite(str(tmp_path / "a.png"), draw(1)[:, :, ::-1])
-    points = ",".join(f"{value:.4f}" for value in TEMPLATE.ravel())
+    points = ",".join(f"{value:.4f}" for value in CARD_POINTS.ravel())
     columns = ",".join(f"x{n},y{n}" for n in range(1, 6))
     listed = tmp_path / "list.csv"
     listed.write_text(f"source,identity,{columns}\na.png,Ann,{points}\n")

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS
-from facever.faces.geometry import align_faces
+from facever.faces.templates import DEFAULT_TEMPLATE
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
 from facever.inference.embedder import Embedder, load
@@ -40,7 +40,7 @@ class Drawn:
 
     @property
     def crops(self) -> np.ndarray:
-        return align_faces(self.photo, np.stack(self.landmarks))
+        return DEFAULT_TEMPLATE.align(self.photo, np.stack(self.landmarks))
 
 
 def draw(person: int, picture: int = 0) -> Drawn:

@@ -11,7 +11,7 @@ from PIL import Image
 from facever.data.recordio.writer import write_record_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, MismatchError, ParameterError
-from facever.faces.geometry import TEMPLATE, align_faces
+from facever.faces.templates import CARD_POINTS, DEFAULT_TEMPLATE
 from facever.stages.align import Shard, align
 from facever.stages.store.changes import merge_stores
 
@@ -28,7 +28,7 @@ def make_photos(folder, num_photos, seed=0):
         path.parent.mkdir(parents=True, exist_ok=True)
         picture = rng.integers(0, 256, (40 + number % 5, 50, 3), dtype=np.uint8)
         Image.fromarray(picture).save(path)
-        points = TEMPLATE / 3 + rng.normal(size=(5, 2))
+        points = CARD_POINTS / 3 + rng.normal(size=(5, 2))
         if number % 30 == 9:
             path.write_bytes(b"")
         elif number % 30 == 19:
@@ -61,7 +61,7 @@ def test_landmark_mode(tmp_path, capsys):
     assert store.failures["P1/0029.png"] == "no landmarks are listed"
     for row in (0, 20, 53):
         photo = np.asarray(Image.open(photos / store.sources[row]))
-        expected = align_faces(photo, store.landmarks[row][None])[0]
+        expected = DEFAULT_TEMPLATE.align(photo, store.landmarks[row][None])[0]
         np.testing.assert_array_equal(store.crops[row], expected)
     printed = str(summary)
     assert capsys.readouterr().out == ""

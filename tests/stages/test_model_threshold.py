@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FaceverError, ParameterError
+from facever.inference.backends.torch_weights import save_model
 from facever.inference.embedder import Embedder, load
-from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.inference.header import ModelHeader
+from facever.inference.model_file import load_model
 from facever.models import build_network
 from facever.stages.gallery import enroll as gallery
 from facever.stages.model_threshold import set_model_threshold

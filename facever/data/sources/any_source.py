@@ -45,7 +45,7 @@ class StoredCrop:
         """The place in words."""
         return f"row {self.row}"
 
-    def read(self, path: Path) -> UInt8[np.ndarray, "112 96 3"]:
+    def read(self, path: Path) -> UInt8[np.ndarray, "high wide 3"]:
         """The pixels."""
         return np.array(_open(path).crops[self.row])
 

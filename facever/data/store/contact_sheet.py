@@ -10,20 +10,19 @@ from jaxtyping import Float64, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from facever.data.store.crop_bytes import decode_crops
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.crop_store import CropStore
 
 NUM_SHEET_CROPS = 95
 _NUM_COLUMNS = 12
 _GAP = 8
 _CAPTION_HEIGHT = 18
-_HEIGHT, _WIDTH = CROP_SHAPE[:2]
 _PAPER, _INK = (255, 255, 255), (60, 60, 60)
 
 
 def draw_sheet(
     store: CropStore,
     rows: Int64[np.ndarray, " rows"],
-    mean: Float64[np.ndarray, "112 96 3"],
+    mean: Float64[np.ndarray, "high wide 3"],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The mean image and then the crops of these rows, line by line.
 
@@ -39,7 +38,7 @@ def draw_sheet(
 
 
 def draw_groups(
-    groups: Sequence[Sequence[tuple[UInt8[np.ndarray, "112 96 3"], str]]],
+    groups: Sequence[Sequence[tuple[UInt8[np.ndarray, "high wide 3"], str]]],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Crops that belong together side by side, the groups with gaps between them.
 
@@ -47,10 +46,12 @@ def draw_groups(
         groups: At least one group of crops with captions; all of one size.
     """
     size = len(groups[0])
-    step = size * _WIDTH + (size - 1) + _GAP
+    shapes = [picture.shape for group in groups for picture, _ in group]
+    height, width, _ = np.max(shapes, axis=0).tolist()
+    step = size * width + (size - 1) + _GAP
     groups_a_line = max(1, _NUM_COLUMNS // size)
     num_lines = -(-len(groups) // groups_a_line)
-    line_height = _HEIGHT + _CAPTION_HEIGHT + _GAP
+    line_height = height + _CAPTION_HEIGHT + _GAP
     shape = (_GAP + groups_a_line * step, _GAP + num_lines * line_height)
     sheet = Image.new("RGB", shape, _PAPER)
     pen = ImageDraw.Draw(sheet)
@@ -58,10 +59,10 @@ def draw_groups(
         line, column = divmod(place, groups_a_line)
         top = _GAP + line * line_height
         for number, (picture, caption) in enumerate(group):
-            left = _GAP + column * step + number * (_WIDTH + 1)
+            left = _GAP + column * step + number * (width + 1)
             sheet.paste(Image.fromarray(picture), (left, top))
-            text = _shorten(caption)
-            pen.text((left, top + _HEIGHT + 2), text, _INK, _font())
+            text = _shorten(caption, width)
+            pen.text((left, top + height + 2), text, _INK, _font())
     return np.asarray(sheet)
 
 
@@ -72,14 +73,14 @@ def _font() -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(fonts / "DejaVuSans.ttf", 11)
 
 
-def _shorten(caption: str) -> str:
+def _shorten(caption: str, width: int) -> str:
     """As much of a caption as fits under a crop, in letters that can be drawn."""
     text = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}"
         for letter in caption
     )
-    if _font().getlength(text) <= _WIDTH:
+    if _font().getlength(text) <= width:
         return text
-    while _font().getlength(text + "…") > _WIDTH:
+    while _font().getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"

@@ -12,10 +12,10 @@ from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_store_json
 from facever.data.store.crop_bytes import CropsFile, read_checked_bytes, row_blocks
 from facever.data.store.crop_store import (
-    CROP_SHAPE,
     JPEG_SETTING,
     CropStore,
     fingerprint_of,
+    settings_template,
 )
 from facever.data.store.folder import (
     CROPS_TABLE,
@@ -36,7 +36,7 @@ from facever.progress import Advance, ignore_progress
 
 LEFT_OUT_COLUMNS = ["row", "identity", "source", "reason"]
 
-Encode = Callable[[UInt8[np.ndarray, "112 96 3"]], bytes]
+Encode = Callable[[UInt8[np.ndarray, "high wide 3"]], bytes]
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,14 @@ def write_store(out: Path, contents: Contents, advance: Advance) -> None:
 
 def _write_crops(folder: Path, contents: Contents, advance: Advance) -> None:
     compressed = JPEG_SETTING in contents.settings
-    with CropsFile(folder, contents.num_crops, compressed=compressed) as file:
+    shape = settings_template(folder, contents.settings).shape
+    with CropsFile(folder, contents.num_crops, shape, compressed=compressed) as file:
         for part in contents.parts:
             for rows in row_blocks(part.rows):
                 written = read_checked_bytes(part.store, rows)
                 if contents.encode:
                     written = [
-                        contents.encode(
-                            np.frombuffer(crop, np.uint8).reshape(CROP_SHAPE)
-                        )
+                        contents.encode(np.frombuffer(crop, np.uint8).reshape(shape))
                         for crop in written
                     ]
                 file.add(written)

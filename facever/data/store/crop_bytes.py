@@ -1,6 +1,6 @@
 """The bytes of crops as they are in a store's files, a block at a time.
 
-The bytes of a crop are its 32,256 pixel values or, in a compressed store, its JPEG.
+The bytes of a crop are its pixel values or, in a compressed store, its JPEG.
 """
 
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from facever.data.store.checksums import crop_checksums, write_checksums
-from facever.data.store.crop_store import CROP_SHAPE, Crops, CropStore
+from facever.data.store.crop_store import Crops, CropStore
 from facever.data.store.folder import CROPS_FILE, JPEG_FILE, OFFSETS_FILE
 from facever.data.store.jpeg import JpegCrops
 from facever.errors import DataError
@@ -21,12 +21,12 @@ BLOCK_CROPS = 1024
 HEADER_BYTES = 128
 
 
-def crops_header(num_crops: int) -> bytes:
+def crops_header(num_crops: int, crop_shape: tuple[int, int, int]) -> bytes:
     """What stands in ``crops.npy`` before the first crop."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         file,
-        {"descr": "|u1", "fortran_order": False, "shape": (num_crops, *CROP_SHAPE)},
+        {"descr": "|u1", "fortran_order": False, "shape": (num_crops, *crop_shape)},
     )
     header = file.getvalue()
     assert len(header) == HEADER_BYTES
@@ -43,9 +43,9 @@ def row_blocks(
 
 def decode_crops(
     crops: Crops, rows: Int64[np.ndarray, " rows"]
-) -> UInt8[np.ndarray, "rows 112 96 3"]:
+) -> UInt8[np.ndarray, "rows high wide 3"]:
     """Decoded crops; the pages that were read do not stay in this process's memory."""
-    chosen: UInt8[np.ndarray, "rows 112 96 3"] = _map_again(crops)[rows]
+    chosen: UInt8[np.ndarray, "rows high wide 3"] = _map_again(crops)[rows]
     return chosen
 
 
@@ -84,7 +84,14 @@ class CropsFile:
     Nothing is complete before ``finish``; ``close`` may come without it.
     """
 
-    def __init__(self, folder: Path, num_crops: int, *, compressed: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        num_crops: int,
+        crop_shape: tuple[int, int, int],
+        *,
+        compressed: bool,
+    ) -> None:
         self._folder = folder
         self._num_crops = num_crops
         self._compressed = compressed
@@ -92,7 +99,7 @@ class CropsFile:
         self._ends = [0]
         self._file = (folder / (JPEG_FILE if compressed else CROPS_FILE)).open("wb")
         if not compressed:
-            self._file.write(crops_header(num_crops))
+            self._file.write(crops_header(num_crops, crop_shape))
 
     def __enter__(self) -> "CropsFile":
         return self
@@ -123,10 +130,10 @@ class CropsFile:
 
 def _map_again(crops: Crops) -> Crops:
     if isinstance(crops, JpegCrops):
-        return JpegCrops(crops.folder)
+        return JpegCrops(crops.folder, crops.encoded_shape)
     if isinstance(crops, np.memmap) and len(crops):
         path, offset, shape = Path(str(crops.filename)), crops.offset, crops.shape
-        again: UInt8[np.ndarray, "crops 112 96 3"] = np.memmap(
+        again: UInt8[np.ndarray, "crops high wide 3"] = np.memmap(
             path, np.uint8, "r", offset, shape
         )
         return again

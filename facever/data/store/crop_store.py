@@ -2,8 +2,8 @@
 
 A store is a folder:
 
-- ``crops.npy``: uint8 ``[N, 112, 96, 3]``, RGB, memory-mapped; in a compressed store
-  ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg``);
+- ``crops.npy``: uint8 ``[N, height, width, 3]``, RGB, memory-mapped; in a compressed
+  store ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg``);
 - ``crops.csv``: one line a crop: row, identity, label, source, the five landmarks in
   the photo (``x1`` .. ``y5``, pixels) and the detector's score; what is not known is
   ``nan``;
@@ -21,7 +21,7 @@ names one crop only. Labels number the sorted identities that have at least one 
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,11 +47,16 @@ from facever.data.store.tables import (
     read_numbers,
 )
 from facever.errors import DataError, FileError
+from facever.faces.templates import (
+    DEFAULT_TEMPLATE,
+    Template,
+    require_window,
+    template_of,
+)
 
-CROP_SHAPE = (112, 96, 3)
 JPEG_SETTING = "jpeg_quality"
 
-Crops = UInt8[np.ndarray, "crops 112 96 3"] | JpegCrops
+Crops = UInt8[np.ndarray, "crops high wide 3"] | JpegCrops
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class CropStore:
         sources: Source of each crop, unique.
         failures: The photos without a crop, with the reasons.
         settings: The settings that the crops were made with.
+        template: What the crops look like.
         fingerprint: Fingerprint of what the store holds (see ``fingerprint_of``).
         checksums: CRC-32 of each crop's bytes in the file.
     """
@@ -78,6 +84,7 @@ class CropStore:
     sources: list[str]
     failures: dict[str, str]
     settings: dict[str, Any]
+    template: Template
     fingerprint: str
     checksums: UInt32[np.ndarray, " crops"]
 
@@ -98,6 +105,23 @@ class CropStore:
         """The detector's confidence, in [0, 1]; NaN where unknown."""
         return self._numbers[:, 10]
 
+    def crops_for(self, template: Template) -> Crops:
+        """The crops as a model of a template takes them.
+
+        They are the same array, or a view of some of its rows and columns where the
+        store's crops contain those of the template.
+
+        Raises:
+            MismatchError: If the store's crops do not serve; the message says what to
+                do.
+        """
+        window = require_window(template, self.template, str(self.folder))
+        if template is self.template:
+            return self.crops
+        if isinstance(self.crops, JpegCrops):
+            return self.crops.seen_through(window)
+        return self.crops[:, *window]
+
     @cached_property
     def _numbers(self) -> Float64[np.ndarray, "crops 11"]:
         # Read when first asked for: few ask, and it takes longer than all the rest.
@@ -117,7 +141,8 @@ class CropStore:
         folder = Path(folder)
         check_finished(folder)
         about = _read_about(folder / STORE_FILE)
-        crops = open_crops(folder)
+        template = settings_template(folder, about["settings"])
+        crops = open_crops(folder, template)
         names = read_names(folder / CROPS_TABLE)
         ledger = read_csv(folder / FAILURES_FILE, FAILURE_COLUMNS, exact=True)
         failures = {row["source"]: row["reason"] for row in ledger}
@@ -141,6 +166,7 @@ class CropStore:
             sources=names.sources,
             failures=failures,
             settings=about["settings"],
+            template=template,
             fingerprint=about["fingerprint"],
             checksums=checksums,
         )
@@ -198,19 +224,47 @@ def _read_about(path: Path) -> dict[str, Any]:
         raise FileError(f"{path} is damaged: {error}") from None
 
 
-def open_crops(folder: Path) -> Crops:
+def settings_template(folder: Path, settings: Mapping[str, Any]) -> Template:
+    """The template of a store with these settings.
+
+    Raises:
+        FileError: If this version of facever does not know it.
+    """
+    template = template_of(settings.get("template", DEFAULT_TEMPLATE.description))
+    if template is None:
+        raise FileError(
+            f"{folder} holds crops of a template that this version of facever does "
+            "not know: update facever, or align the photos again"
+        )
+    return template
+
+
+def known_template(folder: Path) -> Template | None:
+    """The template of a store that may be damaged; None if its files do not say."""
+    try:
+        return settings_template(folder, _read_about(folder / STORE_FILE)["settings"])
+    except FileError:
+        return None
+
+
+def open_crops(folder: Path, template: Template | None) -> Crops:
     """The crops of a store, whatever its other files are like.
+
+    Args:
+        folder: The store's folder.
+        template: What its crops look like; None takes pixels of any shape, and JPEGs as
+            bytes alone.
 
     Raises:
         FileError: If their file is missing or damaged.
     """
     if (folder / JPEG_FILE).exists():
-        return JpegCrops(folder)
+        return JpegCrops(folder, (template or DEFAULT_TEMPLATE).shape)
     path = folder / CROPS_FILE
-    crops: UInt8[np.ndarray, "crops 112 96 3"] = map_array(path)
-    if crops.dtype != np.uint8 or crops.shape[1:] != CROP_SHAPE:
+    crops: UInt8[np.ndarray, "crops high wide 3"] = map_array(path)
+    shape = template.shape if template else (*crops.shape[1:3], 3)
+    if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != shape:
         raise FileError(
-            f"{path}: expected uint8 crops of {CROP_SHAPE}, "
-            f"got {crops.dtype} {crops.shape}"
+            f"{path}: expected uint8 crops of {shape}, got {crops.dtype} {crops.shape}"
         )
     return crops

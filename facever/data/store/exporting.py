@@ -21,7 +21,7 @@ from jaxtyping import Int64, UInt8
 from facever.csv_tables import write_csv
 from facever.data.recordio.writer import write_record_photos
 from facever.data.store.crop_bytes import read_checked_bytes, row_blocks
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.crop_store import CropStore
 from facever.data.store.jpeg import JpegCrops, encode_jpeg
 from facever.errors import ParameterError
 from facever.progress import Advance, ignore_progress
@@ -120,7 +120,7 @@ def encode_crops(
             if isinstance(store.crops, JpegCrops):
                 yield EncodedCrop(row, ".jpg", bytes(content))
                 continue
-            crop = np.frombuffer(content, np.uint8).reshape(CROP_SHAPE)
+            crop = np.frombuffer(content, np.uint8).reshape(store.template.shape)
             if quality is None:
                 yield EncodedCrop(row, ".png", _encode_png(crop))
             else:
@@ -205,7 +205,7 @@ def export_rec(
 
     Photos are sorted by label, as that layout asks, and have the keys 1 to N;
     ``index.csv`` says which is which. ``property`` is the number of identities, the
-    height and the width: a crop stays 112 high and 96 wide.
+    height and the width of the crops.
 
     Raises:
         DataError: If a crop is damaged.
@@ -218,7 +218,7 @@ def export_rec(
             advance(1)
 
     write_record_photos(out / RECORDS_NAME, photos())
-    height, width = CROP_SHAPE[:2]
+    height, width = store.template.height, store.template.width
     (out / PROPERTY_FILE).write_text(f"{len(store.identities)},{height},{width}\n")
     index = (
         (row, key, store.identity_of(row), store.sources[row])
@@ -246,7 +246,7 @@ def _add_member(shard: tarfile.TarFile, name: str, content: bytes) -> None:
     shard.addfile(member, io.BytesIO(content))
 
 
-def _encode_png(crop: UInt8[np.ndarray, "112 96 3"]) -> bytes:
+def _encode_png(crop: UInt8[np.ndarray, "high wide 3"]) -> bytes:
     encoded, content = cv2.imencode(".png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
     assert encoded
     return content.tobytes()

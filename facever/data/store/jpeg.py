@@ -4,6 +4,7 @@
 begins, and then the length of the file.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from facever.data.store.checksums import map_array
 from facever.data.store.folder import JPEG_FILE, OFFSETS_FILE
 from facever.errors import DataError, FileError, ParameterError
 
-_SHAPE = (112, 96, 3)
+Window = tuple[slice, slice]
+_WHOLE: Window = (slice(None), slice(None))
 
 
 class JpegCrops:
-    """Looks like the array uint8 ``[N, 112, 96, 3]`` to those who index its first axis.
+    """Looks like uint8 ``[N, height, width, 3]`` to those who index its first axis.
 
     An instance that is sent to another process opens the files there.
 
@@ -27,30 +29,48 @@ class JpegCrops:
         folder: The store's folder.
         shape: The shape that the array would have.
         dtype: The type that the array would have, uint8.
+        encoded_shape: The shape of each JPEG.
         offsets: The byte where each JPEG begins in ``crops.jpg``, and the file's end.
     """
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, encoded_shape: tuple[int, int, int], window: Window = _WHOLE
+    ) -> None:
         """Open the JPEGs of a store.
+
+        Args:
+            folder: The store's folder.
+            encoded_shape: Of each JPEG: height, width and three colours.
+            window: The rows and columns of it that are seen.
 
         Raises:
             FileError: If the two files are missing or do not fit each other.
         """
         self.folder = folder
         self.offsets = _read_offsets(folder)
-        self.shape = (len(self.offsets) - 1, *_SHAPE)
+        self.encoded_shape = encoded_shape
+        self._window = window
+        sides = [len(range(*part.indices(size))) for part, size in self._sides()]
+        self.shape = (len(self.offsets) - 1, *sides, 3)
         self._content = (
             np.memmap(folder / JPEG_FILE, np.uint8, "r")
             if self.offsets[-1]
             else np.empty(0, np.uint8)
         )
 
+    def _sides(self) -> Iterator[tuple[slice, int]]:
+        return zip(self._window, self.encoded_shape[:2], strict=True)
+
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "*rows 112 96 3"]:
+    def seen_through(self, window: Window) -> "JpegCrops":
+        """The same crops, of which only some rows and columns are seen."""
+        return JpegCrops(self.folder, self.encoded_shape, window)
+
+    def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "*rows high wide 3"]:
         """Decode the crop of a row, or those of a slice, of row numbers or of a mask.
 
         Raises:
@@ -60,38 +80,38 @@ class JpegCrops:
         chosen = np.arange(len(self))[rows]
         if chosen.ndim == 0:
             return self._decode(int(chosen))
-        crops = np.empty((*chosen.shape, *_SHAPE), np.uint8)
+        crops = np.empty((*chosen.shape, *self.shape[1:]), np.uint8)
         for place in np.ndindex(chosen.shape):
             crops[place] = self._decode(int(chosen[place]))
         return crops
 
-    def __reduce__(self) -> tuple[type["JpegCrops"], tuple[Path]]:
-        return JpegCrops, (self.folder,)
+    def __reduce__(self) -> tuple[type["JpegCrops"], tuple[Any, ...]]:
+        return JpegCrops, (self.folder, self.encoded_shape, self._window)
 
     def encoded(self, row: int) -> memoryview:
         """The JPEG of a row, as it stands in the file."""
         start, stop = self.offsets[row], self.offsets[row + 1]
         return self._content[start:stop].data
 
-    def _decode(self, row: int) -> UInt8[np.ndarray, "112 96 3"]:
+    def _decode(self, row: int) -> UInt8[np.ndarray, "high wide 3"]:
         content = np.frombuffer(self.encoded(row), np.uint8)
         crop = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB) if len(content) else None
-        if crop is None or crop.shape != _SHAPE:
+        if crop is None or crop.shape != self.encoded_shape:
             raise DataError(
                 f"{self.folder / JPEG_FILE}: the JPEG of row {row} is damaged; "
                 "facever data verify lists all that are"
             )
-        return np.asarray(crop, np.uint8)
+        return np.asarray(crop[self._window], np.uint8)
 
 
-def encode_jpeg(crop: UInt8[np.ndarray, "112 96 3"], quality: int) -> bytes:
+def encode_jpeg(crop: UInt8[np.ndarray, "high wide 3"], quality: int) -> bytes:
     """A crop as JPEG with full colour resolution.
 
     Args:
         crop: The crop, in RGB.
         quality: The JPEG quality, in [1, 100].
     """
-    # Halved colour, the default, blurs 112x96 pixels visibly, at every quality.
+    # Halved colour, the default, blurs a crop visibly, at every quality.
     full_colour = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     options = [
         *(cv2.IMWRITE_JPEG_QUALITY, quality),

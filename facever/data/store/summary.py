@@ -78,13 +78,13 @@ def mean_image(
     store: CropStore,
     rows: Int64[np.ndarray, " rows"],
     advance: Advance = ignore_progress,
-) -> Float64[np.ndarray, "112 96 3"]:
+) -> Float64[np.ndarray, "high wide 3"]:
     """The mean of the crops of these rows, at least one; values in [0, 255]."""
     total = np.zeros(store.crops.shape[1:], np.float64)
     for block in row_blocks(rows):
         total += decode_crops(store.crops, block).sum(axis=0, dtype=np.int64)
         advance(len(block))
-    mean: Float64[np.ndarray, "112 96 3"] = total / len(rows)
+    mean: Float64[np.ndarray, "high wide 3"] = total / len(rows)
     return mean
 
 

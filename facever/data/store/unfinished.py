@@ -7,6 +7,7 @@ of either is cut when the work is taken up again.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +26,12 @@ from facever.data.store.crop_bytes import (
     read_checked_bytes,
     read_crop_bytes,
 )
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.crop_store import CropStore, settings_template
 from facever.data.store.folder import CROPS_FILE
 from facever.errors import MismatchError
 
 _GROWN_FILE = "grown.npy"
 _JOURNAL_FILE = "journal.jsonl"
-_CROP_BYTES = CROP_SHAPE[0] * CROP_SHAPE[1] * CROP_SHAPE[2]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class UnfinishedCrops:
         """
         self.photos: dict[str, PhotoEntry] = {}
         self._num_crops = 0
+        self._crop_shape = settings_template(folder, settings).shape
+        self._crop_bytes = math.prod(self._crop_shape)
         self._folder = folder
         self._grown_path = folder / _GROWN_FILE
         self._final_path = folder / CROPS_FILE
@@ -75,7 +77,7 @@ class UnfinishedCrops:
         self._grown_path.touch()
         journal.touch()
         self._read_journal(journal, settings)
-        os.truncate(self._grown_path, HEADER_BYTES + self._num_crops * _CROP_BYTES)
+        os.truncate(self._grown_path, HEADER_BYTES + self._num_crops * self._crop_bytes)
         self._grown: BinaryIO = self._grown_path.open("ab")
         self._journal: BinaryIO = journal.open("ab")
         self._lines: list[dict[str, Any]] = []
@@ -85,7 +87,7 @@ class UnfinishedCrops:
     def add(
         self,
         source: str,
-        crops: UInt8[np.ndarray, "faces 112 96 3"],
+        crops: UInt8[np.ndarray, "faces high wide 3"],
         numbers: list[list[float]],
     ) -> None:
         """Append the crops of a photo."""
@@ -132,7 +134,9 @@ class UnfinishedCrops:
             for start in range(0, len(order), BLOCK_CROPS)
         ]
         if list(order) != [(False, row) for row in range(self._num_crops)]:
-            with CropsFile(self._folder, len(order), compressed=False) as final:
+            with CropsFile(
+                self._folder, len(order), self._crop_shape, compressed=False
+            ) as final:
                 for block in blocks:
                     final.add(self._gather(block, old))
                 final.finish()
@@ -140,14 +144,14 @@ class UnfinishedCrops:
         checksums = [crop_checksums(self._gather(block, None)) for block in blocks]
         write_checksums(self._folder, checksums)
         with self._grown_path.open("r+b") as file:
-            file.write(crops_header(len(order)))
+            file.write(crops_header(len(order), self._crop_shape))
             _sync(file)
         os.replace(self._grown_path, self._final_path)
 
     def _gather(
         self, block: Sequence[tuple[bool, int]], old: CropStore | None
     ) -> list[bytes | memoryview]:
-        shape = (self._num_crops, *CROP_SHAPE)
+        shape = (self._num_crops, *self._crop_shape)
         grown = np.memmap(self._grown_path, np.uint8, "r", HEADER_BYTES, shape)
         here = np.array([row for is_old, row in block if not is_old], np.int64)
         there = np.array([row for is_old, row in block if is_old], np.int64)
@@ -156,7 +160,7 @@ class UnfinishedCrops:
         return [next(old_ones if is_old else new_ones) for is_old, _ in block]
 
     def _read_journal(self, path: Path, settings: Mapping[str, Any]) -> None:
-        room = (self._grown_path.stat().st_size - HEADER_BYTES) // _CROP_BYTES
+        room = (self._grown_path.stat().st_size - HEADER_BYTES) // self._crop_bytes
         good = 0
         with path.open("rb") as file:
             for number, line in enumerate(file):

@@ -1,5 +1,6 @@
 """Compare a crop store with its checksums."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from facever.data.store.checksums import (
     load_checksums,
 )
 from facever.data.store.crop_bytes import crops_header, read_crop_bytes, row_blocks
-from facever.data.store.crop_store import CROP_SHAPE, Crops, open_crops
+from facever.data.store.crop_store import Crops, known_template, open_crops
 from facever.data.store.folder import (
     CHECKSUMS_FILE,
     CROPS_FILE,
@@ -65,11 +66,11 @@ def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
     check_finished(folder)
     files = dict.fromkeys(damaged_files(folder), DIFFERS)
     try:
-        crops = open_crops(folder)
+        crops = open_crops(folder, known_template(folder))
     except FileError as error:
         name = JPEG_FILE if (folder / JPEG_FILE).exists() else CROPS_FILE
         return Damage({**files, name: str(error)}, [])
-    if not isinstance(crops, JpegCrops) and not _is_framed(folder, len(crops)):
+    if not isinstance(crops, JpegCrops) and not _is_framed(folder, crops.shape):
         files[CROPS_FILE] = "its header or length is not that of the crops in it"
     try:
         checksums = load_checksums(folder)
@@ -83,13 +84,14 @@ def find_damage(folder: Path, advance: Advance = ignore_progress) -> Damage:
     return Damage(files, [(row, sources[row]) for row in rows])
 
 
-def _is_framed(folder: Path, num_crops: int) -> bool:
+def _is_framed(folder: Path, shape: tuple[int, ...]) -> bool:
     """Whether the array has the header that we write, and no byte too many."""
-    header = crops_header(num_crops)
+    num_crops, height, width, _ = shape
+    header = crops_header(num_crops, (height, width, 3))
     path = folder / CROPS_FILE
     with path.open("rb") as file:
         has_header = file.read(len(header)) == header
-    whole = len(header) + num_crops * int(np.prod(CROP_SHAPE))
+    whole = len(header) + math.prod(shape)
     return has_header and path.stat().st_size == whole
 
 

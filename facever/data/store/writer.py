@@ -125,7 +125,7 @@ class CropWriter:
     def add(
         self,
         source: str,
-        crops: UInt8[np.ndarray, "faces 112 96 3"],
+        crops: UInt8[np.ndarray, "faces high wide 3"],
         landmarks: Float64[np.ndarray, "faces 5 2"],
         scores: Float64[np.ndarray, " faces"],
     ) -> None:

@@ -163,7 +163,7 @@ def evaluate_bin(
     broken: dict[str, str] = {}
     with progress_bar("embed", len(pair_bin.photos), "photos") as advance:
         for start in range(0, len(pair_bin.photos), _BIN_CHUNK):
-            decoded = pair_bin.decode(start, start + _BIN_CHUNK)
+            decoded = pair_bin.decode(start, start + _BIN_CHUNK, embedder.template)
             parts.append(embedder.embed_crops(decoded.crops))
             images += decoded.sources
             broken |= decoded.broken
@@ -173,7 +173,7 @@ def evaluate_bin(
 
     def crop_of(source: str) -> np.ndarray | None:
         place = place_of[source]
-        crops = pair_bin.decode(place, place + 1).crops
+        crops = pair_bin.decode(place, place + 1, embedder.template).crops
         return crops[0] if len(crops) else None
 
     features = Features(np.concatenate(parts), images, settings, broken, crop_of)

@@ -12,6 +12,7 @@ from facever.choices import FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
+from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
@@ -120,7 +121,9 @@ def find_features(
     # A model file that cannot be used is found before the long alignment.
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     if inputs.photos:
-        store = _align_named(Path(inputs.photos), out / CROPS_FOLDER, named, face)
+        store = _align_named(
+            Path(inputs.photos), out / CROPS_FOLDER, named, face, embedder.template
+        )
     # A store in which no photo has a face is empty, and so is false.
     assert store is not None
     return _embed_named(embedder, inputs.model, store, named)
@@ -142,11 +145,12 @@ def embed_rows(
 ) -> Float[np.ndarray, "rows dim"]:
     """Embed some rows of a store, in pieces that fit any memory, with progress."""
     embeddings = np.empty((len(rows), embedder.embedding_size), np.float32)
+    crops = store.crops_for(embedder.template)
     with progress_bar("embed", len(rows), "crops") as advance:
         for start in range(0, len(rows), _CHUNK_CROPS):
             chunk = slice(start, start + _CHUNK_CROPS)
             embeddings[chunk] = embedder.embed_crops(
-                store.crops[list(rows[chunk])], advance=advance
+                crops[list(rows[chunk])], advance=advance
             )
     return embeddings
 
@@ -195,7 +199,7 @@ def _read(path: Path, store: CropStore | None) -> Features:
 
 
 def _align_named(
-    photos: Path, out: Path, named: Sequence[str], face: FaceRule
+    photos: Path, out: Path, named: Sequence[str], face: FaceRule, template: Template
 ) -> CropStore:
     wanted = {photo_key(source) for source in named}
     found = {
@@ -207,7 +211,7 @@ def _align_named(
         raise DataError(
             f"{photos} has none of the photos that are named, such as {named[0]}"
         )
-    align(photos, out, face=face, only=found)
+    align(photos, out, face=face, only=found, template=template.name)
     return CropStore.open(out)
 
 

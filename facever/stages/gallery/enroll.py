@@ -12,7 +12,7 @@ from facever.gallery.enrollment import enroll
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import read_embeddings
-from facever.inference.model_file import ModelHeader
+from facever.inference.header import ModelHeader
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.gallery.faces import find_faces, is_photo

@@ -257,7 +257,7 @@ def compress_store(
             "compress the store of pixels that it was made from"
         )
 
-    def encode(crop: UInt8[np.ndarray, "112 96 3"]) -> bytes:
+    def encode(crop: UInt8[np.ndarray, "high wide 3"]) -> bytes:
         return encode_jpeg(crop, quality)
 
     every = Part(crops, np.arange(len(crops)))

@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from facever.config.training import TrainConfig
 from facever.errors import ParameterError
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 from facever.files import hold_folder
 from facever.inference.preprocessing import Preprocessing
 from facever.progress import format_seconds
@@ -120,7 +119,7 @@ def _measure_network(config: TrainConfig, run: PreparedRun) -> tuple[int, int]:
         return value
 
     # Two crops, as batch normalisation in training needs; a part is in proportion.
-    crops = torch.zeros(2, CROP_HEIGHT, CROP_WIDTH, 3, dtype=torch.uint8)
+    crops = torch.zeros(2, *run.crops.shape[1:], dtype=torch.uint8)
     images = Preprocessing(run.preprocessing.mean)(crops.to(device))
     weights = {each.data_ptr() for each in run.network.parameters()}
     counter = FlopCounterMode(display=False)

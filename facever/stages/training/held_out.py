@@ -7,7 +7,8 @@ from torch import Tensor
 from facever import build
 from facever.config.training import TrainConfig
 from facever.inference.embedder import Embedder
-from facever.inference.model_file import LoadedModel, ModelHeader
+from facever.inference.header import ModelHeader
+from facever.inference.model import LoadedModel
 from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress
 from facever.stages.training.setup import THRESHOLD_FAR, PreparedRun
@@ -60,7 +61,7 @@ def measure_held_out(
     )
     embedder = Embedder(model, config.device, config.precision)
     rows = run.split.held_out
-    embeddings = embedder.embed_crops(run.store.crops[rows], advance=advance)
+    embeddings = embedder.embed_crops(run.crops[rows], advance=advance)
     return choose_model_threshold(embeddings, run.store.labels[rows], THRESHOLD_FAR)
 
 

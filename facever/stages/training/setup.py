@@ -16,8 +16,9 @@ from facever.data.batches.loading import BatchLoader
 from facever.data.batches.people_list import read_people_list
 from facever.data.batches.resident import ResidentCrops
 from facever.data.batches.sampling import Split, split_identities
-from facever.data.store.crop_store import CROP_SHAPE, CropStore
+from facever.data.store.crop_store import Crops, CropStore
 from facever.errors import ConfigError, DataError
+from facever.faces.templates import TEMPLATES
 from facever.hardware import pick_device
 from facever.heads import HEADS, check_labels
 from facever.inference.preprocessing import Preprocessing
@@ -43,6 +44,7 @@ class PreparedRun:
 
     Attributes:
         store: The store that holds all crops.
+        crops: Its crops as the network takes them.
         split: Which of the crops train and which are held out.
         state: Network, heads and optimiser, at step 0.
         schedule: The learning rate of every step.
@@ -52,6 +54,7 @@ class PreparedRun:
     """
 
     store: CropStore
+    crops: Crops
     split: Split
     state: TrainingState
     schedule: Schedule
@@ -92,9 +95,11 @@ def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRu
     state = build.make_training_state(config, split.num_classes, device, processes)
     schedule = build.make_schedule(config)
     computation = build.make_computation(config, device, processes)
-    mean = _mean_image(store, split, processes) if config.mean == "image" else 127.5
+    assert isinstance(state.network, EmbeddingNetwork)
+    crops = store.crops_for(TEMPLATES[state.network.template])
+    mean = _mean_image(crops, split, processes) if config.mean == "image" else 127.5
     loader = BatchLoader(
-        _place_crops(config, store, split, device, processes),
+        _place_crops(config, crops, split, device, processes),
         split.rows,
         split.labels,
         batch_size=config.batch_size,
@@ -107,7 +112,7 @@ def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRu
         pin_memory=device.type == "cuda",
     )
     return PreparedRun(
-        store, split, state, schedule, computation, Preprocessing(mean), loader
+        store, crops, split, state, schedule, computation, Preprocessing(mean), loader
     )
 
 
@@ -131,17 +136,17 @@ def split_crops(config: TrainConfig, store: CropStore) -> Split:
 
 def _place_crops(
     config: TrainConfig,
-    store: CropStore,
+    crops: Crops,
     split: Split,
     device: torch.device,
     processes: Processes,
 ) -> CropSource | ResidentCrops:
     """Where to read crops from: the store, or the device after a copy."""
-    num_bytes = len(split.rows) * math.prod(CROP_SHAPE)
+    num_bytes = len(split.rows) * math.prod(crops.shape[1:])
     if not build.is_resident(config, num_bytes, device):
-        return store.crops
+        return crops
     with shown_bar(f"copy to {device}", len(split.rows), processes) as advance:
-        return ResidentCrops(store.crops, split.rows, device, advance)
+        return ResidentCrops(crops, split.rows, device, advance)
 
 
 def shown_bar(
@@ -200,12 +205,12 @@ def _check_classmates(config: TrainConfig) -> None:
 
 
 def _mean_image(
-    store: CropStore, split: Split, processes: Processes
+    crops: Crops, split: Split, processes: Processes
 ) -> Float32[Tensor, "height width 3"]:
     """The mean of the training crops, read once and in slices that fit any memory."""
-    total = np.zeros(store.crops.shape[1:], np.float64)
+    total = np.zeros(crops.shape[1:], np.float64)
     if processes.is_first:
         for rows in np.array_split(split.rows, max(1, len(split.rows) // 1024)):
-            total += store.crops[rows].sum(axis=0, dtype=np.float64)
+            total += crops[rows].sum(axis=0, dtype=np.float64)
     mean = torch.from_numpy((total / len(split.rows)).astype(np.float32))
     return processes.copy_from_first(mean)

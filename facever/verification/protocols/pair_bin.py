@@ -11,13 +11,13 @@ from jaxtyping import Int64, UInt8
 
 from facever.data.sources.bin_photos import photo_name, read_bin_file
 from facever.errors import DataError, PhotoError
-from facever.faces.geometry import (
-    CROP_HEIGHT,
-    CROP_WIDTH,
-    check_crop_size,
-    trim_crop,
-)
 from facever.faces.photos import decode_photo, photo_size
+from facever.faces.templates import (
+    DEFAULT_TEMPLATE,
+    Template,
+    check_crop_size,
+    take_crop,
+)
 from facever.files import whole_file
 from facever.verification.protocols.pairs import PairList
 
@@ -37,7 +37,7 @@ class DecodedPhotos:
             photos count as missing.
     """
 
-    crops: UInt8[np.ndarray, "photos 112 96 3"]
+    crops: UInt8[np.ndarray, "photos high wide 3"]
     sources: list[str]
     broken: dict[str, str]
 
@@ -56,27 +56,34 @@ class PairBin:
     photos: list[bytes]
     pairs: PairList
 
-    def decode(self, start: int = 0, stop: int | None = None) -> DecodedPhotos:
+    def decode(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        template: Template = DEFAULT_TEMPLATE,
+    ) -> DecodedPhotos:
         """Decode a range of photos.
 
-        A photo of 112x112 is cut to the columns 8 to 103, one of 112x96 (height x
-        width) is taken as it is.
+        The photos are aligned crops already, as a rule 112x112, of which a model of
+        112x96 (height x width) takes the columns 8 to 103.
 
         Args:
             start: Place of the first photo.
             stop: Place behind the last; None for the end.
+            template: What the crops shall look like.
 
         Raises:
             DataError: If a photo has another size; the message names file and photo.
         """
-        crops: list[UInt8[np.ndarray, "112 96 3"]] = []
+        crops: list[np.ndarray] = []
         sources: list[str] = []
         broken: dict[str, str] = {}
         for place, photo in list(enumerate(self.photos))[start:stop]:
             try:
                 # By the header, so that a small file cannot become a giant image.
-                check_crop_size(*photo_size(photo))
-                crops.append(trim_crop(decode_photo(photo)))
+                height, width = photo_size(photo)
+                check_crop_size(height, width, template)
+                crops.append(take_crop(decode_photo(photo), template))
                 sources.append(photo_name(place))
             except PhotoError as error:
                 broken[photo_name(place)] = str(error)
@@ -84,7 +91,7 @@ class PairBin:
                 raise DataError(
                     f"{self.path} photo {place}: {error}; align the photos first"
                 ) from None
-        shape = (len(crops), CROP_HEIGHT, CROP_WIDTH, 3)
+        shape = (len(crops), *template.shape)
         return DecodedPhotos(
             np.array(crops, dtype=np.uint8).reshape(shape), sources, broken
         )
@@ -146,7 +153,8 @@ def write_bin(
             f"{len(same)} pairs"
         )
     if isinstance(photos, np.ndarray):
-        check_crop_size(*photos.shape[1:3])
+        _, height, width, _ = photos.shape
+        check_crop_size(height, width, DEFAULT_TEMPLATE)
         encoded = [
             cv2.imencode(".png", crop[:, :, ::-1])[1].tobytes() for crop in photos
         ]

@@ -13,7 +13,7 @@ from PIL import Image
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, PhotoError
-from facever.faces.geometry import TEMPLATE
+from facever.faces.templates import CARD_POINTS
 from facever.stages.align import align
 from facever.verification.protocols.pair_bin import read_bin, write_bin
 
@@ -115,7 +115,7 @@ def test_names_of_tar_shards_and_pairs(sources):
 
 def test_who_is_in_a_tar(tmp_path):
     _, photo = png()
-    points = TEMPLATE.tolist()
+    points = CARD_POINTS.tolist()
     members = [
         ("./a/b/1.png", photo),
         ("a/b/1.json", json.dumps({"identity": "../../Zoë", "landmarks": points})),
@@ -148,7 +148,7 @@ def test_who_is_in_a_tar(tmp_path):
         **dict.fromkeys(["5.png", "6.png", "7.png", "8.png", "9.png"], ""),
     }
     assert listing.has_landmarks
-    np.testing.assert_array_equal(photos["a/b/1.png"].landmarks, TEMPLATE)
+    np.testing.assert_array_equal(photos["a/b/1.png"].landmarks, CARD_POINTS)
     assert reason_of(photos["5.png"]) == "its .json is damaged"
     assert reason_of(photos["6.png"]) == "its identity is empty"
     assert "not five pairs" in reason_of(photos["7.png"])
@@ -212,7 +212,7 @@ def test_landmarks_of_a_csv_take_the_place_of_the_network(tmp_path):
     pixels, photo = png()
     for name in "abc":
         (tmp_path / f"{name}.png").write_bytes(photo)
-    points = ",".join(str(value) for value in np.add(TEMPLATE, (8, 0)).ravel())
+    points = ",".join(str(value) for value in np.add(CARD_POINTS, (8, 0)).ravel())
     (tmp_path / "list.csv").write_text(
         f"source,identity,{COORDINATES}\na.png,A,{points}\nsub/../b.png,B{',' * 10}\n"
     )

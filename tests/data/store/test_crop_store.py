@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facever.data.store.crop_store import CROP_SHAPE, CropStore, crop_source, photo_of
+from facever.data.store.crop_store import CropStore, crop_source, photo_of
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FileError, MismatchError
-from facever.faces.geometry import CROP_HEIGHT, CROP_WIDTH
 
-SETTINGS = {"template": [[1.5, 2.0]], "face": "largest"}
+SETTINGS = {"note": [[1.5, 2.0]], "face": "largest"}
 LISTING = [("B/1.jpg", "B"), ("A/1.jpg", "A"), ("A/2.jpg", "A"), ("C/1.jpg", "C")]
 FILES = ["checksums.npy", "crops.csv", "crops.npy", "failures.csv", "store.json"]
 
@@ -68,10 +67,6 @@ def open_or_none(folder):
 def read_files(folder):
     assert sorted(os.listdir(folder)) == FILES
     return {name: (folder / name).read_bytes() for name in FILES}
-
-
-def test_the_shape_is_that_of_the_template():
-    assert CROP_SHAPE == (CROP_HEIGHT, CROP_WIDTH, 3)
 
 
 def test_round_trip(tmp_path):

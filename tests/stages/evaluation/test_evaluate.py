@@ -11,7 +11,6 @@ import pytest
 
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FaceverError, FileError, ParameterError
-from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
 from facever.stages.evaluation.evaluate import PairReport, evaluate_lfw
@@ -60,7 +59,7 @@ def write_store(folder: Path, sources: list[str], failed: tuple[str, ...] = ()) 
         for person in PEOPLE
     }
     listing = [(source, source.partition("/")[0]) for source in sources]
-    with CropWriter(folder, {"template": TEMPLATE.tolist()}, listing) as writer:
+    with CropWriter(folder, {}, listing) as writer:
         for source, person in listing:
             grain = rng.integers(-20, 21, (112, 96, 3))
             if source in failed:

@@ -10,7 +10,6 @@ import pytest
 
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FaceverError, ParameterError
-from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.identify import blufr, identify
@@ -332,7 +331,7 @@ class TestBlufr:
         rng = np.random.default_rng(0)
         unknown = np.full((1, 5, 2), np.nan), np.array([np.nan])
         store = tmp_path / "crops"
-        with CropWriter(store, {"template": TEMPLATE.tolist()}, listing) as writer:
+        with CropWriter(store, {}, listing) as writer:
             for image in self.IMAGES:
                 if image == self.IMAGES[7]:
                     writer.fail(image, "no face found")

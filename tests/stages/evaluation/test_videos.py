@@ -10,7 +10,6 @@ import pytest
 
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FaceverError, FileError, ParameterError
-from facever.faces.geometry import TEMPLATE
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
 from facever.stages.evaluation.evaluate import PairReport
@@ -102,7 +101,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
         if out.exists():
             return  # Nothing is aligned again.
         listing = [(frame, frame.partition("/")[0]) for frame in sorted(only)]
-        with CropWriter(out, {"template": TEMPLATE.tolist()}, listing) as writer:
+        with CropWriter(out, {}, listing) as writer:
             for frame, _ in listing:
                 if frame in failing:
                     writer.fail(frame, "no face found")

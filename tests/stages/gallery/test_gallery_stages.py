@@ -21,11 +21,13 @@ from facever.errors import (
 from facever.faces.aligner import PhotoAligner
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS
-from facever.faces.geometry import TEMPLATE
+from facever.faces.templates import CARD_POINTS
 from facever.gallery.entries import Filter, Match, Origin
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
-from facever.inference.model_file import ModelHeader, load_model, save_model
+from facever.inference.backends.torch_weights import save_model
+from facever.inference.header import ModelHeader
+from facever.inference.model_file import load_model
 from facever.models import build_network
 from facever.results import as_json
 from facever.stages.gallery import enroll as stage
@@ -43,9 +45,9 @@ def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
     for photo in photos:
         faces = []
         if photo.any():
-            faces.append(Face(TEMPLATE.copy(), np.array([9.0, 9, 80, 80]), 0.9))
+            faces.append(Face(CARD_POINTS.copy(), np.array([9.0, 9, 80, 80]), 0.9))
         if photo.shape[1] > 96:
-            shifted = TEMPLATE + np.array([96.0, 0])
+            shifted = CARD_POINTS + np.array([96.0, 0])
             faces.append(Face(shifted, np.array([96.0, 0, 192, 112]), 0.8))
         found.append(faces)
     return found

@@ -1,0 +1,172 @@
+"""ONNX files: read with care, with facever's header in their metadata.
+
+A network of another project is a file from a stranger. It is parsed, never executed as
+code; weights outside the file are read from its own folder only, and nothing larger
+than ``MAX_BYTES`` is loaded.
+
+References:
+    Open Neural Network Exchange, onnx.proto: ModelProto.metadata_props,
+    TensorProto.external_data.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import (
+    GraphProto,
+    ModelProto,
+    TensorProto,
+    ValueInfoProto,
+    external_data_helper,
+)
+
+from facever.errors import ModelFileError
+from facever.files import whole_file
+from facever.inference.backends.ports import Port
+from facever.inference.header import HEADER_KEY, ModelHeader, header_text
+
+MAX_BYTES = 2**31 - 1
+"""What a protobuf file can hold."""
+
+
+def read_onnx(path: Path) -> ModelProto:
+    """Read an ONNX file and the weights that lie beside it.
+
+    Raises:
+        ModelFileError: If it is missing, damaged, too large, or names weights outside
+            its folder.
+    """
+    _check_size(path, path.stat().st_size)
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except (DecodeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelFileError(f"{path} is not a whole ONNX file ({reason})") from None
+    if not model.graph.node:
+        raise ModelFileError(f"{path} is not an ONNX file: it holds no network")
+    outside = [tensor for tensor in model.graph.initializer if _is_outside(tensor)]
+    if outside:
+        _check_outside(path, outside)
+        try:
+            onnx.load_external_data_for_model(model, str(path.parent))
+        except (onnx.checker.ValidationError, ValueError, OSError) as error:
+            raise ModelFileError(
+                f"{path}: its weights in other files cannot be read: {error}"
+            ) from None
+    return model
+
+
+def write_onnx(path: Path, model: ModelProto, header: ModelHeader) -> None:
+    """Write an ONNX file with a header; the graph and its weights stay as they are.
+
+    Raises:
+        FileError: If it cannot be written.
+    """
+    kept = [each for each in model.metadata_props if each.key != HEADER_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = HEADER_KEY, header_text(header)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def read_header_text(model: ModelProto) -> str | None:
+    """The text of facever's header; None if there is none."""
+    texts = {each.key: each.value for each in model.metadata_props}
+    return texts.get(HEADER_KEY)
+
+
+def graph_digest(model: ModelProto) -> str:
+    """SHA-256 of a network and its weights, whatever its metadata say."""
+    network = ModelProto(opset_import=model.opset_import, graph=model.graph)
+    return hashlib.sha256(network.SerializeToString(deterministic=True)).hexdigest()
+
+
+def graph_inputs(model: ModelProto) -> list[Port]:
+    """What the network has to be given: its inputs that are used and no weights.
+
+    Files of before 2019 list the weights among the inputs, and tools that rewrite
+    weights leave names behind.
+    """
+    return [_port(each) for each in _real_inputs(model)]
+
+
+def graph_outputs(model: ModelProto) -> list[Port]:
+    """What the network gives."""
+    return [_port(each) for each in model.graph.output]
+
+
+def with_real_inputs(model: ModelProto) -> ModelProto:
+    """A copy that lists as inputs only what the network has to be given.
+
+    A runtime takes a weight that is listed for what the caller may replace, so it
+    cannot compute anything beforehand; and it asks for an input that is never used.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    kept = _real_inputs(model)
+    del copy.graph.input[:]
+    copy.graph.input.extend(kept)
+    return copy
+
+
+def has_compressed_weights(model: ModelProto) -> bool:
+    """Whether weights are stored as small integers, and nothing else is quantised."""
+    kinds = {node.op_type for node in model.graph.node}
+    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+
+
+def _real_inputs(model: ModelProto) -> list[ValueInfoProto]:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    used = set(_names_read(model.graph))
+    return [each for each in model.graph.input if each.name in used - weights]
+
+
+def _names_read(graph: GraphProto) -> Iterator[str]:
+    """What the nodes of a graph, and of the graphs inside them, read; its outputs."""
+    yield from (each.name for each in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _names_read(inner)
+
+
+def _port(value: ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(
+        each.dim_value if each.HasField("dim_value") and each.dim_value > 0 else None
+        for each in tensor.shape.dim
+    )
+    return Port(value.name, shape, TensorProto.DataType.Name(tensor.elem_type))
+
+
+def _is_outside(tensor: TensorProto) -> bool:
+    return external_data_helper.uses_external_data(tensor)
+
+
+def _check_outside(path: Path, tensors: list[TensorProto]) -> None:
+    folder = path.parent.resolve()
+    files = set()
+    for tensor in tensors:
+        facts = {each.key: each.value for each in tensor.external_data}
+        file = (folder / facts.get("location", "")).resolve()
+        if folder not in file.parents or not file.is_file():
+            raise ModelFileError(
+                f"{path}: the weights {tensor.name} should lie in "
+                f"{facts.get('location')!r}, which is no file of its folder; copy the "
+                "files that belong together into one folder"
+            )
+        files.add(file)
+    _check_size(path, sum(file.stat().st_size for file in files))
+
+
+def _check_size(path: Path, num_bytes: int) -> None:
+    if num_bytes > MAX_BYTES:
+        raise ModelFileError(
+            f"{path} has {num_bytes:,} bytes; networks of up to {MAX_BYTES:,} are read"
+        )

@@ -1,0 +1,108 @@
+"""ONNX files, computed by onnxruntime."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from onnx import ModelProto
+
+from facever.inference.backends.foreign import make_model, runtime_error
+from facever.inference.backends.onnx_graph import (
+    graph_digest,
+    graph_inputs,
+    graph_outputs,
+    has_compressed_weights,
+    read_header_text,
+    read_onnx,
+    with_real_inputs,
+    write_onnx,
+)
+from facever.inference.backends.ports import find_image_input, find_output
+from facever.inference.backends.runtime import RuntimeNetwork
+from facever.inference.header import ModelHeader, parse_header
+from facever.inference.model import LoadedModel
+
+_ERRORS_ONLY = 3
+
+
+def load(path: Path) -> LoadedModel:
+    """Read an ONNX file that carries a header.
+
+    Raises:
+        ModelFileError: If it is damaged, has no header, or the two contradict each
+            other.
+    """
+    model = read_onnx(path)
+    header = parse_header(path, read_header_text(model))
+    return model_of(path, model, header)
+
+
+def write_header(path: Path, header: ModelHeader) -> None:
+    """Write a file anew with another header; its network stays as it is."""
+    write_onnx(path, read_onnx(path), header)
+
+
+def model_of(path: Path, model: ModelProto, header: ModelHeader) -> LoadedModel:
+    """A model of a network that was read, and a header for it.
+
+    Raises:
+        ModelFileError: If the two contradict each other.
+    """
+    network = network_of(path, model, header.network_options.get("output"))
+    return make_model(path, header, network, graph_digest(model))
+
+
+def network_of(path: Path, model: ModelProto, output: str | None) -> RuntimeNetwork:
+    """The network of an ONNX file, whatever its header says.
+
+    Args:
+        path: The file, for messages.
+        model: What was read from it.
+        output: Which output to take; None where there is one only.
+
+    Raises:
+        ModelFileError: If it is no network from an image to an embedding.
+    """
+    image = find_image_input(path, graph_inputs(model))
+    port = find_output(path, graph_outputs(model), output)
+
+    def start(device: torch.device, bf16: bool) -> Callable[[np.ndarray], np.ndarray]:
+        session = _make_session(path, model, device)
+
+        def run(images: np.ndarray) -> np.ndarray:
+            try:
+                [features] = session.run([port.name], {image.name: images})
+            except Exception as error:
+                raise runtime_error(path, "onnxruntime", error) from None
+            return np.asarray(features)
+
+        return run
+
+    return RuntimeNetwork(image, start)
+
+
+def _make_session(
+    path: Path, model: ModelProto, device: torch.device
+) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait by counting take the processor from everybody else.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if has_compressed_weights(model):
+        # Else the weights are decompressed anew for every image.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    wanted = ["CPUExecutionProvider"]
+    if device.type == "cuda":
+        wanted.insert(0, "CUDAExecutionProvider")
+    there = onnxruntime.get_available_providers()
+    try:
+        return onnxruntime.InferenceSession(
+            with_real_inputs(model).SerializeToString(),
+            options,
+            providers=[each for each in wanted if each in there],
+        )
+    except Exception as error:
+        raise runtime_error(path, "onnxruntime", error) from None

@@ -1,0 +1,171 @@
+"""OpenVINO's files, an ``.xml`` and a ``.bin`` of the same name, and their runtime.
+
+The header stands in the ``.xml``, in the model's runtime information.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import openvino
+import torch
+
+from facever.errors import ModelFileError
+from facever.files import whole_file
+from facever.inference.backends.foreign import make_model, runtime_error
+from facever.inference.backends.ports import Port, find_image_input, find_output
+from facever.inference.backends.runtime import RuntimeNetwork
+from facever.inference.header import (
+    HEADER_KEY,
+    ModelHeader,
+    header_text,
+    parse_header,
+)
+from facever.inference.model import LoadedModel
+
+MAX_BYTES = 2**31 - 1
+_FACTS = "rt_info"
+_TYPES = {"f32": "FLOAT", "f16": "FLOAT16", "f64": "DOUBLE", "u8": "UINT8"}
+
+
+def load(path: Path) -> LoadedModel:
+    """Read an OpenVINO model that carries a header.
+
+    Raises:
+        ModelFileError: If it is damaged, has no header, or the two contradict each
+            other.
+    """
+    header = parse_header(path, read_header_text(path))
+    return model_of(path, header)
+
+
+def model_of(path: Path, header: ModelHeader) -> LoadedModel:
+    """A model of the network in a file, and a header for it.
+
+    Raises:
+        ModelFileError: If the two contradict each other.
+    """
+    network = network_of(path, header.network_options.get("output"))
+    return make_model(path, header, network, _digest(path))
+
+
+def network_of(path: Path, output: str | None) -> RuntimeNetwork:
+    """The network of an OpenVINO file, whatever its header says.
+
+    Args:
+        path: The ``.xml``.
+        output: Which output to take; None where there is one only.
+
+    Raises:
+        ModelFileError: If it is damaged or no network from an image to an embedding.
+    """
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ModelFileError(
+            f"{path}: its weights should lie in {weights.name} beside it; copy both"
+        )
+    num_bytes = path.stat().st_size + weights.stat().st_size
+    if num_bytes > MAX_BYTES:
+        raise ModelFileError(
+            f"{path} has {num_bytes:,} bytes; networks of up to {MAX_BYTES:,} are read"
+        )
+    core = openvino.Core()
+    try:
+        model = core.read_model(path, weights)
+    except RuntimeError as error:
+        raise runtime_error(path, "OpenVINO", error) from None
+    image = find_image_input(path, [_port(each) for each in model.inputs])
+    outputs = [_port(each) for each in model.outputs]
+    place = outputs.index(find_output(path, outputs, output))
+
+    def start(device: torch.device, bf16: bool) -> Callable[[np.ndarray], np.ndarray]:
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        try:
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise runtime_error(path, "OpenVINO", error) from None
+
+        def run(images: np.ndarray) -> np.ndarray:
+            try:
+                features = compiled([images])[place]
+            except RuntimeError as error:
+                raise runtime_error(path, "OpenVINO", error) from None
+            return np.array(features)
+
+        return run
+
+    return RuntimeNetwork(image, start)
+
+
+def read_header_text(path: Path) -> str | None:
+    """The text of facever's header; None if there is none."""
+    entry = _parse(path).find(f"{_FACTS}/{HEADER_KEY}")
+    return None if entry is None else entry.get("value")
+
+
+def write_header(path: Path, header: ModelHeader) -> None:
+    """Write the ``.xml`` anew with another header; all else stays as it is.
+
+    Raises:
+        FileError: If it cannot be written.
+    """
+    write_xml(path, path, header)
+
+
+def write_xml(source: Path, path: Path, header: ModelHeader) -> None:
+    """Write a copy of an ``.xml`` with a header."""
+    root = _parse(source)
+    facts = root.find(_FACTS)
+    if facts is None:
+        facts = ElementTree.SubElement(root, _FACTS)
+    entry = facts.find(HEADER_KEY)
+    if entry is None:
+        entry = ElementTree.SubElement(facts, HEADER_KEY)
+    entry.set("value", header_text(header))
+    with whole_file(path) as temporary:
+        ElementTree.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    content = path.read_bytes()
+    # A model has no declarations; entities could blow it up.
+    if b"<!DOCTYPE" in content:
+        raise ModelFileError(f"{path} is not an OpenVINO model: it declares a DOCTYPE")
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise ModelFileError(f"{path} is not whole XML ({error})") from None
+    if root.tag != "net":
+        raise ModelFileError(
+            f"{path} is not an OpenVINO model, but XML of <{root.tag}>"
+        )
+    return root
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of network and weights, whatever the runtime information says."""
+    root = _parse(path)
+    for facts in root.findall(_FACTS):
+        root.remove(facts)
+    text = ElementTree.canonicalize(
+        ElementTree.tostring(root, "unicode"), strip_text=True
+    )
+    digest = hashlib.sha256(text.encode())
+    with path.with_suffix(".bin").open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _port(node: openvino.Output) -> Port:
+    shape = tuple(
+        each.get_length() if each.is_static else None
+        for each in node.get_partial_shape()
+    )
+    names = sorted(node.get_names())
+    number = node.get_element_type().get_type_name()
+    return Port(names[0] if names else "", shape, _TYPES.get(number, number))

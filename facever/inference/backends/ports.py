@@ -1,0 +1,118 @@
+"""What a network of another project takes and gives, and whether facever can use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facever.errors import ModelFileError
+
+_NUMBERS: dict[str, np.dtype[Any]] = {
+    "FLOAT": np.dtype(np.float32),
+    "FLOAT16": np.dtype(np.float16),
+    "DOUBLE": np.dtype(np.float64),
+    "UINT8": np.dtype(np.uint8),
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network.
+
+    Attributes:
+        name: In the network.
+        shape: Its sizes; None where any is taken.
+        type: Of the numbers, as ONNX names it, such as ``FLOAT``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    type: str
+
+    def __str__(self) -> str:
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{sizes}] of {self.type}"
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """The images that a network takes.
+
+    Attributes:
+        name: In the network.
+        batch_size: Images at a time; None for any number.
+        height: Pixels; None for any.
+        width: Pixels; None for any.
+        channels_last: Whether colours are the last axis.
+        numbers: The type of the numbers.
+    """
+
+    name: str
+    batch_size: int | None
+    height: int | None
+    width: int | None
+    channels_last: bool
+    numbers: np.dtype[Any]
+
+
+def find_image_input(path: Path, inputs: Sequence[Port]) -> ImageInput:
+    """The one input of a network that takes images.
+
+    Raises:
+        ModelFileError: If there are several, or it takes no images of three colours.
+    """
+    if len(inputs) != 1:
+        listed = "; ".join(map(str, inputs)) or "none"
+        raise ModelFileError(
+            f"{path} is no network from one image to one embedding: it has "
+            f"{len(inputs)} inputs ({listed}); export it with the image as its only "
+            "input"
+        )
+    [port] = inputs
+    if len(port.shape) != 4 or 3 not in (port.shape[1], port.shape[3]):
+        raise ModelFileError(
+            f"{path} takes no images of three colours: its input is {port}; expected "
+            "[batch, 3, height, width] or [batch, height, width, 3]"
+        )
+    if port.type not in _NUMBERS:
+        raise ModelFileError(
+            f"{path}: its input {port} is of a type that images are not given in; "
+            f"taken are {', '.join(_NUMBERS)}"
+        )
+    channels_last = port.shape[1] != 3
+    height, width = port.shape[1:3] if channels_last else port.shape[2:]
+    return ImageInput(
+        port.name, port.shape[0], height, width, channels_last, _NUMBERS[port.type]
+    )
+
+
+def find_output(path: Path, outputs: Sequence[Port], name: str | None) -> Port:
+    """The output that is the embedding.
+
+    Args:
+        path: The file, for messages.
+        outputs: All outputs of the network.
+        name: The one to take; None where there is one only.
+
+    Raises:
+        ModelFileError: If it is not there, or not said, or no vector for each image.
+    """
+    listed = "; ".join(map(str, outputs))
+    if name is None and len(outputs) != 1:
+        raise ModelFileError(
+            f"{path} has {len(outputs)} outputs ({listed}): say which one is the "
+            "embedding with --output NAME"
+        )
+    found = [port for port in outputs if name in (None, port.name)]
+    if not found:
+        raise ModelFileError(f"{path} has no output {name!r}; it has {listed}")
+    [port] = found
+    rest = [size for size in port.shape[1:] if size != 1]
+    if len(port.shape) < 2 or len(rest) > 1:
+        raise ModelFileError(
+            f"{path} gives no embedding: its output is {port}; expected [batch, "
+            "numbers]"
+        )
+    return port

@@ -1,0 +1,86 @@
+"""A model in memory: a network, and all that it takes to use it rightly."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from facever.choices import Mirror
+from facever.errors import ParameterError
+from facever.faces.templates import Template
+from facever.inference.backends.runtime import Forward, RuntimeNetwork
+from facever.inference.header import ModelHeader
+from facever.inference.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model file in memory.
+
+    Attributes:
+        network: In evaluation mode, on the CPU; or one that a runtime computes.
+        header: What the file says of itself.
+        preprocessing: From crops to network input.
+        fingerprint: SHA-256 of everything that decides the embeddings, by which
+            galleries and reports know the model; a new threshold leaves it as it is.
+    """
+
+    network: nn.Module | RuntimeNetwork
+    header: ModelHeader
+    preprocessing: Preprocessing
+    fingerprint: str
+
+    @property
+    def template(self) -> Template:
+        """The crops that it takes."""
+        template = self.header.find_template()
+        assert template is not None
+        return template
+
+    @property
+    def feature_size(self) -> int:
+        """Dimensions of what the embedder gives, after the mirror rule."""
+        copies = 2 if self.header.mirror == "concat" else 1
+        return copies * self.header.embedding_size
+
+    def with_mirror(self, mirror: Mirror | None) -> "LoadedModel":
+        """The same model under another mirror rule; None keeps the file's.
+
+        The threshold was set for the file's rule, so another rule has none. Its
+        fingerprint is another too: its embeddings must not meet those of the file's.
+
+        Raises:
+            ParameterError: If the rule is unknown.
+        """
+        if mirror is None or mirror == self.header.mirror:
+            return self
+        if mirror not in ("sum", "concat", "none"):
+            raise ParameterError(f"mirror must be sum, concat or none, got {mirror!r}")
+        header = replace(
+            self.header,
+            mirror=mirror,
+            threshold=None,
+            threshold_far=None,
+            thresholds=[],
+        )
+        fingerprint = f"{self.fingerprint}+mirror={mirror}"
+        return replace(self, header=header, fingerprint=fingerprint)
+
+    def start(self, device: torch.device, bf16: bool) -> Forward:
+        """Bring the network to a device.
+
+        Args:
+            device: Where to compute.
+            bf16: Whether to compute in bfloat16, where the network's runtime can.
+        """
+        if isinstance(self.network, RuntimeNetwork):
+            return self.network.start(device, bf16)
+        network = self.network.to(device)
+        network.to(memory_format=torch.channels_last)
+
+        def forward(images: Tensor) -> Tensor:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                features: Tensor = network(images)
+            return features.float()
+
+        return forward
