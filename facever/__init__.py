@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from facever.stages.evaluation.features import Inputs
     from facever.stages.evaluation.judging import Judging
     from facever.stages.evaluation.videos import evaluate_ytf
-    from facever.stages.model_threshold import set_model_threshold
+    from facever.stages.model.threshold import set_model_threshold
     from facever.stages.training.train import train
 
 __all__ = [
@@ -179,7 +179,7 @@ _HOMES = {
     "facever.stages.evaluation.features": ("Inputs",),
     "facever.stages.evaluation.judging": ("Judging",),
     "facever.stages.evaluation.videos": ("evaluate_ytf",),
-    "facever.stages.model_threshold": ("set_model_threshold",),
+    "facever.stages.model.threshold": ("set_model_threshold",),
     "facever.stages.training.train": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

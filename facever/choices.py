@@ -9,7 +9,7 @@ from typing import Literal
 Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 """How faces are found in photos; ``crops`` says that the photos are crops already."""
 
-TemplateName = Literal["112x96", "112x112", "160x160", "150x150"]
+TemplateName = Literal["112x96", "112x112", "128x128", "160x160", "150x150"]
 """What crops look like, by height x width; see ``facever.faces.templates``."""
 
 ChannelOrder = Literal["RGB", "BGR"]

@@ -37,6 +37,13 @@ def small_image_files() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(path)))
 
 
+@pytest.fixture(scope="session")
+def onnx_networks() -> SimpleNamespace:
+    """What onnx_networks.py defines: small networks of which the result is known."""
+    path = Path(__file__).with_name("onnx_networks.py")
+    return SimpleNamespace(**runpy.run_path(str(path)))
+
+
 @pytest.fixture
 def types_unchecked() -> Iterator[None]:
     """Run the library as its users do: without the type checks that pytest adds."""

@@ -5,18 +5,107 @@ from typing import Annotated
 
 import typer
 
+from facever.choices import ChannelOrder, Mirror, TemplateName
 from facever.cli.options import Device, PrecisionOption
 from facever.cli.showing import shows_result
+from facever.inference.presets import PRESETS
 from facever.results import Result
 
 model_app = typer.Typer(help="Look after model files.", no_args_is_help=True)
+
+_TRIPLE = "one number, or three with commas for red, green and blue"
+
+
+@model_app.command("info")
+@shows_result
+def model_info(
+    model: Annotated[
+        str, typer.Argument(help="A model file, or the name of a ready model.")
+    ],
+) -> Result:
+    """Show what a model file says of itself: crops, threshold, licence and more."""
+    from facever.stages.model.info import model_info as stage
+
+    return stage(model)
+
+
+@model_app.command("import")
+@shows_result
+def model_import(
+    file: Annotated[
+        Path,
+        typer.Argument(help="An .onnx file, or an OpenVINO .xml with its .bin."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(help="The model file to write, of the same suffix.")
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Whose network it is: {', '.join(PRESETS)}. Options below it change "
+            "single things, or say everything by hand."
+        ),
+    ] = None,
+    template: Annotated[
+        TemplateName | None, typer.Option(help="The crops it takes, height x width.")
+    ] = None,
+    channels: Annotated[
+        ChannelOrder | None, typer.Option(help="The order of a pixel's colours.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help=f"Subtracted from the pixels: {_TRIPLE}.")
+    ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help=f"Divides the pixels after that: {_TRIPLE}.")
+    ] = None,
+    mirror: Annotated[
+        Mirror | None,
+        typer.Option(help="How a crop and its mirror image become one embedding."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="The output that is the embedding, of a network of several."),
+    ] = None,
+    training_data: Annotated[
+        str | None, typer.Option(help="What it was trained on, for the header.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="The licence of the weights, for the header.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option(help="Where the file comes from, for the header.")
+    ] = None,
+) -> Result:
+    """Write a header into a network of another project, whose weights stay as they are.
+
+    From then on every command takes it as a model file.
+    """
+    from facever.stages.model.importing import (
+        ImportSettings,
+        import_model,
+        parse_numbers,
+    )
+
+    settings = ImportSettings(
+        preset=preset,
+        template=template,
+        channel_order=channels,
+        mean=None if mean is None else parse_numbers("mean", mean),
+        scale=None if scale is None else parse_numbers("scale", scale),
+        mirror=mirror,
+        output=output,
+        training_data=training_data,
+        licence=licence,
+        origin=origin,
+    )
+    return import_model(file, out, settings)
 
 
 @model_app.command("threshold")
 @shows_result
 def model_threshold(
     model: Annotated[
-        Path, typer.Argument(help="The model file; it is rewritten in place.")
+        Path, typer.Argument(help="The model file; its header is rewritten in place.")
     ],
     crops: Annotated[
         Path,
@@ -27,6 +116,6 @@ def model_threshold(
     device: Device = "auto",
 ) -> Result:
     """Choose a model file's threshold for a false accept rate."""
-    from facever.stages.model_threshold import set_model_threshold as stage
+    from facever.stages.model.threshold import set_model_threshold as stage
 
     return stage(model, crops, far=far, device=device, precision=precision)

@@ -202,6 +202,20 @@ CARD_POINTS = _fixed(
 
 _SQUARE_POINTS = _fixed(np.add(CARD_POINTS, (8.0, 0.0)))
 
+# Of the Open Model Zoo's face-reidentification-retail-0095: the card, stretched.
+_STRETCHED_POINTS = _fixed(
+    np.multiply(
+        [
+            (0.31556875, 0.46157411),
+            (0.68262292, 0.46157411),
+            (0.50026250, 0.64050536),
+            (0.34947188, 0.82469196),
+            (0.65343646, 0.82469196),
+        ],
+        128,
+    )
+)
+
 # Of dlib's mean face: the centre of each eye's six points, nose tip and mouth corners,
 # in a chip of 150 pixels with a padding of a quarter of the face. dlib counts from the
 # corner of a pixel, half a pixel before its centre.
@@ -218,6 +232,7 @@ _DLIB_POINTS = _fixed(
 TEMPLATES: dict[TemplateName, Template] = {
     "112x96": FivePointTemplate("112x96", 112, 96, CARD_POINTS),
     "112x112": FivePointTemplate("112x112", 112, 112, _SQUARE_POINTS),
+    "128x128": FivePointTemplate("128x128", 128, 128, _STRETCHED_POINTS),
     "160x160": BoxTemplate("160x160", 160, 160, margin=14),
     "150x150": FivePointTemplate("150x150", 150, 150, _DLIB_POINTS),
 }

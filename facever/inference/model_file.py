@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facever.errors import ModelFileError
+from facever.inference.backends.foreign import ForeignNetwork
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
 from facever.inference.ready import READY, load_ready
@@ -15,13 +16,19 @@ class Backend(NamedTuple):
 
     Attributes:
         title: What it is, in words, for messages.
-        module: Has ``load(path)`` and ``write_header(path, header)``.
+        module: Has a function of the name of each method here; one of a foreign format
+            has them all.
         extra: The extra that brings its runtime; None where nothing more is needed.
     """
 
     title: str
     module: str
     extra: str | None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether other projects write this format."""
+        return self.extra is not None
 
     def load(self, path: Path) -> LoadedModel:
         """Read a file of this format."""
@@ -31,6 +38,15 @@ class Backend(NamedTuple):
     def write_header(self, path: Path, header: ModelHeader) -> None:
         """Write a file of this format anew with another header."""
         self._import().write_header(path, header)
+
+    def open_network(self, path: Path, output: str | None) -> ForeignNetwork:
+        """Read a foreign file, whatever its header says."""
+        network: ForeignNetwork = self._import().open_network(path, output)
+        return network
+
+    def copy_with_header(self, source: Path, out: Path, header: ModelHeader) -> None:
+        """Write a copy of a foreign file, with a header."""
+        self._import().copy_with_header(source, out, header)
 
     def _import(self) -> Any:
         try:
@@ -70,6 +86,33 @@ def load_model(model: Path | str) -> LoadedModel:
     if str(model) in READY and not path.exists():
         return load_ready(str(model))
     return _find_backend(path).load(path)
+
+
+def open_foreign(path: Path, output: str | None = None) -> ForeignNetwork:
+    """The network in a file of another project, whatever its header says.
+
+    Args:
+        path: An ``.onnx`` or an OpenVINO ``.xml``.
+        output: Which output to take; None where only one can be the embedding.
+
+    Raises:
+        ModelFileError: If the file is of another format, or damaged, or no network from
+            an image to an embedding.
+    """
+    backend = _find_backend(path)
+    if not backend.is_foreign:
+        raise ModelFileError(f"{path} is {backend.title}, which needs no import")
+    return backend.open_network(path, output)
+
+
+def copy_foreign(source: Path, out: Path, header: ModelHeader) -> None:
+    """Write a copy of a file of another project, with a header.
+
+    Raises:
+        ModelFileError: If the source cannot be read.
+        FileError: If the copy cannot be written.
+    """
+    _find_backend(source).copy_with_header(source, out, header)
 
 
 def write_header(path: Path, header: ModelHeader) -> None:

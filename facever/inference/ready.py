@@ -95,11 +95,11 @@ def load_ready(name: str) -> LoadedModel:
     ready = READY[name]
     path = ready.find_file()
     try:
-        from facever.inference.backends.onnx_graph import read_onnx
-        from facever.inference.backends.onnx_runtime import model_of
+        from facever.inference.backends.foreign import make_model
+        from facever.inference.backends.onnx_runtime import open_network
     except ModuleNotFoundError as error:
         raise ModelFileError(
             f"{ready.title} needs the package {error.name}: "
             f"pip install '.[{ready.extra}]' in a checkout of facever"
         ) from None
-    return model_of(path, read_onnx(path), ready.header)
+    return make_model(open_network(path), ready.header)

@@ -1,33 +1,50 @@
-"""A network of another project, with a header, as a model that can be used."""
+"""A network of another project, and a header, as a model that can be used."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facever.errors import FaceverError, MismatchError, ModelFileError
-from facever.inference.backends.ports import ImageInput
 from facever.inference.backends.runtime import RuntimeNetwork
 from facever.inference.header import ModelHeader, start_fingerprint
 from facever.inference.model import LoadedModel
 from facever.inference.preprocessing import make_preprocessing
 
 
-def make_model(
-    path: Path, header: ModelHeader, network: RuntimeNetwork, digest: str
-) -> LoadedModel:
+@dataclass(frozen=True)
+class ForeignNetwork:
+    """What is in a file of another project.
+
+    Attributes:
+        path: The file.
+        network: The network.
+        digest: SHA-256 of the network and its weights, whatever its metadata say.
+        normalises: Whether the network itself brings pixels of 0 to 255 to its range.
+    """
+
+    path: Path
+    network: RuntimeNetwork
+    digest: str
+    normalises: bool
+
+
+def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
     """Put a model together, and see on one crop that header and network agree.
 
     Args:
-        path: The file, for messages.
-        header: What is said of the network.
-        network: The network.
-        digest: SHA-256 of the network and its weights.
+        foreign: The network.
+        header: What is said of it.
 
     Raises:
         ModelFileError: If header and network contradict each other.
     """
-    fingerprint = start_fingerprint(header)
-    fingerprint.update(digest.encode())
+    # What a network is called decides nothing.
+    fingerprint = start_fingerprint(replace(header, network=""))
+    fingerprint.update(foreign.digest.encode())
+    network = foreign.network
     try:
-        _check_image_size(header, network.image)
+        template = header.find_template()
+        assert template is not None
+        network.image.check_size(template)
         size = network.embedding_size(header.crop_height, header.crop_width)
         if size != header.embedding_size:
             raise MismatchError(
@@ -41,8 +58,8 @@ def make_model(
         )
     except FaceverError as error:
         raise ModelFileError(
-            f"{path}: the network does not fit what its header says ({error}); write "
-            "the header anew with facever model import"
+            f"{foreign.path}: the network does not fit what its header says ({error}); "
+            "write the header anew with facever model import"
         ) from None
     return LoadedModel(network, header, preprocessing, fingerprint.hexdigest())
 
@@ -51,12 +68,3 @@ def runtime_error(path: Path, runtime: str, error: Exception) -> ModelFileError:
     """What a runtime says of a network that it cannot load or compute, as one line."""
     reason = " ".join(str(error).split())[:300]
     return ModelFileError(f"{path} cannot be run by {runtime}: {reason}")
-
-
-def _check_image_size(header: ModelHeader, image: ImageInput) -> None:
-    for side, said, taken in (
-        ("height", header.crop_height, image.height),
-        ("width", header.crop_width, image.width),
-    ):
-        if taken not in (None, said):
-            raise MismatchError(f"crop_{side} is {said} there, {taken} in the network")

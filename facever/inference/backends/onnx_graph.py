@@ -10,6 +10,7 @@ References:
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from onnx import (
     TensorProto,
     ValueInfoProto,
     external_data_helper,
+    numpy_helper,
 )
 
 from facever.errors import ModelFileError
@@ -30,6 +32,8 @@ from facever.inference.header import HEADER_KEY, ModelHeader, header_text
 
 MAX_BYTES = 2**31 - 1
 """What a protobuf file can hold."""
+
+_SHIFTS_AND_SCALES = {"Sub", "Add", "Mul", "Div"}
 
 
 def read_onnx(path: Path) -> ModelProto:
@@ -47,6 +51,7 @@ def read_onnx(path: Path) -> ModelProto:
         raise ModelFileError(f"{path} is not a whole ONNX file ({reason})") from None
     if not model.graph.node:
         raise ModelFileError(f"{path} is not an ONNX file: it holds no network")
+    _check_made_arrays(path, model.graph)
     outside = [tensor for tensor in model.graph.initializer if _is_outside(tensor)]
     if outside:
         _check_outside(path, outside)
@@ -120,6 +125,25 @@ def has_compressed_weights(model: ModelProto) -> bool:
     return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
 
 
+def normalises_itself(model: ModelProto, image: str) -> bool:
+    """Whether the first thing a network does with its image is to shift or scale it.
+
+    Such a network takes pixels of 0 to 255, as MXNet's exports do.
+    """
+    constant = {tensor.name for tensor in model.graph.initializer}
+    constant |= {
+        name
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for name in node.output
+    }
+    for node in model.graph.node:
+        if image in node.input:
+            others = {name for name in node.input if name != image}
+            return node.op_type in _SHIFTS_AND_SCALES and others <= constant
+    return False
+
+
 def _real_inputs(model: ModelProto) -> list[ValueInfoProto]:
     weights = {tensor.name for tensor in model.graph.initializer}
     used = set(_names_read(model.graph))
@@ -163,6 +187,23 @@ def _check_outside(path: Path, tensors: list[TensorProto]) -> None:
             )
         files.add(file)
     _check_size(path, sum(file.stat().st_size for file in files))
+
+
+def _check_made_arrays(path: Path, graph: GraphProto) -> None:
+    """Refuse a small file that makes an array larger than any file may be."""
+    sizes = {each.name: each for each in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "ConstantOfShape" or node.input[0] not in sizes:
+            continue
+        shape = sizes[node.input[0]]
+        if shape.data_location == TensorProto.EXTERNAL:
+            continue
+        count = math.prod(int(each) for each in numpy_helper.to_array(shape))
+        if count > MAX_BYTES // 4:
+            raise ModelFileError(
+                f"{path} makes an array of {count:,} numbers, more than a network of "
+                "this kind needs"
+            )
 
 
 def _check_size(path: Path, num_bytes: int) -> None:

@@ -8,12 +8,13 @@ import onnxruntime
 import torch
 from onnx import ModelProto
 
-from facever.inference.backends.foreign import make_model, runtime_error
+from facever.inference.backends.foreign import ForeignNetwork, make_model, runtime_error
 from facever.inference.backends.onnx_graph import (
     graph_digest,
     graph_inputs,
     graph_outputs,
     has_compressed_weights,
+    normalises_itself,
     read_header_text,
     read_onnx,
     with_real_inputs,
@@ -36,35 +37,37 @@ def load(path: Path) -> LoadedModel:
     """
     model = read_onnx(path)
     header = parse_header(path, read_header_text(model))
-    return model_of(path, model, header)
+    foreign = _open(path, model, header.network_options.get("output"))
+    return make_model(foreign, header)
 
 
 def write_header(path: Path, header: ModelHeader) -> None:
     """Write a file anew with another header; its network stays as it is."""
-    write_onnx(path, read_onnx(path), header)
+    copy_with_header(path, path, header)
 
 
-def model_of(path: Path, model: ModelProto, header: ModelHeader) -> LoadedModel:
-    """A model of a network that was read, and a header for it.
+def copy_with_header(source: Path, out: Path, header: ModelHeader) -> None:
+    """Write a copy of a file with a header; its network stays as it is.
 
-    Raises:
-        ModelFileError: If the two contradict each other.
+    Weights that lie in other files are in the copy.
     """
-    network = network_of(path, model, header.network_options.get("output"))
-    return make_model(path, header, network, graph_digest(model))
+    write_onnx(out, read_onnx(source), header)
 
 
-def network_of(path: Path, model: ModelProto, output: str | None) -> RuntimeNetwork:
+def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
     """The network of an ONNX file, whatever its header says.
 
     Args:
-        path: The file, for messages.
-        model: What was read from it.
+        path: The file.
         output: Which output to take; None where there is one only.
 
     Raises:
-        ModelFileError: If it is no network from an image to an embedding.
+        ModelFileError: If it is damaged or no network from an image to an embedding.
     """
+    return _open(path, read_onnx(path), output)
+
+
+def _open(path: Path, model: ModelProto, output: str | None) -> ForeignNetwork:
     image = find_image_input(path, graph_inputs(model))
     port = find_output(path, graph_outputs(model), output)
 
@@ -80,7 +83,12 @@ def network_of(path: Path, model: ModelProto, output: str | None) -> RuntimeNetw
 
         return run
 
-    return RuntimeNetwork(image, start)
+    return ForeignNetwork(
+        path,
+        RuntimeNetwork(image, start),
+        graph_digest(model),
+        normalises_itself(model, image.name),
+    )
 
 
 def _make_session(

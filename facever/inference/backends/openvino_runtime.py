@@ -4,6 +4,7 @@ The header stands in the ``.xml``, in the model's runtime information.
 """
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ import torch
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
-from facever.inference.backends.foreign import make_model, runtime_error
+from facever.inference.backends.foreign import ForeignNetwork, make_model, runtime_error
 from facever.inference.backends.ports import Port, find_image_input, find_output
 from facever.inference.backends.runtime import RuntimeNetwork
 from facever.inference.header import (
@@ -27,6 +28,7 @@ from facever.inference.model import LoadedModel
 
 MAX_BYTES = 2**31 - 1
 _FACTS = "rt_info"
+_SHIFTS_AND_SCALES = {"Subtract", "Add", "Multiply", "Divide"}
 _TYPES = {"f32": "FLOAT", "f16": "FLOAT16", "f64": "DOUBLE", "u8": "UINT8"}
 
 
@@ -37,21 +39,11 @@ def load(path: Path) -> LoadedModel:
         ModelFileError: If it is damaged, has no header, or the two contradict each
             other.
     """
-    header = parse_header(path, read_header_text(path))
-    return model_of(path, header)
+    header = parse_header(path, _read_header_text(path))
+    return make_model(open_network(path, header.network_options.get("output")), header)
 
 
-def model_of(path: Path, header: ModelHeader) -> LoadedModel:
-    """A model of the network in a file, and a header for it.
-
-    Raises:
-        ModelFileError: If the two contradict each other.
-    """
-    network = network_of(path, header.network_options.get("output"))
-    return make_model(path, header, network, _digest(path))
-
-
-def network_of(path: Path, output: str | None) -> RuntimeNetwork:
+def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
     """The network of an OpenVINO file, whatever its header says.
 
     Args:
@@ -99,10 +91,15 @@ def network_of(path: Path, output: str | None) -> RuntimeNetwork:
 
         return run
 
-    return RuntimeNetwork(image, start)
+    return ForeignNetwork(
+        path,
+        RuntimeNetwork(image, start),
+        _digest(path),
+        _normalises_itself(model),
+    )
 
 
-def read_header_text(path: Path) -> str | None:
+def _read_header_text(path: Path) -> str | None:
     """The text of facever's header; None if there is none."""
     entry = _parse(path).find(f"{_FACTS}/{HEADER_KEY}")
     return None if entry is None else entry.get("value")
@@ -114,11 +111,21 @@ def write_header(path: Path, header: ModelHeader) -> None:
     Raises:
         FileError: If it cannot be written.
     """
-    write_xml(path, path, header)
+    _write_xml(path, path, header)
 
 
-def write_xml(source: Path, path: Path, header: ModelHeader) -> None:
-    """Write a copy of an ``.xml`` with a header."""
+def copy_with_header(source: Path, out: Path, header: ModelHeader) -> None:
+    """Write a copy of both files, the ``.xml`` with a header.
+
+    Raises:
+        FileError: If they cannot be written.
+    """
+    with whole_file(out.with_suffix(".bin")) as temporary:
+        shutil.copyfile(source.with_suffix(".bin"), temporary)
+    _write_xml(source, out, header)
+
+
+def _write_xml(source: Path, path: Path, header: ModelHeader) -> None:
     root = _parse(source)
     facts = root.find(_FACTS)
     if facts is None:
@@ -152,6 +159,9 @@ def _digest(path: Path) -> str:
     root = _parse(path)
     for facts in root.findall(_FACTS):
         root.remove(facts)
+    for part in (root, *root.iter("layer")):
+        # Names are made up anew by every conversion.
+        part.attrib.pop("name", None)
     text = ElementTree.canonicalize(
         ElementTree.tostring(root, "unicode"), strip_text=True
     )
@@ -159,6 +169,16 @@ def _digest(path: Path) -> str:
     with path.with_suffix(".bin").open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _normalises_itself(model: openvino.Model) -> bool:
+    """Whether the first thing a network does with its image is to shift or scale it."""
+    [image] = model.inputs
+    first = [target.get_node() for target in image.get_target_inputs()]
+    if len(first) != 1 or first[0].get_type_name() not in _SHIFTS_AND_SCALES:
+        return False
+    others = [each.get_node() for each in first[0].input_values()]
+    return any(each.get_type_name() == "Constant" for each in others)
 
 
 def _port(node: openvino.Output) -> Port:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from facever.errors import ModelFileError
+from facever.errors import MismatchError, ModelFileError
+from facever.faces.templates import Template
 
+_MOST_SHOWN = 4
 _NUMBERS: dict[str, np.dtype[Any]] = {
     "FLOAT": np.dtype(np.float32),
     "FLOAT16": np.dtype(np.float16),
@@ -56,6 +58,22 @@ class ImageInput:
     channels_last: bool
     numbers: np.dtype[Any]
 
+    def check_size(self, template: Template) -> None:
+        """Refuse crops of another size.
+
+        Raises:
+            MismatchError: If the network does not take crops of this template.
+        """
+        height, width = self.height or "any", self.width or "any"
+        if height not in ("any", template.height) or width not in (
+            "any",
+            template.width,
+        ):
+            raise MismatchError(
+                f"the network takes {height}x{width} pixels (height x width), crops of "
+                f"the template {template.name} do not fit"
+            )
+
 
 def find_image_input(path: Path, inputs: Sequence[Port]) -> ImageInput:
     """The one input of a network that takes images.
@@ -64,7 +82,7 @@ def find_image_input(path: Path, inputs: Sequence[Port]) -> ImageInput:
         ModelFileError: If there are several, or it takes no images of three colours.
     """
     if len(inputs) != 1:
-        listed = "; ".join(map(str, inputs)) or "none"
+        listed = _list(inputs) or "none"
         raise ModelFileError(
             f"{path} is no network from one image to one embedding: it has "
             f"{len(inputs)} inputs ({listed}); export it with the image as its only "
@@ -94,25 +112,38 @@ def find_output(path: Path, outputs: Sequence[Port], name: str | None) -> Port:
     Args:
         path: The file, for messages.
         outputs: All outputs of the network.
-        name: The one to take; None where there is one only.
+        name: The one to take; None where only one can be the embedding.
 
     Raises:
         ModelFileError: If it is not there, or not said, or no vector for each image.
     """
-    listed = "; ".join(map(str, outputs))
-    if name is None and len(outputs) != 1:
+    listed = _list(outputs)
+    if name is not None:
+        named = [port for port in outputs if port.name == name]
+        if not named:
+            raise ModelFileError(f"{path} has no output {name!r}; it has {listed}")
+        outputs = named
+    vectors = [port for port in outputs if _is_vector(port)]
+    if not vectors:
         raise ModelFileError(
-            f"{path} has {len(outputs)} outputs ({listed}): say which one is the "
-            "embedding with --output NAME"
-        )
-    found = [port for port in outputs if name in (None, port.name)]
-    if not found:
-        raise ModelFileError(f"{path} has no output {name!r}; it has {listed}")
-    [port] = found
-    rest = [size for size in port.shape[1:] if size != 1]
-    if len(port.shape) < 2 or len(rest) > 1:
-        raise ModelFileError(
-            f"{path} gives no embedding: its output is {port}; expected [batch, "
+            f"{path} gives no embedding: its output is {listed}; expected [batch, "
             "numbers]"
         )
-    return port
+    if len(vectors) > 1:
+        raise ModelFileError(
+            f"{path} has {len(vectors)} outputs ({listed}): say which one is the "
+            "embedding with --output NAME"
+        )
+    return vectors[0]
+
+
+def _list(ports: Sequence[Port]) -> str:
+    shown = [str(port) for port in ports[:_MOST_SHOWN]]
+    more = len(ports) - len(shown)
+    return "; ".join([*shown, f"and {more} more"] if more else shown)
+
+
+def _is_vector(port: Port) -> bool:
+    """Whether an output is, or may be, several numbers for each image."""
+    rest = [size for size in port.shape[1:] if size != 1]
+    return len(rest) == 1

@@ -17,7 +17,7 @@ from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network
 from facever.stages.gallery import enroll as gallery
-from facever.stages.model_threshold import set_model_threshold
+from facever.stages.model.threshold import set_model_threshold
 
 Command = Callable[..., Any]
 FAR = 0.1

@@ -1,0 +1,1 @@
+"""What commands of ``facever model`` do: read, import and complete model files."""

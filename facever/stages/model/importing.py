@@ -1,0 +1,185 @@
+"""``facever model import``: a network of another project gets a header."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from facever.choices import ChannelOrder, Mirror, TemplateName
+from facever.errors import ParameterError
+from facever.faces.templates import find_template
+from facever.inference.header import ModelHeader, crop_fields
+from facever.inference.model_file import copy_foreign, load_model, open_foreign
+from facever.inference.presets import PRESETS, Preset
+from facever.results import Result
+from facever.stages.model.info import ModelInfo, describe_model
+from facever.version import __version__
+
+Numbers = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What an import is told of a network; None leaves it to the preset.
+
+    Attributes:
+        preset: A row of ``PRESETS``.
+        template: The crops, a row of ``TEMPLATES``.
+        channel_order: Of the network's input.
+        mean: Subtracted from the pixels: a number, or one for each of red, green and
+            blue.
+        scale: Divides the pixels after that.
+        mirror: How a crop and its mirror image are merged.
+        output: Name of the output that is the embedding, where there are several.
+        training_data: What the network was trained on.
+        licence: The licence of the weights.
+        origin: Where the file comes from.
+    """
+
+    preset: str | None = None
+    template: TemplateName | None = None
+    channel_order: ChannelOrder | None = None
+    mean: Numbers | None = None
+    scale: Numbers | None = None
+    mirror: Mirror | None = None
+    output: str | None = None
+    training_data: str | None = None
+    licence: str | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportedModel(Result):
+    """A network that has got a header.
+
+    Attributes:
+        out: The model file that was written.
+        info: What it says of itself.
+        notes: What was decided on the way, a line each.
+    """
+
+    out: Path
+    info: ModelInfo
+    notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What was decided, and what the file says of itself."""
+        return [*self.notes, *self.info.lines()]
+
+
+def import_model(
+    file: str | Path,
+    out: str | Path,
+    settings: ImportSettings = ImportSettings(),
+) -> ImportedModel:
+    """Write a network of another project, with a header, as a model file.
+
+    The network and its weights stay as they are, in the same format.
+
+    Args:
+        file: An ``.onnx``, or an OpenVINO ``.xml`` with its ``.bin``.
+        out: The model file to write, of the same suffix.
+        settings: A preset, or what it would say, or both, where the latter counts.
+
+    Raises:
+        ParameterError: If something is not said, or unknown.
+        ModelFileError: If the file is damaged, or no network from an image to an
+            embedding.
+        MismatchError: If the network takes images of another size than the template's.
+        FileError: If ``out`` cannot be written.
+    """
+    file, out = Path(file), Path(out)
+    if out.suffix.lower() != file.suffix.lower():
+        raise ParameterError(
+            f"OUT must end in {file.suffix} as {file.name} does, for the network stays "
+            f"as it is, got {out}"
+        )
+    preset = _find_preset(settings.preset)
+    complete = _fill_in(settings, preset)
+    assert complete.template is not None
+    template = find_template(complete.template)
+    foreign = open_foreign(file, complete.output)
+    foreign.network.image.check_size(template)
+    notes = []
+    if foreign.normalises and settings.mean is None and settings.scale is None:
+        complete = replace(complete, mean=0.0, scale=1.0)
+        notes.append(
+            "the network shifts and scales pixels itself, so it gets them as they are: "
+            "mean 0, scale 1"
+        )
+    header = ModelHeader(
+        network=file.stem,
+        network_options={} if complete.output is None else {"output": complete.output},
+        embedding_size=foreign.network.embedding_size(template.height, template.width),
+        mean=_plain(complete.mean),
+        scale=_plain(complete.scale),
+        mirror=complete.mirror or "sum",
+        training_data=complete.training_data or "unknown",
+        licence=complete.licence or "unknown",
+        origin=complete.origin or file.name,
+        channel_order=complete.channel_order or "RGB",
+        facever_version=__version__,
+        **crop_fields(template),
+    )
+    copy_foreign(file, out, header)
+    return ImportedModel(out, describe_model(load_model(out), out), tuple(notes))
+
+
+def _find_preset(name: str | None) -> Preset | None:
+    if name is not None and name not in PRESETS:
+        raise ParameterError(
+            f"preset must be one of {', '.join(PRESETS)}, got {name!r}"
+        )
+    return None if name is None else PRESETS[name]
+
+
+def _fill_in(settings: ImportSettings, preset: Preset | None) -> ImportSettings:
+    """What is not said by hand is the preset's; all that decides must be said."""
+    said = {key: value for key, value in vars(settings).items() if value is not None}
+    from_preset = {} if preset is None else vars(preset)
+    known = {
+        key: from_preset[key]
+        for key in vars(settings)
+        if key in from_preset and key not in said
+    }
+    complete = replace(settings, **known)
+    options = {
+        "--template": complete.template,
+        "--channels": complete.channel_order,
+        "--mean": complete.mean,
+        "--scale": complete.scale,
+    }
+    missing = [option for option, value in options.items() if value is None]
+    if missing:
+        raise ParameterError(
+            f"say how the network wants its crops: {', '.join(missing)}, or a "
+            f"--preset ({', '.join(PRESETS)}); facever model probe finds out by trying"
+        )
+    return complete
+
+
+def parse_numbers(option: str, text: str) -> Numbers:
+    """One number, or three with commas, as the command line has them.
+
+    Raises:
+        ParameterError: If it is neither.
+
+    >>> parse_numbers("mean", "127.5"), parse_numbers("mean", "122.8,117,104.3")
+    (127.5, (122.8, 117.0, 104.3))
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise ParameterError(
+            f"{option} must be one number, or three with commas for red, green and "
+            f"blue, got {text!r}"
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _plain(numbers: Numbers | None) -> float | list[float]:
+    assert numbers is not None
+    if isinstance(numbers, Sequence):
+        return [float(number) for number in numbers]
+    return float(numbers)
