@@ -3,10 +3,38 @@
 from typing import Any
 
 from facever.errors import ParameterError
+from facever.models.adaface_ir import IR18, IR50, IR101
 from facever.models.base import EmbeddingNetwork
+from facever.models.inception_resnet_v1 import InceptionResnetV1
+from facever.models.iresnet import (
+    IResNet18,
+    IResNet34,
+    IResNet50,
+    IResNet100,
+    IResNet200,
+)
+from facever.models.mobilefacenet import (
+    MobileFaceNet,
+    MobileFaceNetTreB1eN,
+    MobileFaceNetXiaoccer,
+)
 from facever.models.resnet27 import ResNet27
 
-NETWORKS: dict[str, type[EmbeddingNetwork]] = {"resnet27": ResNet27}
+NETWORKS: dict[str, type[EmbeddingNetwork]] = {
+    "resnet27": ResNet27,
+    "iresnet18": IResNet18,
+    "iresnet34": IResNet34,
+    "iresnet50": IResNet50,
+    "iresnet100": IResNet100,
+    "iresnet200": IResNet200,
+    "ir_18": IR18,
+    "ir_50": IR50,
+    "ir_101": IR101,
+    "mobilefacenet": MobileFaceNet,
+    "mobilefacenet_treb1en": MobileFaceNetTreB1eN,
+    "mobilefacenet_xiaoccer": MobileFaceNetXiaoccer,
+    "inception_resnet_v1": InceptionResnetV1,
+}
 
 
 def build_network(name: str, options: dict[str, Any]) -> EmbeddingNetwork:
@@ -17,7 +45,8 @@ def build_network(name: str, options: dict[str, Any]) -> EmbeddingNetwork:
         options: Keyword arguments of the network's class.
 
     Returns:
-        A module from float ``[B, 3, 112, 96]`` to ``[B, embedding_size]``.
+        A module from float ``[B, 3, height, width]``, the size of its ``template``, to
+        ``[B, embedding_size]``.
 
     Raises:
         ParameterError: If the name or an option is unknown or out of range.

@@ -16,10 +16,13 @@ class EmbeddingNetwork(nn.Module):
 
     Attributes:
         template: The crops that it takes.
+        option_weights: Which options the shapes of its weights tell: for each, the name
+            of a weight, and how many outputs of that weight an option of 1 stands for.
         embedding_size: Dimensions of an embedding, at least 1.
     """
 
     template: ClassVar[TemplateName] = "112x96"
+    option_weights: ClassVar[dict[str, tuple[str, int]]] = {}
 
     def __init__(self, embedding_size: int) -> None:
         super().__init__()

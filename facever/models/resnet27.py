@@ -1,5 +1,7 @@
 """ResNet-27, the face network of the IE paper (Wu et al. 2018, Table 5)."""
 
+from typing import ClassVar
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -75,6 +77,8 @@ class ResNet27(EmbeddingNetwork):
     References:
         Wu et al., Exponential discriminative metric embedding, 2018, Table 5.
     """
+
+    option_weights: ClassVar = {"embedding_size": ("fc5.weight", 1)}
 
     def __init__(
         self,
