@@ -37,6 +37,19 @@ NETWORKS: dict[str, type[EmbeddingNetwork]] = {
 }
 
 
+def network_class(name: str) -> type[EmbeddingNetwork]:
+    """The class of a network by its name in ``NETWORKS``.
+
+    Raises:
+        ParameterError: If the name is unknown.
+    """
+    if name not in NETWORKS:
+        raise ParameterError(
+            f"unknown network {name!r}; known are {', '.join(sorted(NETWORKS))}"
+        )
+    return NETWORKS[name]
+
+
 def build_network(name: str, options: dict[str, Any]) -> EmbeddingNetwork:
     """A network by its name in ``NETWORKS``.
 
@@ -51,11 +64,8 @@ def build_network(name: str, options: dict[str, Any]) -> EmbeddingNetwork:
     Raises:
         ParameterError: If the name or an option is unknown or out of range.
     """
-    if name not in NETWORKS:
-        raise ParameterError(
-            f"unknown network {name!r}; known are {', '.join(sorted(NETWORKS))}"
-        )
+    kind = network_class(name)
     try:
-        return NETWORKS[name](**options)
+        return kind(**options)
     except TypeError as error:
         raise ParameterError(f"network {name}: {error}") from None

@@ -3,7 +3,6 @@
 import copy
 import os
 import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
+from facever.inference.torch_files import read_archive
 from facever.training.distributed import ALONE, Processes
 from facever.training.schedule import Plateau
 from facever.training.sliced_checkpoints import join_slices, take_own_slices
@@ -141,7 +141,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ModelFileError: If the file is damaged or not a checkpoint of facever.
     """
     try:
-        content = _load(path)
+        content = read_archive(path)
     except OSError as error:
         raise ModelFileError(
             f"cannot read checkpoint {path}: {error.strerror}"
@@ -156,15 +156,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ModelFileError(f"{path} is not a checkpoint of this version of facever")
     return content
-
-
-def _load(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        # torch.load does not compare the checksums that torch.save wrote, and takes a
-        # record for a folder, without content, where an attribute says so.
-        if archive.testzip() or any(file.external_attr for file in archive.infolist()):
-            raise zipfile.BadZipFile
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 @dataclass(frozen=True)
