@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from facever.errors import ModelFileError
+from facever.inference.header import HEADER_KEY
 from facever.inference.torch_files import read_torch_file
 from facever.models import NETWORKS, build_network, network_class
 from facever.models.base import EmbeddingNetwork
@@ -179,7 +180,7 @@ def network_of(
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            if "facever" in (file.metadata() or {}):
+            if HEADER_KEY in (file.metadata() or {}):
                 raise ModelFileError(
                     f"{path} is a model file of facever already: use it as it is"
                 )
