@@ -27,7 +27,7 @@ class InitialWeights:
 
 
 def read_initial(path: Path) -> InitialWeights:
-    """The weights of a model file or of a checkpoint.
+    """The weights of a model file or of a checkpoint, for a network that takes RGB.
 
     Raises:
         ModelFileError: If the file is neither a model file nor a checkpoint, or is
@@ -48,8 +48,13 @@ def read_initial(path: Path) -> InitialWeights:
         )
     header = model.header
     options = "".join(f" {key}={each}" for key, each in header.network_options.items())
+    weights = model.network.state_dict()
+    if header.channel_order == "BGR":
+        # Training gives RGB: the first convolution takes its planes the other way.
+        first = next(name for name, value in weights.items() if value.ndim == 4)
+        weights[first] = weights[first].flip(1)
     return InitialWeights(
-        model.network.state_dict(),
+        weights,
         model.fingerprint,
         f"{header.network}{options}, trained on {header.training_data} (licence: "
         f"{header.licence})",

@@ -1,12 +1,14 @@
 """``facever train --dry-run``: what a run would take, after a few real steps of it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from facever.config.training import TrainConfig
 from facever.errors import ParameterError
@@ -122,7 +124,8 @@ def _measure_network(config: TrainConfig, run: PreparedRun) -> tuple[int, int]:
     crops = torch.zeros(2, *run.crops.shape[1:], dtype=torch.uint8)
     images = Preprocessing(run.preprocessing.mean)(crops.to(device))
     weights = {each.data_ptr() for each in run.network.parameters()}
-    counter = FlopCounterMode(display=False)
+    backward = torch.ops.aten.convolution_backward
+    counter = FlopCounterMode(display=False, custom_mapping={backward: _backward_flops})
     run.network.eval()
     with counter:
         with (
@@ -134,6 +137,20 @@ def _measure_network(config: TrainConfig, run: PreparedRun) -> tuple[int, int]:
     run.network.zero_grad(set_to_none=True)
     activations = sum(size for place, size in kept.items() if place not in weights)
     return counter.get_total_flops() // 2, activations * part // 2
+
+
+def _backward_flops(
+    gradients: torch.Size,
+    inputs: torch.Size,
+    weights: torch.Size,
+    *rest: Any,
+    out_shape: object,
+) -> int:
+    """Of a convolution; torch's own formula takes one in groups for a full one."""
+    asked: Sequence[bool] = rest[-1]  # For inputs, weights and bias.
+    return sum(asked[:2]) * conv_flop_count(
+        list(inputs), list(weights), list(gradients)
+    )
 
 
 def _time_steps(config: TrainConfig, run: PreparedRun) -> LogLine:

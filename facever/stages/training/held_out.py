@@ -6,8 +6,9 @@ from torch import Tensor
 
 from facever import build
 from facever.config.training import TrainConfig
+from facever.faces.templates import TEMPLATES
 from facever.inference.embedder import Embedder
-from facever.inference.header import ModelHeader
+from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model import LoadedModel
 from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress
@@ -28,6 +29,7 @@ def model_header(config: TrainConfig, run: PreparedRun) -> ModelHeader:
         training_data=config.data.name,
         licence=config.data.licence,
         facever_version=__version__,
+        **crop_fields(TEMPLATES[run.network.template]),
     )
 
 
