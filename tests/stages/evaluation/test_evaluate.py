@@ -165,7 +165,9 @@ def test_model_and_photos_align_only_what_the_pairs_name(
     named = [s.replace(".jpg", ".png") for s in read_lfw_pairs(pairs).sources]
     asked = []
 
-    def align(source: Path, out: Path, *, face: str, only: set[str]) -> None:
+    def align(
+        source: Path, out: Path, *, face: str, only: set[str], template: str
+    ) -> None:
         asked.append((source, out, face, only))
         write_store(out, sorted(only))
 

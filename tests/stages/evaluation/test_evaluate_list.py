@@ -160,7 +160,9 @@ def test_the_largest_face_of_the_photos_that_are_named(
     class Asked(Exception):
         pass
 
-    def align(source: Path, out: Path, *, face: str, only: set[str]) -> None:
+    def align(
+        source: Path, out: Path, *, face: str, only: set[str], template: str
+    ) -> None:
         assert (source, out) == (photos, tmp_path / "out" / "crops")
         assert face == "largest"
         assert only == set(PHOTOS)

@@ -95,7 +95,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
     """Stands in for alignment, and keeps what was to be aligned."""
     kept: list[set[str]] = []
 
-    def align(source: Path, out: Path, *, face: str, only: set[str]) -> None:
+    def align(
+        source: Path, out: Path, *, face: str, only: set[str], template: str
+    ) -> None:
         assert face == "center"
         kept.append(only)
         if out.exists():
