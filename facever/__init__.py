@@ -3,7 +3,7 @@
 What stands here is the public interface; everything else may move.
 
 >>> import facever
->>> embedder = facever.load("model.safetensors")  # doctest: +SKIP
+>>> embedder = facever.load("sface")  # doctest: +SKIP
 >>> embedder.verify("a.jpg", "b.jpg").cosine  # doctest: +SKIP
 0.71
 >>> facever.__version__.count(".")
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from facever.config.training import TrainConfig
     from facever.data.sources.any_source import find_photos
     from facever.data.store.crop_store import CropStore
+    from facever.dataframe import to_dataframe
     from facever.faces.detection import Face
     from facever.gallery.entries import Match
     from facever.gallery.folder.gallery import Gallery
@@ -59,9 +60,10 @@ if TYPE_CHECKING:
         EmbeddedFace,
         EmbeddedPhoto,
         Embedder,
-        Verification,
+        KeptEmbeddings,
         load,
     )
+    from facever.inference.verdict import Verification
     from facever.stages.align import align
     from facever.stages.embed import embed
     from facever.stages.evaluation.compare import compare_reports
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from facever.stages.evaluation.videos import evaluate_ytf
     from facever.stages.model.threshold import set_model_threshold
     from facever.stages.training.train import train
+    from facever.stages.verify import verify
 
 __all__ = [
     "AnchorNCM",
@@ -101,6 +104,7 @@ __all__ = [
     "Inputs",
     "JointHead",
     "Judging",
+    "KeptEmbeddings",
     "LSoftmax",
     "Match",
     "MismatchError",
@@ -130,7 +134,9 @@ __all__ = [
     "load_config",
     "open_gallery",
     "set_model_threshold",
+    "to_dataframe",
     "train",
+    "verify",
 ]
 
 _HOMES = {
@@ -138,6 +144,7 @@ _HOMES = {
     "facever.config.training": ("TrainConfig",),
     "facever.data.sources.any_source": ("find_photos",),
     "facever.data.store.crop_store": ("CropStore",),
+    "facever.dataframe": ("to_dataframe",),
     "facever.faces.detection": ("Face",),
     "facever.gallery.entries": ("Match",),
     "facever.gallery.folder.gallery": ("Gallery",),
@@ -165,9 +172,10 @@ _HOMES = {
         "EmbeddedFace",
         "EmbeddedPhoto",
         "Embedder",
-        "Verification",
+        "KeptEmbeddings",
         "load",
     ),
+    "facever.inference.verdict": ("Verification",),
     "facever.stages.align": ("align",),
     "facever.stages.embed": ("embed",),
     "facever.stages.evaluation.compare": ("compare_reports",),
@@ -181,6 +189,7 @@ _HOMES = {
     "facever.stages.evaluation.videos": ("evaluate_ytf",),
     "facever.stages.model.threshold": ("set_model_threshold",),
     "facever.stages.training.train": ("train",),
+    "facever.stages.verify": ("verify",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

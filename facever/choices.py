@@ -6,6 +6,9 @@ from here; this module imports nothing, so that ``facever --help`` answers at on
 
 from typing import Literal
 
+DEFAULT_MODEL = "sface"
+"""The ready model that is taken where none is named."""
+
 Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
 """How faces are found in photos; ``crops`` says that the photos are crops already."""
 
@@ -15,8 +18,17 @@ TemplateName = Literal["112x96", "112x112", "128x128", "160x160", "150x150"]
 ChannelOrder = Literal["RGB", "BGR"]
 """The order in which a network takes the colours of a pixel."""
 
-FaceRule = Literal["largest", "center", "best", "all"]
-"""Which face is taken, where a photo has several."""
+ArrayChannels = Literal["rgb", "bgr"]
+"""The order of colours in arrays that are given as photos; OpenCV reads BGR."""
+
+OneFace = Literal["largest", "center", "best"]
+"""Which one face is taken, where a photo has several."""
+
+FaceRule = Literal[OneFace, "all"]
+"""Which faces are taken, where a photo has several."""
+
+OnError = Literal["raise", "skip"]
+"""Whether a photo without an embedding is an error, or left out with its reason."""
 
 Mirror = Literal["sum", "concat", "none"]
 """How the features of a crop and of its mirror image become one embedding."""

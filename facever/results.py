@@ -26,7 +26,7 @@ class Result(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values that JSON can hold; NaN and infinity are None."""
-        return {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        return plain_fields(self)
 
     def failure(self) -> FaceverError | None:
         """The error that a command ends with when it has shown this, if there is one.
@@ -42,19 +42,15 @@ class Result(ABC):
 def plain(value: Any) -> Any:
     """A value as text, numbers, lists and dictionaries alone, for JSON.
 
-    Paths become text, arrays and tuples lists, dataclasses dictionaries; NaN and
-    infinity, which JSON does not have, None.
+    Paths become text, arrays and tuples lists, dataclasses dictionaries, by their own
+    ``to_dict`` where they have one; NaN and infinity, which JSON does not have, None.
 
     >>> from pathlib import Path
     >>> plain({"out": Path("runs/crops"), "rate": float("nan"), "shape": (112, 96)})
     {'out': 'runs/crops', 'rate': None, 'shape': [112, 96]}
     """
-    if isinstance(value, Result):
-        return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: plain(getattr(value, field.name)) for field in fields(value)
-        }
+        return value.to_dict() if hasattr(value, "to_dict") else plain_fields(value)
     if isinstance(value, Mapping):
         return {str(key): plain(member) for key, member in value.items()}
     if hasattr(value, "tolist"):  # NumPy's arrays and numbers, without importing it.
@@ -66,6 +62,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence | set | frozenset):
         return [plain(member) for member in value]
     return str(value)
+
+
+def plain_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass as plain values, by name."""
+    return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
 
 
 def as_json(content: Any) -> str:

@@ -31,6 +31,7 @@ PUBLIC = [
     "Inputs",
     "JointHead",
     "Judging",
+    "KeptEmbeddings",
     "LSoftmax",
     "Match",
     "MismatchError",
@@ -60,7 +61,9 @@ PUBLIC = [
     "load_config",
     "open_gallery",
     "set_model_threshold",
+    "to_dataframe",
     "train",
+    "verify",
 ]
 
 

@@ -7,12 +7,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facever.choices import FaceRule, Mirror, TemplateName
+from facever.choices import DEFAULT_MODEL, FaceRule, Mirror, OneFace, TemplateName
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
 from facever.cli.model import model_app
-from facever.cli.options import DetectorOption, Device, Model, PrecisionOption
+from facever.cli.options import (
+    DetectorOption,
+    Device,
+    Model,
+    ModelOption,
+    PrecisionOption,
+)
 from facever.cli.showing import shows_result
 from facever.errors import FaceverError, TerminatedError
 from facever.results import Result
@@ -196,6 +202,45 @@ def embed(
         batch_size=batch_size,
         precision=precision,
         device=device,
+    )
+
+
+@app.command()
+@shows_result
+def verify(
+    first: Annotated[Path, typer.Argument(help="A photo.")],
+    second: Annotated[Path, typer.Argument(help="The other.")],
+    model: ModelOption = DEFAULT_MODEL,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Cosine above which it is the same person, in place of the model's."
+        ),
+    ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of --threshold, a false accept rate of which the model "
+            "knows the threshold, such as 0.001."
+        ),
+    ] = None,
+    face: Annotated[
+        OneFace,
+        typer.Option(help="Which face to compare of a photo that has several."),
+    ] = "largest",
+    detector: DetectorOption = "mtcnn",
+) -> Result:
+    """Say whether two photos show the same person."""
+    from facever.stages.verify import verify as stage
+
+    return stage(
+        first,
+        second,
+        model=model,
+        threshold=threshold,
+        far=far,
+        face=face,
+        detector=detector,
     )
 
 

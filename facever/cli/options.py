@@ -26,4 +26,10 @@ DetectorOption = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]
 
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="A model file, or a ready model's name; sface comes with the extra ready."
+    ),
+]
 Model = Annotated[Path, typer.Argument(help="A model file, model.safetensors.")]

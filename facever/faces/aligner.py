@@ -1,7 +1,8 @@
 """From photos to crops, a batch at a time; what fails says why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -13,6 +14,7 @@ from facever.faces.detectors import Detect, make_detector
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
+from facever.results import plain
 
 NO_FACE = "no face found"
 NO_LANDMARKS = "no landmarks are listed"
@@ -21,7 +23,7 @@ _NO_BOX = "landmarks alone do not say where the face's box is"
 _HELD_PIXELS = 16_000_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AlignedPhoto:
     """What became of a photo.
 
@@ -32,6 +34,7 @@ class AlignedPhoto:
         faces: The faces that were chosen, in the photo's pixels; none when it failed.
         crops: The aligned crop of each face.
         reason: Why there is no crop; None when there is.
+        num_found: How many faces there are to choose from.
     """
 
     source: str
@@ -40,6 +43,23 @@ class AlignedPhoto:
     faces: Sequence[Face]
     crops: UInt8[np.ndarray, "faces high wide 3"]
     reason: str | None
+    num_found: int
+
+    def __repr__(self) -> str:
+        size = f"{self.width}x{self.height}"
+        what = self.reason or f"{len(self.faces)} of {self.num_found} faces"
+        return f"{type(self).__name__}({self.source!r}, {size}, {what})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the crops' pixels, as plain values that JSON can hold."""
+        return {
+            "source": self.source,
+            "height": self.height,
+            "width": self.width,
+            "num_found": self.num_found,
+            "reason": self.reason,
+            "faces": plain(self.faces),
+        }
 
     @property
     def landmarks(self) -> Float64[np.ndarray, "faces 5 2"]:
@@ -172,8 +192,10 @@ class PhotoAligner:
             if isinstance(image, PhotoError):
                 aligned.append(self._failed(photo.source, str(image)))
             elif self._detect:
-                faces = choose_faces(next(found), image.shape[:2], self._face)
-                aligned.append(self._cut(photo.source, image, faces, NO_FACE))
+                faces = next(found)
+                chosen = choose_faces(faces, image.shape[:2], self._face)
+                cut = self._cut(photo.source, image, chosen, NO_FACE)
+                aligned.append(replace(cut, num_found=len(faces)))
             elif self._by_landmarks:
                 known = [] if photo.landmarks is None else [face_at(photo.landmarks)]
                 aligned.append(self._cut(photo.source, image, known, NO_LANDMARKS))
@@ -197,7 +219,7 @@ class PhotoAligner:
         except DataError as error:
             return self._failed(source, str(error), image)
         height, width, _ = image.shape
-        return AlignedPhoto(source, height, width, faces, crops, None)
+        return AlignedPhoto(source, height, width, faces, crops, None, len(faces))
 
     def _take(
         self, source: str, image: UInt8[np.ndarray, "height width 3"]
@@ -210,7 +232,7 @@ class PhotoAligner:
         height, width, _ = image.shape
         box = np.array([0.0, 0.0, width - 1, height - 1])
         face = Face(np.full((5, 2), np.nan), box, float("nan"))
-        return AlignedPhoto(source, height, width, [face], crop[None], None)
+        return AlignedPhoto(source, height, width, [face], crop[None], None, 1)
 
     def _failed(
         self,
@@ -220,4 +242,4 @@ class PhotoAligner:
     ) -> AlignedPhoto:
         height, width = (0, 0) if image is None else image.shape[:2]
         none = np.empty((0, *self._template.shape), dtype=np.uint8)
-        return AlignedPhoto(source, height, width, [], none, reason)
+        return AlignedPhoto(source, height, width, [], none, reason, 0)

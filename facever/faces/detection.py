@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float64
 
 from facever.choices import FaceRule
 from facever.errors import ParameterError
+from facever.results import plain
 
 FACE_RULES: tuple[FaceRule, ...] = get_args(FaceRule)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Face:
     """A face in a photo.
 
@@ -27,6 +28,22 @@ class Face:
     landmarks: Float64[np.ndarray, "5 2"]
     box: Float64[np.ndarray, "4"]
     score: float
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._summary})"
+
+    @property
+    def _summary(self) -> str:
+        left, top, right, bottom = self.box.round().astype(int)
+        return f"box=({left}, {top}, {right}, {bottom}), score={self.score:.3f}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Box, landmarks and score as plain values that JSON can hold."""
+        return {
+            "box": plain(self.box),
+            "landmarks": plain(self.landmarks),
+            "score": plain(self.score),
+        }
 
 
 def choose_faces(

@@ -1,6 +1,8 @@
 """Read a photo of any usual kind as RGB uint8, or say why it cannot be read."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -66,11 +68,8 @@ def decode_photo(
     if not content:
         raise PhotoError("empty file")
     image = _open(content, max_pixels, formats)
-    if image.width * image.height > max_pixels:
-        raise PhotoError(
-            f"too large: {image.width}x{image.height} is over {max_pixels} pixels"
-        )
-    try:
+    _check_size(image, max_pixels)
+    with _as_photo_errors():
         # OpenCV decodes a JPEG faster than Pillow, but some of its releases return a
         # truncated one half grey, without a word.
         if (
@@ -82,12 +81,24 @@ def decode_photo(
             if photo is not None:
                 return _upright(photo, image.getexif().get(_ORIENTATION_TAG, 1))
         return _decode(image)
-    except PhotoError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise PhotoError(f"damaged or truncated: {error}") from None
+
+
+def pixels_of(
+    image: Image.Image, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The pixels of a Pillow image, upright, in RGB, by the rules of ``decode_photo``.
+
+    Args:
+        image: Of any mode; it may be one that Pillow has opened and not yet read.
+        max_pixels: Height times width allowed.
+
+    Raises:
+        PhotoError: If it is empty, too large, cannot be read, or is of a kind without
+            a defined range of values. The message is the reason alone.
+    """
+    _check_size(image, max_pixels)
+    with _as_photo_errors():
+        return _decode(image)
 
 
 def photo_size(
@@ -118,6 +129,27 @@ def _open(content: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Im
     except Exception:
         # Pillow raises errors of many kinds on damaged headers.
         raise PhotoError("not an image that can be read") from None
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    num_pixels = image.width * image.height
+    if not num_pixels:
+        raise PhotoError(f"empty: {image.width}x{image.height} pixels")
+    if num_pixels > max_pixels:
+        raise PhotoError(
+            f"too large: {image.width}x{image.height} is over {max_pixels} pixels"
+        )
+
+
+@contextmanager
+def _as_photo_errors() -> Iterator[None]:
+    """Whatever a decoder raises becomes a reason."""
+    try:
+        yield
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        raise PhotoError(f"damaged or truncated: {error}") from None
 
 
 def _read_file(path: Path) -> bytes:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from facever.choices import By
 from facever.errors import ParameterError
+from facever.results import plain_fields
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,10 @@ class Match:
     source: str
     id: str
     fields: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The match as plain values that JSON can hold."""
+        return plain_fields(self)
 
 
 def changed(entry: Entry, name: str | None, fields: Mapping[str, Any] | None) -> Entry:

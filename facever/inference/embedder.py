@@ -1,38 +1,48 @@
 """From photos or crops to embeddings, with a model file."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal, cast, get_args, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from facever.choices import Detector, FaceRule, Precision
+from facever.choices import (
+    ArrayChannels,
+    Detector,
+    FaceRule,
+    OneFace,
+    OnError,
+    Precision,
+)
 from facever.data.store.crop_store import Crops
-from facever.errors import ParameterError
+from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.aligner import NO_FACE, AlignedPhoto, PhotoAligner
 from facever.faces.detection import Face
 from facever.faces.detectors import Detect, check_detector, make_detector
-from facever.faces.photo_source import PhotoSource, photo_in_memory
+from facever.faces.given_photo import GivenPhoto, as_sources, is_one_photo
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.hardware import pick_device, uses_bf16
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
-from facever.inference.vectors import unit_vectors
+from facever.inference.vectors import unit_or_zero
+from facever.inference.verdict import ComparedPhoto, Verification, choose_threshold
 from facever.progress import Advance, ignore_progress
-
-Photo = str | Path | PhotoSource | UInt8[np.ndarray, "_ _ 3"]
-"""A path, a photo that ``list_photos`` listed, or RGB pixels."""
+from facever.results import plain, plain_fields
 
 # Photos that are held in memory at a time.
 _BATCH_PHOTOS = 32
 
+_NO_EMBEDDING = "the network's embedding is all zero or not finite"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class EmbeddedFace(Face):
     """A face in a photo, cut out and embedded.
 
@@ -44,15 +54,16 @@ class EmbeddedFace(Face):
     crop: UInt8[np.ndarray, "high wide 3"]
     embedding: Float32[np.ndarray, " dim"]
 
-    def __repr__(self) -> str:
-        left, top, right, bottom = self.box.round().astype(int)
-        return (
-            f"EmbeddedFace(box=({left}, {top}, {right}, {bottom}), "
-            f"score={self.score:.3f}, embedding of {len(self.embedding)} numbers)"
-        )
+    @property
+    def _summary(self) -> str:
+        return f"{super()._summary}, embedding of {len(self.embedding)} numbers"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the crop's pixels, as plain values that JSON can hold."""
+        return {**super().to_dict(), "embedding": plain(self.embedding)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EmbeddedPhoto(AlignedPhoto):
     """What became of a photo, with the embeddings of its faces.
 
@@ -62,20 +73,31 @@ class EmbeddedPhoto(AlignedPhoto):
 
     embeddings: Float32[np.ndarray, "faces dim"]
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the crops' pixels, as plain values that JSON can hold."""
+        return {**super().to_dict(), "embeddings": plain(self.embeddings)}
 
-@dataclass(frozen=True)
-class Verification:
-    """Whether two photos show the same person.
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KeptEmbeddings:
+    """The embeddings of the photos that have one, and what became of the others.
 
     Attributes:
-        cosine: The cosine of the two embeddings, in [-1, 1].
-        threshold: The model file's threshold; None if it has none.
-        same: Whether the cosine is above the threshold; None without one.
+        embeddings: Of unit length, a row for each photo that is kept.
+        kept: The place of each row's photo among those that were given, from 0.
+        failed: Why the others have none, by their places.
     """
 
-    cosine: float
-    threshold: float | None
-    same: bool | None
+    embeddings: Float32[np.ndarray, "kept dim"]
+    kept: list[int]
+    failed: dict[int, str]
+
+    def __repr__(self) -> str:
+        return f"KeptEmbeddings({len(self.kept)} kept, {len(self.failed)} failed)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values that JSON can hold."""
+        return plain_fields(self)
 
 
 class Embedder:
@@ -174,24 +196,27 @@ class Embedder:
 
     def align(
         self,
-        photos: Sequence[Photo],
+        photos: Iterable[GivenPhoto],
         face: FaceRule = "largest",
         by_landmarks: bool = False,
+        channels: ArrayChannels = "rgb",
     ) -> list[AlignedPhoto]:
         """Find faces in photos and cut them out.
 
         Args:
-            photos: Photos of any kinds.
+            photos: Photos of any kinds; ``facever.faces.given_photo.as_source`` lists
+                them.
             face: Which faces to take of a photo that has several.
             by_landmarks: Use the landmarks that the photos' sources list, not the
                 detector.
+            channels: The order of colours in arrays.
 
         Returns:
             What became of each photo, in their order; a photo that cannot be read or
             gives no face says why.
 
         Raises:
-            ParameterError: If an array is no photo.
+            ParameterError: If something is no photo, or the rule is unknown.
         """
         aligner = PhotoAligner(
             detect=None if by_landmarks else self._detect,
@@ -200,56 +225,59 @@ class Embedder:
             max_pixels=DEFAULT_MAX_PIXELS,
             template=self.template,
         )
-        return aligner.align(
-            [_as_source(place, photo) for place, photo in enumerate(photos)]
-        )
+        return aligner.align(list(as_sources(photos, channels)))
 
     def read(
         self,
-        photos: Sequence[Photo],
+        photos: Iterable[GivenPhoto],
         face: FaceRule = "largest",
         by_landmarks: bool = False,
+        channels: ArrayChannels = "rgb",
     ) -> list[EmbeddedPhoto]:
         """Find faces in photos, cut them out and embed them.
 
         Args:
-            photos: Photos of any kinds, which are held in memory together.
+            photos: As for ``align``; their crops are held in memory together.
             face: Which faces to take of a photo that has several.
             by_landmarks: As for ``align``.
+            channels: The order of colours in arrays.
 
         Returns:
-            The faces of each photo, in their order; a photo that cannot be read or
-            gives no face says why.
+            The faces of each photo, in their order; a photo that cannot be read, gives
+            no face, or has a face whose embedding is zero or not finite, says why.
 
         Raises:
-            ParameterError: If an array is no photo.
-            DataError: If the network gives an embedding that is zero or not finite.
+            ParameterError: If something is no photo, or the rule is unknown.
         """
-        if not photos:
+        aligned = self.align(photos, face, by_landmarks, channels)
+        if not aligned:
             return []
-        aligned = self.align(photos, face, by_landmarks)
-        crops = np.concatenate([photo.crops for photo in aligned])
-        names = [photo.source for photo in aligned for _ in photo.faces]
-        embeddings = unit_vectors(self.embed_crops(crops), names)
+        features = self.embed_crops(np.concatenate([photo.crops for photo in aligned]))
         ends = np.cumsum([len(photo.crops) for photo in aligned])
         return [
-            EmbeddedPhoto(**vars(photo), embeddings=own)
-            for photo, own in zip(aligned, np.split(embeddings, ends[:-1]), strict=True)
+            _embedded(photo, own)
+            for photo, own in zip(aligned, np.split(features, ends[:-1]), strict=True)
         ]
 
-    def faces(self, photo: Photo) -> list[EmbeddedFace]:
+    def faces(
+        self, photo: GivenPhoto, channels: ArrayChannels = "rgb"
+    ) -> list[EmbeddedFace]:
         """Every face of a photo.
 
         Args:
-            photo: A path, a listed photo, or RGB pixels.
+            photo: A photo of any kind, as for ``align``.
+            channels: The order of colours in an array.
 
         Returns:
             The faces, largest first; none where no face is found.
 
         Raises:
             PhotoError: If the photo cannot be read; the message names it.
+            DataError: If an embedding is zero or not finite; the message names the
+                photo.
+            ParameterError: If it is no photo.
         """
-        [found] = self.read([photo], "all")
+        [found] = self.read([photo], "all", channels=channels)
         if found.reason != NO_FACE:
             found.check()
         return [
@@ -259,67 +287,153 @@ class Embedder:
             )
         ]
 
-    def embed(self, photos: Sequence[Photo]) -> Float32[np.ndarray, "photos dim"]:
-        """Embeddings of the largest face of each photo.
+    @overload
+    def embed(
+        self,
+        photos: GivenPhoto | Iterable[GivenPhoto],
+        *,
+        channels: ArrayChannels = "rgb",
+        on_error: Literal["raise"] = "raise",
+    ) -> Float32[np.ndarray, "*photos dim"]: ...
+
+    @overload
+    def embed(
+        self,
+        photos: GivenPhoto | Iterable[GivenPhoto],
+        *,
+        channels: ArrayChannels = "rgb",
+        on_error: Literal["skip"],
+    ) -> KeptEmbeddings: ...
+
+    def embed(
+        self,
+        photos: GivenPhoto | Iterable[GivenPhoto],
+        *,
+        channels: ArrayChannels = "rgb",
+        on_error: OnError = "raise",
+    ) -> Float32[np.ndarray, "*photos dim"] | KeptEmbeddings:
+        """The embedding of the largest face of a photo, or of each of many.
 
         Args:
-            photos: Paths, listed photos, or RGB arrays ``[H, W, 3]`` of uint8.
+            photos: A photo of any kind, as for ``align``; or many, which may come from
+                a generator: few are held in memory at a time.
+            channels: The order of colours in arrays.
+            on_error: ``raise``: the first photo without an embedding is an error.
+                ``skip``: the others are embedded, and it is listed with its reason.
 
         Returns:
-            Embeddings of unit length, so that a dot product is the cosine.
+            Embeddings of unit length, so that a dot product is the cosine: ``[D]`` for
+            one photo, ``[N, D]`` for many. With ``skip`` always a ``KeptEmbeddings``,
+            which says which photo each row belongs to.
 
         Raises:
             PhotoError: If a photo cannot be read; the message names it.
-            DataError: If no face is found in a photo; the message names it.
-            ParameterError: If an array is no photo.
+            DataError: If no face is found in a photo, or its embedding is zero or not
+                finite; the message names it.
+            ParameterError: If something is no photo, with ``skip``, too.
         """
-        embeddings = np.empty((len(photos), self.embedding_size), np.float32)
-        for start in range(0, len(photos), _BATCH_PHOTOS):
-            rows = slice(start, start + _BATCH_PHOTOS)
-            read = self.read(photos[rows])
-            for photo in read:
+        if on_error not in ("raise", "skip"):
+            raise ParameterError(f"on_error must be raise or skip, got {on_error!r}")
+        one = is_one_photo(photos)
+        rows: list[Float32[np.ndarray, " dim"]] = []
+        kept: list[int] = []
+        failed: dict[int, str] = {}
+        many = cast(Iterable[GivenPhoto], [photos] if one else photos)
+        for place, photo in enumerate(self._read_in_turn(many, channels)):
+            try:
                 photo.check()
-            embeddings[rows] = np.concatenate([photo.embeddings for photo in read])
-        return embeddings
+            except (PhotoError, DataError) as error:
+                if on_error == "raise":
+                    raise
+                failed[place] = str(error)
+            else:
+                kept.append(place)
+                rows.append(photo.embeddings[0])
+        embeddings = np.array(rows, np.float32).reshape(-1, self.embedding_size)
+        if on_error == "skip":
+            return KeptEmbeddings(embeddings, kept, failed)
+        return embeddings[0] if one else embeddings
 
-    def verify(self, first: Photo, second: Photo) -> Verification:
-        """Compare the largest faces of two photos.
+    def verify(
+        self,
+        first: GivenPhoto,
+        second: GivenPhoto,
+        threshold: float | None = None,
+        face: OneFace = "largest",
+        *,
+        far: float | None = None,
+        channels: ArrayChannels = "rgb",
+    ) -> Verification:
+        """Whether two photos show the same person.
 
         Args:
-            first: A path or an RGB array.
+            first: A photo of any kind, as for ``align``.
             second: The other.
+            threshold: The cosine above which it is the same person, in [-1, 1]; by
+                default the model's own.
+            face: Which face to compare of a photo that has several: ``largest``,
+                ``center`` or ``best``.
+            far: In place of a threshold, the false accept rate of one that the model
+                knows: the share of pairs of different people that it accepts.
+            channels: The order of colours in arrays.
 
         Returns:
-            The cosine, and the answer where the model file has a threshold.
+            The answer, with the cosine, what the threshold accepts, and which faces
+            were compared; printed, it is in words.
 
         Raises:
-            PhotoError: If a photo cannot be read.
-            DataError: If no face is found in a photo.
+            PhotoError: If a photo cannot be read; the message names it.
+            DataError: If no face is found in a photo, or its embedding is zero or not
+                finite; the message names it.
+            ParameterError: If something is no photo, the threshold is no cosine, the
+                model knows no threshold of that rate, or the rule is no choice of one
+                face.
         """
-        left, right = self.embed([first, second])
+        if face not in get_args(OneFace):
+            rules = ", ".join(get_args(OneFace))
+            raise ParameterError(f"face must be one of {rules}, got {face!r}")
+        threshold, far = choose_threshold(self.header, threshold, far)
+        read = self.read([first, second], face, channels=channels)
+        for photo in read:
+            photo.check()
+        left, right = (photo.embeddings[0] for photo in read)
         cosine = float(np.clip(left @ right, -1, 1))
-        threshold = self.header.threshold
-        same = None if threshold is None else cosine > threshold
-        return Verification(cosine, threshold, same)
+        return Verification(
+            same=None if threshold is None else cosine > threshold,
+            cosine=cosine,
+            threshold=threshold,
+            far=far,
+            first=_compared(read[0]),
+            second=_compared(read[1]),
+        )
+
+    def _read_in_turn(
+        self, photos: Iterable[GivenPhoto], channels: ArrayChannels
+    ) -> Iterator[EmbeddedPhoto]:
+        """The largest face of each photo; a batch of photos is in memory at a time."""
+        sources = as_sources(photos, channels)
+        while batch := list(islice(sources, _BATCH_PHOTOS)):
+            yield from self.read(batch)
 
     @cached_property
     def _detect(self) -> Detect | None:
         return make_detector(self._detector, str(self._device))
 
 
-def _as_source(place: int, photo: Photo) -> PhotoSource:
-    """A photo of any kind as what the aligner takes."""
-    if isinstance(photo, PhotoSource):
-        return photo
-    if not isinstance(photo, np.ndarray):
-        return PhotoSource(str(photo), "", Path(photo))
-    is_photo = photo.ndim == 3 and photo.shape[2] == 3 and photo.size > 0
-    if photo.dtype != np.uint8 or not is_photo:
-        raise ParameterError(
-            "an array must be an RGB photo, uint8 [height, width, 3], got "
-            f"{photo.dtype} {list(photo.shape)}"
-        )
-    return photo_in_memory(f"array {place}", photo)
+def _embedded(
+    photo: AlignedPhoto, features: Float32[np.ndarray, "faces dim"]
+) -> EmbeddedPhoto:
+    """A photo with its embeddings; it has failed if one of them has no direction."""
+    embeddings = unit_or_zero(np.where(np.isfinite(features), features, 0))
+    whole = np.isfinite(features).all(axis=1) & embeddings.any(axis=1)
+    if whole.all():
+        return EmbeddedPhoto(**vars(photo), embeddings=embeddings)
+    failed = replace(photo, faces=[], crops=photo.crops[:0], reason=_NO_EMBEDDING)
+    return EmbeddedPhoto(**vars(failed), embeddings=embeddings[:0])
+
+
+def _compared(photo: EmbeddedPhoto) -> ComparedPhoto:
+    return ComparedPhoto(photo.source, photo.num_found, photo.faces[0])
 
 
 def load(

@@ -10,9 +10,6 @@ from facever.faces.templates import TEMPLATES
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model import LoadedModel
 
-DEFAULT_MODEL = "sface"
-"""The model that is taken where none is named."""
-
 
 @dataclass(frozen=True)
 class ReadyModel:

@@ -336,23 +336,6 @@ class TestPhotos:
     def test_no_photos_give_no_embeddings(self, embedder: Embedder) -> None:
         assert embedder.embed([]).shape == (0, 16)
 
-    @pytest.mark.usefixtures("types_unchecked")
-    @pytest.mark.parametrize(
-        "pixels",
-        [
-            np.zeros((112, 96), np.uint8),
-            np.zeros((112, 96, 4), np.uint8),
-            np.zeros((112, 96, 3), np.float32),
-            np.zeros((0, 96, 3), np.uint8),
-        ],
-        ids=lambda pixels: f"{pixels.dtype}{pixels.shape}",
-    )
-    def test_an_array_that_is_no_photo_is_refused(
-        self, embedder: Embedder, pixels: np.ndarray
-    ) -> None:
-        with pytest.raises(ParameterError, match=r"uint8 \[height, width, 3\], got"):
-            embedder.embed([pixels])
-
 
 def test_the_real_detector_finds_nobody_on_an_empty_wall(
     models: dict[str, Path],
