@@ -6,6 +6,8 @@ What stands here is the public interface; everything else may move.
 >>> embedder = facever.load("sface")  # doctest: +SKIP
 >>> embedder.verify("a.jpg", "b.jpg").cosine  # doctest: +SKIP
 0.71
+>>> print(embedder.verify("a.jpg", "b.jpg"))  # doctest: +SKIP
+the same person: cosine 0.7100, above the threshold 0.3600, which accepts ...
 >>> facever.__version__.count(".")
 2
 """
