@@ -50,7 +50,7 @@ def test_matches_of_several_queries_are_told_apart() -> None:
         {"query": 0, **bob},
         {"query": 2, **bob},
     ]
-    assert list(to_dataframe([[ANN]])[0])[0] == "query"
+    assert next(iter(to_dataframe([[ANN]])[0])) == "query"
 
 
 def test_without_pandas_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

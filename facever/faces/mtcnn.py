@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
-from torch import Tensor, nn
-from torchvision.ops import nms  # type: ignore[import-untyped]
+from torch import nn
 
 from facever.faces.detection import Face, area
+from facever.faces.mtcnn_networks import (
+    output_network,
+    proposal_network,
+    refining_network,
+)
 
 _CELL = 12  # Side of the proposal network's window, pixels.
 _STRIDE = 2
@@ -32,6 +35,9 @@ _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
 _PROPOSAL_PIXELS, _REFINE_PIECE, _OUTPUT_PIECE = 100_000, 128, 16
 # A GPU takes larger ones: its memory is the limit.
 _TIMES_ON_GPU = 64
+
+# Boxes whose overlaps with all that are left are computed at a time.
+_SUPPRESSING = 64
 
 # Their number changes within a function, so it has no name here.
 Boxes = Float32[np.ndarray, "_ 5"]
@@ -114,9 +120,9 @@ class _Cascade:
     def __init__(self, settings: CascadeSettings, device: str) -> None:
         self._settings = settings
         self._device = torch.device(device)
-        self._proposal = self._prepare(PNet())
-        self._refine = self._prepare(RNet())
-        self._output = self._prepare(ONet())
+        self._proposal = self._prepare(proposal_network())
+        self._refine = self._prepare(refining_network())
+        self._output = self._prepare(output_network())
 
     @torch.inference_mode()
     def detect(
@@ -144,7 +150,7 @@ class _Cascade:
         for scale in _scales(rows - 1, columns - 1, self._settings.pyramid_factor):
             level = _shrink(sums, scale)
             piece = max(1, _PROPOSAL_PIXELS // (level.shape[1] * level.shape[2]))
-            moves, scores = self._run(self._proposal, level, piece)
+            scores, moves = self._run(self._proposal, level, piece)
             scores = scores[:, 1]
             hit = scores >= self._settings.proposal_score
             photo_index, row, column = np.nonzero(hit)
@@ -181,7 +187,7 @@ class _Cascade:
         boxes, photo_index, crops = _cut(sums, boxes, photo_index, 24)
         if not len(boxes):
             return boxes, photo_index
-        moves, scores = self._run(self._refine, crops, _REFINE_PIECE)
+        scores, moves = self._run(self._refine, crops, _REFINE_PIECE)
         boxes, kept = _rescore(boxes, scores[:, 1], self._settings.refined_score)
         photo_index, moves = photo_index[kept], moves[kept]
         picks = [
@@ -201,7 +207,7 @@ class _Cascade:
         boxes, photo_index, crops = _cut(sums, boxes, photo_index, 48)
         if not len(boxes):
             return boxes, photo_index, np.empty((0, 5, 2), np.float32)
-        moves, places, scores = self._run(self._output, crops, _OUTPUT_PIECE)
+        scores, moves, places = self._run(self._output, crops, _OUTPUT_PIECE)
         boxes, kept = _rescore(boxes, scores[:, 1], self._settings.output_score)
         photo_index, moves, places = photo_index[kept], moves[kept], places[kept]
         sizes = boxes[:, 2:4] - boxes[:, :2] + 1
@@ -364,10 +370,26 @@ def _split(values: np.ndarray, photo_index: Index, num_photos: int) -> list[np.n
 
 def _suppress(boxes: np.ndarray, overlap: float) -> np.ndarray:
     """Indices of the boxes that no better one overlaps, best first."""
-    corners: Tensor = torch.from_numpy(np.ascontiguousarray(boxes[:, :4]))
-    scores = torch.from_numpy(np.ascontiguousarray(boxes[:, 4]))
-    kept: np.ndarray = nms(corners, scores, overlap).numpy()
-    return kept
+    order = np.argsort(-boxes[:, 4], kind="stable")
+    left, top, right, bottom = boxes[order, :4].T.copy()
+    areas = (right - left) * (bottom - top)
+    rest = np.arange(len(order))
+    kept = []
+    while len(rest):
+        first = rest[:_SUPPRESSING, None]
+        shared = np.minimum(right[first], right[rest])
+        shared -= np.maximum(left[first], left[rest])
+        high = np.minimum(bottom[first], bottom[rest])
+        high -= np.maximum(top[first], top[rest])
+        shared = np.maximum(shared, 0) * np.maximum(high, 0)
+        apart = ~(shared > overlap * (areas[first] + areas[rest] - shared))
+        stays = np.ones(len(rest), dtype=bool)
+        for place in range(len(first)):
+            if stays[place]:
+                kept.append(rest[place])
+                stays &= apart[place]
+        rest = rest[len(first) :][stays[len(first) :]]
+    return order[np.array(kept, dtype=np.int64)]
 
 
 def _suppress_inner(boxes: Boxes, overlap: float) -> np.ndarray:

@@ -193,7 +193,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "empty": (COLOURS[:0], r"an array \[0, 5, 3\] of uint8"),
     "two colours": (COLOURS[:, :, :2], r"an array \[6, 5, 2\] of uint8"),
     "one axis": (COLOURS[0, 0], r"an array \[3\] of uint8"),
-    "floats to 255": (np.array([[0.0, 255]]), "in 0..1 without NaN, got 0 to 255; divide"),
+    "floats to 255": (
+        np.array([[0.0, 255]]),
+        "in 0..1 without NaN, got 0 to 255; divide",
+    ),
     "floats below": (np.array([[-0.5, 0.5]]), "in 0..1 without NaN, got -0.5 to 0.5"),
     "NaN": (np.full((2, 2), np.nan), "in 0..1 without NaN, got nan to nan"),
     "one NaN": (np.array([[0.5, np.nan]]), "in 0..1 without NaN"),
@@ -234,5 +237,5 @@ def test_channels_and_a_photo_in_place_of_photos_are_refused() -> None:
     for one in ("a.jpg", Path("a.jpg"), COLOURS, b"bytes"):
         with pytest.raises(ParameterError, match="must be a list of photos, got one"):
             list(as_sources(one))
-    with pytest.raises(ParameterError, match="a photo must be .* got int"):
+    with pytest.raises(ParameterError, match=r"a photo must be .* got int"):
         list(as_sources(3))

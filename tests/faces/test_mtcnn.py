@@ -4,10 +4,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from facenet_pytorch.models.utils.detect_face import nms_numpy, pad, rerec
 from torch.nn.functional import interpolate
+from torchvision.ops import nms
 
-from facever.faces.mtcnn import _cut, _make_square, _scales, _shrink, _suppress_inner
+from facever.faces.mtcnn import (
+    _cut,
+    _make_square,
+    _scales,
+    _shrink,
+    _suppress,
+    _suppress_inner,
+)
+from facever.faces.mtcnn_networks import (
+    output_network,
+    proposal_network,
+    refining_network,
+)
 
 
 def make_photos(num_photos, height, width, seed=0):
@@ -90,3 +104,36 @@ def test_squares():
     boxes = random_boxes(30, 0)
     expected = rerec(torch.from_numpy(boxes.copy())).numpy()
     np.testing.assert_allclose(_make_square(boxes), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_boxes", [0, 1, 7, 200, 700])
+@pytest.mark.parametrize("overlap", [0.5, 0.7])
+def test_suppression_is_torchvisions(num_boxes, overlap):
+    boxes = random_boxes(num_boxes, seed=num_boxes)
+    # Equal scores come in the order of the boxes; some boxes are empty.
+    boxes[:, 4] = boxes[:, 4].round(1)
+    boxes[::9, 2:4] = boxes[::9, :2]
+    corners, scores = torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4])
+    expected = nms(corners, scores, overlap).numpy()
+    np.testing.assert_array_equal(_suppress(boxes, overlap), expected)
+    assert num_boxes < 200 or len(expected) < num_boxes
+
+
+@pytest.mark.parametrize(
+    ("make", "theirs", "size"),
+    [
+        (proposal_network, PNet, 30),
+        (refining_network, RNet, 24),
+        (output_network, ONet, 48),
+    ],
+)
+def test_networks_are_facenet_pytorchs(make, theirs, size):
+    torch.manual_seed(0)
+    images = torch.randn(3, 3, size, size)
+    with torch.inference_mode():
+        moves, *places, scores = theirs()(images)
+        found = make().eval()(images)
+    expected = [scores, moves, *places]
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

@@ -1,6 +1,8 @@
 """``facever verify``: the answer, its words, and what is refused."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(
 def test_all_faces_are_no_choice(model: Path, photos: list[Path]) -> None:
     with pytest.raises(ParameterError, match="largest, center, best, got 'all'"):
         facever.verify(*photos, model=model, face="all", detector="crops")
+
+
+def test_nothing_is_imported_that_two_photos_do_not_need() -> None:
+    code = """
+import sys
+import facever.stages.verify, facever.inference.backends.onnx_runtime
+from facever.faces.detectors import make_detector
+make_detector("mtcnn")
+heavy = {"albumentations", "facenet_pytorch", "faiss", "matplotlib", "pandas", "scipy"}
+print(sorted(heavy.union(["sklearn", "torchvision"]) & set(sys.modules)))
+"""
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert finished.stdout == "[]\n"
 
 
 @pytest.mark.realdata
