@@ -34,10 +34,16 @@ def model_info(
 def model_import(
     file: Annotated[
         Path,
-        typer.Argument(help="An .onnx file, or an OpenVINO .xml with its .bin."),
+        typer.Argument(
+            help="An .onnx file, an OpenVINO .xml with its .bin, or weights of a known "
+            "network: a torch checkpoint or .safetensors."
+        ),
     ],
     out: Annotated[
-        Path, typer.Argument(help="The model file to write, of the same suffix.")
+        Path,
+        typer.Argument(
+            help="The model file to write: of the same suffix, or .safetensors."
+        ),
     ],
     preset: Annotated[
         str | None,
@@ -65,6 +71,12 @@ def model_import(
     output: Annotated[
         str | None,
         typer.Option(help="The output that is the embedding, of a network of several."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="The network that weights are of; by default the one that fits."
+        ),
     ] = None,
     training_data: Annotated[
         str | None, typer.Option(help="What it was trained on, for the header.")
@@ -94,6 +106,7 @@ def model_import(
         scale=None if scale is None else parse_numbers("scale", scale),
         mirror=mirror,
         output=output,
+        network=network,
         training_data=training_data,
         licence=licence,
         origin=origin,

@@ -67,6 +67,11 @@ BACKENDS: dict[str, Backend] = {
 }
 """By the suffix of the file."""
 
+FOREIGN_SUFFIXES = tuple(
+    suffix for suffix, backend in BACKENDS.items() if backend.is_foreign
+)
+"""Of the formats that other projects write."""
+
 
 def load_model(model: Path | str) -> LoadedModel:
     """Read a model file, or a ready model by its name.

@@ -22,6 +22,8 @@ class Preset:
         mirror: How the project merges a crop and its mirror image, or ``sum`` where it
             does not say.
         licence: Of the weights, as the project states it.
+        networks: The rows of ``NETWORKS`` whose published weights these are; of weights
+            that fit one of them no preset has to be named.
     """
 
     title: str
@@ -31,6 +33,7 @@ class Preset:
     scale: float | tuple[float, float, float] = 127.5
     mirror: Mirror = "sum"
     licence: str = "unknown"
+    networks: tuple[str, ...] = ()
 
 
 _RESEARCH = "non-commercial research only, as InsightFace states"
@@ -40,8 +43,22 @@ PRESETS: dict[str, Preset] = {
         "InsightFace's recognition networks, such as w600k_r50.onnx and glintr100.onnx",
         "112x112",
         licence=_RESEARCH,
+        networks=(
+            "iresnet18",
+            "iresnet34",
+            "iresnet50",
+            "iresnet100",
+            "iresnet200",
+            "mobilefacenet",
+        ),
     ),
-    "adaface": Preset("AdaFace", "112x112", "BGR", licence="MIT for the weights"),
+    "adaface": Preset(
+        "AdaFace",
+        "112x112",
+        "BGR",
+        licence="MIT for the weights",
+        networks=("ir_18", "ir_50", "ir_101"),
+    ),
     "sface": Preset(
         "SFace of the OpenCV zoo",
         "112x112",
@@ -54,12 +71,14 @@ PRESETS: dict[str, Preset] = {
         "160x160",
         scale=128.0,
         licence="not stated for the weights",
+        networks=("inception_resnet_v1",),
     ),
     "mobilefacenet-112x96": Preset(
         "MobileFaceNet of 112x96 crops, as Xiaoccer trains it",
         "112x96",
         scale=128.0,
         mirror="concat",
+        networks=("mobilefacenet_xiaoccer",),
     ),
     "openvino-reidentification": Preset(
         "face-reidentification-retail-0095 of the Open Model Zoo",

@@ -1,18 +1,28 @@
 """``facever model import``: a network of another project gets a header."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from facever.choices import ChannelOrder, Mirror, TemplateName
 from facever.errors import ParameterError
 from facever.faces.templates import find_template
+from facever.inference.backends.torch_weights import save_model
 from facever.inference.header import ModelHeader, crop_fields
-from facever.inference.model_file import copy_foreign, load_model, open_foreign
+from facever.inference.model_file import (
+    FOREIGN_SUFFIXES,
+    copy_foreign,
+    load_model,
+    open_foreign,
+)
 from facever.inference.presets import PRESETS, Preset
+from facever.inference.state_dicts import import_state_dict
 from facever.results import Result
 from facever.stages.model.info import ModelInfo, describe_model
 from facever.version import __version__
+
+_MOST_NAMES = 4
 
 Numbers = float | Sequence[float]
 
@@ -30,6 +40,8 @@ class ImportSettings:
         scale: Divides the pixels after that.
         mirror: How a crop and its mirror image are merged.
         output: Name of the output that is the embedding, where there are several.
+        network: For a file of weights, its network in ``NETWORKS``; by default the one
+            that fits.
         training_data: What the network was trained on.
         licence: The licence of the weights.
         origin: Where the file comes from.
@@ -42,6 +54,7 @@ class ImportSettings:
     scale: Numbers | None = None
     mirror: Mirror | None = None
     output: str | None = None
+    network: str | None = None
     training_data: str | None = None
     licence: str | None = None
     origin: str | None = None
@@ -73,11 +86,13 @@ def import_model(
 ) -> ImportedModel:
     """Write a network of another project, with a header, as a model file.
 
-    The network and its weights stay as they are, in the same format.
+    The weights stay as they are.
 
     Args:
-        file: An ``.onnx``, or an OpenVINO ``.xml`` with its ``.bin``.
-        out: The model file to write, of the same suffix.
+        file: An ``.onnx``, an OpenVINO ``.xml`` with its ``.bin``, or the weights of a
+            network in ``NETWORKS``: a file of ``torch.save`` or a ``.safetensors``.
+        out: The model file to write: of the same suffix, or ``.safetensors`` for
+            weights.
         settings: A preset, or what it would say, or both, where the latter counts.
 
     Raises:
@@ -88,10 +103,19 @@ def import_model(
         FileError: If ``out`` cannot be written.
     """
     file, out = Path(file), Path(out)
-    if out.suffix.lower() != file.suffix.lower():
+    is_foreign = file.suffix.lower() in FOREIGN_SUFFIXES
+    suffix = file.suffix.lower() if is_foreign else ".safetensors"
+    if out.suffix.lower() != suffix:
+        raise ParameterError(f"OUT must end in {suffix} for {file.name}, got {out}")
+    write = _write_foreign if is_foreign else _write_weights
+    notes = write(file, out, settings)
+    return ImportedModel(out, describe_model(load_model(out), out), tuple(notes))
+
+
+def _write_foreign(file: Path, out: Path, settings: ImportSettings) -> list[str]:
+    if settings.network is not None:
         raise ParameterError(
-            f"OUT must end in {file.suffix} as {file.name} does, for the network stays "
-            f"as it is, got {out}"
+            f"network is for files of weights alone; {file.name} holds its network"
         )
     preset = _find_preset(settings.preset)
     complete = _fill_in(settings, preset)
@@ -106,10 +130,47 @@ def import_model(
             "the network shifts and scales pixels itself, so it gets them as they are: "
             "mean 0, scale 1"
         )
-    header = ModelHeader(
+    header = _make_header(
+        complete,
+        file,
         network=file.stem,
         network_options={} if complete.output is None else {"output": complete.output},
         embedding_size=foreign.network.embedding_size(template.height, template.width),
+    )
+    copy_foreign(file, out, header)
+    return notes
+
+
+def _write_weights(file: Path, out: Path, settings: ImportSettings) -> list[str]:
+    found = import_state_dict(file, settings.network)
+    notes = [f"these are weights of {found.name} {_options(found.options)}".rstrip()]
+    if found.dropped:
+        notes.append(f"left out, for no embedding needs it: {_some(found.dropped)}")
+    name = settings.preset or _preset_of(found.name)
+    if name is not None and settings.preset is None:
+        notes.append(f"crops are prepared as --preset {name} says")
+    complete = _fill_in(
+        replace(settings, template=found.network.template), _find_preset(name)
+    )
+    if settings.template not in (None, found.network.template):
+        raise ParameterError(
+            f"template must be {found.network.template} for {found.name}, got "
+            f"{settings.template}"
+        )
+    header = _make_header(
+        complete,
+        file,
+        network=found.name,
+        network_options=found.options,
+        embedding_size=found.network.embedding_size,
+    )
+    save_model(out, found.network, header)
+    return notes
+
+
+def _make_header(complete: ImportSettings, file: Path, **network: Any) -> ModelHeader:
+    assert complete.template is not None
+    return ModelHeader(
         mean=_plain(complete.mean),
         scale=_plain(complete.scale),
         mirror=complete.mirror or "sum",
@@ -118,10 +179,26 @@ def import_model(
         origin=complete.origin or file.name,
         channel_order=complete.channel_order or "RGB",
         facever_version=__version__,
-        **crop_fields(template),
+        **network,
+        **crop_fields(find_template(complete.template)),
     )
-    copy_foreign(file, out, header)
-    return ImportedModel(out, describe_model(load_model(out), out), tuple(notes))
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in options.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMES])
+    more = len(names) - _MOST_NAMES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _preset_of(network: str) -> str | None:
+    """The preset of a network's published weights."""
+    return next(
+        (name for name, row in PRESETS.items() if network in row.networks), None
+    )
 
 
 def _find_preset(name: str | None) -> Preset | None:
