@@ -9,7 +9,7 @@ from typing import Literal
 DEFAULT_MODEL = "sface"
 """The ready model that is taken where none is named."""
 
-Detector = Literal["mtcnn", "mtcnn-sphereface", "crops"]
+Detector = Literal["mtcnn", "mtcnn-sphereface", "yunet", "crops"]
 """How faces are found in photos; ``crops`` says that the photos are crops already."""
 
 TemplateName = Literal["112x96", "112x112", "128x128", "160x160", "150x150"]

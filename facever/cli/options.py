@@ -20,8 +20,8 @@ DetectorOption = Annotated[
     Detector,
     typer.Option(
         help="How faces are found. mtcnn-sphereface: SphereFace's stricter "
-        "thresholds. crops: the photos are aligned crops already, 112x96 or 112x112 "
-        "(height x width)."
+        "thresholds. yunet: OpenCV's, on the CPU, several times faster. crops: the "
+        "photos are aligned crops already, 112x96 or 112x112 (height x width)."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]

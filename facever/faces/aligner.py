@@ -10,7 +10,7 @@ from jaxtyping import Float64, UInt8
 from facever.choices import Detector, FaceRule, TemplateName
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
-from facever.faces.detectors import Detect, make_detector
+from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
@@ -114,6 +114,11 @@ class AlignRecipe:
     def uses_network(self) -> bool:
         """Whether faces are searched."""
         return not self.by_landmarks and self.detector != "crops"
+
+    @property
+    def uses_torch(self) -> bool:
+        """Whether faces are searched by networks that run on a device of torch's."""
+        return not self.by_landmarks and DETECTORS[self.detector].runs_on_torch
 
     def make_aligner(self) -> "PhotoAligner":
         """The aligner; loads the detector if there is one."""

@@ -5,6 +5,7 @@ A new one is a file with a class whose ``detect`` is a ``Detect``, a row in
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -17,21 +18,36 @@ Detect = Callable[[Sequence[UInt8[np.ndarray, "_ _ 3"]]], list[list[Face]]]
 """From RGB photos of any sizes to the faces in each, largest first."""
 
 
+class DetectorKind(NamedTuple):
+    """A way to find faces.
+
+    Attributes:
+        make: Loads it, for a device by torch's name.
+        runs_on_torch: Whether it runs on that device; others run on the CPU, and torch
+            is not imported for them.
+    """
+
+    make: Callable[[str], Detect | None]
+    runs_on_torch: bool
+
+
 def make_detector(name: Detector, device: str = "cpu") -> Detect | None:
     """Load a detector.
 
     Args:
         name: A name in ``DETECTORS``.
-        device: Where its networks run, by torch's name.
+        device: Where its networks run, by torch's name; ``yunet`` runs on the CPU
+            whatever the device.
 
     Returns:
         What finds faces; None for ``crops``, where there is nothing to find.
 
     Raises:
         ParameterError: If there is no detector of that name.
+        ModelFileError: If a package that it needs is not installed.
     """
     check_detector(name)
-    return DETECTORS[name](device)
+    return DETECTORS[name].make(device)
 
 
 def check_detector(name: str) -> None:
@@ -59,12 +75,19 @@ def _mtcnn_sphereface(device: str) -> Detect:
     return MtcnnDetector(SPHEREFACE, device).detect
 
 
+def _yunet(device: str) -> Detect:
+    from facever.faces.yunet import YunetDetector
+
+    return YunetDetector().detect
+
+
 def _crops(device: str) -> None:
     """The photos are aligned crops already: nothing is searched."""
 
 
-DETECTORS: dict[Detector, Callable[[str], Detect | None]] = {
-    "mtcnn": _mtcnn,
-    "mtcnn-sphereface": _mtcnn_sphereface,
-    "crops": _crops,
+DETECTORS: dict[Detector, DetectorKind] = {
+    "mtcnn": DetectorKind(_mtcnn, runs_on_torch=True),
+    "mtcnn-sphereface": DetectorKind(_mtcnn_sphereface, runs_on_torch=True),
+    "yunet": DetectorKind(_yunet, runs_on_torch=False),
+    "crops": DetectorKind(_crops, runs_on_torch=False),
 }

@@ -58,7 +58,7 @@ _aligner: PhotoAligner
 
 def _make_aligner(recipe: AlignRecipe) -> None:
     global _aligner
-    if recipe.uses_network:
+    if recipe.uses_torch:
         import torch
 
         torch.set_num_threads(1)

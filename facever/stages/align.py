@@ -144,9 +144,9 @@ def align(
         out: Folder of the store.
         face: Which face to take when a photo has several.
         detector: ``mtcnn``, ``mtcnn-sphereface`` for the thresholds 0.6, 0.7, 0.9 and
-            the pyramid factor 0.85 of SphereFace, or ``crops`` for photos that are
-            crops of the template, or of one that contains it, already; other sizes go
-            to the ledger.
+            the pyramid factor 0.85 of SphereFace, ``yunet`` for OpenCV's, which runs on
+            the CPU, or ``crops`` for photos that are crops of the template, or of one
+            that contains it, already; other sizes go to the ledger.
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
         workers: Processes; by default one for each CPU that this process may use.
@@ -182,7 +182,7 @@ def align(
             "landmarks do not say: take photos without a list of landmarks"
         )
     recipe = AlignRecipe(detector, face, by_landmarks, max_pixels, template)
-    if recipe.uses_network:
+    if recipe.uses_torch:
         from facever.hardware import pick_device
 
         recipe = replace(recipe, device=str(pick_device(device)))
