@@ -136,6 +136,55 @@ def align(
 
 @app.command()
 @shows_result
+def detect(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A photo, a folder of photos, a text list, .csv, .rec, .bin or .tar."
+        ),
+    ],
+    detector: DetectorOption = "mtcnn",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV file to write, in place of the list: for any number of photos."
+        ),
+    ] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write pictures with the faces framed and numbered: a .png "
+            "or .jpg for a single photo, or a new folder."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Number of processes; by default one for each CPU."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
+    ] = "auto",
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Photos of more pixels are not read.")
+    ] = None,
+) -> Result:
+    """Find all faces in photos: boxes, five landmarks and scores."""
+    from facever.faces.photos import DEFAULT_MAX_PIXELS
+    from facever.stages.detect import detect as stage
+
+    return stage(
+        source,
+        detector=detector,
+        out=out,
+        show=show,
+        workers=workers,
+        device=device,
+        max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+    )
+
+
+@app.command()
+@shows_result
 def train(
     config: Annotated[
         Path, typer.Argument(help="A YAML file such as configs/train/small.yaml.")

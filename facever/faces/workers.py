@@ -1,7 +1,10 @@
 """Align batches of photos in several processes."""
 
+import os
+import sys
 from collections.abc import Iterable, Iterator
 
+from facever.errors import ParameterError
 from facever.faces.aligner import AlignedPhoto, AlignRecipe, PhotoAligner
 from facever.faces.photo_source import PhotoSource
 from facever.processes import WorkerPool
@@ -51,6 +54,21 @@ class AlignWorkers:
         if self._pool is None:
             return map(self._recipe.make_aligner().align, batches)
         return self._pool.answers(_align_in_worker, batches)
+
+
+def count_workers(workers: int | None) -> int:
+    """A number of processes; by default one for each CPU that this process may use.
+
+    Raises:
+        ParameterError: If it is less than 1.
+    """
+    if workers is None and sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    if workers is None:
+        return os.cpu_count() or 1
+    if workers < 1:
+        raise ParameterError(f"workers must be at least 1, got {workers}")
+    return workers
 
 
 _aligner: PhotoAligner

@@ -1,7 +1,5 @@
 """The stage ``facever align``: photos in, a crop store out."""
 
-import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from facever.faces.detectors import check_detector
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import TEMPLATES, find_template
-from facever.faces.workers import AlignWorkers
+from facever.faces.workers import AlignWorkers, count_workers
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
@@ -168,7 +166,7 @@ def align(
     started = time.monotonic()
     _check_options(face, detector, landmarks, max_pixels)
     find_template(template)
-    num_workers = _count_workers(workers)
+    num_workers = count_workers(workers)
     points = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
         listing = find_photos(source)
@@ -226,16 +224,6 @@ def _check_options(
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
     if max_pixels < 1:
         raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
-
-
-def _count_workers(workers: int | None) -> int:
-    if workers is None and sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    if workers is None:
-        return os.cpu_count() or 1
-    if workers < 1:
-        raise ParameterError(f"workers must be at least 1, got {workers}")
-    return workers
 
 
 def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
