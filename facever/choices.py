@@ -63,6 +63,9 @@ By = Literal["photo", "best", "mean"]
 IndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
 """What a gallery is searched with; ``auto`` goes by its size."""
 
+ClusterMethod = Literal["agglomerative", "hdbscan"]
+"""How faces without names are sorted by person."""
+
 ExportForm = Literal["folders", "tar", "rec"]
 """What a crop store is written as for other tools."""
 

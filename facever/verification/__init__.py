@@ -7,7 +7,8 @@
   (AUC, EER, TAR at FAR).
 - ``rules`` judges the same pairs as other projects do.
 - ``identification/`` asks who is on a photo, in place of whether two photos show one
-  person; ``all_pairs`` compares every photo with every other.
+  person; ``all_pairs`` compares every photo with every other; ``clusters`` compares
+  faces that were sorted by person with the people on them.
 - ``uncertainty/`` says how far the numbers can be trusted, compares two models, and
   turns scores into probabilities.
 - ``reporting/`` writes all of it as a page, JSON, CSV and pictures.
