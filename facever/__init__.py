@@ -33,6 +33,7 @@ from facever.errors import (
 from facever.version import __version__
 
 if TYPE_CHECKING:
+    from facever.clustering.face_clusters import FaceClusters, cluster_embeddings
     from facever.config.reading import load_config
     from facever.config.training import TrainConfig
     from facever.data.sources.any_source import find_photos
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     )
     from facever.inference.verdict import Verification
     from facever.stages.align import align
+    from facever.stages.cluster import cluster
     from facever.stages.embed import embed
     from facever.stages.evaluation.compare import compare_reports
     from facever.stages.evaluation.evaluate import (
@@ -97,6 +99,7 @@ __all__ = [
     "Embedder",
     "EuclideanMargin",
     "Face",
+    "FaceClusters",
     "FaceverError",
     "FileError",
     "Gallery",
@@ -124,6 +127,8 @@ __all__ = [
     "Verification",
     "__version__",
     "align",
+    "cluster",
+    "cluster_embeddings",
     "compare_reports",
     "create_gallery",
     "embed",
@@ -142,6 +147,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "facever.clustering.face_clusters": ("FaceClusters", "cluster_embeddings"),
     "facever.config.reading": ("load_config",),
     "facever.config.training": ("TrainConfig",),
     "facever.data.sources.any_source": ("find_photos",),
@@ -179,6 +185,7 @@ _HOMES = {
     ),
     "facever.inference.verdict": ("Verification",),
     "facever.stages.align": ("align",),
+    "facever.stages.cluster": ("cluster",),
     "facever.stages.embed": ("embed",),
     "facever.stages.evaluation.compare": ("compare_reports",),
     "facever.stages.evaluation.evaluate": (

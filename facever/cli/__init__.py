@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from facever.choices import DEFAULT_MODEL, FaceRule, Mirror, OneFace, TemplateName
+from facever.choices import (
+    DEFAULT_MODEL,
+    ClusterMethod,
+    FaceRule,
+    Mirror,
+    OneFace,
+    TemplateName,
+)
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
@@ -290,6 +297,66 @@ def verify(
         far=far,
         face=face,
         detector=detector,
+    )
+
+
+@app.command()
+@shows_result
+def cluster(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            help="Any source of photos that facever align takes, a crop store, or an "
+            ".npz of embeddings."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of what is written.")],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="The model file, model.safetensors; an .npz needs none."),
+    ] = None,
+    method: Annotated[
+        ClusterMethod,
+        typer.Option(help="How faces are sorted: by average linkage or by density."),
+    ] = "agglomerative",
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="The cosine above which two faces count as one person, in place of "
+            "the model file's."
+        ),
+    ] = None,
+    min_size: Annotated[
+        int,
+        typer.Option(help="Faces that make a cluster; those of fewer are alone."),
+    ] = 2,
+    copy: Annotated[
+        bool,
+        typer.Option(
+            "--copy",
+            help="Copy each photo into a folder for each person on it, below "
+            "OUT/people.",
+        ),
+    ] = False,
+    detector: DetectorOption = "mtcnn",
+    device: Device = "auto",
+) -> Result:
+    """Sort photos without names by person: a table, a contact sheet, folders.
+
+    A run that was killed goes on where it was.
+    """
+    from facever.stages.cluster import cluster as stage
+
+    return stage(
+        photos,
+        out,
+        model=model,
+        method=method,
+        threshold=threshold,
+        min_size=min_size,
+        copy=copy,
+        detector=detector,
+        device=device,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt32
 
 from facever.errors import DataError, FileError
 
@@ -20,18 +20,21 @@ class EmbeddingsFile:
         images: Source of each row's photo, such as ``"A_B/A_B_0001.jpg"``.
         model_fingerprint: Fingerprint of the model that made them; None if the file
             does not say.
+        checksums: CRC-32 of the crop of each row, as its store has it; None if the file
+            does not say.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
     images: list[str]
     model_fingerprint: str | None
+    checksums: UInt32[np.ndarray, " images"] | None = None
 
 
 def read_embeddings(path: str | Path) -> EmbeddingsFile:
     """Read an embeddings file.
 
     It has the arrays ``embeddings`` ``[N, D]`` and ``images`` ``[N]``, and may have
-    ``model_fingerprint``. Pickled arrays are refused.
+    ``model_fingerprint`` and ``checksums`` ``[N]``. Pickled arrays are refused.
 
     Args:
         path: The ``.npz`` file.
@@ -54,10 +57,9 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
     with opened as arrays:
         embeddings = _read_array(path, arrays, "embeddings", expected)
         images = _read_array(path, arrays, "images", expected)
-        model = (
-            _read_array(path, arrays, "model_fingerprint", expected)
-            if "model_fingerprint" in arrays.files
-            else None
+        model, checksums = (
+            _read_array(path, arrays, name, expected) if name in arrays.files else None
+            for name in ("model_fingerprint", "checksums")
         )
     if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or 0 in embeddings.shape:
         raise DataError(
@@ -74,8 +76,15 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
             f"{path}: embeddings and images must have one length, got "
             f"{len(embeddings)} and {len(images)}"
         )
+    if checksums is not None and (
+        checksums.dtype != np.uint32 or checksums.shape != images.shape
+    ):
+        raise DataError(
+            f"{path}: checksums must be uint32 of shape {list(images.shape)}, got "
+            f"{checksums.dtype} of shape {list(checksums.shape)}"
+        )
     return EmbeddingsFile(
-        embeddings, images.tolist(), None if model is None else str(model)
+        embeddings, images.tolist(), None if model is None else str(model), checksums
     )
 
 
@@ -98,6 +107,8 @@ def write_embeddings(path: Path, content: EmbeddingsFile) -> None:
     }
     if content.model_fingerprint is not None:
         arrays["model_fingerprint"] = np.array(content.model_fingerprint)
+    if content.checksums is not None:
+        arrays["checksums"] = content.checksums
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 

@@ -41,6 +41,15 @@ def test_what_was_written_is_read(tmp_path: Path, fingerprint: str | None) -> No
     assert (file.images, file.model_fingerprint) == (names, fingerprint)
 
 
+def test_checksums_of_crops_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "embeddings.npz"
+    names = GOOD["images"].tolist()
+    checksums = np.array([7, 2**32 - 1], np.uint32)
+    content = EmbeddingsFile(GOOD["embeddings"], names, "abc", checksums)
+    write_embeddings(path, content)
+    np.testing.assert_array_equal(read_embeddings(path).checksums, checksums)
+
+
 class Hostile:
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('unpickled')",))
@@ -56,6 +65,8 @@ class Hostile:
         ({"embeddings": np.ones((2, 0))}, r"of shape \[2, 0\]"),
         ({"embeddings": np.ones((3, 3))}, "one length, got 3 and 2"),
         ({"images": np.array([1, 2])}, "images must be text"),
+        ({"checksums": np.array([1, 2])}, r"checksums must be uint32 .* got int64"),
+        ({"checksums": np.zeros(3, np.uint32)}, r"of shape \[2\], got uint32 .*\[3\]"),
         ({"images": np.array([["a", "b"]])}, r"of shape \[1, 2\]"),
         ({"images": np.array([Hostile(), "b"], dtype=object)}, "array 'images'"),
         ({"embeddings": np.array([Hostile()], dtype=object)}, "array 'embeddings'"),

@@ -43,7 +43,7 @@ def draw_groups(
     """Crops that belong together side by side, the groups with gaps between them.
 
     Args:
-        groups: At least one group of crops with captions; all of one size.
+        groups: At least one group of crops with captions, the first as long as any.
     """
     size = len(groups[0])
     shapes = [picture.shape for group in groups for picture, _ in group]

@@ -1,0 +1,326 @@
+"""``facever cluster``: photos without names, sorted by person."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from facever.choices import ClusterMethod, Detector
+from facever.clustering.face_clusters import (
+    ALONE,
+    FaceClusters,
+    check_cluster_options,
+    cluster_embeddings,
+)
+from facever.clustering.kept_embeddings import embed_store
+from facever.clustering.sheets import cluster_groups
+from facever.csv_tables import write_csv
+from facever.data.sources.any_source import find_photos
+from facever.data.store.contact_sheet import draw_groups
+from facever.data.store.crop_store import CropStore, photo_of
+from facever.data.store.exporting import DistinctNames
+from facever.data.store.folder import FAILURES_FILE, STORE_FILE
+from facever.errors import FileError, MismatchError, ParameterError
+from facever.faces.detection import face_at
+from facever.faces.photo_source import PhotoSource
+from facever.files import whole_file, whole_folder
+from facever.inference.embedder import Embedder, load
+from facever.inference.embeddings_file import read_embeddings
+from facever.progress import progress_bar
+from facever.results import Result
+from facever.stages.align import align
+
+CROPS_FOLDER = "crops"
+EMBEDDINGS_FILE = "embeddings.npz"
+CLUSTERS_FILE = "clusters.csv"
+SHEET_FILE = "clusters.png"
+PEOPLE_FOLDER = "people"
+ALONE_NAME = "alone"
+
+COLUMNS = "photo face cluster cosine left top right bottom".split()
+
+
+@dataclass(frozen=True)
+class ClusterSummary(Result):
+    """How faces were sorted by person.
+
+    Attributes:
+        out: The folder of what was written.
+        num_photos: Number of photos with a face.
+        num_faces: Number of faces on them.
+        num_clusters: Number of clusters, each one person if all went well.
+        num_alone: Number of faces that are in no cluster.
+        method: How they were sorted.
+        threshold: The cosine above which two faces count as one person.
+        threshold_far: The false accept rate that the model file's threshold was set
+            for; None where the threshold is not the model file's or that is not known.
+        table: The CSV file with a line for each face.
+        sheet: The picture of the largest clusters; None without crops or clusters.
+        people: The folder of copies; None where none were asked for.
+        num_failed: Number of photos that cannot be read or show no face.
+        failures: The table of these, with reasons; None if there are none.
+    """
+
+    out: Path
+    num_photos: int
+    num_faces: int
+    num_clusters: int
+    num_alone: int
+    method: ClusterMethod
+    threshold: float
+    threshold_far: float | None
+    table: Path
+    sheet: Path | None
+    people: Path | None
+    num_failed: int
+    failures: Path | None
+
+    @property
+    def strangers(self) -> float:
+        """Strangers whom a face has above the threshold by chance; 0 if not known."""
+        return (self.threshold_far or 0.0) * (self.num_faces - 1)
+
+    def lines(self) -> list[str]:
+        """The totals, and which file says what."""
+        for_far = f", for FAR {self.threshold_far:g}" if self.threshold_far else ""
+        lines = [
+            f"{self.out}: {self.num_faces:,} faces on {self.num_photos:,} photos: "
+            f"{self.num_clusters:,} clusters, {self.num_alone:,} faces alone",
+            f"  {self.method}, one person above cosine {self.threshold:.4f}{for_far}",
+            f"  each face: {self.table}",
+        ]
+        if self.sheet:
+            lines.append(f"  the largest clusters: {self.sheet}")
+        if self.people:
+            lines.append(f"  copies of the photos: {self.people}")
+        if self.failures:
+            lines.append(
+                f"  {self.num_failed:,} photos without a face, and why: {self.failures}"
+            )
+        if self.strangers >= 1:
+            lines.append(
+                f"  at this FAR each face has about {self.strangers:,.0f} strangers "
+                "above the threshold: where many people have one photo, give a higher "
+                "--threshold"
+            )
+        return lines
+
+
+def cluster(
+    photos: str | Path,
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
+    method: ClusterMethod = "agglomerative",
+    threshold: float | None = None,
+    min_size: int = 2,
+    copy: bool = False,
+    detector: Detector = "mtcnn",
+    device: str = "auto",
+) -> ClusterSummary:
+    """Sort the faces on photos by person.
+
+    All faces of each photo are cut out into the crop store ``crops`` and embedded into
+    ``embeddings.npz``, where a run that was killed goes on; so another threshold or
+    method costs little. The results are ``clusters.csv`` and ``clusters.png``.
+
+    Args:
+        photos: Any source of photos, see ``find_photos``; a crop store, whose crops are
+            taken as they are; or an ``.npz`` of embeddings.
+        out: Folder of what is written, not inside ``photos``.
+        model: The model file; None is enough for an ``.npz`` with a threshold.
+        method: ``agglomerative`` or ``hdbscan``; see ``cluster_embeddings``.
+        threshold: The cosine above which two faces count as one person; by default the
+            model file's.
+        min_size: Faces that make a cluster, at least 2.
+        copy: Copy each photo into the folders ``people/person-001`` and so on of all
+            who are on it, or ``people/alone`` if nobody on it is in a cluster.
+        detector: How faces are found in photos without known landmarks.
+        device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
+
+    Raises:
+        ParameterError: If an option is out of its range, a model or threshold is
+            missing, there are no photos to copy, or ``out`` is inside ``photos``.
+        MismatchError: If an ``.npz`` is of another model.
+        FileError: If a path is missing or cannot be written, or copies are there
+            already.
+        DataError: If no photo gives a face, or ``out`` has crops of other photos.
+    """
+    photos, out = Path(photos), Path(out)
+    embedder = None if model is None else load(model, device, detector=detector)
+    cosine, far = _threshold_in_use(threshold, embedder)
+    check_cluster_options(cosine, method, min_size)
+    if copy:
+        _check_copy(photos, out / PEOPLE_FOLDER)
+    faces = _find_faces(photos, out, embedder, detector, device)
+    with progress_bar("cluster", len(faces.sources), "faces") as advance:
+        found = cluster_embeddings(
+            faces.embeddings, cosine, method=method, min_size=min_size, advance=advance
+        )
+    with whole_file(out / CLUSTERS_FILE) as temporary:
+        write_csv(temporary, COLUMNS, _rows(faces, found))
+    has_sheet = _write_sheet(out / SHEET_FILE, faces.store, found)
+    if copy:
+        _copy_photos(find_photos(photos).photos, faces, found, out / PEOPLE_FOLDER)
+    store = faces.store
+    return ClusterSummary(
+        out=out,
+        num_photos=len(set(map(photo_of, faces.sources))),
+        num_faces=len(faces.sources),
+        num_clusters=found.num_clusters,
+        num_alone=found.num_alone,
+        method=method,
+        threshold=cosine,
+        threshold_far=far,
+        table=out / CLUSTERS_FILE,
+        sheet=out / SHEET_FILE if has_sheet else None,
+        people=out / PEOPLE_FOLDER if copy else None,
+        num_failed=len(store.failures) if store else 0,
+        failures=store.folder / FAILURES_FILE if store and store.failures else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Faces to sort: their sources as in a crop store, which an ``.npz`` has not."""
+
+    sources: Sequence[str]
+    embeddings: Float[np.ndarray, "faces dim"]
+    store: CropStore | None
+
+
+def _threshold_in_use(
+    threshold: float | None, embedder: Embedder | None
+) -> tuple[float, float | None]:
+    """The threshold, and the false accept rate that it was set for, if known."""
+    if threshold is not None:
+        return threshold, None
+    if embedder is None or embedder.header.threshold is None:
+        whose = "without a model" if embedder is None else "this model file has none"
+        raise ParameterError(
+            f"threshold must be given ({whose}): --threshold, the cosine above which "
+            "two faces count as one person"
+        )
+    return embedder.header.threshold, embedder.header.threshold_far
+
+
+def _check_copy(photos: Path, people: Path) -> None:
+    if photos.suffix == ".npz" or (photos / STORE_FILE).exists():
+        raise ParameterError(
+            f"--copy copies photos, and {photos} has none: give the photos themselves"
+        )
+    if people.exists():
+        raise FileError(
+            f"{people} is there already: rename or remove it, or choose another folder"
+        )
+
+
+def _find_faces(
+    photos: Path,
+    out: Path,
+    embedder: Embedder | None,
+    detector: Detector,
+    device: str,
+) -> _Faces:
+    """The faces of whatever can be sorted, embedded."""
+    if photos.suffix == ".npz":
+        file = read_embeddings(photos)
+        if embedder and file.model_fingerprint != embedder.model_fingerprint:
+            raise MismatchError(
+                f"{photos}: these embeddings are of model "
+                f"{(file.model_fingerprint or 'unknown')[:12]}, not of "
+                f"{embedder.model_fingerprint[:12]}; leave --model out to go by the "
+                "file"
+            )
+        return _Faces(file.images, file.embeddings, None)
+    if embedder is None:
+        raise ParameterError(f"{photos}: name the model to embed it with: --model FILE")
+    if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
+        raise ParameterError(
+            f"OUT must not be inside PHOTOS, got {out}: what is written there would be "
+            "taken for photos the next time"
+        )
+    if (photos / STORE_FILE).exists():
+        store = CropStore.open(photos)
+    else:
+        align(photos, out / CROPS_FOLDER, face="all", detector=detector, device=device)
+        store = CropStore.open(out / CROPS_FOLDER)
+    with progress_bar("embed", len(store), "crops") as advance:
+        embeddings = embed_store(embedder, store, out / EMBEDDINGS_FILE, advance)
+    return _Faces(store.sources, embeddings, store)
+
+
+def _rows(faces: _Faces, found: FaceClusters) -> Iterator[tuple[object, ...]]:
+    """A line for each face, cluster by cluster, those that are alone at the end."""
+    boxes = _boxes(faces)
+    for number in (*range(found.num_clusters), ALONE):
+        for row in found.rows_of(number).tolist():
+            source = faces.sources[row]
+            photo = photo_of(source)
+            is_alone = number == ALONE
+            yield (
+                photo,
+                1 if source == photo else int(source.removeprefix(f"{photo}#")),
+                ALONE_NAME if is_alone else number + 1,
+                None if is_alone else f"{found.cosine[row]:.4f}",
+                *(None if np.isnan(edge) else f"{edge:.1f}" for edge in boxes[row]),
+            )
+
+
+def _boxes(faces: _Faces) -> Float[np.ndarray, "faces 4"]:
+    """The smallest box around each face's landmarks, pixels; NaN where unknown."""
+    if faces.store is None:
+        return np.full((len(faces.sources), 4), np.nan)
+    return np.array([face_at(landmarks).box for landmarks in faces.store.landmarks])
+
+
+def _write_sheet(path: Path, store: CropStore | None, found: FaceClusters) -> bool:
+    """Show the largest clusters; without any, take away what another run left."""
+    if store is None or not found.num_clusters:
+        path.unlink(missing_ok=True)
+        return False
+    with whole_file(path) as temporary:
+        sheet = draw_groups(cluster_groups(store, found))
+        Image.fromarray(sheet).save(temporary, format="PNG")
+    return True
+
+
+def _copy_photos(
+    photos: Sequence[PhotoSource], faces: _Faces, found: FaceClusters, people: Path
+) -> None:
+    clusters_on: dict[str, set[int]] = defaultdict(set)
+    for source, number in zip(faces.sources, found.clusters.tolist(), strict=True):
+        clusters_on[photo_of(source)].add(number)
+    digits = max(3, len(str(found.num_clusters)))
+    names: dict[str, DistinctNames] = defaultdict(DistinctNames)
+    with (
+        whole_folder(people) as temporary,
+        progress_bar("copy", len(clusters_on), "photos") as advance,
+    ):
+        for place, photo in enumerate(photos):
+            if photo.source not in clusters_on:
+                continue
+            on_it = clusters_on[photo.source]
+            for number in sorted(on_it - {ALONE}) or [ALONE]:
+                folder = (
+                    ALONE_NAME if number == ALONE else f"person-{number + 1:0{digits}}"
+                )
+                (temporary / folder).mkdir(exist_ok=True)
+                old = PurePosixPath(photo.source)
+                name = names[folder].give(old.stem, place) + old.suffix
+                _copy_photo(photo, temporary / folder / name)
+            advance()
+
+
+def _copy_photo(photo: PhotoSource, path: Path) -> None:
+    if photo.part is None:
+        shutil.copyfile(photo.path, path)
+        return
+    content = photo.part.read(photo.path)
+    assert isinstance(content, bytes), "crop stores are refused"
+    path.write_bytes(content)
