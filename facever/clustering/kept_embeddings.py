@@ -43,15 +43,17 @@ def embed_store(
     Raises:
         FileError: If the file is no ``.npz`` or cannot be written.
         DataError: If it is damaged.
+        MismatchError: If the store's crops do not serve the model.
     """
     embeddings = np.empty((len(store), embedder.embedding_size), np.float32)
     is_known = _read_known(embedder, store, path, embeddings)
     advance(int(np.count_nonzero(is_known)))
     missing = np.flatnonzero(~is_known).tolist()
+    crops = store.crops_for(embedder.template)
     step = max(_PIECE_CROPS, len(store) // _NUM_PIECES)
     for start in range(0, len(missing), step):
         rows = missing[start : start + step]
-        embeddings[rows] = embedder.embed_crops(store.crops[rows], advance=advance)
+        embeddings[rows] = embedder.embed_crops(crops[rows], advance=advance)
         is_known[rows] = True
         known = np.flatnonzero(is_known)
         content = EmbeddingsFile(

@@ -9,7 +9,7 @@ from facever.data.store.crop_store import CropStore
 _NUM_CLUSTERS = 48
 _NUM_CROPS = 12
 
-Group = list[tuple[UInt8[np.ndarray, "112 96 3"], str]]
+Group = list[tuple[UInt8[np.ndarray, "high wide 3"], str]]
 
 
 def cluster_groups(store: CropStore, found: FaceClusters) -> list[Group]:

@@ -149,7 +149,8 @@ def cluster(
         MismatchError: If an ``.npz`` is of another model.
         FileError: If a path is missing or cannot be written, or copies are there
             already.
-        DataError: If no photo gives a face, or ``out`` has crops of other photos.
+        DataError: If no photo gives a face, or ``out`` has crops of other photos or
+            for models of another template.
     """
     photos, out = Path(photos), Path(out)
     embedder = None if model is None else load(model, device, detector=detector)
@@ -248,7 +249,14 @@ def _find_faces(
     if (photos / STORE_FILE).exists():
         store = CropStore.open(photos)
     else:
-        align(photos, out / CROPS_FOLDER, face="all", detector=detector, device=device)
+        align(
+            photos,
+            out / CROPS_FOLDER,
+            face="all",
+            detector=detector,
+            device=device,
+            template=embedder.template.name,
+        )
         store = CropStore.open(out / CROPS_FOLDER)
     with progress_bar("embed", len(store), "crops") as advance:
         embeddings = embed_store(embedder, store, out / EMBEDDINGS_FILE, advance)

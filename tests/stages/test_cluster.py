@@ -18,7 +18,7 @@ import facever
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError, MismatchError, ParameterError
 from facever.faces.detection import Face
-from facever.faces.geometry import TEMPLATE
+from facever.faces.templates import CARD_POINTS
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.stages.cluster import ClusterSummary, cluster
@@ -43,7 +43,9 @@ def find_tiles(photos: Sequence[np.ndarray]) -> list[list[Face]]:
         lefts = [x for x in range(0, photo.shape[1], 96) if photo[:, x : x + 96].any()]
         found.append(
             [
-                Face(TEMPLATE + np.array([x, 0]), np.array([x, 0.0, x + 95, 111]), 1.0)
+                Face(
+                    CARD_POINTS + np.array([x, 0]), np.array([x, 0.0, x + 95, 111]), 1.0
+                )
                 for x in lefts
             ]
         )
@@ -152,7 +154,7 @@ def test_the_table_goes_by_cluster_with_cosines_and_boxes(
     assert {row["cosine"] for row in rows[-2:]} == {""}
     [third] = [r for r in rows if (r["photo"], r["face"]) == ("2019/IMG_3.png", "3")]
     box = [float(third[edge]) for edge in ("left", "top", "right", "bottom")]
-    x, y = (TEMPLATE + np.array([2 * 96, 0])).T
+    x, y = (CARD_POINTS + np.array([2 * 96, 0])).T
     expected = [x.min(), y.min(), x.max(), y.max()]
     assert box == pytest.approx(expected, abs=0.06)
 
