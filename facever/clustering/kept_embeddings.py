@@ -15,9 +15,9 @@ from facever.inference.embeddings_file import (
 )
 from facever.progress import Advance, ignore_progress
 
-# A run that is killed loses a fiftieth of the crops, or so many if that is more.
-_PIECE_CROPS = 2048
-_NUM_PIECES = 50
+# A run that is killed loses a hundredth of the crops, or so many if that is more.
+_PIECE_CROPS = 256
+_NUM_PIECES = 100
 
 
 def embed_store(
