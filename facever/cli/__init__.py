@@ -312,8 +312,11 @@ def cluster(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of what is written.")],
     model: Annotated[
-        Path | None,
-        typer.Option(help="The model file, model.safetensors; an .npz needs none."),
+        str | None,
+        typer.Option(
+            help="A model file, or a ready model's name; by default sface, which comes "
+            "with the extra ready. An .npz needs none."
+        ),
     ] = None,
     method: Annotated[
         ClusterMethod,
@@ -322,8 +325,15 @@ def cluster(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="The cosine above which two faces count as one person, in place of "
-            "the model file's."
+            help="Cosine above which two faces count as one person, in place of the "
+            "model's."
+        ),
+    ] = None,
+    far: Annotated[
+        float | None,
+        typer.Option(
+            help="In place of --threshold, a false accept rate of which the model "
+            "knows the threshold, such as 0.0001."
         ),
     ] = None,
     min_size: Annotated[
@@ -353,6 +363,7 @@ def cluster(
         model=model,
         method=method,
         threshold=threshold,
+        far=far,
         min_size=min_size,
         copy=copy,
         detector=detector,

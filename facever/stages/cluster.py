@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from facever.choices import ClusterMethod, Detector
+from facever.choices import DEFAULT_MODEL, ClusterMethod, Detector
 from facever.clustering.face_clusters import (
     ALONE,
     FaceClusters,
@@ -31,6 +31,7 @@ from facever.faces.photo_source import PhotoSource
 from facever.files import whole_file, whole_folder
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import read_embeddings
+from facever.inference.verdict import choose_threshold, rate_in_words
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.align import align
@@ -57,8 +58,8 @@ class ClusterSummary(Result):
         num_alone: Number of faces that are in no cluster.
         method: How they were sorted.
         threshold: The cosine above which two faces count as one person.
-        threshold_far: The false accept rate that the model file's threshold was set
-            for; None where the threshold is not the model file's or that is not known.
+        far: The share of pairs of different people that the threshold accepts; None if
+            that is not known.
         table: The CSV file with a line for each face.
         sheet: The picture of the largest clusters; None without crops or clusters.
         people: The folder of copies; None where none were asked for.
@@ -73,7 +74,7 @@ class ClusterSummary(Result):
     num_alone: int
     method: ClusterMethod
     threshold: float
-    threshold_far: float | None
+    far: float | None
     table: Path
     sheet: Path | None
     people: Path | None
@@ -83,15 +84,15 @@ class ClusterSummary(Result):
     @property
     def strangers(self) -> float:
         """Strangers whom a face has above the threshold by chance; 0 if not known."""
-        return (self.threshold_far or 0.0) * (self.num_faces - 1)
+        return (self.far or 0.0) * (self.num_faces - 1)
 
     def lines(self) -> list[str]:
         """The totals, and which file says what."""
-        for_far = f", for FAR {self.threshold_far:g}" if self.threshold_far else ""
+        worth = f", which accepts {rate_in_words(self.far)}" if self.far else ""
         lines = [
             f"{self.out}: {self.num_faces:,} faces on {self.num_photos:,} photos: "
             f"{self.num_clusters:,} clusters, {self.num_alone:,} faces alone",
-            f"  {self.method}, one person above cosine {self.threshold:.4f}{for_far}",
+            f"  {self.method}, one person above cosine {self.threshold:.4f}{worth}",
             f"  each face: {self.table}",
         ]
         if self.sheet:
@@ -104,9 +105,8 @@ class ClusterSummary(Result):
             )
         if self.strangers >= 1:
             lines.append(
-                f"  at this FAR each face has about {self.strangers:,.0f} strangers "
-                "above the threshold: where many people have one photo, give a higher "
-                "--threshold"
+                f"  so each face has about {self.strangers:,.0f} strangers above the "
+                "threshold: where many people have one photo, take a higher one"
             )
         return lines
 
@@ -118,6 +118,7 @@ def cluster(
     model: str | Path | None = None,
     method: ClusterMethod = "agglomerative",
     threshold: float | None = None,
+    far: float | None = None,
     min_size: int = 2,
     copy: bool = False,
     detector: Detector = "mtcnn",
@@ -133,10 +134,12 @@ def cluster(
         photos: Any source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings.
         out: Folder of what is written, not inside ``photos``.
-        model: The model file; None is enough for an ``.npz`` with a threshold.
+        model: A model file, or a ready model's name; by default ``DEFAULT_MODEL``, and
+            none for an ``.npz``.
         method: ``agglomerative`` or ``hdbscan``; see ``cluster_embeddings``.
         threshold: The cosine above which two faces count as one person; by default the
-            model file's.
+            model's own.
+        far: In its place, the false accept rate of a threshold that the model knows.
         min_size: Faces that make a cluster, at least 2.
         copy: Copy each photo into the folders ``people/person-001`` and so on of all
             who are on it, or ``people/alone`` if nobody on it is in a cluster.
@@ -144,8 +147,9 @@ def cluster(
         device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
 
     Raises:
-        ParameterError: If an option is out of its range, a model or threshold is
-            missing, there are no photos to copy, or ``out`` is inside ``photos``.
+        ParameterError: If an option is out of its range, no threshold is known, there
+            are no photos to copy, or ``out`` is inside ``photos``.
+        ModelFileError: If the model cannot be used.
         MismatchError: If an ``.npz`` is of another model.
         FileError: If a path is missing or cannot be written, or copies are there
             already.
@@ -153,11 +157,18 @@ def cluster(
             for models of another template.
     """
     photos, out = Path(photos), Path(out)
-    embedder = None if model is None else load(model, device, detector=detector)
-    cosine, far = _threshold_in_use(threshold, embedder)
-    check_cluster_options(cosine, method, min_size)
+    if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
+        raise ParameterError(
+            f"OUT must not be inside PHOTOS, got {out}: what is written there would be "
+            "taken for photos the next time"
+        )
     if copy:
         _check_copy(photos, out / PEOPLE_FOLDER)
+    if model is None and photos.suffix != ".npz":
+        model = DEFAULT_MODEL
+    embedder = None if model is None else load(model, device, detector=detector)
+    cosine, rate = _threshold_in_use(threshold, far, embedder)
+    check_cluster_options(cosine, method, min_size)
     faces = _find_faces(photos, out, embedder, detector, device)
     with progress_bar("cluster", len(faces.sources), "faces") as advance:
         found = cluster_embeddings(
@@ -177,7 +188,7 @@ def cluster(
         num_alone=found.num_alone,
         method=method,
         threshold=cosine,
-        threshold_far=far,
+        far=rate,
         table=out / CLUSTERS_FILE,
         sheet=out / SHEET_FILE if has_sheet else None,
         people=out / PEOPLE_FOLDER if copy else None,
@@ -196,18 +207,23 @@ class _Faces:
 
 
 def _threshold_in_use(
-    threshold: float | None, embedder: Embedder | None
+    threshold: float | None, far: float | None, embedder: Embedder | None
 ) -> tuple[float, float | None]:
-    """The threshold, and the false accept rate that it was set for, if known."""
-    if threshold is not None:
+    """The threshold and its false accept rate, if known."""
+    if embedder is None:
+        if threshold is None or far is not None:
+            raise ParameterError(
+                "embeddings without a model need threshold, the cosine above which two "
+                f"faces count as one person, and no far; got {threshold} and {far}"
+            )
         return threshold, None
-    if embedder is None or embedder.header.threshold is None:
-        whose = "without a model" if embedder is None else "this model file has none"
+    cosine, rate = choose_threshold(embedder.header, threshold, far)
+    if cosine is None:
         raise ParameterError(
-            f"threshold must be given ({whose}): --threshold, the cosine above which "
-            "two faces count as one person"
+            "this model knows no threshold: set one with facever model threshold, or "
+            "give threshold, the cosine above which two faces count as one person"
         )
-    return embedder.header.threshold, embedder.header.threshold_far
+    return cosine, rate
 
 
 def _check_copy(photos: Path, people: Path) -> None:
@@ -239,13 +255,7 @@ def _find_faces(
                 "file"
             )
         return _Faces(file.images, file.embeddings, None)
-    if embedder is None:
-        raise ParameterError(f"{photos}: name the model to embed it with: --model FILE")
-    if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
-        raise ParameterError(
-            f"OUT must not be inside PHOTOS, got {out}: what is written there would be "
-            "taken for photos the next time"
-        )
+    assert embedder is not None
     if (photos / STORE_FILE).exists():
         store = CropStore.open(photos)
     else:

@@ -284,7 +284,7 @@ def test_another_threshold_embeds_nothing_again(
     summary = sort(world, threshold=-1.0)
     assert embedded.num_crops == 0
     assert (summary.num_clusters, summary.num_alone) == (1, 0)
-    assert summary.threshold_far is None
+    assert summary.far is None
     summary = sort(world, threshold=0.99999)
     assert (summary.num_clusters, summary.sheet) == (0, None)
     assert not (world.out / "clusters.png").exists(), "that of the run before"
@@ -341,8 +341,36 @@ def test_an_npz_needs_no_model_but_a_threshold(tmp_path: Path) -> None:
         ("c.jpg", 1): "alone",
     }
     assert (summary.num_photos, summary.num_faces, summary.sheet) == (3, 4, None)
-    with pytest.raises(ParameterError, match=r"threshold must be given \(without a mo"):
-        cluster(tmp_path / "e.npz", tmp_path / "out")
+    for options in ({}, {"far": 1e-3}, {"threshold": 0.5, "far": 1e-3}):
+        with pytest.raises(ParameterError, match="embeddings without a model need thr"):
+            cluster(tmp_path / "e.npz", tmp_path / "out", **options)
+
+
+def test_photos_are_embedded_by_the_default_model(
+    world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(model: str, *arguments: Any, **options: Any) -> Embedder:
+        asked.append(model)
+        return facever.load(world.model, *arguments, **options)
+
+    monkeypatch.setattr("facever.stages.cluster.load", load)
+    cluster(world.photos, world.out, device="cpu")
+    assert asked == ["sface"]
+    assert clusters_of(world.out) == EXPECTED
+
+
+def test_a_false_accept_rate_names_one_of_the_thresholds(
+    world: SimpleNamespace, make_model: Callable[..., Path]
+) -> None:
+    rates = [(1e-2, -1.0), (1e-4, 0.99999)]
+    model = make_model(world.out.parent / "rates.safetensors", thresholds=rates)
+    every = cluster(world.photos, world.out, model=model, far=1e-2, device="cpu")
+    assert (every.threshold, every.far, every.num_clusters) == (-1.0, 1e-2, 1)
+    none = cluster(world.photos, world.out, model=model, far=1e-4, device="cpu")
+    assert (none.threshold, none.far, none.num_clusters) == (0.99999, 1e-4, 0)
+    assert "accepts one pair of different people in ten thousand" in str(none)
 
 
 def test_many_strangers_are_told_of(world: SimpleNamespace, tmp_path: Path) -> None:
@@ -362,13 +390,11 @@ def test_many_strangers_are_told_of(world: SimpleNamespace, tmp_path: Path) -> N
 
 class TestRefusals:
     def test_a_model_without_a_threshold(self, world: SimpleNamespace) -> None:
-        with pytest.raises(ParameterError, match=r"this model file has none\): --thre"):
+        with pytest.raises(
+            ParameterError, match="this model knows no threshold: set one"
+        ):
             cluster(world.photos, world.out, model=world.bare_model)
         assert not world.out.exists()
-
-    def test_photos_without_a_model(self, world: SimpleNamespace) -> None:
-        with pytest.raises(ParameterError, match="name the model to embed it with"):
-            cluster(world.photos, world.out, threshold=0.5)
 
     def test_embeddings_of_another_model(
         self, world: SimpleNamespace, tmp_path: Path
@@ -426,4 +452,4 @@ def test_the_command(world: SimpleNamespace, command: Callable[..., Any]) -> Non
     shutil.rmtree(world.out / "people")
     done = command("cluster", world.photos, world.out, "--model", world.bare_model)
     assert done.code == 2
-    assert done.err.splitlines()[-1].startswith("facever: threshold must be given")
+    assert done.err.splitlines()[-1].startswith("facever: this model knows no thr")
