@@ -31,8 +31,11 @@ def _one_of(choices: Any) -> str:
 
 def _make_inputs(
     model: Annotated[
-        Path | None,
-        typer.Argument(help="A model file; leave it out with --embeddings."),
+        str | None,
+        typer.Argument(
+            help="A model file, or the name of a ready model such as sface; leave it "
+            "out with --embeddings."
+        ),
     ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of the photos, for a model.")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import By, IndexKind
-from facever.cli.options import DetectorOption
+from facever.choices import DEFAULT_MODEL, By, IndexKind
+from facever.cli.options import KeptDetectorOption
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -22,8 +22,10 @@ _Gallery = Annotated[
     ),
 ]
 _Model = Annotated[
-    Path | None,
-    typer.Option(help="The model file, model.safetensors; an .npz needs none."),
+    str | None,
+    typer.Option(
+        help="The model file, or a ready model; sface by default. An .npz needs none."
+    ),
 ]
 _Ids = Annotated[
     list[str] | None,
@@ -47,8 +49,8 @@ _WithFields = Annotated[
 def gallery_create(
     gallery: _Gallery,
     model: Annotated[
-        Path | None,
-        typer.Option(help="The model file whose embeddings it will hold."),
+        str | None,
+        typer.Option(help="The model whose embeddings it will hold."),
     ] = None,
     embedding_size: Annotated[
         int | None,
@@ -88,7 +90,7 @@ def gallery_add(
             help="A field of these photos, key=value. May be given several times.",
         ),
     ] = None,
-    detector: DetectorOption = "mtcnn",
+    detector: KeptDetectorOption = None,
 ) -> Result:
     """Enroll faces; the gallery is made if it does not exist yet."""
     from facever.stages.gallery.enroll import add
@@ -122,7 +124,7 @@ def gallery_search(
     ] = "photo",
     names: _Names = None,
     fields: _WithFields = None,
-    detector: DetectorOption = "mtcnn",
+    detector: KeptDetectorOption = None,
 ) -> Result:
     """Show who in the gallery resembles the face on a photo."""
     from facever.stages.gallery.search import search
@@ -143,8 +145,9 @@ def gallery_search(
 def gallery_serve(
     gallery: _Gallery,
     model: Annotated[
-        Path, typer.Option(help="The model file, which must be the gallery's.")
-    ],
+        str,
+        typer.Option(help="The model file, or a ready model; the gallery's."),
+    ] = DEFAULT_MODEL,
     host: Annotated[
         str,
         typer.Option(
@@ -332,7 +335,7 @@ def gallery_threshold(
 @shows_result
 def gallery_migrate(
     gallery: _Gallery,
-    model: Annotated[Path, typer.Option(help="The model file to change over to.")],
+    model: Annotated[str, typer.Option(help="The model to change over to.")],
     drop_missing: Annotated[
         bool,
         typer.Option(

@@ -1,6 +1,5 @@
 """Options that several commands share."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,12 +23,17 @@ DetectorOption = Annotated[
         "photos are aligned crops already, 112x96 or 112x112 (height x width)."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON in place of a table")]
-
+KeptDetectorOption = Annotated[
+    Detector | None,
+    typer.Option(help="How faces are found; by default as when the gallery was made."),
+]
 ModelOption = Annotated[
     str,
     typer.Option(
         help="A model file, or a ready model's name; sface comes with the extra ready."
     ),
 ]
-Model = Annotated[Path, typer.Argument(help="A model file, model.safetensors.")]
+Model = Annotated[
+    str,
+    typer.Argument(help="A model file, or a ready model such as sface."),
+]

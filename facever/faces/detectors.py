@@ -31,6 +31,9 @@ class DetectorKind(NamedTuple):
     runs_on_torch: bool
 
 
+DEFAULT_DETECTOR: Detector = "mtcnn"
+
+
 def make_detector(name: Detector, device: str = "cpu") -> Detect | None:
     """Load a detector.
 

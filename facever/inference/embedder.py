@@ -118,6 +118,7 @@ class Embedder:
         model_fingerprint: The fingerprint of weights and preprocessing.
         embedding_size: Numbers in an embedding.
         template: The crops that the model takes.
+        detector: How faces are found.
 
     Raises:
         ParameterError: If the device is not there, or the precision or the detector is
@@ -144,7 +145,7 @@ class Embedder:
         self._preprocessing = model.preprocessing
         self._forward = model.start(self._device, self._bf16)
         check_detector(detector)
-        self._detector = detector
+        self.detector: Detector = detector
 
     def __repr__(self) -> str:
         return (
@@ -417,7 +418,7 @@ class Embedder:
 
     @cached_property
     def _detect(self) -> Detect | None:
-        return make_detector(self._detector, str(self._device))
+        return make_detector(self.detector, str(self._device))
 
 
 def _embedded(

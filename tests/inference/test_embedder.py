@@ -9,7 +9,7 @@ import torch
 import facever
 from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import Face
-from facever.faces.detectors import DETECTORS
+from facever.faces.detectors import DETECTORS, DetectorKind
 from facever.faces.templates import CARD_POINTS
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import load_model
@@ -39,7 +39,8 @@ class FakeDetector:
 
 @pytest.fixture
 def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DETECTORS, "mtcnn", lambda device: FakeDetector().detect)
+    kind = DetectorKind(lambda device: FakeDetector().detect, runs_on_torch=False)
+    monkeypatch.setitem(DETECTORS, "mtcnn", kind)
 
 
 @pytest.fixture(scope="module")

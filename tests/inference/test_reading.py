@@ -14,7 +14,12 @@ from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
 from facever.faces.detection import Face
-from facever.faces.detectors import DETECTORS, check_detector, make_detector
+from facever.faces.detectors import (
+    DETECTORS,
+    DetectorKind,
+    check_detector,
+    make_detector,
+)
 from facever.faces.templates import CARD_POINTS
 from facever.inference.embedder import Embedder, load
 from facever.stages.align import align
@@ -42,7 +47,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append(device)
         return detect
 
-    monkeypatch.setitem(DETECTORS, "mtcnn", make)
+    monkeypatch.setitem(DETECTORS, "mtcnn", DetectorKind(make, runs_on_torch=True))
     return made
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from facever.faces.detection import Face
-from facever.faces.detectors import DETECTORS
+from facever.faces.detectors import DETECTORS, DetectorKind
 from facever.faces.templates import DEFAULT_TEMPLATE
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
@@ -90,7 +90,8 @@ def detector() -> KnowingDetector:
 
 @pytest.fixture(autouse=True)
 def _no_mtcnn(detector: KnowingDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DETECTORS, "mtcnn", lambda device: detector.detect)
+    kind = DetectorKind(lambda device: detector.detect, runs_on_torch=False)
+    monkeypatch.setitem(DETECTORS, "mtcnn", kind)
 
 
 @pytest.fixture(scope="session")

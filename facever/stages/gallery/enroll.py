@@ -12,10 +12,14 @@ from facever.gallery.enrollment import enroll
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import read_embeddings
-from facever.inference.header import ModelHeader
 from facever.progress import progress_bar
 from facever.results import Result
-from facever.stages.gallery.faces import find_faces, is_photo
+from facever.stages.gallery.faces import (
+    choose_embedder,
+    detector_in_use,
+    find_faces,
+    is_photo,
+)
 from facever.stages.gallery.fields import parse_fields
 
 _MOST_REASONS = 5
@@ -110,7 +114,7 @@ def add(
     *,
     name: str | None = None,
     fields: Sequence[str] = (),
-    detector: Detector = "mtcnn",
+    detector: Detector | None = None,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -119,18 +123,19 @@ def add(
 
     Args:
         gallery: The gallery's folder or URL.
-        model: The model file to embed with, which must be the gallery's; None for an
-            embeddings file.
+        model: The model file to embed with, which must be the gallery's; None for the
+            ready model, and for an embeddings file.
         photos: A source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings. In a folder or an ``.npz``,
             a photo belongs to the person whom its topmost folder is named after, or, if
             it lies in no folder, the person whom the file is named after.
         name: The person on all of the photos. A single photo needs it.
         fields: Further facts about the photos, each as ``key=value``.
-        detector: How faces are found in photos without known landmarks.
+        detector: How faces are found in photos without known landmarks; None for the
+            gallery's way, which is the first that was used.
 
     Raises:
-        ParameterError: If a single photo has no name, or there is no model.
+        ParameterError: If a single photo has no name.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If the gallery was made for another model.
         GalleryError: If nothing could be enrolled; the message gives some reasons.
@@ -139,7 +144,7 @@ def add(
     if name is None and is_photo(photos):
         raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
     known_of = parse_fields(fields)
-    embedder = None if model is None else load(model, detector=detector)
+    embedder = choose_embedder(model, photos, detector_in_use(gallery, detector))
     faces = find_faces(photos, embedder, name)
     with (
         _open_or_create(gallery, embedder, photos) as people,
@@ -189,14 +194,17 @@ def _create_for(gallery: Place, embedder: Embedder, index: str = "exact") -> Any
         gallery,
         embedder.embedding_size,
         embedder.model_fingerprint,
-        model_details(embedder.header),
+        model_details(embedder),
         index,
     )
 
 
-def model_details(header: ModelHeader) -> dict[str, Any]:
-    """What ``gallery info`` says of a model."""
+def model_details(embedder: Embedder) -> dict[str, Any]:
+    """What ``gallery info`` says of a model, and of how its faces are found."""
+    header = embedder.header
     return {
+        "detector": embedder.detector,
+        "crops": embedder.template.name,
         "network": header.network,
         "mirror": header.mirror,
         "mean": header.mean,
@@ -212,12 +220,7 @@ def embedding_model(embedder: Embedder | None, photos: Path) -> str | None:
     Args:
         embedder: Makes the embeddings; None if ``photos`` holds embeddings.
         photos: The photos, or an ``.npz`` of embeddings.
-
-    Raises:
-        ParameterError: If photos come without a model.
     """
     if embedder is not None:
         return embedder.model_fingerprint
-    if photos.suffix == ".npz":
-        return read_embeddings(photos).model_fingerprint
-    raise ParameterError(f"{photos}: name the model to embed it with: --model FILE")
+    return read_embeddings(photos).model_fingerprint

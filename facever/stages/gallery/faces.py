@@ -3,18 +3,22 @@
 import logging
 from pathlib import Path
 
+from facever.choices import DEFAULT_MODEL, Detector
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
 from facever.errors import MismatchError, ParameterError
+from facever.faces.detectors import DEFAULT_DETECTOR
 from facever.faces.photo_source import PHOTO_SUFFIXES
+from facever.gallery.base import Place
 from facever.gallery.enrollment import (
     EmbeddingFaces,
     FaceSource,
     PhotoFaces,
     StoreFaces,
 )
-from facever.inference.embedder import Embedder
+from facever.gallery.opening import gallery_exists, open_gallery
+from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import EmbeddingsFile, read_embeddings
 
 _log = logging.getLogger(__name__)
@@ -31,11 +35,11 @@ def find_faces(
     Args:
         path: A source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings.
-        embedder: Makes the embeddings; None is enough for an ``.npz``.
+        embedder: Makes the embeddings; None for an ``.npz`` alone.
         name: The person on all of the photos.
 
     Raises:
-        ParameterError: If ``name`` is blank, or photos or crops come without a model.
+        ParameterError: If ``name`` is blank.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If an ``.npz`` is of another model.
     """
@@ -44,9 +48,8 @@ def find_faces(
     faces: FaceSource
     if path.suffix == ".npz":
         faces = _embedded(read_embeddings(path), path, embedder)
-    elif embedder is None:
-        raise ParameterError(f"{path}: name the model to embed it with: --model FILE")
     elif (path / STORE_FILE).exists():
+        assert embedder is not None
         store = CropStore.open(path)
         faces = StoreFaces(store, embedder)
         if store.failures:
@@ -57,11 +60,42 @@ def find_faces(
                 path / FAILURES_FILE,
             )
     else:
+        assert embedder is not None
         listing = find_photos(path)
         faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks)
     if name is not None:
         faces.names = [name] * len(faces.names)
     return faces
+
+
+def choose_embedder(
+    model: str | Path | None, photos: Path, detector: Detector
+) -> Embedder | None:
+    """What embeds photos; None where they are embeddings and no model is named.
+
+    Args:
+        model: A model file, or a ready model's name; None for the default.
+        photos: The photos, or an ``.npz`` of embeddings.
+        detector: How faces are found.
+
+    Raises:
+        ModelFileError: If the model cannot be used.
+    """
+    if model is None and photos.suffix == ".npz":
+        return None
+    return load(model or DEFAULT_MODEL, detector=detector)
+
+
+def detector_in_use(gallery: Place, asked: Detector | None = None) -> Detector:
+    """How faces are found for a gallery: as is asked, or as when it was made.
+
+    Faces that another detector places are other crops, and less similar to themselves.
+    """
+    if asked is not None or not gallery_exists(gallery):
+        return asked or DEFAULT_DETECTOR
+    with open_gallery(gallery) as people:
+        kept: Detector = people.info().model_details.get("detector", DEFAULT_DETECTOR)
+    return kept
 
 
 def is_photo(path: Path) -> bool:

@@ -11,6 +11,7 @@ from facever.inference.embedder import load
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.gallery.enroll import model_details, some_reasons
+from facever.stages.gallery.faces import detector_in_use
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def migrate(
             meanwhile. Nothing is changed then.
         FileError: If a path is missing or damaged.
     """
-    embedder = load(model)
+    embedder = load(model, detector=detector_in_use(gallery))
     with open_gallery(gallery) as people:
         people.check_can("migrate")
         if people.info().model_fingerprint == embedder.model_fingerprint:
@@ -79,6 +80,6 @@ def migrate(
             found.embeddings,
             list(found.missing),
             embedder.model_fingerprint,
-            model_details(embedder.header),
+            model_details(embedder),
         )
     return GalleryMigration(str(gallery), len(found.embeddings), missing)

@@ -13,11 +13,16 @@ from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import Place
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import open_gallery
-from facever.inference.embedder import Embedder, load
+from facever.inference.embedder import Embedder
 from facever.progress import progress_bar
 from facever.results import Result, table_lines
 from facever.stages.gallery.enroll import embedding_model
-from facever.stages.gallery.faces import find_faces, is_photo
+from facever.stages.gallery.faces import (
+    choose_embedder,
+    detector_in_use,
+    find_faces,
+    is_photo,
+)
 from facever.stages.gallery.fields import parse_fields
 
 
@@ -116,14 +121,14 @@ def search(
     by: By = "photo",
     names: Sequence[str] = (),
     fields: Sequence[str] = (),
-    detector: Detector = "mtcnn",
+    detector: Detector | None = None,
 ) -> GallerySearch:
     """Find who in a gallery resembles the largest face of a photo, or of many.
 
     Args:
         gallery: The gallery's folder or URL.
-        model: The model file to embed with, which must be the gallery's; None for an
-            embeddings file.
+        model: The model file to embed with, which must be the gallery's; None for the
+            ready model, and for an embeddings file.
         photo: A photo with at least one face, or any source that ``add`` takes; all of
             its faces are looked up.
         k: Number of matches to find for each face, at least 1.
@@ -131,7 +136,8 @@ def search(
             ``mean`` of their photos.
         names: Search only these people.
         fields: Search only photos with these fields, each as ``key=value``.
-        detector: How faces are found in photos without known landmarks.
+        detector: How faces are found in photos without known landmarks; None for the
+            gallery's way.
 
     Returns:
         A ``PhotoSearch`` for a single photo.
@@ -146,7 +152,7 @@ def search(
     """
     photo = Path(photo)
     where = Filter(names, parse_fields(fields))
-    embedder = None if model is None else load(model, detector=detector)
+    embedder = choose_embedder(model, photo, detector_in_use(gallery, detector))
     with open_gallery(gallery, embedding_model(embedder, photo)) as people:
         if not len(people):
             raise GalleryError(

@@ -8,10 +8,12 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
+from facever.choices import DEFAULT_MODEL
 from facever.errors import ParameterError, TerminatedError
 from facever.gallery.base import AnyGallery, Place
 from facever.inference.embedder import load
 from facever.results import Result
+from facever.stages.gallery.faces import detector_in_use
 from facever.training.sigterm import watch_for_sigterm
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class StoppedServer(Result):
 
 def serve(
     gallery: Place,
-    model: str | Path,
+    model: str | Path = DEFAULT_MODEL,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -88,7 +90,7 @@ def serve(
 
     Args:
         gallery: The gallery's folder or URL.
-        model: The model file, which must be the gallery's.
+        model: The model file, which must be the gallery's; by default the ready model.
         host: Address to listen at. A loopback address serves this machine alone; at any
             other, each request must send a token.
         port: Port to listen at; 0 for any that is free.
@@ -118,7 +120,7 @@ def serve(
     with ExitStack() as opened:
         # First what fails at once.
         sock = opened.enter_context(listen(host, port))
-        embedder = load(model)
+        embedder = load(model, detector=detector_in_use(gallery))
         people = GalleryThread(gallery, embedder.model_fingerprint)
         opened.callback(people.close)
         app = create_app(people, FaceReader(embedder), access, write)
