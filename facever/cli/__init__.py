@@ -285,6 +285,13 @@ def verify(
         typer.Option(help="Which face to compare of a photo that has several."),
     ] = "largest",
     detector: DetectorOption = "mtcnn",
+    show: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .png or .jpg to write, of both photos with the compared faces "
+            "framed."
+        ),
+    ] = None,
 ) -> Result:
     """Say whether two photos show the same person."""
     from facever.stages.verify import verify as stage
@@ -297,6 +304,7 @@ def verify(
         far=far,
         face=face,
         detector=detector,
+        show=show,
     )
 
 

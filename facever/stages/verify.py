@@ -4,9 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from facever.choices import DEFAULT_MODEL, Detector, OneFace
-from facever.errors import PhotoError
-from facever.faces.photo_source import PhotoSource, photo_in_memory
+from facever.errors import ParameterError, PhotoError
+from facever.faces.framing import (
+    PICTURE_SUFFIXES,
+    draw_faces,
+    side_by_side,
+    write_picture,
+)
+from facever.faces.photo_source import photo_in_memory, suffix_of
 from facever.faces.photos import read_photo
 from facever.inference.embedder import load
 from facever.inference.verdict import Verification
@@ -20,18 +29,24 @@ class VerifyReport(Result):
     Attributes:
         model: The model file, or the ready model's name.
         answer: The answer, and what it is worth.
+        show: The picture of both, if one was asked for.
     """
 
     model: str
     answer: Verification
+    show: Path | None
 
     def lines(self) -> list[str]:
         """The answer in words."""
-        return self.answer.lines()
+        lines = self.answer.lines()
+        if self.show:
+            lines.append(f"{self.show}: both photos, the compared faces framed")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """The model, and the answer's fields."""
-        return {"model": self.model, **self.answer.to_dict()}
+        """The model, the answer's fields, and the picture."""
+        show = None if self.show is None else str(self.show)
+        return {"model": self.model, **self.answer.to_dict(), "show": show}
 
 
 def verify(
@@ -43,6 +58,7 @@ def verify(
     far: float | None = None,
     face: OneFace = "largest",
     detector: Detector = "mtcnn",
+    show: str | Path | None = None,
 ) -> VerifyReport:
     """Compare a face of each of two photos.
 
@@ -55,6 +71,8 @@ def verify(
         far: In its place, the false accept rate of a threshold that the model knows.
         face: Which face to compare of a photo that has several.
         detector: How faces are found.
+        show: Where to write both photos side by side, the compared faces framed: a
+            ``.png`` or ``.jpg``.
 
     Raises:
         PhotoError: If a photo cannot be read; the message names it.
@@ -62,16 +80,46 @@ def verify(
         ParameterError: If an option is out of its range, or the model knows no
             threshold of that rate.
         ModelFileError: If the model cannot be used.
+        FileError: If the picture cannot be written.
     """
-    # First the photos: a slip in a path is told before the model is loaded.
-    left, right = _read(Path(first)), _read(Path(second))
-    embedder = load(model, detector=detector)
-    answer = embedder.verify(left, right, threshold, face, far=far)
-    return VerifyReport(str(model), answer)
+    first, second = Path(first), Path(second)
+    picture = None if show is None else Path(show)
+    # First what is soon found: a slip in a path is told before the model is loaded.
+    if picture:
+        _check_picture(picture, first, second)
+    left, right = _read(first), _read(second)
+    answer = load(model, detector=detector).verify(
+        photo_in_memory(str(first), left),
+        photo_in_memory(str(second), right),
+        threshold,
+        face,
+        far=far,
+    )
+    if picture:
+        label = [f"{answer.cosine:.4f}"]
+        sides = (
+            draw_faces(left, [answer.first.face], label),
+            draw_faces(right, [answer.second.face], label),
+        )
+        write_picture(picture, side_by_side(sides))
+    return VerifyReport(str(model), answer, picture)
 
 
-def _read(path: Path) -> PhotoSource:
+def _check_picture(picture: Path, *photos: Path) -> None:
+    if suffix_of(picture.name) not in PICTURE_SUFFIXES:
+        raise ParameterError(
+            f"show must end in {', '.join(PICTURE_SUFFIXES)}, got {picture}"
+        )
+    if picture.exists() and any(
+        photo.exists() and picture.samefile(photo) for photo in photos
+    ):
+        raise ParameterError(
+            f"show must not be a photo that is read, got {picture}; choose another name"
+        )
+
+
+def _read(path: Path) -> UInt8[np.ndarray, "_ _ 3"]:
     try:
-        return photo_in_memory(str(path), read_photo(path))
+        return read_photo(path)
     except PhotoError as error:
         raise PhotoError(f"cannot read {path}: {error}") from None

@@ -84,6 +84,41 @@ def test_photos_are_read_before_the_model(photos: list[Path], tmp_path: Path) ->
         facever.verify(photos[0], tmp_path / "none.jpg", model=tmp_path / "no model")
 
 
+def test_the_picture_shows_both_faces_framed(
+    command: Command, model: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    """The frame of a crop runs along its edge."""
+    picture = tmp_path / "faces.png"
+    options = ("--model", model, *CROPS, "--show", picture)
+    finished = command("verify", *photos, *options)
+    assert finished.code == 0
+    last = finished.out.splitlines()[-1]
+    assert last == f"{picture}: both photos, the compared faces framed"
+    drawn = cv2.imread(str(picture))
+    height, width, _ = drawn.shape
+    assert (height, width) == (112, 96 + 2 + 96)
+    plain = [cv2.imread(str(path)) for path in photos]
+    for side, photo in zip((drawn[:, :96], drawn[:, -96:]), plain, strict=True):
+        np.testing.assert_array_equal(side[40:90, 20:76], photo[40:90, 20:76])
+        np.testing.assert_array_equal(side[40:90, 0], np.tile([110, 230, 60], (50, 1)))
+    told = json.loads(command("verify", *photos, *options, "--json").out)
+    assert told["show"] == str(picture)
+
+
+def test_a_picture_that_cannot_be_is_told_first(
+    command: Command, photos: list[Path], tmp_path: Path
+) -> None:
+    before = photos[0].read_bytes()
+    for show, message in (
+        (tmp_path / "faces.gif", "show must end in .png, .jpg, .jpeg, got "),
+        (photos[0], "show must not be a photo that is read, got "),
+    ):
+        finished = command("verify", *photos, "--show", show, "--model", "none")
+        assert finished.code == 2
+        assert message in finished.err
+    assert photos[0].read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
