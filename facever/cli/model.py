@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import ChannelOrder, Mirror, TemplateName
+from facever.choices import DEFAULT_MODEL, ChannelOrder, Mirror, TemplateName
 from facever.cli.options import Device, PrecisionOption
 from facever.cli.showing import shows_result
+from facever.inference.downloads import DOWNLOADS
 from facever.inference.presets import PRESETS
 from facever.results import Result
 
@@ -27,6 +28,32 @@ def model_info(
     from facever.stages.model.info import model_info as stage
 
     return stage(model)
+
+
+@model_app.command("get")
+@shows_result
+def model_get(
+    name: Annotated[
+        str, typer.Argument(help=f"One of {', '.join([DEFAULT_MODEL, *DOWNLOADS])}.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="The model file to write: .onnx, or .safetensors for weights."
+        ),
+    ],
+    file: Annotated[
+        Path | None,
+        typer.Option(help="The file of its makers, where it was brought here already."),
+    ] = None,
+) -> Result:
+    """Fetch a network from its makers, check its hash, and write it with a header.
+
+    Mind its licence, which is shown: most of them are for research only.
+    """
+    from facever.stages.model.getting import get_model as stage
+
+    return stage(name, out, file=file)
 
 
 @model_app.command("import")

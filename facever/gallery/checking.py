@@ -103,8 +103,8 @@ def check_model(
     if made_for != opened_with:
         raise MismatchError(
             f"{place}: this gallery was made {_for_model(made_for)} and was opened "
-            f"{_for_model(opened_with)}; open it with the model it was made for (--model), or "
-            "re-embed it with gallery migrate"
+            f"{_for_model(opened_with)}; open it with the model it was made for "
+            "(--model), or re-embed it with gallery migrate"
         )
 
 
