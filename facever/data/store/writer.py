@@ -20,6 +20,7 @@ from facever.data.store.crop_store import (
     crop_source,
     fingerprint_of,
     photo_of,
+    settings_template,
 )
 from facever.data.store.folder import (
     CROPS_TABLE,
@@ -78,8 +79,10 @@ class CropWriter:
             MismatchError: If the folder holds crops that were made differently.
             DataError: If it holds photos that are not listed, or one is listed twice.
             FileError: If the folder cannot be written or holds something else, or if
-                another process is writing to it.
+                another process is writing to it, or if the settings name a template
+                that this version of facever does not know.
         """
+        settings_template(folder, settings)
         self._folder = folder
         self._settings = settings
         self._identity_of = dict(listing)
