@@ -63,7 +63,7 @@ def test_a_card_store_serves_no_wider_model(tmp_path):
     write(tmp_path / "s", CARD)
     store = CropStore.open(tmp_path / "s")
     with pytest.raises(
-        MismatchError, match="align the photos anew with --template 112"
+        MismatchError, match="anew with --template 112x112"
     ):
         store.crops_for(SQUARE)
 
