@@ -18,6 +18,7 @@ class PackagedFile:
         file: Path of the file in the package's folder, with ``/``.
         sha256: SHA-256 of the file, in hexadecimal digits.
         extra: The extra of facever that installs the package.
+        instead: What to do without it, the end of a message.
     """
 
     title: str
@@ -25,6 +26,7 @@ class PackagedFile:
     file: str
     sha256: str
     extra: str
+    instead: str
 
     def find(self) -> Path:
         """Where the file is; its content is checked.
@@ -39,7 +41,7 @@ class PackagedFile:
         if spec is None or spec.origin is None:
             raise ModelFileError(
                 f"{self.title} comes with the package {self.package}, which is not "
-                f"installed: {remedy}"
+                f"installed: {remedy}, or {self.instead}"
             )
         path = Path(spec.origin).parent / self.file
         if not path.is_file() or _digest(path) != self.sha256:

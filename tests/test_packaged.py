@@ -16,7 +16,12 @@ def packaged(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     digest = hashlib.sha256(b"weights").hexdigest()
     return PackagedFile(
-        "Net (MIT)", "brings_networks", "models/net.onnx", digest, "ready"
+        "Net (MIT)",
+        "brings_networks",
+        "models/net.onnx",
+        digest,
+        "ready",
+        "name another",
     )
 
 
@@ -37,7 +42,9 @@ def test_another_file_is_refused(packaged, content):
 
 
 def test_a_package_that_is_missing(packaged):
-    missing = PackagedFile("Net (MIT)", "no_such_package", "net.onnx", "", "ready")
+    missing = PackagedFile(
+        "Net (MIT)", "no_such_package", "net.onnx", "", "ready", "name another"
+    )
     with pytest.raises(
         ModelFileError, match=r"not installed: pip install '.\[ready\]'"
     ):

@@ -26,6 +26,7 @@ YUNET_FILE = PackagedFile(
     file="models/face_detection_yunet_2023mar_int8bq.onnx",
     sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
     extra="ready",
+    instead="take the detector mtcnn",
 )
 
 _SCORE = 0.7

@@ -150,7 +150,9 @@ def test_overlap_by_counting_squares():
 
 
 def test_without_the_package(monkeypatch):
-    missing = PackagedFile("YuNet", "no_such_package", "a.onnx", "", "ready")
+    missing = PackagedFile(
+        "YuNet", "no_such_package", "a.onnx", "", "ready", "take mtcnn"
+    )
     monkeypatch.setattr(yunet, "YUNET_FILE", missing)
     with pytest.raises(ModelFileError, match=r"pip install '.\[ready\]'"):
         make_detector("yunet")

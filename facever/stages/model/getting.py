@@ -32,7 +32,7 @@ def get_model(
     out = Path(out)
     if name in READY:
         ready = READY[name]
-        copy_foreign(ready.find_file(), out, ready.header)
+        copy_foreign(ready.file.find(), out, ready.header)
         return ImportedModel(out, describe_model(load_model(out), out), ())
     if name not in DOWNLOADS:
         raise ParameterError(
