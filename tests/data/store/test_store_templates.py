@@ -62,9 +62,7 @@ def test_a_wide_store_serves_a_card_by_its_middle_columns(square):
 def test_a_card_store_serves_no_wider_model(tmp_path):
     write(tmp_path / "s", CARD)
     store = CropStore.open(tmp_path / "s")
-    with pytest.raises(
-        MismatchError, match="anew with --template 112x112"
-    ):
+    with pytest.raises(MismatchError, match="anew with --template 112x112"):
         store.crops_for(SQUARE)
 
 

@@ -233,13 +233,17 @@ class TestGet:
 
 class TestReady:
     def test_the_package_is_missing(self, monkeypatch):
-        row = dataclasses.replace(ready.READY["sface"], package="no_such_package")
+        row = ready.READY["sface"]
+        file = dataclasses.replace(row.file, package="no_such_package")
+        row = dataclasses.replace(row, file=file)
         monkeypatch.setitem(ready.READY, "sface", row)
         with pytest.raises(ModelFileError, match=r"pip install '\.\[ready\]'"):
             load_model("sface")
 
     def test_another_version_of_the_file(self, monkeypatch):
-        row = dataclasses.replace(ready.READY["sface"], sha256="0" * 64)
+        row = ready.READY["sface"]
+        file = dataclasses.replace(row.file, sha256="0" * 64)
+        row = dataclasses.replace(row, file=file)
         monkeypatch.setitem(ready.READY, "sface", row)
         with pytest.raises(ModelFileError, match="is not the file of SFace"):
             load_model("sface")
@@ -267,7 +271,7 @@ class TestReady:
         # OpenCV wants the graph's dead inputs gone.
         from facever.inference.backends.onnx_graph import read_onnx, with_real_inputs
 
-        content = with_real_inputs(read_onnx(row.find_file())).SerializeToString()
+        content = with_real_inputs(read_onnx(row.file.find())).SerializeToString()
         net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
         right = []
         for crop in crops:
