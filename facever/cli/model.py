@@ -141,6 +141,60 @@ def model_import(
     return import_model(file, out, settings)
 
 
+@model_app.command("probe")
+@shows_result
+def model_probe(
+    file: Annotated[
+        Path,
+        typer.Argument(help="An .onnx file, or an OpenVINO .xml with its .bin."),
+    ],
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            help="pairsDevTrain.txt of LFW's View 1, which is there to choose on."
+        ),
+    ],
+    photos: Annotated[
+        Path | None, typer.Option(help="LFW's photos, which are aligned first.")
+    ] = None,
+    crops: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A crop store of them, which saves that; give it again for another "
+            "template."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the network's copy with a header, of probe.json with all "
+            "numbers and of the crops; by default nothing is kept."
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="The output that is the embedding, of a network of several."),
+    ] = None,
+    device: Device = "auto",
+) -> Result:
+    """Find out how a network of another project wants its crops.
+
+    Templates, orders of the colours, scales of the pixels and mirror rules are tried on
+    LFW's development pairs, in a few minutes.
+    """
+    from facever.stages.model.probe import probe_model as stage
+
+    return stage(
+        file,
+        pairs,
+        photos=photos,
+        crops=crops or (),
+        out=out,
+        output=output,
+        device=device,
+    )
+
+
 @model_app.command("threshold")
 @shows_result
 def model_threshold(

@@ -121,7 +121,7 @@ def find_features(
     # A model file that cannot be used is found before the long alignment.
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     if inputs.photos:
-        store = _align_named(
+        store = align_named(
             Path(inputs.photos), out / CROPS_FOLDER, named, face, embedder.template
         )
     # A store in which no photo has a face is empty, and so is false.
@@ -153,6 +153,36 @@ def embed_rows(
                 crops[list(rows[chunk])], advance=advance
             )
     return embeddings
+
+
+def align_named(
+    photos: Path, out: Path, named: Sequence[str], face: FaceRule, template: Template
+) -> CropStore:
+    """The crops of the photos that a protocol names; others are left unaligned.
+
+    Args:
+        photos: Folder of the photos, or another source of them.
+        out: Folder of the crop store; one that is there already goes on.
+        named: Sources of the photos, as the protocol spells them.
+        face: The rule for which face of a photo is meant.
+        template: What the crops look like.
+
+    Raises:
+        DataError: If none of the photos is there, or none gave a crop.
+        FaceverError: If the photos cannot be read, or ``out`` cannot be written.
+    """
+    wanted = {photo_key(source) for source in named}
+    found = {
+        photo.source
+        for photo in find_photos(photos).photos
+        if photo_key(photo.source) in wanted
+    }
+    if not found:
+        raise DataError(
+            f"{photos} has none of the photos that are named, such as {named[0]}"
+        )
+    align(photos, out, face=face, only=found, template=template.name)
+    return CropStore.open(out)
 
 
 def crop_finder(
@@ -196,23 +226,6 @@ def _read(path: Path, store: CropStore | None) -> Features:
         settings["model_fingerprint"] = file.model_fingerprint
     crop_of = None if store is None else crop_finder(store)
     return Features(file.embeddings, file.images, settings, {}, crop_of)
-
-
-def _align_named(
-    photos: Path, out: Path, named: Sequence[str], face: FaceRule, template: Template
-) -> CropStore:
-    wanted = {photo_key(source) for source in named}
-    found = {
-        photo.source
-        for photo in find_photos(photos).photos
-        if photo_key(photo.source) in wanted
-    }
-    if not found:
-        raise DataError(
-            f"{photos} has none of the photos that are named, such as {named[0]}"
-        )
-    align(photos, out, face=face, only=found, template=template.name)
-    return CropStore.open(out)
 
 
 def _embed_named(

@@ -9,6 +9,7 @@ these modules say is true: which photos are compared, and who is on them.
 from facever.verification.protocols.lfw import (
     DEV_TEST_FOLD,
     DEV_TRAIN_FOLD,
+    read_lfw_development_pairs,
     read_lfw_pairs,
     read_lfw_view_1,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "photo_key",
     "photo_keys",
     "read_bin",
+    "read_lfw_development_pairs",
     "read_lfw_pairs",
     "read_lfw_people",
     "read_lfw_view_1",

@@ -109,24 +109,63 @@ def read_lfw_view_1(train: Path, test: Path) -> PairList:
             pair.
     """
     seen = SeenPairs()
-    pairs: list[tuple[str, str]] = []
-    sizes: list[int] = []
-    for path in (train, test):
-        (number, header), *lines = read_lines(path, _KIND)
-        if not is_count(header):
-            raise DataError(
-                f"{path}, line {number}: expected the header of View 1, the number of "
-                f"pairs of each kind, such as '1100'; got {header!r}"
-            )
-        layout = _Layout(1, int(header), "the header says")
-        pairs += _read_pairs(path, lines, layout, seen)
-        sizes.append(layout.pairs_per_kind)
+    of_train, of_test = (_read_view_1_file(path, seen) for path in (train, test))
+    pairs = [*of_train, *of_test]
+    sizes = [len(of_train) // 2, len(of_test) // 2]
     return PairList(
         left=[first for first, _ in pairs],
         right=[second for _, second in pairs],
         same=np.repeat([True, False] * 2, np.repeat(sizes, 2)),
         fold=np.repeat(np.array([DEV_TRAIN_FOLD, DEV_TEST_FOLD]), np.array(sizes) * 2),
     )
+
+
+def read_lfw_development_pairs(path: Path) -> PairList:
+    """Read one file of LFW's View 1, to choose on its pairs.
+
+    Args:
+        path: ``pairsDevTrain.txt`` or ``pairsDevTest.txt``.
+
+    Returns:
+        Two folds, the first and the second half of the pairs of each kind, so that a
+        threshold can be chosen on one half and tested on the other.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: In the same cases as ``read_lfw_pairs``, or if the file is no file of
+            View 1: on View 2, which is there for the final number, nothing is chosen.
+
+    Examples:
+        >>> import os
+        >>> from tempfile import TemporaryDirectory
+        >>> lines = "2", "Ann 1 2", "Bob 1 2", "Ann 1 Bob 1", "Ann 2 Bob 2"
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "pairsDevTrain.txt"
+        ...     _ = path.write_text(os.linesep.join(lines))
+        ...     pairs = read_lfw_development_pairs(path)
+        >>> pairs.same.tolist(), pairs.fold.tolist()
+        ([True, True, False, False], [0, 1, 0, 1])
+    """
+    pairs = _read_view_1_file(path, SeenPairs())
+    place = np.arange(len(pairs)) % (len(pairs) // 2)
+    return PairList(
+        left=[first for first, _ in pairs],
+        right=[second for _, second in pairs],
+        same=np.arange(len(pairs)) < len(pairs) // 2,
+        fold=(place >= len(pairs) // 4).astype(np.int64),
+    )
+
+
+def _read_view_1_file(path: Path, seen: SeenPairs) -> list[tuple[str, str]]:
+    (number, header), *lines = read_lines(path, _KIND)
+    if not is_count(header):
+        raise DataError(
+            f"{path}, line {number}: expected the header of View 1, the number of "
+            f"pairs of each kind, such as '1100'; got {header!r}; a file of folds is "
+            "View 2's, on which nothing is chosen: give pairsDevTrain.txt"
+        )
+    layout = _Layout(1, int(header), "the header says")
+    return _read_pairs(path, lines, layout, seen)
 
 
 def _pair_list(pairs: Sequence[tuple[str, str]], pairs_per_kind: int) -> PairList:

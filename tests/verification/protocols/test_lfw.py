@@ -7,6 +7,7 @@ from facever.errors import DataError, FileError
 from facever.verification.protocols import (
     DEV_TEST_FOLD,
     DEV_TRAIN_FOLD,
+    read_lfw_development_pairs,
     read_lfw_pairs,
     read_lfw_view_1,
 )
@@ -235,3 +236,31 @@ def test_official_view_2(data_folder: Path) -> None:
     assert pairs.right[0] == "Abel_Pacheco/Abel_Pacheco_0004.jpg"
     photos = data_folder / "lfw-deepfunneled"
     assert all((photos / source).is_file() for source in pairs.sources)
+
+
+def test_pairs_to_choose_on(tmp_path: Path) -> None:
+    path, _ = write_view_1(tmp_path, DEV_TRAIN, DEV_TEST)
+    pairs = read_lfw_development_pairs(path)
+    assert pairs.same.tolist() == [True, True, False, False]
+    assert pairs.fold.tolist() == [0, 1, 0, 1]
+    assert pairs.right == [
+        "Ann/Ann_0002.jpg",
+        "Bob/Bob_0002.jpg",
+        "Bob/Bob_0001.jpg",
+        "Bob/Bob_0002.jpg",
+    ]
+
+
+@pytest.mark.parametrize("text", [SMALL, SMALL[4:]], ids=["header", "no header"])
+def test_nothing_is_chosen_on_view_2(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="on which nothing is chosen: give pairsDev"):
+        read_lfw_development_pairs(write(tmp_path, text))
+
+
+@pytest.mark.realdata
+def test_the_official_pairs_to_choose_on(data_folder: Path) -> None:
+    folder = data_folder / "lfw-protocol"
+    pairs = read_lfw_development_pairs(folder / "pairsDevTrain.txt")
+    assert np.bincount(2 * pairs.fold + pairs.same).tolist() == [550] * 4
+    with pytest.raises(DataError, match="on which nothing is chosen"):
+        read_lfw_development_pairs(folder / "pairs.txt")
