@@ -205,11 +205,17 @@ def model_threshold(
         Path,
         typer.Argument(help="A crop store of people whom it was not trained on."),
     ],
-    far: Annotated[float, typer.Option(help="False accept rate to allow.")] = 1e-3,
+    far: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="False accept rate to allow, 0.001 by default. May be given several "
+            "times: the first is the one in use."
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
 ) -> Result:
     """Choose a model file's threshold for a false accept rate."""
     from facever.stages.model.threshold import set_model_threshold as stage
 
-    return stage(model, crops, far=far, device=device, precision=precision)
+    return stage(model, crops, far=far or 1e-3, device=device, precision=precision)

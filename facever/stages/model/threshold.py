@@ -1,5 +1,6 @@
 """``facever model threshold``: a threshold for a false accept rate, into the file."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from facever.choices import Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import ParameterError
 from facever.inference.embedder import Embedder
+from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model, write_header
 from facever.progress import progress_bar
 from facever.results import Result, plain
@@ -20,36 +22,48 @@ from facever.verification.model_threshold import (
 
 @dataclass(frozen=True)
 class ModelThresholdReport(Result):
-    """The threshold that a model file was given.
+    """The thresholds that a model file was given.
 
     Attributes:
         model: The model file.
-        found: The threshold, and what it does to the pairs that it was chosen on.
+        found: The threshold in use, and what it does to the pairs that it was chosen
+            on.
+        others: Those for other rates, which the file knows, too.
     """
 
     model: Path
     found: ModelThreshold
+    others: tuple[ModelThreshold, ...]
 
     def lines(self) -> list[str]:
-        """One line with the threshold, and what it accepts."""
+        """A line for each threshold, with what it accepts."""
         found = self.found
         return [
             f"{self.model}: same person above cosine {found.threshold:.4f}, for FAR "
             f"{found.target_far:g}, which accepts {found.tar:.2%} of "
             f"{found.num_genuine:,} genuine pairs ({found.num_impostor:,} impostor "
-            f"pairs, AUC {found.auc:.4f})"
+            f"pairs, AUC {found.auc:.4f})",
+            *(
+                f"  above {other.threshold:.4f} for FAR {other.target_far:g}, which "
+                f"accepts {other.tar:.2%}"
+                for other in self.others
+            ),
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """The model file and the threshold's fields."""
-        return {"model": str(self.model), **plain(self.found)}
+        """The model file, the fields of the threshold in use, and the others."""
+        return {
+            "model": str(self.model),
+            **plain(self.found),
+            "others": plain(self.others),
+        }
 
 
 def set_model_threshold(
     model: str | Path,
     crops: str | Path,
     *,
-    far: float = 1e-3,
+    far: float | Sequence[float] = 1e-3,
     device: str = "auto",
     precision: Precision = "auto",
 ) -> ModelThresholdReport:
@@ -62,12 +76,13 @@ def set_model_threshold(
     Args:
         model: Model file; replaced as a whole, with another threshold.
         crops: Crop store of the held-out people.
-        far: False accept rate to allow, in (0, 1).
+        far: False accept rate to allow, in (0, 1); of several the first is the one in
+            use, and the file knows the threshold of each.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
         precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
 
     Returns:
-        The threshold and what it accepts.
+        The thresholds and what they accept.
 
     Raises:
         ParameterError: If ``far`` is outside (0, 1).
@@ -76,17 +91,35 @@ def set_model_threshold(
         FaceverError: If the model or the crops cannot be used.
     """
     model, crops = Path(model), Path(crops)
-    if not 0 < far < 1:
-        raise ParameterError(f"far must be in (0, 1), got {far}")
+    fars = [far] if isinstance(far, float) else list(far)
+    for each in fars:
+        if not 0 < each < 1:
+            raise ParameterError(f"far must be in (0, 1), got {each}")
     loaded = load_model(model)
     store = CropStore.open(crops)
-    check_impostor_pairs(store.labels, far)
+    check_impostor_pairs(store.labels, min(fars))
     crops_of_people = store.crops_for(loaded.template)
     embedder = Embedder(loaded, device, precision)
     with progress_bar("embed", len(store), "crops") as advance:
         embeddings = embedder.embed_crops(crops_of_people, advance=advance)
-    with progress_bar("compare", len(store), "crops") as advance:
-        found = choose_model_threshold(embeddings, store.labels, far, advance)
-    header = replace(loaded.header, threshold=found.threshold, threshold_far=far)
-    write_header(model, header)
-    return ModelThresholdReport(model, found)
+    with progress_bar("compare", len(fars) * len(store), "crops") as advance:
+        found, *others = (
+            choose_model_threshold(embeddings, store.labels, each, advance)
+            for each in fars
+        )
+    write_header(model, _with_thresholds(loaded.header, [found, *others]))
+    return ModelThresholdReport(model, found, tuple(others))
+
+
+def _with_thresholds(
+    header: ModelHeader, found: Sequence[ModelThreshold]
+) -> ModelHeader:
+    known = [
+        (each.target_far, each.threshold)
+        for each in found
+        if each.threshold is not None
+    ]
+    [(far, threshold), *_] = known
+    return replace(
+        header, threshold=threshold, threshold_far=far, thresholds=sorted(known)
+    )

@@ -79,6 +79,27 @@ def test_the_threshold_is_written_into_the_model_file(model: Path, crops: Path) 
     assert f"for FAR 0.1, which accepts {tar:.2%} of 12 genuine pairs" in line
 
 
+def test_several_rates_are_known_and_the_first_is_in_use(
+    model: Path, crops: Path, command: Command
+) -> None:
+    single = {
+        far: set_model_threshold(model, crops, far=far, **ON_CPU).found.threshold
+        for far in (0.1, 0.3, 0.05)
+    }
+    report = set_model_threshold(model, crops, far=[0.1, 0.3, 0.05], **ON_CPU)
+    header = load_model(model).header
+    assert header.thresholds == [(far, single[far]) for far in (0.05, 0.1, 0.3)]
+    assert (header.threshold, header.threshold_far) == (single[0.1], 0.1)
+    assert [other.target_far for other in report.others] == [0.3, 0.05]
+    assert f"  above {single[0.3]:.4f} for FAR 0.3, which accepts" in str(report)
+    # One rate alone knows one threshold.
+    many = ("--far", 0.3, "--far", 0.1, "--device", "cpu", "--json")
+    shown = json.loads(command("model", "threshold", model, crops, *many).out)
+    assert (shown["target_far"], shown["others"][0]["target_far"]) == (0.3, 0.1)
+    set_model_threshold(model, crops, far=0.1, **ON_CPU)
+    assert load_model(model).header.thresholds == [(0.1, single[0.1])]
+
+
 def test_a_model_with_a_mean_image(
     tmp_path: Path, crops: Path, types_unchecked: None
 ) -> None:
