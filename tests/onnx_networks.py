@@ -31,6 +31,7 @@ def write_network(
     normalises=False,
     domain="",
     outside=False,
+    ir_version=8,
 ):
     """Means of 7 x 7 blocks, times a matrix."""
     height, width = size
@@ -88,10 +89,10 @@ def write_network(
     if dead_input:
         inputs.append(helper.make_tensor_value_info("dead", TensorProto.FLOAT, [3, 3]))
     graph = helper.make_graph(nodes, "g", inputs, outputs, weights)
-    opsets = [helper.make_opsetid("", 17)]
+    opsets = [helper.make_opsetid("", 17 if ir_version > 3 else 8)]
     if domain:
         opsets.append(helper.make_opsetid(domain, 1))
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version)
     onnx.save(
         model,
         path,

@@ -81,7 +81,13 @@ def test_embeddings_are_those_of_numpy(make, onnx_networks, suffix, options):
 
 
 @pytest.mark.parametrize(
-    "options", [{"listed_weights": True}, {"dead_input": True}, {"outside": True}]
+    "options",
+    [
+        {"listed_weights": True},
+        {"listed_weights": True, "ir_version": 3},
+        {"dead_input": True},
+        {"outside": True},
+    ],
 )
 def test_files_as_they_are_about(make, onnx_networks, options):
     crops = crops_of()
