@@ -116,8 +116,6 @@ def with_real_inputs(model: ModelProto) -> ModelProto:
     kept = _real_inputs(model)
     del copy.graph.input[:]
     copy.graph.input.extend(kept)
-    # Before version 4 of the format every weight had to be listed.
-    copy.ir_version = max(copy.ir_version, 4)
     return copy
 
 
