@@ -38,6 +38,10 @@ READY: dict[str, ReadyModel] = {
             embedding_size=128,
             mean=0.0,
             scale=1.0,
+            # eval/ready_model.py: on 250 people of CelebA, checked on LFW.
+            threshold=0.3949,
+            threshold_far=1e-3,
+            thresholds=[(1e-4, 0.4528), (1e-3, 0.3949), (1e-2, 0.3251)],
             training_data="not documented by its makers",
             licence="Apache-2.0 for the weights",
             origin="OpenCV zoo, face_recognition_sface_2021dec_int8bq, as packed in "
