@@ -281,13 +281,11 @@ def test_numbers_that_overflow_are_a_wrong_way_and_no_error(
 ) -> None:
     network = write_network(tmp_path / "network.onnx")
     model = onnx.load(network)
-    for node in model.graph.node:
-        if node.output[0] == "passed":
-            node.input[1] = "open"
-    # 1 / gate is infinite where the gate is shut.
-    model.graph.node.insert(
-        len(model.graph.node) - 3, helper.make_node("Div", ["gate", "gate"], ["open"])
-    )
+    model.graph.node[-1].output[0] = "flat"
+    # Infinite where the gate is shut, 1 where it is open.
+    model.graph.node.append(helper.make_node("Div", ["one", "gate"], ["open"]))
+    model.graph.node.append(helper.make_node("Flatten", ["open"], ["column"]))
+    model.graph.node.append(helper.make_node("Add", ["flat", "column"], ["y"]))
     onnx.save(model, network)
     report = probe_model(network, pairs, crops=[store], device="cpu")
     assert str(report.chosen) == "112x112 RGB (x-127.5)/127.5"
@@ -299,7 +297,10 @@ def test_a_wider_store_serves_and_only_what_fits_is_tried(
     tmp_path: Path, store: Path, pairs: Path
 ) -> None:
     network = write_network(tmp_path / "card.onnx", size=(112, 96))
-    report = probe_model(network, pairs, crops=[store], device="cpu")
+    # Photos are not looked at where crops are given.
+    report = probe_model(
+        network, pairs, crops=[store], photos=tmp_path / "none", device="cpu"
+    )
     assert {each.template.name for each in report.inputs} == {"112x96"}
     chosen = report.choice.standings[report.choice.chosen]
     vectors = expected(draw_crops("112x112")[:, :, 8:104])
