@@ -67,7 +67,7 @@ class PhotoAnswer(BaseModel):
     face: int = Field(
         description="Place in faces of the face that was looked at, from 0"
     )
-    crop: str = Field(description="That face, 96x112 pixels: a data: address of a PNG")
+    crop: str = Field(description="That face as the model sees it: a data: PNG")
 
 
 class MatchAnswer(BaseModel):
