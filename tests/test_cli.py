@@ -519,7 +519,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "gallery search {o} {w}/wall.png --model {w}/model.safetensors",
         ["{o}"],
     ),
-    "gallery search: no model": ("gallery search g p.jpg", ["p.jpg", "--model"]),
+    "gallery search: no such gallery": ("gallery search g p.jpg", ["g: no such"]),
     "gallery remove: nothing": ("gallery remove {w}/empty", ["ids or --name"]),
     "gallery update: nothing": ("gallery update {w}/empty", ["ids or --name"]),
     "gallery verify: no gallery": ("gallery verify {o}", ["{o}"]),
