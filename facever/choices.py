@@ -4,7 +4,7 @@ A table that gives each name its meaning, such as ``DETECTORS``, takes its keys'
 from here; this module imports nothing, so that ``facever --help`` answers at once.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 DEFAULT_MODEL = "sface"
 """The ready model that is taken where none is named."""
@@ -21,7 +21,9 @@ ChannelOrder = Literal["RGB", "BGR"]
 ArrayChannels = Literal["rgb", "bgr"]
 """The order of colours in arrays that are given as photos; OpenCV reads BGR."""
 
-OneFace = Literal["largest", "center", "best"]
+DEFAULT_FACE: Final = "prominent"
+
+OneFace = Literal["prominent", "largest", "center", "best"]
 """Which one face is taken, where a photo has several."""
 
 FaceRule = Literal[OneFace, "all"]

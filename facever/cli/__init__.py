@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from facever.choices import (
+    DEFAULT_FACE,
     DEFAULT_MODEL,
     ClusterMethod,
     FaceRule,
@@ -86,7 +87,7 @@ def align(
     out: Annotated[Path, typer.Argument(help="Folder of the crop store to write.")],
     face: Annotated[
         FaceRule, typer.Option(help="Which face to take of a photo that has several.")
-    ] = "largest",
+    ] = DEFAULT_FACE,
     detector: DetectorOption = "mtcnn",
     landmarks: Annotated[
         Path | None,
@@ -283,7 +284,7 @@ def verify(
     face: Annotated[
         OneFace,
         typer.Option(help="Which face to compare of a photo that has several."),
-    ] = "largest",
+    ] = DEFAULT_FACE,
     detector: DetectorOption = "mtcnn",
     show: Annotated[
         Path | None,

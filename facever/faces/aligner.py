@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from facever.choices import Detector, FaceRule, TemplateName
+from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.detectors import DETECTORS, Detect, make_detector
@@ -104,7 +104,7 @@ class AlignRecipe:
     """
 
     detector: Detector = "mtcnn"
-    face: FaceRule = "largest"
+    face: FaceRule = DEFAULT_FACE
     by_landmarks: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
     template: TemplateName = "112x96"
@@ -145,7 +145,7 @@ class PhotoAligner:
         *,
         detect: Detect | None = None,
         by_landmarks: bool = False,
-        face: FaceRule = "largest",
+        face: FaceRule = DEFAULT_FACE,
         max_pixels: int,
         template: Template = DEFAULT_TEMPLATE,
     ) -> None:

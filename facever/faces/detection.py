@@ -54,17 +54,25 @@ def choose_faces(
     Args:
         faces: As detected; may be empty, and then so is the result.
         photo_size: Height and width.
-        rule: ``largest`` (area of the box), ``center`` (box centre nearest to that of
-            the photo), ``best`` (highest score) or ``all`` (largest first).
+        rule: ``prominent`` (area of the box, less twice the squared distance of its
+            centre from that of the photo), ``largest`` (area of the box), ``center``
+            (box centre nearest to that of the photo), ``best`` (highest score) or
+            ``all`` (largest first).
+
+    References:
+        InsightFace, ``FaceAnalysis.get``, and facenet-pytorch,
+        ``center_weighted_size``: the rule that is ``prominent`` here.
     """
     if rule not in FACE_RULES:
         rules = ", ".join(FACE_RULES)
         raise ParameterError(f"the face rule must be one of {rules}, got {rule!r}")
     if not faces:
         return []
+    height, width = photo_size
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    if rule == "prominent":
+        return [max(faces, key=lambda face: _prominence(face, middle))]
     if rule == "center":
-        height, width = photo_size
-        middle = np.array([(width - 1) / 2, (height - 1) / 2])
         return [min(faces, key=lambda face: _distance(face, middle))]
     if rule == "best":
         return [max(faces, key=lambda face: face.score)]
@@ -82,6 +90,10 @@ def area(face: Face) -> float:
     """The area of a face's box, square pixels."""
     left, top, right, bottom = face.box
     return float((right - left) * (bottom - top))
+
+
+def _prominence(face: Face, middle: Float64[np.ndarray, "2"]) -> float:
+    return area(face) - 2 * _distance(face, middle) ** 2
 
 
 def _distance(face: Face, middle: Float64[np.ndarray, "2"]) -> float:

@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from facever.choices import (
+    DEFAULT_FACE,
     ArrayChannels,
     Detector,
     FaceRule,
@@ -198,7 +199,7 @@ class Embedder:
     def align(
         self,
         photos: Iterable[GivenPhoto],
-        face: FaceRule = "largest",
+        face: FaceRule = DEFAULT_FACE,
         by_landmarks: bool = False,
         channels: ArrayChannels = "rgb",
     ) -> list[AlignedPhoto]:
@@ -231,7 +232,7 @@ class Embedder:
     def read(
         self,
         photos: Iterable[GivenPhoto],
-        face: FaceRule = "largest",
+        face: FaceRule = DEFAULT_FACE,
         by_landmarks: bool = False,
         channels: ArrayChannels = "rgb",
     ) -> list[EmbeddedPhoto]:
@@ -313,7 +314,7 @@ class Embedder:
         channels: ArrayChannels = "rgb",
         on_error: OnError = "raise",
     ) -> Float32[np.ndarray, "*photos dim"] | KeptEmbeddings:
-        """The embedding of the largest face of a photo, or of each of many.
+        """The embedding of the prominent face of a photo, or of each of many.
 
         Args:
             photos: A photo of any kind, as for ``align``; or many, which may come from
@@ -360,7 +361,7 @@ class Embedder:
         first: GivenPhoto,
         second: GivenPhoto,
         threshold: float | None = None,
-        face: OneFace = "largest",
+        face: OneFace = DEFAULT_FACE,
         *,
         far: float | None = None,
         channels: ArrayChannels = "rgb",
@@ -372,8 +373,8 @@ class Embedder:
             second: The other.
             threshold: The cosine above which it is the same person, in [-1, 1]; by
                 default the model's own.
-            face: Which face to compare of a photo that has several: ``largest``,
-                ``center`` or ``best``.
+            face: Which face to compare of a photo that has several; see
+                ``choose_faces``.
             far: In place of a threshold, the false accept rate of one that the model
                 knows: the share of pairs of different people that it accepts.
             channels: The order of colours in arrays.
@@ -411,7 +412,7 @@ class Embedder:
     def _read_in_turn(
         self, photos: Iterable[GivenPhoto], channels: ArrayChannels
     ) -> Iterator[EmbeddedPhoto]:
-        """The largest face of each photo; a batch of photos is in memory at a time."""
+        """The prominent face of each photo; few photos are in memory at a time."""
         sources = as_sources(photos, channels)
         while batch := list(islice(sources, _BATCH_PHOTOS)):
             yield from self.read(batch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.choices import Detector, FaceRule, TemplateName
+from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.landmark_file import read_landmarks
@@ -119,7 +119,7 @@ def align(
     source: Path,
     out: Path,
     *,
-    face: FaceRule = "largest",
+    face: FaceRule = DEFAULT_FACE,
     detector: Detector = "mtcnn",
     landmarks: Path | None = None,
     workers: int | None = None,

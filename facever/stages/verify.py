@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from facever.choices import DEFAULT_MODEL, Detector, OneFace
+from facever.choices import DEFAULT_FACE, DEFAULT_MODEL, Detector, OneFace
 from facever.errors import ParameterError, PhotoError
 from facever.faces.framing import (
     PICTURE_SUFFIXES,
@@ -56,7 +56,7 @@ def verify(
     model: str | Path = DEFAULT_MODEL,
     threshold: float | None = None,
     far: float | None = None,
-    face: OneFace = "largest",
+    face: OneFace = DEFAULT_FACE,
     detector: Detector = "mtcnn",
     show: str | Path | None = None,
 ) -> VerifyReport:

@@ -26,6 +26,8 @@ FACES = [SMALL_BEST, LARGE, MIDDLE]
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
+        # 60 x 80 less twice 50.5^2 + 0.5^2, and 30 x 30 less twice 0.5^2 + 0.5^2.
+        ("prominent", [MIDDLE]),
         ("largest", [LARGE]),
         ("center", [MIDDLE]),
         ("best", [SMALL_BEST]),
@@ -36,6 +38,12 @@ def test_rules(rule, expected):
     chosen = choose_faces(FACES, (100, 200), rule)
     assert [id(face) for face in chosen] == [id(face) for face in expected]
     assert choose_faces([], (100, 200), rule) == []
+
+
+def test_the_prominent_face_may_lie_off_the_middle():
+    # 70 x 80 less twice 30.5^2 + 0.5^2 is 3739, and 40 x 40 less 1 is 1599.
+    off, middle = make_face(95, 10, 165, 90, 0.9), make_face(80, 30, 120, 70, 0.9)
+    assert choose_faces([middle, off], (100, 200), "prominent") == [off]
 
 
 @pytest.mark.usefixtures("types_unchecked")

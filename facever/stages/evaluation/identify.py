@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from facever.choices import DEFAULT_FACE
 from facever.csv_tables import write_csv
 from facever.errors import ParameterError
 from facever.files import whole_file
@@ -143,7 +144,7 @@ def identify(
     inputs.check()
     enrolled, searched = read_identity_list(gallery), read_identity_list(probes)
     named = [*enrolled.images, *searched.images]
-    features = find_features(inputs, named, out, face="largest")
+    features = find_features(inputs, named, out, face=DEFAULT_FACE)
     found = evaluate_identification(
         features.embeddings, features.images, enrolled, searched
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from facever.choices import FaceRule
+from facever.choices import DEFAULT_FACE, FaceRule
 
 if TYPE_CHECKING:
     from facever.verification.protocols import PairList
@@ -63,7 +63,7 @@ PAIR_PROTOCOLS: Mapping[str, PairProtocol] = MappingProxyType(
         "pairs": PairProtocol(
             title=None,
             reader="facever.verification.protocols.pair_csv:read_pair_csv",
-            face="largest",
+            face=DEFAULT_FACE,
             help="Evaluate your own list of pairs.",
             pairs_help="A CSV file with the columns left, right, same and, if you "
             "like, fold.",
