@@ -148,7 +148,7 @@ def test_every_option_of_the_command_arrives(
     assert not (tmp_path / "b").exists()
 
 
-def test_the_largest_face_of_the_photos_that_are_named(
+def test_the_prominent_face_of_the_photos_that_are_named(
     tmp_path: Path, make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = write_list(tmp_path / "mine.csv", folds=True)
@@ -164,7 +164,7 @@ def test_the_largest_face_of_the_photos_that_are_named(
         source: Path, out: Path, *, face: str, only: set[str], template: str
     ) -> None:
         assert (source, out) == (photos, tmp_path / "out" / "crops")
-        assert face == "largest"
+        assert face == "prominent"
         assert only == set(PHOTOS)
         raise Asked
 
