@@ -266,7 +266,11 @@ def test_other_settings_and_other_photos_are_refused(tmp_path):
 def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
     photos, landmarks = make_photos(tmp_path, 2)
     wrong = [
-        X({"detector": "eyes"}, "mtcnn, mtcnn-sphereface, yunet, crops, got 'eyes'"),
+        (
+            {"face": "big"},
+            "face must be one of prominent, largest, center, best, all, got 'big'",
+        ),
+        ({"detector": "eyes"}, "mtcnn, mtcnn-sphereface, yunet, crops, got 'eyes'"),
         ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
         ({"detector": "crops", "landmarks": landmarks}, "cannot be combined"),
