@@ -96,19 +96,20 @@ def save_checkpoint(
             raise error.__context__ or error from None
 
 
-def load_checkpoint(path: Path, state: TrainingState, fingerprint: str) -> None:
+def load_checkpoint(path: Path, state: TrainingState, *fingerprints: str) -> None:
     """Put a checkpoint's content into a state, in place.
 
     Args:
         path: A file that ``save_checkpoint`` wrote.
         state: A state of the same network, head and optimiser; changed in place.
-        fingerprint: The run's fingerprint, which must equal the one saved.
+        fingerprints: The run's fingerprint, which must equal the one saved; of a run
+            that is lengthened the fingerprint that it had before, too.
 
     Raises:
         ModelFileError: If the file is damaged, foreign or of another config or data.
     """
     content = read_checkpoint(path)
-    if content.get("fingerprint") != fingerprint:
+    if content.get("fingerprint") not in fingerprints:
         raise ModelFileError(
             f"{path} was made with another config or other crops; "
             "set out=... to a new folder, or delete the old run to start over"

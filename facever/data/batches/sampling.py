@@ -44,7 +44,8 @@ class EpochSampler:
         if not 1 <= batch_size <= num_photos:
             raise ParameterError(
                 f"batch_size must be in [1, {num_photos}], the number of training "
-                f"crops, got {batch_size}"
+                f"crops, got {batch_size}; so few are enough to enroll people, not to "
+                "train on: facever gallery add"
             )
         self.num_photos = num_photos
         self.batch_size = batch_size
@@ -178,7 +179,9 @@ def split_identities(
     if num_identities - num_held_out < 2:
         raise DataError(
             f"training needs at least 2 identities, the crops show {num_identities} "
-            f"and {num_held_out} of them are to be held out"
+            f"and {num_held_out} of them are to be held out "
+            "(data.validation_identities); few people are enrolled in a gallery, not "
+            "trained on: facever gallery add"
         )
     drawn = np.random.default_rng((seed, 2)).permutation(num_identities)
     is_held_out = np.zeros(num_identities, bool)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ CONFIG_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
 STARTS_FILE = "starts.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
+_STEPS = "schedule.steps"
 
 # Options that may change when a run goes on: places of files, how often something is
 # written, and where and with which numbers to compute.
@@ -82,26 +83,35 @@ def cut_log(path: Path, step: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def check_same_run(config: TrainConfig) -> None:
+def check_same_run(config: TrainConfig) -> TrainConfig | None:
     """Refuse to go on with a run of another config, before anything is read.
+
+    A run that is finished may be given more steps.
+
+    Returns:
+        The config that the run had before, if this one gives it more steps; else None.
 
     Raises:
         ConfigError: If the folder's checkpoint is of another config; the message names
             what differs.
     """
     if not (config.out / CHECKPOINT_FILE).exists():
-        return
+        return None
     try:
         earlier = load_config(TrainConfig, config.out / CONFIG_FILE)
     except FaceverError:  # Lost or damaged: the checkpoint's fingerprint decides.
-        return
+        return None
     old, new = (
         dict(_leaves(_deciding_options(each), "")) for each in (earlier, config)
     )
+    is_finished = (config.out / MODEL_FILE).exists()
+    has_more = config.schedule.steps > earlier.schedule.steps
+    if is_finished and has_more and _differ_in(old, new) == {_STEPS}:
+        return earlier
     changed = [
         f"{key}={old.get(key)} and not {new.get(key)}"
         for key in {**old, **new}
-        if old.get(key) != new.get(key)
+        if key in _differ_in(old, new)
     ]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -109,6 +119,11 @@ def check_same_run(config: TrainConfig) -> None:
             f"{config.out} holds a run with {', '.join(changed[:3])}{more}; set "
             "out=... to a new folder, or delete the old run to start over"
         )
+    return None
+
+
+def _differ_in(old: Mapping[str, Any], new: Mapping[str, Any]) -> set[str]:
+    return {key for key in {**old, **new} if old.get(key) != new.get(key)}
 
 
 def _leaves(content: Any, place: str) -> Iterator[tuple[str, Any]]:

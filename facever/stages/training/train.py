@@ -94,6 +94,9 @@ class TrainResult(Result):
 def train(config: TrainConfig) -> TrainResult:
     """Train a network, or go on where an earlier run of the same config stopped.
 
+    A finished run goes on, from the state of its optimiser, if ``schedule.steps`` alone
+    was raised.
+
     Under torchrun its processes train together, each on its part of every batch.
 
     Args:
@@ -114,11 +117,13 @@ def train(config: TrainConfig) -> TrainResult:
         # Another job of the same config must not write to the folder.
         is_first = processes.is_first
         with hold_folder(config.out) if is_first else nullcontext():
-            check_same_run(config)
-            return _train(config, processes)
+            return _train(config, check_same_run(config), processes)
 
 
-def _train(config: TrainConfig, processes: Processes) -> TrainResult:
+def _train(
+    config: TrainConfig, earlier: TrainConfig | None, processes: Processes
+) -> TrainResult:
+    """Train; ``earlier`` is the config of a finished run that gets more steps."""
     run = prepare_run(config, processes)
     state, schedule = run.state, run.schedule
     model_path = config.out / MODEL_FILE
@@ -132,7 +137,17 @@ def _train(config: TrainConfig, processes: Processes) -> TrainResult:
             kept.keep(checkpoint_path, state.step)
 
     if _is_there(checkpoint_path, processes):
-        load_checkpoint(checkpoint_path, state, fingerprint)
+        known = [fingerprint]
+        if earlier is not None:
+            known.append(run_fingerprint(earlier, run.store))
+        load_checkpoint(checkpoint_path, state, *known)
+        if earlier is not None:
+            # Before the new config: whichever is killed, the same command goes on.
+            save()
+            processes.say(
+                f"a finished run gets {schedule.steps - state.step:,} more steps; its "
+                "learning rate goes on by the schedule of all of them"
+            )
         if state.step == schedule.steps and _is_there(model_path, processes):
             return TrainResult(model_path, schedule.steps, 0, None)
         if processes.is_first:

@@ -32,6 +32,7 @@ from facever.errors import (
 )
 from facever.files import hold_folder
 from facever.inference.model_file import load_model
+from facever.stages.training import train as train_stage
 from facever.stages.training.train import TrainResult, train
 
 FILES = [
@@ -66,6 +67,10 @@ def content_of(store: Path, out: Path, **changes: Any) -> dict[str, Any]:
 
 def make_config(store: Path, out: Path, **changes: Any) -> TrainConfig:
     return TrainConfig.model_validate(content_of(store, out, **changes))
+
+
+def _die(*arguments: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def state_of(folder: Path) -> dict[str, tuple[int, str]]:
@@ -227,7 +232,7 @@ class TestRunningAgain:
         [
             {"seed": 4},
             {"optimiser": {"learning_rate": 0.01}},
-            {"schedule": {"steps": 11}},
+            {"schedule": {"steps": 9}},
             {"mirror": "none"},
             {"mean": "image"},
             {"augmentation": {"blur": 0.5}},
@@ -255,6 +260,48 @@ class TestRunningAgain:
         with pytest.raises(ModelFileError, match="another config or other crops"):
             train(make_config(store, trained, **changes))
         (trained / "config.yaml").write_bytes(kept)
+
+    @pytest.mark.parametrize("killed", [None, "write_config", "record_start"])
+    def test_a_finished_run_may_be_lengthened(
+        self,
+        store: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        killed: str | None,
+    ) -> None:
+        # At a constant rate two parts are the whole, bit for bit.
+        constant = {"shape": "drops", "drops": [], "warmup": 0}
+        short = make_config(store, tmp_path / "run", schedule=constant | {"steps": 5})
+        longer = make_config(store, tmp_path / "run", schedule=constant | {"steps": 9})
+        whole = make_config(store, tmp_path / "all", schedule=constant | {"steps": 9})
+        train(short)
+        if killed:
+            # After the checkpoint was marked: before and after the config is written.
+            with monkeypatch.context() as patched:
+                patched.setattr(train_stage, killed, _die)
+                with pytest.raises(KeyboardInterrupt):
+                    train(longer)
+        result = train(longer)
+        assert (result.steps, result.num_new_steps) == (9, 4)
+        assert "a finished run gets 4 more steps" in capsys.readouterr().err
+        weights, right = (
+            load_model(path).network.state_dict()
+            for path in (result.model, train(whole).model)
+        )
+        for name, weight in weights.items():
+            assert torch.equal(weight, right[name]), name
+        assert [line["step"] for line in read_log(tmp_path / "run")][-1] == 9
+        assert train(longer).num_new_steps == 0
+        with pytest.raises(ConfigError, match=r"schedule\.steps=9 and not 5"):
+            train(short)
+
+    def test_an_unfinished_run_is_not_lengthened(
+        self, copied: Path, store: Path
+    ) -> None:
+        (copied / "model.safetensors").unlink()
+        with pytest.raises(ConfigError, match=r"schedule\.steps=10 and not 12"):
+            train(make_config(store, copied, schedule={"steps": 12}))
 
     def test_labels_of_the_data_may_change(self, trained: Path, store: Path) -> None:
         before = state_of(trained)
