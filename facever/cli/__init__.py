@@ -93,8 +93,8 @@ def align(
         Path | None,
         typer.Option(
             help="A text file of known landmarks, used in place of a detector: a line "
-            "for each photo with its path below SOURCE and x and y of five points, "
-            "separated by tabs."
+            "for each photo with its path below SOURCE and x and y of five points; "
+            "CelebA's lists and InsightFace's .lst are read, too."
         ),
     ] = None,
     template: Annotated[

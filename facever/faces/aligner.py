@@ -11,6 +11,7 @@ from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.detectors import DETECTORS, Detect, make_detector
+from facever.faces.landmark_fit import is_outside
 from facever.faces.photo_source import PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
@@ -202,8 +203,7 @@ class PhotoAligner:
                 cut = self._cut(photo.source, image, chosen, NO_FACE)
                 aligned.append(replace(cut, num_found=len(faces)))
             elif self._by_landmarks:
-                known = [] if photo.landmarks is None else [face_at(photo.landmarks)]
-                aligned.append(self._cut(photo.source, image, known, NO_LANDMARKS))
+                aligned.append(self._cut_known(photo, image))
             else:
                 aligned.append(self._take(photo.source, image))
         return aligned
@@ -225,6 +225,18 @@ class PhotoAligner:
             return self._failed(source, str(error), image)
         height, width, _ = image.shape
         return AlignedPhoto(source, height, width, faces, crops, None, len(faces))
+
+    def _cut_known(
+        self, photo: PhotoSource, image: UInt8[np.ndarray, "height width 3"]
+    ) -> AlignedPhoto:
+        """A face by the landmarks that the source lists."""
+        if photo.landmarks is None:
+            return self._failed(photo.source, NO_LANDMARKS, image)
+        height, width, _ = image.shape
+        if is_outside(photo.landmarks, height, width):
+            reason = f"landmarks lie outside the photo of {width}x{height} pixels"
+            return self._failed(photo.source, reason, image)
+        return self._cut(photo.source, image, [face_at(photo.landmarks)], NO_LANDMARKS)
 
     def _take(
         self, source: str, image: UInt8[np.ndarray, "height width 3"]

@@ -132,11 +132,14 @@ class PhotoListing:
         photos: In order; each source once.
         skipped: How many other files there are, by suffix (``""`` for none).
         has_landmarks: Whether the source lists landmarks, perhaps not of each photo.
+        notes: What a reader of the source must know, such as what it leaves out; a line
+            each.
     """
 
     photos: list[PhotoSource]
     skipped: Counter[str]
     has_landmarks: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def safe_name(where: str, name: str) -> str:

@@ -9,7 +9,12 @@ from typing import Any
 from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
-from facever.data.sources.landmark_file import read_landmarks
+from facever.data.sources.landmark_check import check_landmarks
+from facever.data.sources.landmark_file import (
+    LandmarkList,
+    match_landmarks,
+    read_landmarks,
+)
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import FAILURES_FILE
 from facever.data.store.writer import CropWriter
@@ -17,7 +22,7 @@ from facever.errors import DataError, ParameterError
 from facever.faces.aligner import NO_FACE, AlignedPhoto, AlignRecipe
 from facever.faces.detection import FACE_RULES
 from facever.faces.detectors import check_detector
-from facever.faces.photo_source import PhotoSource
+from facever.faces.photo_source import PhotoListing, PhotoSource
 from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers, count_workers
@@ -39,6 +44,7 @@ class AlignSummary(Result):
         num_without_face: Photos in the ledger because no face was found in them.
         num_unreadable: Photos in the ledger for another reason.
         skipped: Files of the source that have no photo's suffix, in words.
+        notes: What else there is to know about the source, a line each.
         seconds: Wall time of this run.
     """
 
@@ -49,6 +55,7 @@ class AlignSummary(Result):
     num_without_face: int
     num_unreadable: int
     skipped: str
+    notes: tuple[str, ...]
     seconds: float
 
     def lines(self) -> list[str]:
@@ -62,6 +69,7 @@ class AlignSummary(Result):
             lines.append(f"  photos without a crop, and why: {ledger}")
         if self.skipped:
             lines.append(f"  skipped {self.skipped}")
+        lines += [f"  {note}" for note in self.notes]
         if self.num_new:
             took = format_seconds(self.seconds)
             lines.append(f"  {self.num_new} photos aligned in {took}")
@@ -167,18 +175,21 @@ def align(
     _check_options(face, detector, landmarks, max_pixels)
     find_template(template)
     num_workers = count_workers(workers)
-    points = None if landmarks is None else read_landmarks(landmarks)
+    known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
         listing = find_photos(source)
-    photos = listing.photos if shard is None else shard.of(listing.photos)
-    if points is not None:
-        photos = [replace(p, landmarks=points.get(p.source)) for p in photos]
-    by_landmarks = detector != "crops" and (points is not None or listing.has_landmarks)
+        if known is not None:
+            listing = _with_landmarks(listing, known)
+    by_landmarks = detector != "crops" and listing.has_landmarks
     if by_landmarks and TEMPLATES[template].needs_box:
         raise ParameterError(
             f"template {template} cuts faces out by the detector's box, which known "
             "landmarks do not say: take photos without a list of landmarks"
         )
+    if by_landmarks:
+        with waiting("checking the landmarks"):
+            listing = replace(listing, photos=check_landmarks(listing.photos))
+    photos = listing.photos if shard is None else shard.of(listing.photos)
     recipe = AlignRecipe(detector, face, by_landmarks, max_pixels, template)
     if recipe.uses_torch:
         from facever.hardware import pick_device
@@ -201,7 +212,7 @@ def align(
         out,
         store,
         len(missing),
-        describe_skipped(listing.skipped),
+        listing,
         time.monotonic() - started,
     )
     if summary.num_crops == 0:
@@ -224,6 +235,19 @@ def _check_options(
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
     if max_pixels < 1:
         raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
+
+
+def _with_landmarks(listing: PhotoListing, known: LandmarkList) -> PhotoListing:
+    """The photos with the landmarks that a file lists, in place of their own."""
+    photos = listing.photos
+    found, notes = match_landmarks(list(known.points), [p.source for p in photos])
+    points = {photo: known.points[name] for photo, name in found.items()}
+    return replace(
+        listing,
+        photos=[replace(p, landmarks=points.get(p.source)) for p in photos],
+        has_landmarks=True,
+        notes=(*listing.notes, *known.notes, *notes),
+    )
 
 
 def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
@@ -260,7 +284,7 @@ def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
 
 
 def _summarise(
-    out: Path, store: CropStore, num_new: int, skipped: str, seconds: float
+    out: Path, store: CropStore, num_new: int, listing: PhotoListing, seconds: float
 ) -> AlignSummary:
     num_failures = len(store.failures)
     num_without_face = list(store.failures.values()).count(NO_FACE)
@@ -272,6 +296,7 @@ def _summarise(
         num_crops=len(store),
         num_without_face=num_without_face,
         num_unreadable=num_failures - num_without_face,
-        skipped=skipped,
+        skipped=describe_skipped(listing.skipped),
+        notes=listing.notes,
         seconds=seconds,
     )

@@ -77,7 +77,7 @@ def test_degenerate_landmarks_are_refused():
 @pytest.mark.realdata
 def test_real_photos_differ_from_a_float64_warp_by_rounding_only(data_folder):
     folder = data_folder / "lfw-original-sample"
-    landmarks = read_landmarks(folder / "landmarks.txt")
+    landmarks = read_landmarks(folder / "landmarks.txt").points
     assert len(landmarks) == 300
     for source in list(landmarks)[::8]:
         photo = read_photo(folder / source)

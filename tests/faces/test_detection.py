@@ -3,8 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from facever.data.sources.landmark_file import read_landmarks
-from facever.errors import DataError, FileError, ParameterError
+from facever.errors import ParameterError
 from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import read_photo
@@ -50,40 +49,6 @@ def test_the_prominent_face_may_lie_off_the_middle():
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ParameterError, match="largest, center, best, all, got 'big'"):
         choose_faces(FACES, (100, 200), "big")
-
-
-def test_landmark_files(tmp_path):
-    path = tmp_path / "landmarks.txt"
-    path.write_text("A/1.jpg\t1\t2\t3\t4\t5\t6\t7\t8\t9\t10.5\n\nb c.jpg" + "\t0" * 10)
-    landmarks = read_landmarks(path)
-    assert list(landmarks) == ["A/1.jpg", "b c.jpg"]
-    assert landmarks["A/1.jpg"].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10.5]]
-
-
-@pytest.mark.parametrize(
-    ("line", "why"),
-    [
-        ("a.jpg" + "\t1" * 9, "got 9 numbers"),
-        ("a.jpg" + "\t1" * 11, "got 11 numbers"),
-        ("a.jpg 1 2 3 4 5 6 7 8 9 10", "got 0 numbers"),
-        ("a.jpg" + "\t1" * 9 + "\tx", "could not convert"),
-        ("a.jpg" + "\t1" * 9 + "\tnan", "must be finite"),
-        ("ok.jpg" + "\t1" * 10, "listed twice"),
-    ],
-)
-def test_wrong_landmark_lines_are_refused_by_number(tmp_path, line, why):
-    path = tmp_path / "landmarks.txt"
-    path.write_text("ok.jpg" + "\t1" * 10 + "\n" + line + "\n")
-    with pytest.raises(DataError, match=f"line 2.*{why}"):
-        read_landmarks(path)
-
-
-def test_landmark_files_that_are_none(tmp_path):
-    with pytest.raises(FileError, match="no landmark file at"):
-        read_landmarks(tmp_path / "missing.txt")
-    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(FileError, match="not UTF-8"):
-        read_landmarks(tmp_path / "bytes")
 
 
 def test_the_box_of_known_landmarks_holds_them():

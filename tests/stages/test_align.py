@@ -72,14 +72,51 @@ def test_landmark_mode(tmp_path, capsys):
 
 def test_that_no_photo_gave_a_crop_is_an_error(tmp_path):
     photos, landmarks = make_photos(tmp_path, 20)
-    landmarks.write_text("P0/9999.png" + "\t20" * 10 + "\n")
+    (photos / "P0/0000.png").write_bytes(b"")
+    landmarks.write_text(landmarks.read_text().splitlines()[0])
     ledger = (
         r"none of 20 photos gave a crop \(0 without a face, 20 unreadable\); failures"
     )
     with pytest.raises(DataError, match=ledger):
         align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
     store = CropStore.open(tmp_path / "crops")
-    assert store.failures["P0/0000.png"] == "no landmarks are listed"
+    assert store.failures["P1/0001.png"] == "no landmarks are listed"
+
+
+def test_landmarks_of_a_larger_copy_or_of_nobody_stop_before_anything_is_written(
+    tmp_path,
+):
+    photos, landmarks = make_photos(tmp_path, 8)
+    rows = [line.split("\t") for line in landmarks.read_text().splitlines()]
+    larger = [[name, *(str(3 * float(v)) for v in values)] for name, *values in rows]
+    landmarks.write_text("\n".join("\t".join(row) for row in larger))
+    with pytest.raises(
+        DataError, match=r"outside the photo, such as P0/0000.png of 50x"
+    ):
+        align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    landmarks.write_text("\n".join("\t".join(["X", *row[1:]]) for row in rows[:1]))
+    with pytest.raises(
+        DataError, match="none of the 8 photos: it says 'X', the photos "
+    ):
+        align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    assert not (tmp_path / "crops").exists()
+
+
+def test_single_wrong_landmarks_go_to_the_ledger(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 8)
+    rows = [line.split("\t") for line in landmarks.read_text().splitlines()]
+    rows[1][1:5] = rows[1][3:5] + rows[1][1:3]
+    rows[2][1:] = [str(float(value) + 60) for value in rows[2][1:]]
+    landmarks.write_text("\n".join(",".join([rf".\{n}", *row]) for n, *row in rows))
+    summary = align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    assert CropStore.open(tmp_path / "crops").failures == {
+        "P1/0001.png": "the left eye lies right of the right eye",
+        "P2/0002.png": "landmarks lie outside the photo of 50x42 pixels",
+    }
+    assert summary.notes == (
+        r"'.\\P0/0000.png' in the list of landmarks is taken for 'P0/0000.png', and so "
+        "on",
+    )
 
 
 def test_workers_change_nothing(tmp_path):
