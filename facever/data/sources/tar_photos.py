@@ -5,6 +5,7 @@ are one sample: a photo (``key.jpg``) and what is known of it (``key.json``, ``k
 or ``key.cls``).
 """
 
+import io
 import json
 import os
 import tarfile
@@ -31,6 +32,7 @@ from facever.faces.photos import MAX_FILE_BYTES
 
 _SIGNS = (".json", ".txt", ".cls")
 _MAX_SIGN_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,10 @@ def list_tar_photos(path: Path) -> PhotoListing:
     """List the photos of a tar file, or of all ``.tar`` files in a folder.
 
     A photo is named by its member; in a folder, behind the name of the tar file and a
-    slash. Its identity is ``identity`` of the JSON object, or the text of ``.txt``, or
-    else of ``.cls``; without any it is that of a photo in a folder. The JSON object may
-    also have ``landmarks``, five pairs of pixels. What is damaged is listed with the
-    reason.
+    slash. Its identity is ``identity`` or ``label`` of the JSON object, or the text of
+    ``.txt``, or else of ``.cls``; without any it is that of a photo in a folder. The
+    JSON object may also have ``landmarks``, five pairs of pixels. What is damaged is
+    listed with the reason.
 
     Raises:
         FileError: If a file cannot be read or is no tar file.
@@ -126,14 +128,28 @@ def _list_shard(
             yield PhotoSource(prefix + name, identity, path, part, landmarks)
 
 
+class _HeaderReader(io.FileIO):
+    """A tar file of which ``tarfile`` reads the headers alone, so no read is large."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _MAX_HEADER_BYTES:
+            raise ValueError(f"a header of over {_MAX_HEADER_BYTES} bytes")
+        return super().read(size) or b""
+
+
 def _members(path: Path, skipped: Counter[str]) -> Iterator[tuple[str, PhotoPart]]:
     """The files in a tar file, and what is damaged."""
     end = 0
     try:
         size = os.path.getsize(path)
-        with tarfile.open(path, "r:", ignore_zeros=True) as tar:
+        with (
+            _HeaderReader(path) as file,
+            tarfile.open(fileobj=file, mode="r:", ignore_zeros=True) as tar,
+        ):
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # It keeps them all.
+                if member.size < 0:
+                    raise ValueError(f"a size of {member.size} bytes")
                 if member.offset > end and _has_bytes(path, end):
                     yield f"byte-{end}", NoPhoto(f"byte {end}: no member begins here")
                 end = member.offset_data + (member.size + 511) // 512 * 512
@@ -160,6 +176,16 @@ def _members(path: Path, skipped: Counter[str]) -> Iterator[tuple[str, PhotoPart
         raise
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, OverflowError, IndexError, RecursionError) as error:
+        # Where the next member begins is not known behind such a header.
+        if end >= size:
+            return
+        reason = (
+            f"byte {end}: the header is damaged ({error}); nothing behind it is read"
+        )
+        if not end:
+            raise FileError(f"{path}: {reason}") from None
+        yield f"byte-{end}", NoPhoto(reason)
 
 
 def _has_bytes(path: Path, at: int) -> bool:
@@ -192,7 +218,8 @@ def _read_signs(
         except (ValueError, RecursionError):
             raise PhotoError("its .json is damaged") from None
     facts = known if isinstance(known, dict) else {}
-    for identity in (facts.get("identity"), texts.get(".txt"), texts.get(".cls")):
+    named = (facts.get("identity"), facts.get("label"))
+    for identity in (*named, texts.get(".txt"), texts.get(".cls")):
         if identity is not None:
             break
     else:
@@ -207,7 +234,7 @@ def _read_landmarks(value: object) -> Float64[np.ndarray, "5 2"] | None:
         return None
     try:
         points = np.array(value, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise PhotoError("its landmarks are no numbers") from None
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise PhotoError("its landmarks are not five pairs of finite numbers")

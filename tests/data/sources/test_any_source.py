@@ -136,6 +136,11 @@ def test_who_is_in_a_tar(tmp_path):
         ("9.png", photo),
         ("9.txt", b"\xff"),
         ("9.mp4", "film"),
+        ("10.png", photo),
+        ("10.json", json.dumps({"label": 17, "landmarks": [[10**400] * 2] * 5})),
+        ("11.png", photo),
+        ("11.json", json.dumps({"label": 17})),
+        ("11.cls", "3"),
     ]
     coded = [(n, c.encode() if isinstance(c, str) else c) for n, c in members]
     listing = find_photos(tar(tmp_path / "a.tar", coded))
@@ -146,6 +151,8 @@ def test_who_is_in_a_tar(tmp_path):
         "a.x/3.png": "a.x",
         "4.jpg": "/etc/.hidden 王",
         **dict.fromkeys(["5.png", "6.png", "7.png", "8.png", "9.png"], ""),
+        "10.png": "",
+        "11.png": "17",
     }
     assert listing.has_landmarks
     np.testing.assert_array_equal(photos["a/b/1.png"].landmarks, CARD_POINTS)
@@ -153,6 +160,7 @@ def test_who_is_in_a_tar(tmp_path):
     assert reason_of(photos["6.png"]) == "its identity is empty"
     assert "not five pairs" in reason_of(photos["7.png"])
     assert reason_of(photos["8.png"]) == "its .json is damaged"
+    assert reason_of(photos["10.png"]) == "its landmarks are no numbers"
     assert reason_of(photos["9.png"]) == "its .txt is not UTF-8 text"
     assert listing.skipped == {".mp4": 1}
 
