@@ -97,6 +97,14 @@ def align(
             "CelebA's lists and InsightFace's .lst are read, too."
         ),
     ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            help="Who is in a photo: top (the topmost folder), parent (the folder that "
+            "holds the photo), or a regular expression for the path, of which the "
+            "first group is the person. By default as SOURCE says, or else top."
+        ),
+    ] = None,
     template: Annotated[
         TemplateName,
         typer.Option(
@@ -134,6 +142,7 @@ def align(
         face=face,
         detector=detector,
         landmarks=landmarks,
+        identity=identity,
         workers=workers,
         device=device,
         max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,

@@ -9,6 +9,11 @@ from typing import Any
 from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
+from facever.data.sources.identities import (
+    ask_about_levels,
+    describe_people,
+    name_people,
+)
 from facever.data.sources.landmark_check import check_landmarks
 from facever.data.sources.landmark_file import (
     LandmarkList,
@@ -130,6 +135,7 @@ def align(
     face: FaceRule = DEFAULT_FACE,
     detector: Detector = "mtcnn",
     landmarks: Path | None = None,
+    identity: str | None = None,
     workers: int | None = None,
     device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -155,6 +161,9 @@ def align(
             that contains it, already; other sizes go to the ledger.
         landmarks: A landmark file to use in place of a detector; see
             ``read_landmarks``.
+        identity: Who is in a photo, by its path: ``top``, ``parent`` or a regular
+            expression, see ``name_people``; by default as the source says, and the
+            topmost folder where it says nothing.
         workers: Processes; by default one for each CPU that this process may use.
         device: Where MTCNN runs; ``auto``: on a GPU if there is one. Another kind of
             device rounds differently: a store of two kinds is not byte for byte that
@@ -168,7 +177,8 @@ def align(
     Raises:
         ParameterError: If an option is out of its range.
         FileError: If there are no photos, or ``out`` cannot be written.
-        DataError: If ``out`` holds crops of other photos or made in another way, or no
+        DataError: If landmarks are wrong throughout, ``train/`` and ``test/`` would be
+            people, ``out`` holds crops of other photos or made in another way, or no
             photo gave a crop.
     """
     started = time.monotonic()
@@ -178,6 +188,12 @@ def align(
     known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
         listing = find_photos(source)
+        if identity is None:
+            ask_about_levels(listing)
+        else:
+            listing = name_people(listing, identity)
+        people = describe_people(listing)
+        listing = replace(listing, notes=(*people, *listing.notes))
         if known is not None:
             listing = _with_landmarks(listing, known)
     by_landmarks = detector != "crops" and listing.has_landmarks

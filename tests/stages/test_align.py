@@ -102,6 +102,21 @@ def test_landmarks_of_a_larger_copy_or_of_nobody_stop_before_anything_is_written
     assert not (tmp_path / "crops").exists()
 
 
+def test_who_is_in_a_photo_is_asked_and_told(tmp_path):
+    for name in ("train/Ann/1.png", "train/Bo/2.png", "test/Ann/3.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (96, 112)).save(path)
+    way = {"detector": "crops", "workers": 1}
+    with pytest.raises(
+        DataError, match=r"test/, train/ would be 2 people with 3 photo"
+    ):
+        align(tmp_path / "photos", tmp_path / "crops", **way)
+    summary = align(tmp_path / "photos", tmp_path / "crops", identity="parent", **way)
+    assert CropStore.open(tmp_path / "crops").identities == ["Ann", "Bo"]
+    assert "  2 people in 3 photos" in summary.lines()
+
+
 def test_single_wrong_landmarks_go_to_the_ledger(tmp_path):
     photos, landmarks = make_photos(tmp_path, 8)
     rows = [line.split("\t") for line in landmarks.read_text().splitlines()]
@@ -114,6 +129,7 @@ def test_single_wrong_landmarks_go_to_the_ledger(tmp_path):
         "P2/0002.png": "landmarks lie outside the photo of 50x42 pixels",
     }
     assert summary.notes == (
+        "7 people in 8 photos",
         r"'.\\P0/0000.png' in the list of landmarks is taken for 'P0/0000.png', and so "
         "on",
     )

@@ -1,0 +1,127 @@
+"""Who is in a photo that has no other sign of it than its path."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from facever.errors import DataError, ParameterError
+from facever.faces.photo_source import PhotoListing, PhotoSource, identity_of
+
+_NOT_PEOPLE = frozenset(
+    "train training test testing val valid validation dev query gallery probe images "
+    "photos faces data dataset".split()
+)
+
+
+def name_people(listing: PhotoListing, identity: str) -> PhotoListing:
+    r"""A listing with identities by the paths of the photos.
+
+    Args:
+        listing: What a source holds.
+        identity: ``top`` for the topmost folder, ``parent`` for the folder that holds
+            the photo, or else a regular expression: the identity is its first group,
+            or without groups what it matches.
+
+    Raises:
+        ParameterError: If it is no regular expression.
+        DataError: If it does not match a photo's path, or matches nothing in it.
+
+    Examples:
+        >>> from collections import Counter
+        >>> from pathlib import Path
+        >>> from facever.faces.photo_source import PhotoListing, PhotoSource
+        >>> photo = PhotoSource("train/Ann_001.jpg", "train", Path("train/Ann_001.jpg"))
+        >>> listing = PhotoListing([photo], Counter())
+        >>> name_people(listing, r"([A-Za-z]+)_\\d+\\.").photos[0].identity
+        'Ann'
+    """
+    name_of = _rule(identity)
+    photos = [replace(p, identity=name_of(_path(p))) for p in listing.photos]
+    return replace(listing, photos=photos)
+
+
+def describe_people(listing: PhotoListing) -> list[str]:
+    """How many people and photos there are, and what is odd about that; a line each."""
+    photos = listing.photos
+    num_people = len({photo.identity for photo in photos})
+    lines = [f"{_count(num_people, 'person', 'people')} in {_count(len(photos))}"]
+    if not _goes_by_path(listing):
+        return lines
+    paths = [_path(photo) for photo in photos]
+    by_parent = len({_parent(path) for path in paths})
+    if by_parent != num_people and any(path.count("/") > 1 for path in paths):
+        lines.append(
+            "folders lie in folders, and the topmost is the person; with --identity "
+            f"parent, by the folder that holds the photo, there are {by_parent}"
+        )
+    if num_people == len(photos) > 1 and not any("/" in path for path in paths):
+        lines.append(
+            "every photo is a person of its own, named by its file; if names say who "
+            r"it is, such as Ann_1.jpg, take --identity '(.+)_\d+'"
+        )
+    return lines
+
+
+def ask_about_levels(listing: PhotoListing) -> None:
+    """Refuse to take ``train/`` and ``test/`` for people.
+
+    Raises:
+        DataError: If all topmost folders have such names and hold folders; the message
+            says how to name the people.
+    """
+    paths = [_path(photo) for photo in listing.photos]
+    tops = {path.partition("/")[0] for path in paths}
+    is_deep = any(path.count("/") > 1 for path in paths)
+    are_splits = all(top.lower() in _NOT_PEOPLE for top in tops)
+    if not (is_deep and are_splits and _goes_by_path(listing)):
+        return
+    by_parent = len({_parent(path) for path in paths})
+    named = ", ".join(f"{top}/" for top in sorted(tops))
+    raise DataError(
+        f"{named} would be {_count(len(tops), 'person', 'people')} with "
+        f"{_count(len(listing.photos))}: write --identity parent for the folder that "
+        f"holds the photo ({by_parent} people), or --identity top if that is meant"
+    )
+
+
+def _goes_by_path(listing: PhotoListing) -> bool:
+    return all(photo.identity == identity_of(_path(photo)) for photo in listing.photos)
+
+
+def _path(photo: PhotoSource) -> str:
+    """The photo's path, in a folder of tar files that in its tar file."""
+    shard, _, rest = photo.source.partition("/")
+    is_shard = photo.path.suffix == ".tar" and photo.path.stem == shard
+    return rest if is_shard and photo.identity == identity_of(rest) else photo.source
+
+
+def _rule(identity: str) -> Callable[[str], str]:
+    if identity == "top":
+        return identity_of
+    if identity == "parent":
+        return _parent
+    try:
+        pattern = re.compile(identity)
+    except re.error as error:
+        raise ParameterError(
+            "identity must be top, parent or a regular expression, got "
+            f"{identity!r}: {error}"
+        ) from None
+
+    def match(name: str) -> str:
+        found = pattern.search(name)
+        person = found and found[1 if pattern.groups else 0]
+        if not person or not person.strip():
+            raise DataError(f"identity {identity!r} finds nobody in {name}")
+        return person.strip()
+
+    return match
+
+
+def _parent(name: str) -> str:
+    """The folder that holds a photo, or without one the photo's own name."""
+    return identity_of("/".join(name.split("/")[-2:]))
+
+
+def _count(number: int, one: str = "photo", many: str = "photos") -> str:
+    return f"{number} {one if number == 1 else many}"
