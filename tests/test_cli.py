@@ -140,7 +140,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "align: landmarks are text": (
         "align {w} {o} --landmarks {w}/text.txt",
-        ["text.txt, line 1", "10 numbers"],
+        ["text.txt", "no line has a photo and 10 numbers"],
     ),
     "align: no workers": ("align {w} {o} --workers 0", ["workers", "got 0"]),
     "align: no pixels": ("align {w} {o} --max-pixels 0", ["max_pixels", "got 0"]),

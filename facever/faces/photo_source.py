@@ -18,8 +18,8 @@ from facever.errors import DataError, PhotoError
 from facever.faces.photos import decode_photo, read_photo
 
 PHOTO_SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga "
-    ".tif .tiff .webp".split()
+    ".avif .bmp .dib .gif .heic .heif .hif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png "
+    ".pnm .ppm .tga .tif .tiff .webp".split()
 )
 
 

@@ -21,12 +21,43 @@ FORMATS = (
 )
 """Pillow's names of the formats that are read, whatever a file's suffix says.
 
-Pillow knows more, some of which it hands to other programs, such as EPS.
+Pillow knows more, some of which it hands to other programs, such as EPS. HEIC is read,
+too, where ``pillow-heif`` is installed.
 """
 
 _ORIENTATION_TAG = 0x0112
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BEGINNINGS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"),
+    *(b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n"),
+)
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = b"\xff\xd9"
+
+
+def begins_as_photo(beginning: bytes) -> bool:
+    """Whether a file is a photo by its first bytes, whatever its name.
+
+    Formats without a sign of their own, as TGA, and with a short one, as BMP, are left
+    to their suffixes.
+
+    Args:
+        beginning: The first 12 bytes, or more.
+
+    Examples:
+        >>> begins_as_photo(b"RIFF....WEBPVP8 "), begins_as_photo(b"RIFF....WAVEfmt ")
+        (True, False)
+    """
+    return (
+        beginning.startswith(_BEGINNINGS)
+        or (beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP")
+        or beginning[4:12] == b"ftypavif"
+        or _is_heif(beginning)
+    )
+
+
+def _is_heif(content: bytes) -> bool:
+    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
 
 
 def read_photo(
@@ -122,6 +153,9 @@ def photo_size(
 
 def _open(content: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
     """The photo, of which the header alone is read."""
+    if formats is FORMATS and _is_heif(content):
+        _learn_heif()
+        formats = ("HEIF",)
     try:
         return Image.open(io.BytesIO(content), formats=formats)
     except Image.DecompressionBombError:
@@ -129,6 +163,21 @@ def _open(content: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Im
     except Exception:
         # Pillow raises errors of many kinds on damaged headers.
         raise PhotoError("not an image that can be read") from None
+
+
+def _learn_heif() -> None:
+    """Teach Pillow to read HEIC.
+
+    Raises:
+        PhotoError: If the package that does is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise PhotoError(
+            "HEIC is read with pillow-heif: pip install 'facever[heic]'"
+        ) from None
+    register_heif_opener()
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:

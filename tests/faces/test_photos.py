@@ -1,5 +1,6 @@
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from facever.errors import PhotoError
 from facever.faces import photos
-from facever.faces.photos import _is_complete_jpeg, read_photo
+from facever.faces.photos import _is_complete_jpeg, decode_photo, read_photo
 
 
 def draw(height=40, width=60, seed=0):
@@ -307,3 +308,23 @@ def test_real_photos_are_read_as_pillow_reads_them(data_folder):
     for path in paths:
         expected = np.asarray(Image.open(path).convert("RGB")).astype(int)
         assert np.abs(read_photo(path) - expected).max() <= 2
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(200)
+
+
+def test_heic_names_the_package_that_reads_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match=r"pip install 'facever\[heic\]'"):
+        decode_photo(HEIC)
+
+
+def test_heic_is_read_where_the_package_is():
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 10, 30)).save(file, "HEIF")
+    photo = decode_photo(file.getvalue())
+    assert photo.shape == (48, 64, 3)
+    assert np.abs(photo[20, 20].astype(int) - (200, 10, 30)).max() < 10
+    with pytest.raises(PhotoError, match=r"not an image|damaged"):
+        decode_photo(HEIC)

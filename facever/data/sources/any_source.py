@@ -16,18 +16,17 @@ from jaxtyping import UInt8
 from facever.data.recordio.photos import list_record_photos
 from facever.data.sources.bin_photos import list_bin_photos
 from facever.data.sources.csv_photos import list_csv_photos
-from facever.data.sources.folders import describe_skipped, list_folder_photos
+from facever.data.sources.folders import (
+    describe_skipped,
+    is_photo_file,
+    list_folder_photos,
+)
 from facever.data.sources.tar_photos import list_tar_photos
 from facever.data.sources.text_lists import list_text_photos
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
 from facever.errors import FileError
-from facever.faces.photo_source import (
-    PHOTO_SUFFIXES,
-    PhotoListing,
-    PhotoSource,
-    suffix_of,
-)
+from facever.faces.photo_source import PhotoListing, PhotoSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,8 @@ def find_photos(source: str | Path) -> PhotoListing:
     if not listing.photos:
         skipped = describe_skipped(listing.skipped)
         only = f", only {skipped}" if skipped else ""
-        raise FileError(f"no photos in {source}, taken for {kind.title}{only}")
+        notes = "".join(f"; {note}" for note in listing.notes)
+        raise FileError(f"no photos in {source}, taken for {kind.title}{only}{notes}")
     return listing
 
 
@@ -131,7 +131,7 @@ def _has_suffix(suffix: str) -> Callable[[Path], bool]:
 SOURCES: dict[str, SourceKind] = {
     "photo": SourceKind(
         "a photo",
-        lambda path: suffix_of(path.name) in PHOTO_SUFFIXES and path.is_file(),
+        lambda path: path.is_file() and is_photo_file(path),
         _list_photo,
     ),
     "csv": SourceKind("a CSV file", _has_suffix(".csv"), list_csv_photos),

@@ -13,6 +13,10 @@ from facever.faces.photo_source import (
     identity_of,
     suffix_of,
 )
+from facever.faces.photos import begins_as_photo
+
+_CONTAINERS = (".rec", ".bin", ".tar")
+_NUM_NAMED = 3
 
 
 def list_folder_photos(folder: Path) -> PhotoListing:
@@ -21,20 +25,41 @@ def list_folder_photos(folder: Path) -> PhotoListing:
     The identity of a photo is its topmost folder below this one
     (``Ann/holiday/1.jpg`` is Ann's), and for a photo that lies in the folder itself its
     name without the suffix. The order is that of the sorted paths. Hidden files and
-    folders are left out; other files that have no photo's suffix are counted.
+    folders are left out. A file without a photo's suffix is a photo if it begins like
+    one; the others are counted, and files that may hold photos are named.
 
     Raises:
         FileError: If a folder cannot be read.
     """
     photos: list[PhotoSource] = []
     skipped: Counter[str] = Counter()
+    containers: list[str] = []
     for name in sorted(_walk(folder, "", frozenset())):
         suffix = suffix_of(name)
-        if suffix in PHOTO_SUFFIXES:
+        if is_photo_file(folder / name):
             photos.append(PhotoSource(name, identity_of(name), folder / name))
         else:
             skipped[suffix] += 1
-    return PhotoListing(photos, skipped)
+            if suffix in _CONTAINERS:
+                containers.append(name)
+    notes: tuple[str, ...] = ()
+    if containers:
+        named = " or ".join(containers[:_NUM_NAMED])
+        notes = (f"photos may also be in {named}, which can be given in its place",)
+    return PhotoListing(photos, skipped, notes=notes)
+
+
+def is_photo_file(path: Path) -> bool:
+    """Whether a file is a photo, by its suffix or its first bytes."""
+    if suffix_of(path.name) in PHOTO_SUFFIXES:
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return begins_as_photo(file.read(12))
+    except OSError:
+        return False
 
 
 def describe_skipped(skipped: Counter[str]) -> str:

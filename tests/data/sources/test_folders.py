@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from PIL import Image
 
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
@@ -39,13 +40,38 @@ def test_a_flat_folder_has_an_identity_for_each_name(tmp_path):
 
 
 def test_other_files_are_counted_and_hidden_ones_left_out(tmp_path):
-    touch(tmp_path, "A/1.jpg", "A/note.txt", "A/2.HEIC", "B/3.heic", "README")
+    touch(tmp_path, "A/1.jpg", "A/note.txt", "A/2.MOV", "B/3.mov", "README")
     touch(tmp_path, ".hidden.jpg", ".cache/4.jpg", "A/._1.jpg")
     listing = find_photos(tmp_path)
     assert [photo.source for photo in listing.photos] == ["A/1.jpg"]
-    assert listing.skipped == {".txt": 1, ".heic": 2, "": 1}
+    assert listing.skipped == {".txt": 1, ".mov": 2, "": 1}
     described = describe_skipped(listing.skipped)
-    assert described == "4 other files (2 .heic, 1 .txt, 1 without suffix)"
+    assert described == "4 other files (2 .mov, 1 .txt, 1 without suffix)"
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF"]
+)
+@pytest.mark.parametrize("suffix", ["", ".dat", ".jpg_large"])
+def test_photos_are_recognised_by_content(tmp_path, kind, suffix):
+    name = f"Ann/photo{suffix}"
+    touch(tmp_path, name, "Ann/notes.txt", "Ann/sound.wav")
+    (tmp_path / "Ann/sound.wav").write_bytes(b"RIFF0000WAVEfmt ")
+    Image.new("RGB", (30, 20), "red").save(tmp_path / name, kind)
+    listing = find_photos(tmp_path)
+    assert [photo.source for photo in listing.photos] == [name]
+    assert listing.photos[0].read(1000).shape == (20, 30, 3)
+    assert find_photos(tmp_path / name).photos[0].source == name.split("/")[1]
+
+
+def test_a_folder_that_holds_a_record_file_says_so(tmp_path):
+    touch(tmp_path, "train.rec", "train.idx", "lfw.bin")
+    with pytest.raises(
+        FileError, match=r"may also be in lfw.bin or train.rec, which can"
+    ):
+        find_photos(tmp_path)
+    touch(tmp_path, "Ann/1.jpg")
+    assert "train.rec" in find_photos(tmp_path).notes[0]
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
