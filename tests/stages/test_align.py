@@ -102,6 +102,23 @@ def test_landmarks_of_a_larger_copy_or_of_nobody_stop_before_anything_is_written
     assert not (tmp_path / "crops").exists()
 
 
+def test_landmarks_of_a_smaller_copy_are_told_by_many_photos(tmp_path):
+    lines = []
+    for number in range(20):
+        Image.new("RGB", (240, 240)).save(tmp_path / f"{number}.png")
+        points = np.add(CARD_POINTS, (10 + number, 0))
+        lines.append(",".join([f"{number}.png", *map(str, points.ravel())]))
+    listed = tmp_path / "landmarks.csv"
+    listed.write_text("\n".join(lines))
+    with pytest.raises(
+        DataError, match=r"quarter .* a smaller copy, in 20 of 20 photos"
+    ):
+        align(tmp_path, tmp_path / "crops", landmarks=listed, workers=1)
+    listed.write_text("\n".join(lines[:19]))
+    align(tmp_path, tmp_path / "crops", landmarks=listed, workers=1)
+    assert len(CropStore.open(tmp_path / "crops")) == 19
+
+
 def test_who_is_in_a_photo_is_asked_and_told(tmp_path):
     for name in ("train/Ann/1.png", "train/Bo/2.png", "test/Ann/3.png"):
         path = tmp_path / "photos" / name

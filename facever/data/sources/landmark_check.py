@@ -19,6 +19,7 @@ from facever.faces.photos import DEFAULT_MAX_PIXELS
 _LARGEST_SHARE = 0.25
 _NUM_JUDGED = 500
 _NUM_READ = 64
+_MIN_FOR_QUARTER = 20
 
 
 def check_landmarks(photos: Sequence[PhotoSource]) -> list[PhotoSource]:
@@ -57,22 +58,30 @@ def check_landmarks(photos: Sequence[PhotoSource]) -> list[PhotoSource]:
 
 
 def _check_inside(photos: Sequence[PhotoSource]) -> None:
-    num_read, outside = 0, []
+    outside, reaches = [], []
     for photo in photos:
         try:
             height, width, _ = photo.read(DEFAULT_MAX_PIXELS).shape
         except PhotoError:
             continue
-        num_read += 1
         assert photo.landmarks is not None
+        reaches.append(photo.landmarks.max(axis=0) / (width, height))
         if is_outside(photo.landmarks, height, width):
             outside.append((photo, height, width))
+    num_read = len(reaches)
     if len(outside) > _LARGEST_SHARE * num_read and num_read > 1:
         photo, height, width = outside[0]
         raise _refusal(
             f"points lie outside the photo, such as {photo.source} of {width}x{height} "
             "pixels, as if they were of a larger copy,",
             len(outside),
+            num_read,
+        )
+    if num_read >= _MIN_FOR_QUARTER and np.max(reaches) < 0.5:
+        raise _refusal(
+            "all points lie in the upper left quarter of the photo, as if they were of "
+            "a smaller copy,",
+            num_read,
             num_read,
         )
 
