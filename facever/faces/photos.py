@@ -175,7 +175,7 @@ def _learn_heif() -> None:
         from pillow_heif import register_heif_opener
     except ImportError:
         raise PhotoError(
-            "HEIC is read with pillow-heif: pip install 'facever[heic]'"
+            "HEIC is read with pillow-heif: pip install '.[heic]' in a checkout"
         ) from None
     register_heif_opener()
 
