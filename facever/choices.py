@@ -9,6 +9,9 @@ from typing import Final, Literal
 DEFAULT_MODEL = "sface"
 """The ready model that is taken where none is named."""
 
+DEFAULT_MAX_PIXELS = 80_000_000
+"""Height times width of the largest photo that is decoded."""
+
 Detector = Literal["mtcnn", "mtcnn-sphereface", "yunet", "crops"]
 """How faces are found in photos; ``crops`` says that the photos are crops already."""
 

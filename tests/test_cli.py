@@ -96,6 +96,12 @@ def world(
     }
     (folder / "train.yaml").write_text(yaml.safe_dump(config))
     (folder / "list.yaml").write_text("- a\n- b\n")
+    # Each line holds the one above nine times; the last, 9 ** 9 times a word.
+    bomb = ['k0: &k0 ["lol"]']
+    for n in range(1, 10):
+        bomb.append(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]")
+    (folder / "bomb.yaml").write_text("\n".join([*bomb, "out: *k9"]))
+    (folder / "deep.yaml").write_text("out: " + "[" * 5000)
     (folder / "broken.yaml").write_text("data: {crops: [")
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
     (folder / "typo.yaml").write_text(yaml.safe_dump({**config, "epochs": 3}))
@@ -144,6 +150,34 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "align: no workers": ("align {w} {o} --workers 0", ["workers", "got 0"]),
     "align: no pixels": ("align {w} {o} --max-pixels 0", ["max_pixels", "got 0"]),
+    "detect: no pixels": ("detect {w} --max-pixels 0", ["max_pixels", "got 0"]),
+    "verify: too large a photo": (
+        "verify {w}/wall.png {w}/wall.png --model {w}/model.safetensors "
+        "--max-pixels 8099",
+        ["{w}/wall.png", "too large: 90x90 is over 8099 pixels"],
+    ),
+    "gallery add: no pixels": (
+        "gallery add {o} {w}/wall.png --name Ann --model {w}/model.safetensors "
+        "--max-pixels 0",
+        ["max_pixels", "got 0"],
+    ),
+    "gallery search: no pixels": (
+        "gallery search {o} {w}/wall.png --model {w}/model.safetensors --max-pixels 0",
+        ["max_pixels", "got 0"],
+    ),
+    "cluster: no pixels": (
+        "cluster {w} {o} --model {w}/model.safetensors --max-pixels 0",
+        ["max_pixels", "got 0"],
+    ),
+    "gallery migrate: no pixels": (
+        "gallery migrate {o} --model {w}/model.safetensors --max-pixels 0",
+        ["max_pixels", "got 0"],
+    ),
+    "evaluate: no pixels": (
+        "evaluate lfw {w}/model.safetensors --photos {w}/photos "
+        "--pairs {w}/pairs.txt --out {o} --max-pixels 0",
+        ["max_pixels", "got 0"],
+    ),
     "align: into a file": ("align {w} {w}/text.txt", ["{w}/text.txt"]),
     "align: into a full folder": ("align {w} {w}/texts", ["not a crop store"]),
     "align: into another's store": ("align {w} {w}/crops", ["{w}/crops"]),
@@ -151,6 +185,15 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "train: a folder for a config": ("train {w}/empty", ["{w}/empty"]),
     "train: not YAML": ("train {w}/broken.yaml", ["{w}/broken.yaml", "not YAML"]),
     "train: binary": ("train {w}/binary.yaml", ["{w}/binary.yaml", "not YAML"]),
+    "train: aliases of aliases": (
+        "train {w}/bomb.yaml",
+        ["{w}/bomb.yaml", "over 10000 values"],
+    ),
+    "train: brackets in brackets": ("train {w}/deep.yaml", ["{w}/deep.yaml"]),
+    "train: an alias of itself": (
+        "train {w}/train.yaml data=&a[*a]",
+        ["over 10000 values"],
+    ),
     "train: a list": ("train {w}/list.yaml", ["{w}/list.yaml", "keys and values"]),
     "train: unknown key": (
         "train {w}/typo.yaml out={o}",

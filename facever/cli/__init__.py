@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from facever.choices import (
     DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
     ClusterMethod,
     FaceRule,
@@ -23,6 +24,7 @@ from facever.cli.model import model_app
 from facever.cli.options import (
     DetectorOption,
     Device,
+    MaxPixels,
     Model,
     ModelOption,
     PrecisionOption,
@@ -120,9 +122,7 @@ def align(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Photos of more pixels are listed as failures.")
-    ] = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +132,6 @@ def align(
     ] = None,
 ) -> Result:
     """Align photos into a crop store; a run that was killed goes on where it was."""
-    from facever.faces.photos import DEFAULT_MAX_PIXELS
     from facever.stages.align import Shard
     from facever.stages.align import align as stage
 
@@ -145,7 +144,7 @@ def align(
         identity=identity,
         workers=workers,
         device=device,
-        max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+        max_pixels=max_pixels,
         template=template,
         shard=None if shard is None else Shard.parse(shard),
     )
@@ -181,12 +180,9 @@ def detect(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
-    max_pixels: Annotated[
-        int | None, typer.Option(help="Photos of more pixels are not read.")
-    ] = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Find all faces in photos: boxes, five landmarks and scores."""
-    from facever.faces.photos import DEFAULT_MAX_PIXELS
     from facever.stages.detect import detect as stage
 
     return stage(
@@ -196,7 +192,7 @@ def detect(
         show=show,
         workers=workers,
         device=device,
-        max_pixels=DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels,
+        max_pixels=max_pixels,
     )
 
 
@@ -295,6 +291,7 @@ def verify(
         typer.Option(help="Which face to compare of a photo that has several."),
     ] = DEFAULT_FACE,
     detector: DetectorOption = "mtcnn",
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     show: Annotated[
         Path | None,
         typer.Option(
@@ -314,6 +311,7 @@ def verify(
         far=far,
         face=face,
         detector=detector,
+        max_pixels=max_pixels,
         show=show,
     )
 
@@ -367,6 +365,7 @@ def cluster(
         ),
     ] = False,
     detector: DetectorOption = "mtcnn",
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     device: Device = "auto",
 ) -> Result:
     """Sort photos without names by person: a table, a contact sheet, folders.
@@ -385,6 +384,7 @@ def cluster(
         min_size=min_size,
         copy=copy,
         detector=detector,
+        max_pixels=max_pixels,
         device=device,
     )
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from facever.choices import Measure, MissingRule, Rule, VideoPooling
+from facever.choices import DEFAULT_MAX_PIXELS, Measure, MissingRule, Rule, VideoPooling
 from facever.cli.gathering import gathers
-from facever.cli.options import Device, Model, PrecisionOption
+from facever.cli.options import Device, MaxPixels, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.results import Result
 from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
@@ -53,10 +53,11 @@ def _make_inputs(
     ] = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     from facever.stages.evaluation.features import Inputs
 
-    return Inputs(model, photos, crops, embeddings, device, precision)
+    return Inputs(model, photos, crops, embeddings, device, precision, max_pixels)
 
 
 def _make_model_inputs(
@@ -72,8 +73,11 @@ def _make_frame_inputs(
     ],
     precision: PrecisionOption = "auto",
     device: Device = "auto",
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
-    return _make_inputs(model, photos, precision=precision, device=device)
+    return _make_inputs(
+        model, photos, precision=precision, device=device, max_pixels=max_pixels
+    )
 
 
 def _make_judging(

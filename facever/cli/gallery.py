@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import DEFAULT_MODEL, By, IndexKind
-from facever.cli.options import KeptDetectorOption
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, By, IndexKind
+from facever.cli.options import KeptDetectorOption, MaxPixels
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -91,12 +91,19 @@ def gallery_add(
         ),
     ] = None,
     detector: KeptDetectorOption = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Enroll faces; the gallery is made if it does not exist yet."""
     from facever.stages.gallery.enroll import add
 
     return add(
-        gallery, model, photos, name=name, fields=fields or (), detector=detector
+        gallery,
+        model,
+        photos,
+        name=name,
+        fields=fields or (),
+        detector=detector,
+        max_pixels=max_pixels,
     )
 
 
@@ -125,6 +132,7 @@ def gallery_search(
     names: _Names = None,
     fields: _WithFields = None,
     detector: KeptDetectorOption = None,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Show who in the gallery resembles the face on a photo."""
     from facever.stages.gallery.search import search
@@ -138,6 +146,7 @@ def gallery_search(
         names=names or (),
         fields=fields or (),
         detector=detector,
+        max_pixels=max_pixels,
     )
 
 
@@ -342,11 +351,12 @@ def gallery_migrate(
             "--drop-missing", help="Remove faces whose photo or crop is gone."
         ),
     ] = False,
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Change over to another model: embed all faces again, from their photos."""
     from facever.stages.gallery.migrate import migrate
 
-    return migrate(gallery, model, drop_missing=drop_missing)
+    return migrate(gallery, model, drop_missing=drop_missing, max_pixels=max_pixels)
 
 
 @gallery_app.command("rebuild")

@@ -5,8 +5,14 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import DEFAULT_MODEL, ChannelOrder, Mirror, TemplateName
-from facever.cli.options import Device, PrecisionOption
+from facever.choices import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MODEL,
+    ChannelOrder,
+    Mirror,
+    TemplateName,
+)
+from facever.cli.options import Device, MaxPixels, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.inference.downloads import DOWNLOADS
 from facever.inference.presets import PRESETS
@@ -176,6 +182,7 @@ def model_probe(
         typer.Option(help="The output that is the embedding, of a network of several."),
     ] = None,
     device: Device = "auto",
+    max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Find out how a network of another project wants its crops.
 
@@ -192,6 +199,7 @@ def model_probe(
         out=out,
         output=output,
         device=device,
+        max_pixels=max_pixels,
     )
 
 

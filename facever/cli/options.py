@@ -27,6 +27,13 @@ KeptDetectorOption = Annotated[
     Detector | None,
     typer.Option(help="How faces are found; by default as when the gallery was made."),
 ]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        help="Height times width of the largest photo that is read; a larger one is "
+        "listed as a failure.",
+    ),
+]
 ModelOption = Annotated[
     str,
     typer.Option(

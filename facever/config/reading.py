@@ -11,6 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from facever.errors import ConfigError, FileError
 
+# Values in a config, those of an alias counted wherever it stands. A few lines of
+# aliases of aliases are more than any memory holds, once they are written out.
+_MOST_VALUES = 10_000
+
 _Config = TypeVar("_Config", bound=BaseModel)
 
 
@@ -30,7 +34,8 @@ def load_config(
 
     Raises:
         FileError: If the file is missing.
-        ConfigError: If it is not YAML, has an unknown key or a value out of range.
+        ConfigError: If it is not YAML, has an unknown key, a value out of range, or
+            over 10,000 values.
     """
     content: Any = {}
     if path is not None:
@@ -40,17 +45,36 @@ def load_config(
             raise FileError(
                 f"cannot read config {path}: {error.strerror}; configs/ has examples"
             ) from None
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"config {path} is not YAML: {reason}") from None
         if not isinstance(content, dict):
             raise ConfigError(f"config {path} must hold keys and values")
     for override in overrides or []:
         _apply(content, override)
+    _check_size(content, path)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_explain(kind, error, path)) from None
+
+
+def _check_size(content: Any, path: Path | None) -> None:
+    to_count = [content]
+    num_values = 0
+    while to_count:
+        value = to_count.pop()
+        num_values += 1
+        if num_values > _MOST_VALUES:
+            where = f"config {path}" if path else "config"
+            raise ConfigError(
+                f"{where} holds over {_MOST_VALUES} values, aliases written out: write "
+                "what the keys need without aliases of aliases"
+            )
+        if isinstance(value, dict):
+            to_count += value.values()
+        elif isinstance(value, list):
+            to_count += value
 
 
 def _apply(content: Any, override: str) -> None:
@@ -59,7 +83,7 @@ def _apply(content: Any, override: str) -> None:
         raise ConfigError(f"an override is key=value, got {override!r}")
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
     *parents, last = key.split(".")
     place = content

@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
+from facever.choices import (
+    DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
+    Detector,
+    FaceRule,
+    TemplateName,
+)
 from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at
 from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
 from facever.faces.photo_source import PhotoSource
-from facever.faces.photos import DEFAULT_MAX_PIXELS
 from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
 from facever.results import plain
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from facever.choices import ArrayChannels
+from facever.choices import DEFAULT_MAX_PIXELS, ArrayChannels
 from facever.errors import ParameterError, PhotoError
 from facever.faces.photo_source import PhotoSource, photo_in_memory
 from facever.faces.photos import MAX_FILE_BYTES, decode_photo, pixels_of
@@ -59,7 +59,9 @@ def is_one_photo(given: object) -> bool:
 
 
 def as_sources(
-    photos: Iterable[GivenPhoto], channels: ArrayChannels = "rgb"
+    photos: Iterable[GivenPhoto],
+    channels: ArrayChannels = "rgb",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Iterator[PhotoSource]:
     """Photos as sources, each when it is asked for; see ``as_source``.
 
@@ -71,11 +73,14 @@ def as_sources(
     if not isinstance(photos, Iterable):
         raise ParameterError(_not_taken(photos))
     for place, photo in enumerate(photos):
-        yield as_source(photo, place, channels)
+        yield as_source(photo, place, channels, max_pixels)
 
 
 def as_source(
-    photo: GivenPhoto, place: int = 0, channels: ArrayChannels = "rgb"
+    photo: GivenPhoto,
+    place: int = 0,
+    channels: ArrayChannels = "rgb",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> PhotoSource:
     """A photo of any kind as what the aligner takes.
 
@@ -91,6 +96,7 @@ def as_source(
             given as its array, colours last.
         place: Its number among the photos, for messages about what has no name.
         channels: The order of colours in an array.
+        max_pixels: Height times width allowed of bytes, open files and PIL images.
 
     Raises:
         ParameterError: If it is none of these, or an address: nothing is downloaded.
@@ -110,16 +116,16 @@ def as_source(
         return photo_in_memory(f"array {place}", _rgb(photo, channels))
     if isinstance(photo, bytes | bytearray | memoryview):
         content = bytes(photo)
-        return _held(f"bytes {place}", lambda: decode_photo(content))
+        return _held(f"bytes {place}", lambda: decode_photo(content, max_pixels))
     if isinstance(photo, Image.Image):
         image = photo
         name = getattr(image, "filename", "") or f"image {place}"
-        return _held(str(name), lambda: pixels_of(image))
+        return _held(str(name), lambda: pixels_of(image, max_pixels))
     if isinstance(photo, BinaryFile):
         file = photo
         name = getattr(file, "name", None)
         name = name if isinstance(name, str) else f"file {place}"
-        return _held(name, lambda: decode_photo(_read(file)))
+        return _held(name, lambda: decode_photo(_read(file), max_pixels))
     raise ParameterError(_not_taken(photo))
 
 

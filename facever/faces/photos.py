@@ -1,18 +1,20 @@
 """Read a photo of any usual kind as RGB uint8, or say why it cannot be read."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from facever.errors import PhotoError
+from facever.choices import DEFAULT_MAX_PIXELS
+from facever.errors import ParameterError, PhotoError
 
-DEFAULT_MAX_PIXELS = 80_000_000
 MAX_FILE_BYTES = 1 << 30
 
 FORMATS = (
@@ -31,8 +33,15 @@ _BEGINNINGS = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"),
     *(b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n"),
 )
+# Progressive JPEGs of cameras and of the web have 6 to 14 scans. Each costs a pass over
+# all pixels, so a file of a few hundred kilobytes can take minutes to decode.
+_MOST_SCANS = 100
 _START_OF_SCAN = 0xDA
-_END_OF_IMAGE = b"\xff\xd9"
+_END_OF_IMAGE = 0xD9
+# Any marker but those without a length, and what looks like one in compressed data.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+# Pillow's limit is one for the whole process, which other threads set back, too.
+_pillows_limit = Lock()
 
 
 def begins_as_photo(beginning: bytes) -> bool:
@@ -93,21 +102,22 @@ def decode_photo(
         formats: Pillow's names of the formats to take.
 
     Raises:
-        PhotoError: If it is empty, no image, truncated, too large or of a kind without
-            a defined range of values. The message is the reason alone.
+        PhotoError: If it is empty, no image, truncated, too large, a JPEG of over 100
+            scans, or of a kind without a defined range of values. The message is the
+            reason alone.
     """
     if not content:
         raise PhotoError("empty file")
-    image = _open(content, max_pixels, formats)
+    image = _open(content, formats)
     _check_size(image, max_pixels)
+    is_jpeg = image.format in ("JPEG", "MPO")
+    num_scans, is_complete = _read_scans(content) if is_jpeg else (0, False)
+    if num_scans > _MOST_SCANS:
+        raise PhotoError(f"too many scans: {num_scans}, the limit is {_MOST_SCANS}")
     with _as_photo_errors():
         # OpenCV decodes a JPEG faster than Pillow, but some of its releases return a
         # truncated one half grey, without a word.
-        if (
-            image.format in ("JPEG", "MPO")
-            and image.mode in ("RGB", "L")
-            and _is_complete_jpeg(content)
-        ):
+        if is_complete and image.mode in ("RGB", "L"):
             photo = _decode_jpeg(content)
             if photo is not None:
                 return _upright(photo, image.getexif().get(_ORIENTATION_TAG, 1))
@@ -132,34 +142,42 @@ def pixels_of(
         return _decode(image)
 
 
-def photo_size(
-    content: bytes,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    formats: tuple[str, ...] = FORMATS,
-) -> tuple[int, int]:
+def photo_size(content: bytes, formats: tuple[str, ...] = FORMATS) -> tuple[int, int]:
     """Height and width of a photo by its header alone, before EXIF orientation.
 
     Args:
         content: The bytes of a photo's file.
-        max_pixels: For the message of a photo that is so large that Pillow refuses it.
         formats: Pillow's names of the formats to take.
 
     Raises:
         PhotoError: If it is no image. The message is the reason alone.
     """
-    image = _open(content, max_pixels, formats)
+    image = _open(content, formats)
     return image.height, image.width
 
 
-def _open(content: bytes, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
-    """The photo, of which the header alone is read."""
+def check_max_pixels(max_pixels: int) -> None:
+    """Refuse a limit that no photo meets.
+
+    Raises:
+        ParameterError: If it is less than 1.
+    """
+    if max_pixels < 1:
+        raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
+
+
+def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """The photo, of which the header alone is read, of any size."""
     if formats is FORMATS and _is_heif(content):
         _learn_heif()
         formats = ("HEIF",)
     try:
-        return Image.open(io.BytesIO(content), formats=formats)
-    except Image.DecompressionBombError:
-        raise PhotoError(f"too large: the limit is {max_pixels} pixels") from None
+        with _pillows_limit:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(io.BytesIO(content), formats=formats)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
     except Exception:
         # Pillow raises errors of many kinds on damaged headers.
         raise PhotoError("not an image that can be read") from None
@@ -212,22 +230,20 @@ def _read_file(path: Path) -> bytes:
     return content
 
 
-def _is_complete_jpeg(content: bytes) -> bool:
-    """Whether an end-of-image marker follows the first scan.
+def _read_scans(content: bytes) -> tuple[int, bool]:
+    """How many scans a JPEG has, and whether an end-of-image marker follows the last.
 
-    Compressed data cannot contain that marker, but a thumbnail in an earlier segment
-    does, so the search starts behind the segments.
+    Compressed data cannot contain that marker, but a thumbnail in a segment does, so
+    segments are passed over.
     """
-    at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker == 0xFF:
-            at += 1
-            continue
-        if marker == _START_OF_SCAN:
-            return content.find(_END_OF_IMAGE, at) >= 0
-        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return False
+    num_scans, at = 0, 2
+    while found := _MARKER.search(content, at):
+        at = found.end()
+        if content[at - 1] == _END_OF_IMAGE:
+            return num_scans, num_scans > 0
+        num_scans += content[at - 1] == _START_OF_SCAN
+        at += int.from_bytes(content[at : at + 2], "big")
+    return num_scans, False
 
 
 def _decode_jpeg(content: bytes) -> UInt8[np.ndarray, "height width 3"] | None:

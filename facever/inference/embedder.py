@@ -14,6 +14,7 @@ from torch import Tensor
 
 from facever.choices import (
     DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
     ArrayChannels,
     Detector,
     FaceRule,
@@ -27,7 +28,7 @@ from facever.faces.aligner import NO_FACE, AlignedPhoto, PhotoAligner
 from facever.faces.detection import Face
 from facever.faces.detectors import Detect, check_detector, make_detector
 from facever.faces.given_photo import GivenPhoto, as_sources, is_one_photo
-from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.photos import check_max_pixels
 from facever.hardware import pick_device, uses_bf16
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
@@ -113,6 +114,7 @@ class Embedder:
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the device has units for
             it.
         detector: How faces are found; it is loaded with the first photo.
+        max_pixels: Height times width of the largest photo that is read.
 
     Attributes:
         header: What the model file says of itself.
@@ -122,8 +124,8 @@ class Embedder:
         detector: How faces are found.
 
     Raises:
-        ParameterError: If the device is not there, or the precision or the detector is
-            unknown.
+        ParameterError: If the device is not there, the precision or the detector is
+            unknown, or ``max_pixels`` is below 1.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Embedder:
         device: str = "auto",
         precision: Precision = "auto",
         detector: Detector = "mtcnn",
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> None:
         if precision not in ("auto", "bf16", "fp32"):
             raise ParameterError(
@@ -146,6 +149,8 @@ class Embedder:
         self._preprocessing = model.preprocessing
         self._forward = model.start(self._device, self._bf16)
         check_detector(detector)
+        check_max_pixels(max_pixels)
+        self._max_pixels = max_pixels
         self.detector: Detector = detector
 
     def __repr__(self) -> str:
@@ -224,10 +229,10 @@ class Embedder:
             detect=None if by_landmarks else self._detect,
             by_landmarks=by_landmarks,
             face=face,
-            max_pixels=DEFAULT_MAX_PIXELS,
+            max_pixels=self._max_pixels,
             template=self.template,
         )
-        return aligner.align(list(as_sources(photos, channels)))
+        return aligner.align(list(as_sources(photos, channels, self._max_pixels)))
 
     def read(
         self,
@@ -413,7 +418,7 @@ class Embedder:
         self, photos: Iterable[GivenPhoto], channels: ArrayChannels
     ) -> Iterator[EmbeddedPhoto]:
         """The prominent face of each photo; few photos are in memory at a time."""
-        sources = as_sources(photos, channels)
+        sources = as_sources(photos, channels, self._max_pixels)
         while batch := list(islice(sources, _BATCH_PHOTOS)):
             yield from self.read(batch)
 
@@ -443,6 +448,7 @@ def load(
     device: str = "auto",
     precision: Precision = "auto",
     detector: Detector = "mtcnn",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Embedder:
     """An ``Embedder`` from a model file, or of a ready model.
 
@@ -451,12 +457,13 @@ def load(
         device: ``auto``, ``cpu``, ``cuda``...
         precision: ``auto``, ``bf16`` or ``fp32``.
         detector: How faces are found in photos; see ``facever.choices.Detector``.
+        max_pixels: Height times width of the largest photo that is read.
 
     Returns:
         An embedder that is ready to ``embed`` and ``verify`` photos.
 
     Raises:
         ModelFileError: If the file is missing, damaged or foreign.
-        ParameterError: If the device is not there.
+        ParameterError: If the device is not there, or ``max_pixels`` is below 1.
     """
-    return Embedder(load_model(model), device, precision, detector)
+    return Embedder(load_model(model), device, precision, detector, max_pixels)

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.choices import DEFAULT_FACE, Detector, FaceRule, TemplateName
+from facever.choices import (
+    DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
+    Detector,
+    FaceRule,
+    TemplateName,
+)
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.identities import (
@@ -28,7 +34,7 @@ from facever.faces.aligner import NO_FACE, AlignedPhoto, AlignRecipe
 from facever.faces.detection import FACE_RULES
 from facever.faces.detectors import check_detector
 from facever.faces.photo_source import PhotoListing, PhotoSource
-from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.photos import check_max_pixels
 from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers, count_workers
 from facever.progress import format_seconds, progress_bar, waiting
@@ -249,8 +255,7 @@ def _check_options(
     check_detector(detector)
     if landmarks is not None and detector != "mtcnn":
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
-    if max_pixels < 1:
-        raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
+    check_max_pixels(max_pixels)
 
 
 def _with_landmarks(listing: PhotoListing, known: LandmarkList) -> PhotoListing:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from facever.choices import DEFAULT_MODEL, ClusterMethod, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, ClusterMethod, Detector
 from facever.clustering.face_clusters import (
     ALONE,
     FaceClusters,
@@ -122,6 +122,7 @@ def cluster(
     min_size: int = 2,
     copy: bool = False,
     detector: Detector = "mtcnn",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     device: str = "auto",
 ) -> ClusterSummary:
     """Sort the faces on photos by person.
@@ -144,6 +145,7 @@ def cluster(
         copy: Copy each photo into the folders ``people/person-001`` and so on of all
             who are on it, or ``people/alone`` if nobody on it is in a cluster.
         detector: How faces are found in photos without known landmarks.
+        max_pixels: Height times width of the largest photo that is read.
         device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
 
     Raises:
@@ -166,10 +168,14 @@ def cluster(
         _check_copy(photos, out / PEOPLE_FOLDER)
     if model is None and photos.suffix != ".npz":
         model = DEFAULT_MODEL
-    embedder = None if model is None else load(model, device, detector=detector)
+    embedder = (
+        None
+        if model is None
+        else load(model, device, detector=detector, max_pixels=max_pixels)
+    )
     cosine, rate = _threshold_in_use(threshold, far, embedder)
     check_cluster_options(cosine, method, min_size)
-    faces = _find_faces(photos, out, embedder, detector, device)
+    faces = _find_faces(photos, out, embedder, detector, max_pixels, device)
     with progress_bar("cluster", len(faces.sources), "faces") as advance:
         found = cluster_embeddings(
             faces.embeddings, cosine, method=method, min_size=min_size, advance=advance
@@ -242,6 +248,7 @@ def _find_faces(
     out: Path,
     embedder: Embedder | None,
     detector: Detector,
+    max_pixels: int,
     device: str,
 ) -> _Faces:
     """The faces of whatever can be sorted, embedded."""
@@ -265,6 +272,7 @@ def _find_faces(
             face="all",
             detector=detector,
             device=device,
+            max_pixels=max_pixels,
             template=embedder.template.name,
         )
         store = CropStore.open(out / CROPS_FOLDER)

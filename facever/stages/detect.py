@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from facever.choices import Detector
+from facever.choices import DEFAULT_MAX_PIXELS, Detector
 from facever.csv_tables import write_csv
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.csv_photos import LANDMARK_COLUMNS
@@ -16,7 +16,7 @@ from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS, check_detector
 from facever.faces.framing import PICTURE_SUFFIXES, draw_faces, write_picture
 from facever.faces.photo_source import PhotoSource, suffix_of
-from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.photos import check_max_pixels
 from facever.faces.workers import AlignWorkers, count_workers
 from facever.files import whole_file, whole_folder
 from facever.progress import format_seconds, progress_bar, waiting
@@ -196,8 +196,7 @@ def _check_options(detector: Detector, max_pixels: int) -> None:
         raise ParameterError(
             f"detector must be one that searches, {searching}; got 'crops'"
         )
-    if max_pixels < 1:
-        raise ParameterError(f"max_pixels must be at least 1, got {max_pixels}")
+    check_max_pixels(max_pixels)
 
 
 def _check_places(

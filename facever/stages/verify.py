@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from facever.choices import DEFAULT_FACE, DEFAULT_MODEL, Detector, OneFace
+from facever.choices import (
+    DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MODEL,
+    Detector,
+    OneFace,
+)
 from facever.errors import ParameterError, PhotoError
 from facever.faces.framing import (
     PICTURE_SUFFIXES,
@@ -16,7 +22,7 @@ from facever.faces.framing import (
     write_picture,
 )
 from facever.faces.photo_source import photo_in_memory, suffix_of
-from facever.faces.photos import read_photo
+from facever.faces.photos import check_max_pixels, read_photo
 from facever.inference.embedder import load
 from facever.inference.verdict import Verification
 from facever.results import Result
@@ -58,6 +64,7 @@ def verify(
     far: float | None = None,
     face: OneFace = DEFAULT_FACE,
     detector: Detector = "mtcnn",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     show: str | Path | None = None,
 ) -> VerifyReport:
     """Compare a face of each of two photos.
@@ -71,6 +78,7 @@ def verify(
         far: In its place, the false accept rate of a threshold that the model knows.
         face: Which face to compare of a photo that has several.
         detector: How faces are found.
+        max_pixels: Height times width of the largest photo that is read.
         show: Where to write both photos side by side, the compared faces framed: a
             ``.png`` or ``.jpg``.
 
@@ -85,9 +93,10 @@ def verify(
     first, second = Path(first), Path(second)
     picture = None if show is None else Path(show)
     # First what is soon found: a slip in a path is told before the model is loaded.
+    check_max_pixels(max_pixels)
     if picture:
         _check_picture(picture, first, second)
-    left, right = _read(first), _read(second)
+    left, right = _read(first, max_pixels), _read(second, max_pixels)
     answer = load(model, detector=detector).verify(
         photo_in_memory(str(first), left),
         photo_in_memory(str(second), right),
@@ -118,8 +127,8 @@ def _check_picture(picture: Path, *photos: Path) -> None:
         )
 
 
-def _read(path: Path) -> UInt8[np.ndarray, "_ _ 3"]:
+def _read(path: Path, max_pixels: int) -> UInt8[np.ndarray, "_ _ 3"]:
     try:
-        return read_photo(path)
+        return read_photo(path, max_pixels)
     except PhotoError as error:
         raise PhotoError(f"cannot read {path}: {error}") from None

@@ -11,7 +11,7 @@ from PIL import Image
 
 from facever.errors import PhotoError
 from facever.faces import photos
-from facever.faces.photos import _is_complete_jpeg, decode_photo, read_photo
+from facever.faces.photos import _read_scans, decode_photo, photo_size, read_photo
 
 
 def draw(height=40, width=60, seed=0):
@@ -210,11 +210,32 @@ def test_completeness_is_judged_behind_the_first_scan(tmp_path):
     for options in ({}, {"progressive": True}):
         path = save(tmp_path, draw(200, 300), "a.jpg", comment=inner, **options)
         whole = path.read_bytes()
-        assert _is_complete_jpeg(whole)
-        assert _is_complete_jpeg(whole + b"trailer")
+        # Pillow writes progressive colour JPEGs by libjpeg's script of ten scans.
+        num_scans = 10 if options else 1
+        assert _read_scans(whole) == (num_scans, True)
+        assert _read_scans(whole + b"trailer") == (num_scans, True)
         for part in (0.0, 0.02, 0.2, 0.5, 0.9):
-            assert not _is_complete_jpeg(whole[: int(len(whole) * part)])
-        assert not _is_complete_jpeg(whole[:-2])
+            assert not _read_scans(whole[: int(len(whole) * part)])[1]
+        assert _read_scans(whole[:-2]) == (num_scans, False)
+
+
+def jpeg_of_scans(folder, num_scans):
+    """A progressive JPEG that refines its last coefficient again and again."""
+    path = save(folder, draw(), "scans.jpg", progressive=True)
+    whole = path.read_bytes()
+    last = whole.rindex(b"\xff\xda")
+    scan = whole[last:-2]
+    path.write_bytes(whole[:-2] + scan * (num_scans - 10) + b"\xff\xd9")
+    return path
+
+
+def test_a_jpeg_of_very_many_scans_is_not_decoded(tmp_path, monkeypatch):
+    assert read_photo(jpeg_of_scans(tmp_path, 100)).shape == (40, 60, 3)
+    path = jpeg_of_scans(tmp_path, 101)
+    monkeypatch.setattr(photos.cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(photos, "_decode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(PhotoError, match=r"^too many scans: 101, the limit is 100$"):
+        read_photo(path)
 
 
 def test_a_whole_jpeg_with_trailing_bytes_is_read(tmp_path):
@@ -232,6 +253,8 @@ def test_a_whole_jpeg_with_trailing_bytes_is_read(tmp_path):
         (b"\xff\xd8\xff", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "not an image"),
         (bytes(1000), "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg" width="9"/>', "not an image"),
     ],
 )
 def test_files_that_are_no_photos(tmp_path, content, why):
@@ -275,6 +298,18 @@ def test_a_file_over_the_limit_is_not_even_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("read"))
     with pytest.raises(PhotoError, match=r"^too large: the file has over 10 bytes"):
         read_photo(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.gif"])
+def test_the_limit_is_ours_whatever_pillows_is(tmp_path, monkeypatch, name):
+    # 2400 pixels are over twice Pillow's limit, which it refuses.
+    path = save(tmp_path, draw(40, 60), name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert read_photo(path, max_pixels=2400).shape == (40, 60, 3)
+    assert photo_size(path.read_bytes()) == (40, 60)
+    with pytest.raises(PhotoError, match="60x40 is over 2399 pixels"):
+        read_photo(path, max_pixels=2399)
+    assert Image.MAX_IMAGE_PIXELS == 1000
 
 
 def test_the_pixel_limit_is_inclusive(tmp_path):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from facever.choices import Detector
 from facever.data.sources.any_source import find_photos
@@ -230,6 +231,21 @@ def test_skipped_photos_are_told_and_the_others_stay(
     assert plain["failed"]["1"] == found.failed[1]
     nothing = embedder.embed(BLACK, on_error="skip")
     assert (nothing.embeddings.shape, nothing.kept) == ((0, 16), [])
+
+
+def test_photos_of_every_kind_keep_to_the_limit_of_pixels(
+    embedder: Embedder, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), draw(1))
+    content = (tmp_path / "a.png").read_bytes()
+    model = tmp_path / "m.safetensors"
+    for limit, num_read in [(112 * 96, 4), (112 * 96 - 1, 0)]:
+        limited = load(model, "cpu", "fp32", max_pixels=limit)
+        with (tmp_path / "a.png").open("rb") as file:
+            kinds = [tmp_path / "a.png", content, file, Image.fromarray(draw(1))]
+            found = limited.embed(kinds, on_error="skip")
+        assert len(found.kept) == num_read
+        assert all("too large: 96x112" in why for why in found.failed.values())
 
 
 @pytest.mark.usefixtures("types_unchecked")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from facever.choices import FaceRule, Precision
+from facever.choices import DEFAULT_MAX_PIXELS, FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
@@ -39,6 +39,7 @@ class Inputs:
         embeddings: An ``.npz`` file with the arrays ``embeddings`` and ``images``.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
         precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
+        max_pixels: Height times width of the largest photo that is read.
     """
 
     model: str | Path | None = None
@@ -47,6 +48,7 @@ class Inputs:
     embeddings: str | Path | None = None
     device: str = "auto"
     precision: Precision = "auto"
+    max_pixels: int = DEFAULT_MAX_PIXELS
 
     def check(self) -> None:
         """Refuse other combinations.
@@ -122,7 +124,12 @@ def find_features(
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     if inputs.photos:
         store = align_named(
-            Path(inputs.photos), out / CROPS_FOLDER, named, face, embedder.template
+            Path(inputs.photos),
+            out / CROPS_FOLDER,
+            named,
+            face,
+            embedder.template,
+            inputs.max_pixels,
         )
     # A store in which no photo has a face is empty, and so is false.
     assert store is not None
@@ -156,7 +163,12 @@ def embed_rows(
 
 
 def align_named(
-    photos: Path, out: Path, named: Sequence[str], face: FaceRule, template: Template
+    photos: Path,
+    out: Path,
+    named: Sequence[str],
+    face: FaceRule,
+    template: Template,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> CropStore:
     """The crops of the photos that a protocol names; others are left unaligned.
 
@@ -166,6 +178,7 @@ def align_named(
         named: Sources of the photos, as the protocol spells them.
         face: The rule for which face of a photo is meant.
         template: What the crops look like.
+        max_pixels: Height times width of the largest photo that is read.
 
     Raises:
         DataError: If none of the photos is there, or none gave a crop.
@@ -181,7 +194,14 @@ def align_named(
         raise DataError(
             f"{photos} has none of the photos that are named, such as {named[0]}"
         )
-    align(photos, out, face=face, only=found, template=template.name)
+    align(
+        photos,
+        out,
+        face=face,
+        only=found,
+        template=template.name,
+        max_pixels=max_pixels,
+    )
     return CropStore.open(out)
 
 

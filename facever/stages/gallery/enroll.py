@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facever.choices import Detector
+from facever.choices import DEFAULT_MAX_PIXELS, Detector
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.enrollment import enroll
@@ -115,6 +115,7 @@ def add(
     name: str | None = None,
     fields: Sequence[str] = (),
     detector: Detector | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -133,6 +134,7 @@ def add(
         fields: Further facts about the photos, each as ``key=value``.
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way, which is the first that was used.
+        max_pixels: Height times width of the largest photo that is read.
 
     Raises:
         ParameterError: If a single photo has no name.
@@ -144,7 +146,9 @@ def add(
     if name is None and is_photo(photos):
         raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
     known_of = parse_fields(fields)
-    embedder = choose_embedder(model, photos, detector_in_use(gallery, detector))
+    embedder = choose_embedder(
+        model, photos, detector_in_use(gallery, detector), max_pixels
+    )
     faces = find_faces(photos, embedder, name)
     with (
         _open_or_create(gallery, embedder, photos) as people,

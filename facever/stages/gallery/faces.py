@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from facever.choices import DEFAULT_MODEL, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, Detector
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
@@ -69,7 +69,10 @@ def find_faces(
 
 
 def choose_embedder(
-    model: str | Path | None, photos: Path, detector: Detector
+    model: str | Path | None,
+    photos: Path,
+    detector: Detector,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Embedder | None:
     """What embeds photos; None where they are embeddings and no model is named.
 
@@ -77,13 +80,14 @@ def choose_embedder(
         model: A model file, or a ready model's name; None for the default.
         photos: The photos, or an ``.npz`` of embeddings.
         detector: How faces are found.
+        max_pixels: Height times width of the largest photo that is read.
 
     Raises:
         ModelFileError: If the model cannot be used.
     """
     if model is None and photos.suffix == ".npz":
         return None
-    return load(model or DEFAULT_MODEL, detector=detector)
+    return load(model or DEFAULT_MODEL, detector=detector, max_pixels=max_pixels)
 
 
 def detector_in_use(gallery: Place, asked: Detector | None = None) -> Detector:

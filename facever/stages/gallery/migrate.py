@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import GalleryError
 from facever.gallery.base import Place
 from facever.gallery.migration import reembed
@@ -39,7 +40,11 @@ class GalleryMigration(Result):
 
 
 def migrate(
-    gallery: Place, model: str | Path, *, drop_missing: bool = False
+    gallery: Place,
+    model: str | Path,
+    *,
+    drop_missing: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> GalleryMigration:
     """Embed all enrolled faces again, from the photos and crop stores they came from.
 
@@ -51,6 +56,7 @@ def migrate(
         model: The model file to change over to.
         drop_missing: Remove the entries whose face cannot be read any more. Without it,
             a single such entry leaves the whole gallery as it is.
+        max_pixels: Height times width of the largest photo that is read.
 
     Raises:
         ParameterError: If this kind of gallery cannot change its model.
@@ -59,7 +65,7 @@ def migrate(
             meanwhile. Nothing is changed then.
         FileError: If a path is missing or damaged.
     """
-    embedder = load(model, detector=detector_in_use(gallery))
+    embedder = load(model, detector=detector_in_use(gallery), max_pixels=max_pixels)
     with open_gallery(gallery) as people:
         people.check_can("migrate")
         if people.info().model_fingerprint == embedder.model_fingerprint:

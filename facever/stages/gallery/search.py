@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facever.choices import By, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, By, Detector
 from facever.errors import GalleryError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import Place
@@ -122,6 +122,7 @@ def search(
     names: Sequence[str] = (),
     fields: Sequence[str] = (),
     detector: Detector | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> GallerySearch:
     """Find who in a gallery resembles the largest face of a photo, or of many.
 
@@ -138,6 +139,7 @@ def search(
         fields: Search only photos with these fields, each as ``key=value``.
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way.
+        max_pixels: Height times width of the largest photo that is read.
 
     Returns:
         A ``PhotoSearch`` for a single photo.
@@ -152,7 +154,9 @@ def search(
     """
     photo = Path(photo)
     where = Filter(names, parse_fields(fields))
-    embedder = choose_embedder(model, photo, detector_in_use(gallery, detector))
+    embedder = choose_embedder(
+        model, photo, detector_in_use(gallery, detector), max_pixels
+    )
     with open_gallery(gallery, embedding_model(embedder, photo)) as people:
         if not len(people):
             raise GalleryError(

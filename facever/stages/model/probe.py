@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64
 
-from facever.choices import ChannelOrder, Mirror
+from facever.choices import DEFAULT_MAX_PIXELS, ChannelOrder, Mirror
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, MismatchError, ParameterError
 from facever.faces.templates import TEMPLATES, Template
@@ -56,6 +56,7 @@ def probe_model(
     out: str | Path | None = None,
     output: str | None = None,
     device: str = "auto",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> ProbeReport:
     """Find out how a network wants its crops: which, in which colours and numbers.
 
@@ -74,6 +75,7 @@ def probe_model(
             on; None keeps nothing.
         output: Name of the output that is the embedding, where there are several.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
+        max_pixels: Height times width of the largest photo that is read.
 
     Returns:
         What was tried and what came of it. Nothing is written into a copy of a network
@@ -92,7 +94,7 @@ def probe_model(
     stores = [CropStore.open(store) for store in crops]
     with TemporaryDirectory() if out is None else nullcontext(out) as folder:
         finders = _find_crops(
-            file, network.image, stores, photos, Path(folder) / CROPS_FOLDER
+            file, network.image, stores, photos, Path(folder) / CROPS_FOLDER, max_pixels
         )
         inputs = [
             Input(*each)
@@ -125,6 +127,7 @@ def _find_crops(
     stores: Sequence[CropStore],
     photos: str | Path | None,
     folder: Path,
+    max_pixels: int,
 ) -> dict[Template, FindCrops]:
     """Where crops come from, by the templates that fit and of which there are some."""
     fitting = [
@@ -145,6 +148,7 @@ def _find_crops(
                 folder / template.name,
                 face=PAIR_PROTOCOLS["lfw"].face,
                 template=template,
+                max_pixels=max_pixels,
             )
     if not finders:
         size = f"{image.height or 'any'}x{image.width or 'any'}"
