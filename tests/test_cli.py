@@ -101,6 +101,7 @@ def world(
     for n in range(1, 10):
         bomb.append(f"k{n}: &k{n} [{', '.join([f'*k{n - 1}'] * 9)}]")
     (folder / "bomb.yaml").write_text("\n".join([*bomb, "out: *k9"]))
+    (folder / "loop.yaml").write_text("data: &a [*a]")
     (folder / "deep.yaml").write_text("out: " + "[" * 5000)
     (folder / "broken.yaml").write_text("data: {crops: [")
     (folder / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01")
@@ -174,7 +175,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         ["max_pixels", "got 0"],
     ),
     "evaluate: no pixels": (
-        "evaluate lfw {w}/model.safetensors --photos {w}/photos "
+        "evaluate lfw {w}/model.safetensors --photos {w} "
         "--pairs {w}/pairs.txt --out {o} --max-pixels 0",
         ["max_pixels", "got 0"],
     ),
@@ -191,8 +192,8 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "train: brackets in brackets": ("train {w}/deep.yaml", ["{w}/deep.yaml"]),
     "train: an alias of itself": (
-        "train {w}/train.yaml data=&a[*a]",
-        ["over 10000 values"],
+        "train {w}/loop.yaml",
+        ["{w}/loop.yaml", "over 10000 values"],
     ),
     "train: a list": ("train {w}/list.yaml", ["{w}/list.yaml", "keys and values"]),
     "train: unknown key": (

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, By, IndexKind
+from facever.choices import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MODEL,
+    By,
+    FaceRule,
+    IndexKind,
+    OneFace,
+)
 from facever.cli.options import KeptDetectorOption, MaxPixels
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
@@ -90,6 +97,17 @@ def gallery_add(
             help="A field of these photos, key=value. May be given several times.",
         ),
     ] = None,
+    face: Annotated[
+        OneFace,
+        typer.Option(help="Which face to enroll of a photo that has several."),
+    ] = "largest",
+    replaces: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Embed photos again whose file has changed since they were enrolled.",
+        ),
+    ] = False,
     detector: KeptDetectorOption = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
@@ -104,6 +122,8 @@ def gallery_add(
         fields=fields or (),
         detector=detector,
         max_pixels=max_pixels,
+        face=face,
+        replaces=replaces,
     )
 
 
@@ -114,7 +134,7 @@ def gallery_search(
     photo: Annotated[
         Path,
         typer.Argument(
-            help="A photo, whose largest face is looked up, or many: any source that "
+            help="A photo or many: any source that "
             "facever align takes, a crop store, or an .npz of embeddings."
         ),
     ],
@@ -131,6 +151,13 @@ def gallery_search(
     ] = "photo",
     names: _Names = None,
     fields: _WithFields = None,
+    face: Annotated[
+        FaceRule,
+        typer.Option(
+            help="Which face to look up of a photo that has several; all answers for "
+            "everybody on it."
+        ),
+    ] = "largest",
     detector: KeptDetectorOption = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
@@ -147,6 +174,7 @@ def gallery_search(
         fields=fields or (),
         detector=detector,
         max_pixels=max_pixels,
+        face=face,
     )
 
 

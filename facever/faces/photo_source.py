@@ -5,6 +5,7 @@ The rules for names hold for every source. A photo's source is a relative path w
 with spaces, slashes and leading dots as they stand: it is a label here and no path.
 """
 
+import hashlib
 import posixpath
 from collections import Counter
 from dataclasses import dataclass
@@ -91,6 +92,20 @@ class PhotoSource:
     path: Path
     part: PhotoPart | None = None
     landmarks: Float64[np.ndarray, "5 2"] | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of the photo's bytes, or of its pixels in a crop store; hexadecimal.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        if self.part is None:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        content = self.part.read(self.path)
+        if isinstance(content, np.ndarray):
+            content = content.tobytes()
+        return hashlib.sha256(content).hexdigest()
 
     def read(self, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, in RGB.

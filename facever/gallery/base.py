@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -80,8 +80,8 @@ class AnyGallery(ABC):
 
     A back end defines the abstract methods, and sets ``abilities``. What it can do
     faster, or more safely, than by these, it overrides: ``_count``, ``names``,
-    ``verify``, ``_people``, ``_new_ids``, ``_changing`` and ``_one_state``. A row in
-    ``opening.GALLERIES`` makes it known.
+    ``photos_of``, ``verify``, ``_people``, ``_new_ids``, ``_changing`` and
+    ``_one_state``. A row in ``opening.GALLERIES`` makes it known.
 
     Attributes:
         abilities: What this kind of gallery can do beyond what all galleries can.
@@ -184,6 +184,15 @@ class AnyGallery(ABC):
     def _count(self, where: Filter) -> int:
         """How many entries meet a filter."""
         return len(self.entries(where))
+
+    def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
+        """The enrolled photos whose origin has one of these digests, by the digest."""
+        found: dict[str, list[NamedPhoto]] = {}
+        for entry in self.entries():
+            origin = self.origin(entry.id)
+            if origin and origin.digest is not None and origin.digest in digests:
+                found.setdefault(origin.digest, []).append((entry.name, entry.source))
+        return found
 
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
@@ -364,6 +373,31 @@ class AnyGallery(ABC):
                 photos.add(photo)
             if entries:
                 self._insert(entries, embeddings, [None] * len(entries))
+
+    def replace(
+        self,
+        ids: Sequence[str],
+        embeddings: Float[np.ndarray, "rows dim"],
+        origins: Sequence[Origin | None],
+    ) -> None:
+        """Give enrolled photos other embeddings; ids, names, sources and fields stay.
+
+        Args:
+            ids: The ids of photos, each once.
+            embeddings: Their embeddings from now on, of any length but zero.
+            origins: Where each face can be read from again.
+
+        Raises:
+            NotEnrolledError: If an id is not enrolled; nothing is changed.
+            MismatchError: If the embeddings have another size or are of another model.
+            DataError: If an embedding is zero or not finite.
+        """
+        with self._changing():
+            units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
+            entries = [replace(entry, added=now()) for entry in self._known(ids)]
+            self._remove(ids)
+            if entries:
+                self._insert(entries, units, origins)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove enrolled photos.

@@ -1,7 +1,8 @@
 """From photos, crops or embeddings to entries of a gallery, a batch at a time."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,9 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from facever.choices import FaceRule, OneFace
 from facever.data.store.crop_store import CropStore
 from facever.faces.photo_source import PhotoSource
-from facever.gallery.base import AnyGallery
+from facever.gallery.base import AnyGallery, NamedPhoto
 from facever.gallery.entries import Origin
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
@@ -30,12 +32,19 @@ class FaceSource(Protocol):
             path of this machine.
         origins: Where each face can be read from again.
         batch: Number of faces to ask for at a time.
+        several: How many faces were found on each photo that shows more than one, by
+            its source, of the rows that were embedded.
     """
 
     names: list[str]
     sources: list[str]
     origins: Sequence[Origin | None]
     batch: int
+    several: dict[str, int]
+
+    def digest(self, row: int) -> str | None:
+        """SHA-256 of what a face is read from; None if it is not to be had."""
+        ...
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows, or the reason why it has none."""
@@ -43,7 +52,7 @@ class FaceSource(Protocol):
 
 
 class PhotoFaces:
-    """The largest face of each photo."""
+    """One face of each photo."""
 
     batch = _BATCH
 
@@ -52,6 +61,7 @@ class PhotoFaces:
         photos: Sequence[PhotoSource],
         embedder: Embedder,
         by_landmarks: bool = False,
+        face: OneFace = "largest",
     ) -> None:
         """Take photos.
 
@@ -59,6 +69,7 @@ class PhotoFaces:
             photos: The photos, as ``list_photos`` gives them.
             embedder: The embedder that finds and embeds the faces.
             by_landmarks: Whether to use the landmarks that the photos' sources list.
+            face: Which face to take of a photo that has several.
         """
         self.names = [_as_unicode(photo.identity) for photo in photos]
         self.sources = [_as_unicode(photo.source) for photo in photos]
@@ -69,13 +80,39 @@ class PhotoFaces:
         self._photos = photos
         self._embedder = embedder
         self._by_landmarks = by_landmarks
+        self._face = face
+        self.several: dict[str, int] = {}
+
+    def digest(self, row: int) -> str | None:
+        """SHA-256 of a photo's bytes; None if it cannot be read."""
+        try:
+            return self._photos[row].digest()
+        except OSError:
+            return None
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows, or the reason why it has none."""
-        photos = [self._photos[row] for row in rows]
-        read = self._embedder.read(photos, "largest", self._by_landmarks)
         return {
-            row: photo.embeddings[0] if photo.reason is None else photo.reason
+            row: found if isinstance(found, str) else found[0]
+            for row, found in self._embed(rows, self._face).items()
+        }
+
+    def embed_all(
+        self, rows: Sequence[int]
+    ) -> dict[int, Float[np.ndarray, "faces dim"] | str]:
+        """The embeddings of all faces of each of these photos, the largest first."""
+        return self._embed(rows, "all")
+
+    def _embed(
+        self, rows: Sequence[int], face: FaceRule
+    ) -> dict[int, Float[np.ndarray, "faces dim"] | str]:
+        photos = [self._photos[row] for row in rows]
+        read = self._embedder.read(photos, face, self._by_landmarks)
+        for row, photo in zip(rows, read, strict=True):
+            if photo.num_found > 1:
+                self.several[self.sources[row]] = photo.num_found
+        return {
+            row: photo.embeddings if photo.reason is None else photo.reason
             for row, photo in zip(rows, read, strict=True)
         }
 
@@ -92,8 +129,13 @@ class StoreFaces:
         self.origins: Sequence[Origin | None] = [
             Origin(folder, source) for source in store.sources
         ]
+        self.several: dict[str, int] = {}
         self._crops = store.crops_for(embedder.template)
         self._embedder = embedder
+
+    def digest(self, row: int) -> str | None:
+        """SHA-256 of a crop's pixels."""
+        return hashlib.sha256(self._crops[row].tobytes()).hexdigest()
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows."""
@@ -113,7 +155,12 @@ class EmbeddingFaces:
     ) -> None:
         self.names, self.sources = list(names), list(sources)
         self.origins: Sequence[Origin | None] = [None] * len(self.names)
+        self.several: dict[str, int] = {}
         self._embeddings = embeddings
+
+    def digest(self, row: int) -> str | None:
+        """None: a photo is not known by what others embedded."""
+        return None
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows."""
@@ -128,11 +175,22 @@ class Enrollment:
         num_added: Photos or crops that are new in the gallery.
         num_known: Photos or crops that were enrolled under their name already.
         left_out: The source of each photo that was not enrolled, and the reason.
+        changed: The source of each known photo whose file has other bytes than when it
+            was enrolled.
+        num_replaced: How many of these were embedded again; the others stay as they
+            were enrolled.
+        several: How many faces there are on each new photo that shows more than one.
+        alike: Photos that are the same, byte by byte, under several names, each as the
+            names and sources.
     """
 
     num_added: int
     num_known: int
     left_out: dict[str, str]
+    changed: list[str] = field(default_factory=list)
+    num_replaced: int = 0
+    several: dict[str, int] = field(default_factory=dict)
+    alike: list[list[NamedPhoto]] = field(default_factory=list)
 
 
 def enroll(
@@ -140,48 +198,70 @@ def enroll(
     faces: FaceSource,
     fields: Mapping[str, Any] | None = None,
     advance: Advance = ignore_progress,
+    replaces: bool = False,
 ) -> Enrollment:
     """Embed faces and add them to a gallery, in batches that are on disk when done.
 
-    Faces that are there already are not looked at, so an enrollment that was killed
-    can be run again and continues where it stopped. A source of the same name from
-    another place that still exists is another photo: it is enrolled as ``source~2``.
+    Faces that are there already are not looked for again, so an enrollment that was
+    killed can be run again and continues where it stopped. A source of the same name
+    from another place that still exists is another photo: it is enrolled as
+    ``source~2``. A photo whose file has changed since is told, or embedded again.
 
     Args:
         gallery: A gallery that is open for the model that makes the embeddings.
         faces: The faces to enroll, with names.
         fields: What else is known of all of the faces.
         advance: Progress, one unit for each face, known ones included.
+        replaces: Whether a photo whose bytes have changed is embedded again; its id,
+            name, source and fields stay.
 
     Raises:
         MismatchError: If the gallery is of another model.
     """
     left_out: dict[str, str] = {}
-    sources: dict[int, str] = {}
-    listed = zip(faces.names, faces.sources, faces.origins, strict=True)
-    for row, (name, source, origin) in enumerate(listed):
-        free = _free_source(gallery, name, source, origin)
-        if free is not None:
-            sources[row] = free
-    new = list(sources)
-    num_known = len(faces.names) - len(new)
-    advance(num_known)
-    for start in range(0, len(new), faces.batch):
-        rows = new[start : start + faces.batch]
+    places: list[_Place] = []
+    for row in range(len(faces.names)):
+        place = _find_place(gallery, faces, row, faces.digest(row))
+        places.append(place)
+        if place.known is not None and not (replaces and place.is_changed):
+            advance(1)
+    changed = [row for row, place in enumerate(places) if place.is_changed]
+    new = [row for row, place in enumerate(places) if place.known is None]
+    to_do = sorted([*new, *changed]) if replaces else new
+    for start in range(0, len(to_do), faces.batch):
+        rows = to_do[start : start + faces.batch]
         embedded = faces.embed(rows)
         reasons = {row: e for row, e in embedded.items() if isinstance(e, str)}
         left_out |= {faces.sources[row]: reason for row, reason in reasons.items()}
         well = {row: e for row, e in embedded.items() if not isinstance(e, str)}
-        if well:
+        added = {row: e for row, e in well.items() if places[row].known is None}
+        if added:
             gallery.add(
-                [faces.names[row] for row in well],
-                np.stack(list(well.values())),
-                [sources[row] for row in well],
-                [fields or {}] * len(well),
-                [faces.origins[row] for row in well],
+                [faces.names[row] for row in added],
+                np.stack(list(added.values())),
+                [places[row].source for row in added],
+                [fields or {}] * len(added),
+                [places[row].origin for row in added],
+            )
+        known = {places[row].known: row for row in well if row not in added}
+        if known:
+            gallery.replace(
+                [entry_id for entry_id in known if entry_id is not None],
+                np.stack([well[row] for row in known.values()]),
+                [places[row].origin for row in known.values()],
             )
         advance(len(rows))
-    return Enrollment(len(new) - len(left_out), num_known, left_out)
+    num_failed_new = sum(faces.sources[row] in left_out for row in new)
+    num_failed = len(left_out) - num_failed_new
+    return Enrollment(
+        num_added=len(new) - num_failed_new,
+        num_known=len(places) - len(new),
+        left_out=left_out,
+        changed=[faces.sources[row] for row in changed],
+        num_replaced=len(changed) - num_failed if replaces else 0,
+        several=dict(faces.several),
+        alike=_find_alike(gallery, places),
+    )
 
 
 def _embed(
@@ -193,28 +273,61 @@ def _embed(
     return dict(zip(crops, embeddings, strict=True))
 
 
-def _free_source(
-    gallery: AnyGallery, name: str, source: str, origin: Origin | None
-) -> str | None:
-    """What to call a photo in the gallery; None if it is enrolled already."""
+@dataclass(frozen=True)
+class _Place:
+    """What a photo is called in the gallery.
+
+    Attributes:
+        source: Its source there.
+        known: Its id, if it is enrolled.
+        origin: Where its face can be read from, with the digest of now.
+        is_changed: Whether it is enrolled, and its bytes were others then.
+    """
+
+    source: str
+    known: str | None
+    origin: Origin | None
+    is_changed: bool = False
+
+
+def _find_place(
+    gallery: AnyGallery, faces: FaceSource, row: int, digest: str | None
+) -> _Place:
+    name, source, origin = faces.names[row], faces.sources[row], faces.origins[row]
+    origin = origin and replace(origin, digest=digest)
     for number in count(1):
         asked = source if number == 1 else f"{source}~{number}"
         known = gallery.find(name, asked)
         if known is None:
-            return asked
-        if not _elsewhere(gallery.origin(known), origin):
-            return None
+            return _Place(asked, None, origin)
+        enrolled = gallery.origin(known)
+        then = enrolled and enrolled.digest
+        is_same = then is not None and then == digest
+        if is_same or not _elsewhere(enrolled, origin):
+            is_changed = None not in (then, digest) and not is_same
+            return _Place(asked, known, origin, is_changed)
     raise AssertionError("unreachable")
 
 
 def _elsewhere(enrolled: Origin | None, asked: Origin | None) -> bool:
-    """Whether the two are different photos, as far as can be known.
+    """Whether the two are different photos, as far as their places say.
 
     A photo that is gone from where it was enrolled from has been moved.
     """
     if enrolled is None or asked is None or enrolled == asked:
         return False
     return Path(enrolled.path).exists()
+
+
+def _find_alike(
+    gallery: AnyGallery, places: Sequence[_Place]
+) -> list[list[NamedPhoto]]:
+    """The photos of these places that are enrolled under several names."""
+    digests = {place.origin.digest for place in places if place.origin}
+    found = gallery.photos_of({digest for digest in digests if digest is not None})
+    return [
+        photos for photos in found.values() if len({name for name, _ in photos}) > 1
+    ]
 
 
 def _as_unicode(text: str) -> str:

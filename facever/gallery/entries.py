@@ -18,10 +18,13 @@ class Origin:
         path: The photo's file, or the file or crop store that holds it; absolute.
         member: Name of the photo within the file or store; None if the file is the
             photo.
+        digest: SHA-256 of the photo's bytes when it was enrolled, in hexadecimal; None
+            where nobody has looked, as in galleries of facever before it kept them.
     """
 
     path: str
     member: str | None = None
+    digest: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -436,6 +436,33 @@ def test_a_refused_change_changes_nothing(gallery: AnyGallery) -> None:
         assert gallery.entries() == before
 
 
+def test_photos_get_other_embeddings_and_are_found_by_their_bytes(
+    gallery: AnyGallery,
+) -> None:
+    ann = gallery.find("Ann", "2") or ""
+    gallery.update([ann], fields={"year": 2001})
+    for digest, vector in [("f00d", [0.6, -0.8]), ("cafe", [-3.0, 0.0])]:
+        gallery.replace([ann], np.array([vector]), [Origin("/a.jpg", None, digest)])
+        [[match]] = gallery.search(np.array([vector]), k=1)
+        assert (match.id, match.name, match.source) == (ann, "Ann", "2")
+        assert match.cosine == pytest.approx(1)
+        [entry] = gallery.entries(Filter(ids=[ann]))
+        assert entry.fields == {"year": 2001}
+        assert (gallery.origin(ann) or Origin("")).digest == digest
+    assert len(gallery) == 3
+    gallery.add(["Cy"], np.ones((1, 2)), ["9"], None, [Origin("/9", "9", "cafe")])
+    gallery.add(["Cy"], np.ones((1, 2)), ["10"], None, [Origin("/10")])
+    assert {
+        digest: sorted(photos)
+        for digest, photos in gallery.photos_of({"cafe", "f00d"}).items()
+    } == {"cafe": [("Ann", "2"), ("Cy", "9")]}
+    assert gallery.photos_of(set()) == {}
+    before = gallery.entries()
+    with pytest.raises(GalleryError):
+        gallery.replace([ann, "nobody's"], np.ones((2, 2)), [None, None])
+    assert gallery.entries() == before
+
+
 def test_entries_come_in_the_order_they_were_added(gallery: AnyGallery) -> None:
     names = [f"{(7 * number) % 20:02}" for number in range(20)]
     for name in names:

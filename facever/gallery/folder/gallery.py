@@ -1,6 +1,6 @@
 """Who is this? People's embeddings in a folder, and the ones most similar to a face."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 
 from facever.choices import By
 from facever.errors import GalleryError
-from facever.gallery.base import AnyGallery, Place
+from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.checking import unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.folder.index_audit import audit_index
@@ -130,6 +130,10 @@ class Gallery(AnyGallery):
     def origin(self, entry_id: str) -> Origin | None:
         """Where an enrolled face can be read from again, None if nobody said."""
         return self._store.origin(entry_id)
+
+    def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
+        """The enrolled photos whose origin has one of these digests, by the digest."""
+        return self._store.photos_of(digests)
 
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""

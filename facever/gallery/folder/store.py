@@ -1,7 +1,7 @@
 """People's names and embeddings on disk: the source of truth of a gallery."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -240,6 +240,19 @@ class GalleryStore:
         )
         [(text,)] = rows or [(None,)]
         return None if text is None else Origin(**json.loads(text))
+
+    def photos_of(self, digests: Set[str]) -> dict[str, list[tuple[str, str]]]:
+        """Name and source of the rows whose origin has one of these digests."""
+        rows = self._database.execute(
+            "SELECT json_extract(origin, '$.digest') AS digest, name, source "
+            "FROM entries WHERE digest IN (SELECT value FROM json_each(?)) "
+            "ORDER BY number",
+            (json.dumps(list(digests)),),
+        )
+        found: dict[str, list[tuple[str, str]]] = {}
+        for digest, name, source in rows:
+            found.setdefault(digest, []).append((name, source))
+        return found
 
     def check(self) -> None:
         """Let SQLite check the database's pages, indexes and tables.

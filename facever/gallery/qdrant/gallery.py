@@ -5,7 +5,7 @@ server; it has not been run against a real server yet.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -192,6 +192,16 @@ class QdrantGallery(AnyGallery):
         """Where an enrolled face can be read from again, None if nobody said."""
         points = self._points([entry_id])
         return as_origin(points[entry_id]) if points else None
+
+    def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
+        """The enrolled photos whose origin has one of these digests, by the digest."""
+        found: dict[str, list[NamedPhoto]] = {}
+        for point in self._collection.read(None, ["name", "source", "origin"]):
+            origin, payload = as_origin(point), point.payload or {}
+            if origin and origin.digest is not None and origin.digest in digests:
+                photo = payload["name"], payload["source"]
+                found.setdefault(origin.digest, []).append(photo)
+        return found
 
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""

@@ -12,6 +12,7 @@ from facever.choices import DEFAULT_MAX_PIXELS, FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
+from facever.faces.photos import check_max_pixels
 from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
@@ -51,11 +52,13 @@ class Inputs:
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     def check(self) -> None:
-        """Refuse other combinations.
+        """Refuse other combinations, and a limit that no photo meets.
 
         Raises:
-            ParameterError: If the inputs are not one of the four combinations.
+            ParameterError: If the inputs are not one of the four combinations, or
+                ``max_pixels`` is below 1.
         """
+        check_max_pixels(self.max_pixels)
         given = {
             "model": self.model,
             "photos": self.photos,

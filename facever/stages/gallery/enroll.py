@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from facever.choices import DEFAULT_MAX_PIXELS, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, Detector, OneFace
 from facever.errors import GalleryError, ParameterError
-from facever.gallery.base import AnyGallery, Place
+from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.enrollment import enroll
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
@@ -55,6 +55,12 @@ class EnrollSummary(Result):
         left_out: The source of each photo that could not be enrolled, and the reason.
         num_embeddings: Photos that are enrolled now.
         num_people: People who are enrolled now.
+        changed: The source of each known photo whose file has other bytes than when it
+            was enrolled.
+        num_replaced: How many of these were embedded again.
+        several: How many faces there are on each new photo that shows more than one.
+        face: Which of these was enrolled.
+        alike: Photos that are the same, byte by byte, under several names.
     """
 
     gallery: str
@@ -63,15 +69,50 @@ class EnrollSummary(Result):
     left_out: dict[str, str]
     num_embeddings: int
     num_people: int
+    changed: list[str]
+    num_replaced: int
+    several: dict[str, int]
+    face: OneFace
+    alike: list[list[NamedPhoto]]
 
     def lines(self) -> list[str]:
-        """Each photo that was left out, with the reason, and the totals."""
+        """Each photo that was left out or leaves a doubt, and the totals."""
         return [
             *(f"  left out {photo}: {why}" for photo, why in self.left_out.items()),
+            *self._doubts(),
             f"{self.gallery}: {self.num_added} enrolled, {self.num_known} were there "
             f"already, {len(self.left_out)} left out; now {self.num_embeddings} faces "
             f"of {self.num_people} people",
         ]
+
+    def _doubts(self) -> list[str]:
+        lines = []
+        if self.several:
+            photos = [f"{photo} ({num})" for photo, num in self.several.items()]
+            lines.append(
+                f"  {len(photos)} photos show several faces, enrolled is the one by "
+                f"--face {self.face}: {_some(photos)}"
+            )
+        if self.changed:
+            done = (
+                f"{self.num_replaced} of them were embedded again"
+                if self.num_replaced
+                else "they stay as they were enrolled; embed them again with --replace"
+            )
+            lines.append(
+                f"  {len(self.changed)} photos have changed since they were enrolled, "
+                f"{done}: {_some(self.changed)}"
+            )
+        if self.alike:
+            groups = [
+                " and ".join(f"{source} of {name}" for name, source in photos)
+                for photos in self.alike
+            ]
+            lines.append(
+                f"  {len(groups)} photos are enrolled under several names; remove the "
+                f"wrong one with gallery remove: {_some(groups)}"
+            )
+        return lines
 
 
 def create(
@@ -116,11 +157,14 @@ def add(
     fields: Sequence[str] = (),
     detector: Detector | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    face: OneFace = "largest",
+    replaces: bool = False,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
-    If a photo shows several faces, the largest is enrolled. A photo that is enrolled
-    under its name already stays as it is.
+    Of a photo that shows several faces one is enrolled, and the photo is told. A photo
+    that is enrolled under its name already stays as it is; if its file has changed
+    since, that is told, as is a photo under several names.
 
     Args:
         gallery: The gallery's folder or URL.
@@ -135,9 +179,13 @@ def add(
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way, which is the first that was used.
         max_pixels: Height times width of the largest photo that is read.
+        face: Which face to enroll of a photo that has several.
+        replaces: Whether a photo whose file has changed since it was enrolled is
+            embedded again.
 
     Raises:
-        ParameterError: If a single photo has no name.
+        ParameterError: If a single photo has no name, or ``face`` is no choice of one
+            face.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If the gallery was made for another model.
         GalleryError: If nothing could be enrolled; the message gives some reasons.
@@ -145,16 +193,19 @@ def add(
     photos = Path(photos)
     if name is None and is_photo(photos):
         raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
+    if face not in get_args(OneFace):
+        rules = ", ".join(get_args(OneFace))
+        raise ParameterError(f"face must be one of {rules}, got {face!r}")
     known_of = parse_fields(fields)
     embedder = choose_embedder(
         model, photos, detector_in_use(gallery, detector), max_pixels
     )
-    faces = find_faces(photos, embedder, name)
+    faces = find_faces(photos, embedder, name, face)
     with (
         _open_or_create(gallery, embedder, photos) as people,
         progress_bar("enroll", len(faces.names), "faces") as advance,
     ):
-        done = enroll(people, faces, known_of, advance)
+        done = enroll(people, faces, known_of, advance, replaces)
         num_people, num_embeddings = len(people.names()), len(people)
     if not done.num_added + done.num_known:
         raise GalleryError(
@@ -168,6 +219,11 @@ def add(
         left_out=done.left_out,
         num_embeddings=num_embeddings,
         num_people=num_people,
+        changed=done.changed,
+        num_replaced=done.num_replaced,
+        several=done.several,
+        face=face,
+        alike=done.alike,
     )
 
 
@@ -177,8 +233,12 @@ def some_reasons(reasons: dict[str, str]) -> str:
     >>> some_reasons({"Ann/1.jpg": "no face found", "Bob.jpg": "is damaged"})
     'Ann/1.jpg: no face found; Bob.jpg: is damaged'
     """
-    shown = [f"{what}: {why}" for what, why in reasons.items()][:_MOST_REASONS]
-    num_more = len(reasons) - len(shown)
+    return _some([f"{what}: {why}" for what, why in reasons.items()])
+
+
+def _some(texts: Sequence[str]) -> str:
+    shown = [*texts[:_MOST_REASONS]]
+    num_more = len(texts) - len(shown)
     return "; ".join([*shown, f"and {num_more} more"] if num_more else shown)
 
 

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, Detector, OneFace
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
@@ -25,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 def find_faces(
-    path: Path, embedder: Embedder | None, name: str | None = None
+    path: Path,
+    embedder: Embedder | None,
+    name: str | None = None,
+    face: OneFace = "largest",
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
@@ -37,6 +40,7 @@ def find_faces(
             taken as they are; or an ``.npz`` of embeddings.
         embedder: Makes the embeddings; None for an ``.npz`` alone.
         name: The person on all of the photos.
+        face: Which face to take of a photo that has several.
 
     Raises:
         ParameterError: If ``name`` is blank.
@@ -62,7 +66,7 @@ def find_faces(
     else:
         assert embedder is not None
         listing = find_photos(path)
-        faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks)
+        faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks, face)
     if name is not None:
         faces.names = [name] * len(faces.names)
     return faces

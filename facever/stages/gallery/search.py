@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+from jaxtyping import Float
 
-from facever.choices import DEFAULT_MAX_PIXELS, By, Detector
-from facever.errors import GalleryError
+from facever.choices import DEFAULT_MAX_PIXELS, By, Detector, FaceRule, OneFace
+from facever.errors import GalleryError, ParameterError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import Place
+from facever.gallery.enrollment import FaceSource, PhotoFaces
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import open_gallery
 from facever.inference.embedder import Embedder
@@ -42,8 +44,9 @@ class GallerySearch(Result):
     threshold: dict[str, Any]
 
     def lines(self) -> list[str]:
-        """A table of each photo's best match."""
+        """A table of each face's best match; nobody is named without a threshold."""
         cosine = self.threshold["threshold"]
+        columns = ["photo", "this is", "nearest", "cosine"]
         rows = []
         for source, matches in self.found.items():
             nobody = not matches or is_same(matches[0].cosine, cosine) is False
@@ -51,8 +54,11 @@ class GallerySearch(Result):
                 [matches[0].name, f"{matches[0].cosine:.4f}"] if matches else ["", ""]
             )
             rows.append([source, "nobody" if nobody else best[0], *best])
+        if cosine is None:
+            columns.remove("this is")
+            rows = [[source, *best] for source, _, *best in rows]
         return [
-            *table_lines(["photo", "this is", "nearest", "cosine"], rows),
+            *table_lines(columns, rows),
             *(f"  no answer for {photo}: {why}" for photo, why in self.failed.items()),
             _describe_threshold(self.threshold),
         ]
@@ -66,15 +72,17 @@ class GallerySearch(Result):
 
 @dataclass(frozen=True)
 class PhotoSearch(GallerySearch):
-    """Who in a gallery resembles the largest face of a single photo.
+    """Who in a gallery resembles one face of a single photo.
 
     Attributes:
         photo: The photo's path.
+        face: Which face was looked up.
         num_faces: Number of faces on the photo.
     """
 
     photo: Path
     num_faces: int
+    face: OneFace
 
     @property
     def matches(self) -> list[Match]:
@@ -84,7 +92,9 @@ class PhotoSearch(GallerySearch):
     def lines(self) -> list[str]:
         """A table of the matches, and who this is by the threshold."""
         one = self.num_faces == 1
-        faces = "its only face" if one else f"the largest of {self.num_faces} faces"
+        which = {"center": "one nearest the centre", "best": "clearest"}
+        chosen = f"the {which.get(self.face, self.face)} of {self.num_faces} faces"
+        faces = "its only face" if one else chosen
         columns = ["", "name", "cosine", "photo"]
         rows = [
             [str(rank), match.name, f"{match.cosine:.4f}", match.source]
@@ -109,7 +119,7 @@ class PhotoSearch(GallerySearch):
         """The photo, the threshold and the answer."""
         photo = {"photo": self.photo.name, "num_faces": self.num_faces}
         who = answer(self.matches, self.threshold["threshold"])
-        return {**photo, "face": "largest", **self.threshold, **who}
+        return {**photo, "face": self.face, **self.threshold, **who}
 
 
 def search(
@@ -123,15 +133,15 @@ def search(
     fields: Sequence[str] = (),
     detector: Detector | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    face: FaceRule = "largest",
 ) -> GallerySearch:
-    """Find who in a gallery resembles the largest face of a photo, or of many.
+    """Find who in a gallery resembles the faces of a photo, or of many.
 
     Args:
         gallery: The gallery's folder or URL.
         model: The model file to embed with, which must be the gallery's; None for the
             ready model, and for an embeddings file.
-        photo: A photo with at least one face, or any source that ``add`` takes; all of
-            its faces are looked up.
+        photo: A photo with at least one face, or any source that ``add`` takes.
         k: Number of matches to find for each face, at least 1.
         by: Whether each photo is a match, or each person by the ``best`` or the
             ``mean`` of their photos.
@@ -140,9 +150,11 @@ def search(
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way.
         max_pixels: Height times width of the largest photo that is read.
+        face: Which face to look up of a photo that has several; ``all``: each is
+            answered as ``source``, ``source#2`` and so on, the largest first.
 
     Returns:
-        A ``PhotoSearch`` for a single photo.
+        A ``PhotoSearch`` for one face of a single photo.
 
     Raises:
         PhotoError: If the single photo cannot be read.
@@ -150,8 +162,11 @@ def search(
         FileError: If the gallery or the model file is missing or damaged.
         MismatchError: If the gallery was made for another model.
         GalleryError: If the gallery is empty.
-        ParameterError: If ``k`` is below 1.
+        ParameterError: If ``k`` is below 1, or ``face`` is unknown.
     """
+    if face not in get_args(FaceRule):
+        rules = ", ".join(get_args(FaceRule))
+        raise ParameterError(f"face must be one of {rules}, got {face!r}")
     photo = Path(photo)
     where = Filter(names, parse_fields(fields))
     embedder = choose_embedder(
@@ -164,39 +179,54 @@ def search(
             )
         header = None if embedder is None else embedder.header
         threshold = threshold_in_use(people.info().threshold, header, by)
-        if is_photo(photo) and embedder is not None:
-            embedding, num_faces = _embed_photo(photo, embedder)
+        if is_photo(photo) and embedder is not None and face != "all":
+            embedding, num_faces = _embed_photo(photo, embedder, face)
             [matches] = people.search(embedding, k, by, where)
             found = {photo.name: matches}
-            return PhotoSearch(found, {}, threshold, photo, num_faces)
-        faces = find_faces(photo, embedder)
+            return PhotoSearch(found, {}, threshold, photo, num_faces, face)
+        one = "largest" if face == "all" else face
+        faces = find_faces(photo, embedder, face=one)
         found = {}
         failed: dict[str, str] = {}
         rows = range(len(faces.sources))
         with progress_bar("search", len(rows), "faces") as advance:
             for start in rows[:: faces.batch]:
                 batch = rows[start : start + faces.batch]
-                embedded = faces.embed(batch)
-                well = {r: e for r, e in embedded.items() if not isinstance(e, str)}
-                failed |= {
-                    faces.sources[r]: reason
-                    for r, reason in embedded.items()
-                    if isinstance(reason, str)
-                }
+                embedded = _embed(faces, batch, face)
+                well = {s: e for s, e in embedded.items() if not isinstance(e, str)}
+                failed |= {s: e for s, e in embedded.items() if isinstance(e, str)}
                 if well:
                     answers = people.search(np.stack([*well.values()]), k, by, where)
-                    found |= {
-                        faces.sources[r]: a for r, a in zip(well, answers, strict=True)
-                    }
+                    found |= dict(zip(well, answers, strict=True))
                 advance(len(batch))
     return GallerySearch(found, failed, threshold)
 
 
-def _embed_photo(photo: Path, embedder: Embedder) -> tuple[np.ndarray, int]:
-    [aligned] = embedder.align([photo], "all")
+def _embed(
+    faces: FaceSource, rows: Sequence[int], face: FaceRule
+) -> dict[str, Float[np.ndarray, " dim"] | str]:
+    """The embedding of each face that is asked for, or the reason why it has none."""
+    if face != "all" or not isinstance(faces, PhotoFaces):
+        return {faces.sources[row]: found for row, found in faces.embed(rows).items()}
+    every: dict[str, Float[np.ndarray, " dim"] | str] = {}
+    for row, found in faces.embed_all(rows).items():
+        source = faces.sources[row]
+        if isinstance(found, str):
+            every[source] = found
+        else:
+            every |= {
+                source if number == 1 else f"{source}#{number}": embedding
+                for number, embedding in enumerate(found, start=1)
+            }
+    return every
+
+
+def _embed_photo(
+    photo: Path, embedder: Embedder, face: OneFace
+) -> tuple[Float[np.ndarray, "1 dim"], int]:
+    [aligned] = embedder.align([photo], face)
     aligned.check()
-    # The largest face comes first.
-    return embedder.embed_crops(aligned.crops[:1]), len(aligned.crops)
+    return embedder.embed_crops(aligned.crops), aligned.num_found
 
 
 def _describe_threshold(threshold: dict[str, Any]) -> str:

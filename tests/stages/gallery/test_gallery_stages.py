@@ -1,4 +1,5 @@
 import os
+import sqlite3
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,6 +160,154 @@ def test_adding_again_does_no_harm_and_looks_at_nothing(
     assert (done.num_added, done.num_known, len(done.left_out)) == (1, 4, 2)
     assert seen == ["Ann/3.png", "Ann/dark.png", "Bob/broken.jpg"]
     assert gallery_upkeep.list_people(people).names == {"Ann": 3, "Bob": 1, "Cy": 1}
+
+
+def embedding_of(people: Path, source: str) -> np.ndarray:
+    with Gallery(people) as gallery:
+        [(entries, embeddings)] = gallery.read()
+    return embeddings[[entry.source for entry in entries].index(source)]
+
+
+def test_a_photo_whose_bytes_changed_is_told_and_replaced_when_asked(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos, fields=["year=2001"])
+    before = {e.source: e for e in gallery_upkeep.list_entries(people).photos}
+    old, kept = embedding_of(people, "Ann/1.png"), embedding_of(people, "Bob/1.png")
+    write_photo(photos / "Ann" / "1.png", picture(8))
+
+    told = stage.add(people, model, photos)
+    assert (told.num_added, told.num_known, told.num_replaced) == (0, 4, 0)
+    assert told.changed == ["Ann/1.png"]
+    assert (
+        "  1 photos have changed since they were enrolled, they stay as they were "
+        "enrolled; embed them again with --replace: Ann/1.png"
+    ) in told.lines()
+    np.testing.assert_array_equal(embedding_of(people, "Ann/1.png"), old)
+
+    done = stage.add(people, model, photos, replaces=True)
+    assert (done.num_added, done.num_replaced, done.num_embeddings) == (0, 1, 4)
+    anew = stage.add(tmp_path / "other", model, photos)
+    assert anew.changed == []
+    np.testing.assert_allclose(
+        embedding_of(people, "Ann/1.png"),
+        embedding_of(tmp_path / "other", "Ann/1.png"),
+        atol=1e-6,
+    )
+    np.testing.assert_array_equal(embedding_of(people, "Bob/1.png"), kept)
+    after = {e.source: e for e in gallery_upkeep.list_entries(people).photos}
+    assert after["Ann/1.png"].id == before["Ann/1.png"].id
+    assert after["Ann/1.png"].fields == {"year": 2001}
+    assert stage.add(people, model, photos).changed == []
+
+    # One that has no face any more stays as it was enrolled.
+    write_photo(photos / "Ann" / "2.png", np.zeros((112, 96, 3), np.uint8))
+    failed = stage.add(people, model, photos, replaces=True)
+    assert (failed.changed, failed.num_replaced) == (["Ann/2.png"], 0)
+    assert failed.left_out["Ann/2.png"] == "no face found"
+    assert failed.num_embeddings == 4
+
+
+def test_photos_in_a_tar_and_crops_in_a_store_are_known_by_their_bytes(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    for seed, num_changed in [(1, 0), (1, 0), (8, 1)]:
+        write_photo(photos / "Ann" / "1.png", picture(seed))
+        with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+            for photo in ("Ann/1.png", "Bob/1.png"):
+                tar.add(photos / photo, photo)
+        done = stage.add(tmp_path / "people", model, tmp_path / "photos.tar")
+        assert len(done.changed) == num_changed
+
+
+def test_a_gallery_that_kept_no_digests_takes_its_photos_for_known(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    database = sqlite3.connect(people / "gallery.sqlite")
+    with database:
+        database.execute("UPDATE entries SET origin = json_remove(origin, '$.digest')")
+    database.close()
+    write_photo(photos / "Ann" / "1.png", picture(8))
+    done = stage.add(people, model, photos)
+    assert (done.num_added, done.num_known, done.changed) == (0, 4, [])
+
+
+def test_one_photo_under_several_names_is_told(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    assert stage.add(people, model, photos).alike == []
+    # Another file of the same bytes, and the same file under another name.
+    (photos / "Bob" / "7.png").write_bytes((photos / "Ann" / "1.png").read_bytes())
+    done = stage.add(people, model, photos)
+    assert done.alike == [[("Ann", "Ann/1.png"), ("Bob", "Bob/7.png")]]
+    assert any("Ann/1.png of Ann and Bob/7.png of Bob" in line for line in done.lines())
+    again = stage.add(people, model, photos / "Cy.png", name="Dee")
+    assert again.alike == [[("Cy", "Cy.png"), ("Dee", "Cy.png")]]
+
+
+def test_photos_with_several_faces_are_counted_and_the_face_is_chosen(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    two = np.concatenate([picture(5), picture(6)], axis=1)
+    write_photo(photos / "Ann" / "two.png", two)
+    write_photo(tmp_path / "left.png", picture(5))
+    write_photo(tmp_path / "right.png", picture(6))
+    for face, side in [("largest", "right"), ("best", "left")]:
+        people = tmp_path / face
+        done = stage.add(people, model, photos, face=face)
+        assert done.several == {"Ann/two.png": 2}
+        assert (
+            "  1 photos show several faces, enrolled is the one by --face "
+            f"{face}: Ann/two.png (2)"
+        ) in done.lines()
+        [[match]] = search(people, model, tmp_path / f"{side}.png", k=1)
+        assert (match.source, match.cosine > 0.999) == ("Ann/two.png", True)
+
+
+def test_search_answers_for_everybody_on_a_photo(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    # The larger face is Bob's.
+    two = np.concatenate([picture(1), picture(3)], axis=1)
+    group = write_photo(tmp_path / "groups" / "two.png", two)
+    dark = write_photo(tmp_path / "groups" / "dark.png", picture(1) * 0)
+    for asked in (group, group.parent):
+        found = gallery_search.search(people, model, asked, face="all", k=1)
+        names = {source: match.name for source, [match] in found.found.items()}
+        assert names == {"two.png": "Bob", "two.png#2": "Ann"}
+    assert found.failed == {dark.name: "no face found"}
+    for face, name in [("largest", "Bob"), ("best", "Ann")]:
+        for asked in (group, group.parent):
+            assert search(people, model, asked, face=face, k=1)[0][0].name == name
+    one = gallery_search.search(people, model, group, face="best")
+    assert one.lines()[0] == f"{group}: the clearest of 2 faces"
+    assert one.to_dict()["face"] == "best"
+
+
+@pytest.mark.usefixtures("types_unchecked")
+def test_an_unknown_face_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(ParameterError, match=r"face must be one of .* got 'all'"):
+        stage.add(nowhere, nowhere, nowhere, face="all")
+    with pytest.raises(ParameterError, match=r"all, got 'smallest'"):
+        gallery_search.search(nowhere, nowhere, nowhere, face="smallest")
+
+
+def test_without_a_threshold_nobody_is_named(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    found = gallery_search.search(people, model, photos / "Ann")
+    assert "nearest" in str(found)
+    assert "this is" not in str(found)
+    assert [each["name"] for each in found.to_dict()["photos"]] == [None, None]
 
 
 def test_a_single_photo_needs_a_name(tmp_path: Path, model: Path, photos: Path) -> None:
