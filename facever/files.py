@@ -43,7 +43,7 @@ def naming_write_errors(
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name beside a file, renamed onto it when the block ends well.
 
-    The folder is made at the start, so a place that cannot be written is found before
+    The file is made at the start, so a place that cannot be written is found before
     long work in the block. If the block fails the temporary file is taken away.
 
     Args:
@@ -61,6 +61,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with naming_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
             yield temporary
             put_in_place(temporary, path)
     finally:

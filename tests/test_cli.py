@@ -75,6 +75,7 @@ def world(
     content = model.read_bytes()
     (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
     (folder / "pickle.safetensors").write_bytes(pickle.dumps(_Trap(folder / "mark")))
+    (folder / "checkpoint.pt").write_bytes(b"state")
     (folder / "empty").mkdir()
     (folder / "texts").mkdir()
     (folder / "texts" / "readme.txt").write_text("no photo")
@@ -180,8 +181,15 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         ["max_pixels", "got 0"],
     ),
     "align: into a file": ("align {w} {w}/text.txt", ["{w}/text.txt"]),
-    "align: into a full folder": ("align {w} {w}/texts", ["not a crop store"]),
-    "align: into another's store": ("align {w} {w}/crops", ["{w}/crops"]),
+    "align: into a full folder": (
+        "align {w}/wall.png {w}/texts",
+        ["not a crop store"],
+    ),
+    "align: into another's store": ("align {w}/wall.png {w}/crops", ["{w}/crops"]),
+    "align: into its own source": (
+        "align {w} {w}/crops/new",
+        ["OUT must not be inside SOURCE", "{w}/crops/new"],
+    ),
     "train: no such config": ("train {w}/nowhere.yaml", ["{w}/nowhere.yaml"]),
     "train: a folder for a config": ("train {w}/empty", ["{w}/empty"]),
     "train: not YAML": ("train {w}/broken.yaml", ["{w}/broken.yaml", "not YAML"]),
@@ -269,6 +277,22 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
         "embed {w}/model.safetensors {w}/texts {o}.npz",
         ["{w}/texts", "facever align"],
     ),
+    "embed: crops before the model": (
+        "embed {w}/crops {w}/model.safetensors {o}.npz",
+        ["the model comes first", "facever embed {w}/model.safetensors {w}/crops"],
+    ),
+    "embed: a run's folder for its model": (
+        "embed {w} {w}/crops {o}.npz",
+        ["{w} is a folder", "did you mean {w}/model.safetensors"],
+    ),
+    "embed: another folder for a model": (
+        "embed {w}/texts {w}/crops {o}.npz",
+        ["{w}/texts is a folder", "a model file is meant"],
+    ),
+    "embed: a checkpoint for a model": (
+        "embed {w}/checkpoint.pt {w}/crops {o}.npz",
+        ["{w}/checkpoint.pt", "model.safetensors lies beside it"],
+    ),
     "embed: another suffix": (
         "embed {w}/model.safetensors {w}/crops {o}.csv",
         [".npz", "{o}.csv"],
@@ -315,11 +339,11 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "evaluate: embeddings are pickled": (
         "evaluate lfw --embeddings {w}/pickle.npz --pairs {w}/pairs.txt --out {o}",
-        ["{w}/pickle.npz"],
+        ["{w}/pickle.npz", "holds Python objects", "np.float32"],
     ),
     "evaluate: no names": (
         "evaluate lfw --embeddings {w}/nameless.npz --pairs {w}/pairs.txt --out {o}",
-        ["{w}/nameless.npz", "images"],
+        ["{w}/nameless.npz", "images", "np.savez(path, embeddings=..., images=...)"],
     ),
     "evaluate: uneven": (
         "evaluate lfw --embeddings {w}/uneven.npz --pairs {w}/pairs.txt --out {o}",

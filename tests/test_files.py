@@ -155,3 +155,13 @@ def test_a_held_folder_is_refused_to_others(tmp_path: Path) -> None:
         (folder / "kept").touch()
     assert os.listdir(folder) == ["kept"]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder nobody can write")
+def test_a_place_that_cannot_be_written_is_found_before_the_work() -> None:
+    # Not even the superuser makes a file there.
+    with (
+        pytest.raises(FileError, match=r"cannot write /proc/out\.npz"),
+        whole_file(Path("/proc/out.npz")),
+    ):
+        pytest.fail("the work began")

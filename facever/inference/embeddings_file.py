@@ -1,6 +1,8 @@
 """Embeddings and the photos they belong to, in an ``.npz`` file."""
 
+import lzma
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,13 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from facever.errors import DataError, FileError
+
+# What zipfile and the decoders below it raise: RuntimeError for a password, and its
+# child NotImplementedError for a compression that is not known.
+_DAMAGED = (
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
         raise FileError(f"no embeddings file at {path}; {expected}")
     try:
         opened = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except _DAMAGED:
         raise FileError(f"{path} is not an .npz file; {expected}") from None
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise FileError(f"{path} holds a single array; {expected}")
@@ -118,11 +127,22 @@ def _read_array(
 ) -> np.ndarray[Any, np.dtype[Any]]:
     if name not in arrays.files:
         has = ", ".join(arrays.files) or "nothing"
-        raise DataError(f"{path} has no array {name!r}, it has {has}; {expected}")
+        raise DataError(
+            f"{path} has no array {name!r}, it has {has}; {expected}: write it again "
+            "with np.savez(path, embeddings=..., images=...)"
+        )
     try:
         array = arrays[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot read the array {name!r}: {error}") from None
+    except _DAMAGED as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{path}: the array {name!r} holds Python objects, which is not read, "
+                "for it may run code; write embeddings as np.float32 and images as "
+                "np.str_"
+            ) from None
+        raise DataError(
+            f"{path}: cannot read the array {name!r}: {error}; write the file again"
+        ) from None
     # A member that is no array comes back as its bytes.
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: {name!r} is no array; {expected}")

@@ -73,6 +73,9 @@ FOREIGN_SUFFIXES = tuple(
 """Of the formats that other projects write."""
 
 
+_TRAINED_NAME = "model.safetensors"
+
+
 def load_model(model: Path | str) -> LoadedModel:
     """Read a model file, or a ready model by its name.
 
@@ -131,6 +134,15 @@ def write_header(path: Path, header: ModelHeader) -> None:
 
 
 def _find_backend(path: Path) -> Backend:
+    inside, beside = path / _TRAINED_NAME, path.with_name(_TRAINED_NAME)
+    if path.is_dir():
+        hint = f"; did you mean {inside}?" if inside.is_file() else ""
+        raise ModelFileError(f"{path} is a folder, and a model file is meant{hint}")
+    if path.suffix == ".pt" and path.is_file() and beside.is_file():
+        raise ModelFileError(
+            f"{path} is what a training goes on from, not a model file; "
+            f"{_TRAINED_NAME} lies beside it: give {beside}"
+        )
     if not path.is_file():
         raise ModelFileError(
             f"there is no model file {path}; facever train writes model.safetensors "

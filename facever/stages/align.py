@@ -190,6 +190,11 @@ def align(
     started = time.monotonic()
     _check_options(face, detector, landmarks, max_pixels)
     find_template(template)
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise ParameterError(
+            f"OUT must not be inside SOURCE, got {out} in {source}: a store there "
+            "would be a part of its own source; write it beside it"
+        )
     num_workers = count_workers(workers)
     known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):

@@ -69,6 +69,11 @@ def embed(
     crops, out = Path(crops), Path(out)
     if out.suffix != ".npz":
         raise ParameterError(f"OUT must end in .npz, got {out}")
+    if crops.is_file() and Path(model).is_dir():
+        raise ParameterError(
+            f"the model comes first and the crops second: facever embed {crops} "
+            f"{model} {out}"
+        )
     store = CropStore.open(crops)
     if not len(store):
         raise DataError(f"{crops} holds no crop; {crops / FAILURES_FILE} says why")

@@ -1,4 +1,5 @@
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,4 +105,39 @@ def test_wrong_files(tmp_path: Path) -> None:
     np.savez(path, **GOOD)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(FileError, match=r"is not an \.npz file"):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_damaged_file_gives_arrays_or_one_line(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "embeddings.npz"
+    np.savez_compressed(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    generator = np.random.default_rng(seed)
+    for at in generator.integers(0, len(content), 3):
+        content[at] = generator.integers(0, 256)
+    path.write_bytes(content)
+    with suppress(DataError, FileError):
+        read_embeddings(path)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "why"),
+    [(6, 1, "encrypted"), (8, 99, "compression method")],
+    ids=["a password", "an unknown compression"],
+)
+def test_a_zip_that_cannot_be_opened(
+    tmp_path: Path, at: int, value: int, why: str
+) -> None:
+    path = tmp_path / "embeddings.npz"
+    np.savez_compressed(path, **GOOD)
+    content = bytearray(path.read_bytes())
+    # The field of each local header, and of each entry of the directory 2 bytes on.
+    for magic, shift in [(b"PK\x03\x04", 0), (b"PK\x01\x02", 2)]:
+        start = content.find(magic)
+        while start >= 0:
+            content[start + at + shift] = value
+            start = content.find(magic, start + 4)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"cannot read the array 'embeddings'.*{why}"):
         read_embeddings(path)
