@@ -21,6 +21,7 @@ from facever.stages.evaluation.features import (
 )
 from facever.stages.evaluation.judging import EXACT, Judged, Judging
 from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
+from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import PairList, read_bin
 from facever.verification.protocols.video_frames import FrameCounts
@@ -156,6 +157,7 @@ def evaluate_bin(
     if not inputs.model or inputs.photos or inputs.crops or inputs.embeddings:
         raise ParameterError("a .bin file holds its photos: give a model and no others")
     judging.check()
+    check_report_folder(out)
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     pair_bin = read_bin(bin_file)
     parts: list[Float[np.ndarray, "part dim"]] = []

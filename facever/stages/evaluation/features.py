@@ -19,10 +19,10 @@ from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.align import align
+from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
 from facever.verification.protocols import photo_key
 from facever.verification.reporting.markup import Setting
 
-CROPS_FOLDER = "crops"
 _CHUNK_CROPS = 1024
 
 
@@ -119,6 +119,7 @@ def find_features(
         FaceverError: If an input is missing, damaged or does not fit.
     """
     inputs.check()
+    check_report_folder(out)
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
         return _read(Path(inputs.embeddings), store)

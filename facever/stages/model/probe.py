@@ -26,8 +26,9 @@ from facever.inference.model_file import open_foreign
 from facever.inference.pixel_scales import PIXEL_SCALES
 from facever.progress import progress_bar
 from facever.results import as_json
-from facever.stages.evaluation.features import CROPS_FOLDER, align_named
+from facever.stages.evaluation.features import align_named
 from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS
+from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.stages.model.importing import ImportSettings, import_model
 from facever.stages.model.probe_report import MIRRORS, Input, ProbeReport
 from facever.verification.pair_scores import pair_cosine

@@ -14,7 +14,7 @@ from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
 from facever.stages.evaluation.evaluate import PairReport, evaluate_lfw
-from facever.stages.evaluation.features import Inputs
+from facever.stages.evaluation.features import Inputs, find_features
 from facever.stages.evaluation.judging import Judging
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import read_lfw_pairs
@@ -166,7 +166,13 @@ def test_model_and_photos_align_only_what_the_pairs_name(
     asked = []
 
     def align(
-        source: Path, out: Path, *, face: str, only: set[str], template: str
+        source: Path,
+        out: Path,
+        *,
+        face: str,
+        only: set[str],
+        template: str,
+        max_pixels: int,
     ) -> None:
         asked.append((source, out, face, only))
         write_store(out, sorted(only))
@@ -312,3 +318,24 @@ def test_real_photos(
     again = run(tmp_path / "out", pairs, **inputs).evaluations["cosine"]
     assert (tmp_path / "out" / "crops" / "crops.npy").stat().st_mtime_ns == written
     np.testing.assert_array_equal(first.scores, again.scores)
+
+
+def test_a_folder_of_somebodys_files_is_refused_and_reports_replace_reports(
+    tmp_path: Path,
+) -> None:
+    inputs = Inputs(embeddings=tmp_path / "none.npz")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "scores.csv").write_text("mine")
+    with pytest.raises(FileError, match=r"own holds scores\.csv and no report"):
+        find_features(inputs, ["a"], tmp_path / "own", face="center")
+    assert (tmp_path / "own" / "scores.csv").read_text() == "mine"
+    with pytest.raises(FileError, match=r"cannot write /proc/out"):
+        find_features(inputs, ["a"], Path("/proc/out"), face="center")
+    # An earlier report, crops of a killed run, and a new folder get to the inputs.
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.json").write_text("{}")
+    (tmp_path / "report" / "scores.csv").write_text("ours")
+    (tmp_path / "killed" / "crops").mkdir(parents=True)
+    for name in ("report", "killed", "new"):
+        with pytest.raises(FileError, match=r"no embeddings file at .*none\.npz"):
+            find_features(inputs, ["a"], tmp_path / name, face="center")

@@ -161,7 +161,13 @@ def test_the_prominent_face_of_the_photos_that_are_named(
         pass
 
     def align(
-        source: Path, out: Path, *, face: str, only: set[str], template: str
+        source: Path,
+        out: Path,
+        *,
+        face: str,
+        only: set[str],
+        template: str,
+        max_pixels: int,
     ) -> None:
         assert (source, out) == (photos, tmp_path / "out" / "crops")
         assert face == "prominent"

@@ -96,7 +96,13 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
     kept: list[set[str]] = []
 
     def align(
-        source: Path, out: Path, *, face: str, only: set[str], template: str
+        source: Path,
+        out: Path,
+        *,
+        face: str,
+        only: set[str],
+        template: str,
+        max_pixels: int,
     ) -> None:
         assert face == "center"
         kept.append(only)
