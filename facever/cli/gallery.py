@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from facever.choices import (
+    DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
     By,
@@ -100,7 +101,7 @@ def gallery_add(
     face: Annotated[
         OneFace,
         typer.Option(help="Which face to enroll of a photo that has several."),
-    ] = "largest",
+    ] = DEFAULT_FACE,
     replaces: Annotated[
         bool,
         typer.Option(
@@ -157,7 +158,7 @@ def gallery_search(
             help="Which face to look up of a photo that has several; all answers for "
             "everybody on it."
         ),
-    ] = "largest",
+    ] = DEFAULT_FACE,
     detector: KeptDetectorOption = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:

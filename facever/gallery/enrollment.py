@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from facever.choices import FaceRule, OneFace
+from facever.choices import DEFAULT_FACE, FaceRule, OneFace
 from facever.data.store.crop_store import CropStore
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.base import AnyGallery, NamedPhoto
@@ -61,7 +61,7 @@ class PhotoFaces:
         photos: Sequence[PhotoSource],
         embedder: Embedder,
         by_landmarks: bool = False,
-        face: OneFace = "largest",
+        face: OneFace = DEFAULT_FACE,
     ) -> None:
         """Take photos.
 

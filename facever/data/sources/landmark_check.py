@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import DataError, PhotoError
 from facever.faces.landmark_fit import (
     FITTING_RESIDUAL,
@@ -14,7 +15,6 @@ from facever.faces.landmark_fit import (
     residuals,
 )
 from facever.faces.photo_source import NoPhoto, PhotoSource
-from facever.faces.photos import DEFAULT_MAX_PIXELS
 
 _LARGEST_SHARE = 0.25
 _NUM_JUDGED = 500

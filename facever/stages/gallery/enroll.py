@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from facever.choices import DEFAULT_MAX_PIXELS, Detector, OneFace
+from facever.choices import DEFAULT_FACE, DEFAULT_MAX_PIXELS, Detector, OneFace
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.enrollment import enroll
@@ -157,7 +157,7 @@ def add(
     fields: Sequence[str] = (),
     detector: Detector | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    face: OneFace = "largest",
+    face: OneFace = DEFAULT_FACE,
     replaces: bool = False,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.

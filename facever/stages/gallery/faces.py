@@ -3,7 +3,13 @@
 import logging
 from pathlib import Path
 
-from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, Detector, OneFace
+from facever.choices import (
+    DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MODEL,
+    Detector,
+    OneFace,
+)
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
@@ -28,7 +34,7 @@ def find_faces(
     path: Path,
     embedder: Embedder | None,
     name: str | None = None,
-    face: OneFace = "largest",
+    face: OneFace = DEFAULT_FACE,
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 

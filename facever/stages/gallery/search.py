@@ -8,7 +8,14 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float
 
-from facever.choices import DEFAULT_MAX_PIXELS, By, Detector, FaceRule, OneFace
+from facever.choices import (
+    DEFAULT_FACE,
+    DEFAULT_MAX_PIXELS,
+    By,
+    Detector,
+    FaceRule,
+    OneFace,
+)
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import Place
@@ -92,7 +99,11 @@ class PhotoSearch(GallerySearch):
     def lines(self) -> list[str]:
         """A table of the matches, and who this is by the threshold."""
         one = self.num_faces == 1
-        which = {"center": "one nearest the centre", "best": "clearest"}
+        which = {
+            "prominent": "most prominent",
+            "center": "one nearest the centre",
+            "best": "clearest",
+        }
         chosen = f"the {which.get(self.face, self.face)} of {self.num_faces} faces"
         faces = "its only face" if one else chosen
         columns = ["", "name", "cosine", "photo"]
@@ -133,7 +144,7 @@ def search(
     fields: Sequence[str] = (),
     detector: Detector | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    face: FaceRule = "largest",
+    face: FaceRule = DEFAULT_FACE,
 ) -> GallerySearch:
     """Find who in a gallery resembles the faces of a photo, or of many.
 
@@ -184,7 +195,7 @@ def search(
             [matches] = people.search(embedding, k, by, where)
             found = {photo.name: matches}
             return PhotoSearch(found, {}, threshold, photo, num_faces, face)
-        one = "largest" if face == "all" else face
+        one = DEFAULT_FACE if face == "all" else face
         faces = find_faces(photo, embedder, face=one)
         found = {}
         failed: dict[str, str] = {}

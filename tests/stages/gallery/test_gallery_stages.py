@@ -344,7 +344,7 @@ def test_the_largest_face_is_enrolled_and_searched(tmp_path: Path, model: Path) 
     one = gallery_search.search(people, model, tmp_path / "right.png")
     assert one.to_dict()["num_faces"] == 1
     two = gallery_search.search(people, model, both)
-    assert two.lines()[0] == f"{both}: the largest of 2 faces"
+    assert two.lines()[0] == f"{both}: the most prominent of 2 faces"
     for found in (one, two):
         [matches] = found.found.values()
         assert {match.name for match in matches[:2]} == {"Right", "Both"}
