@@ -104,8 +104,10 @@ def test_landmarks_of_a_larger_copy_or_of_nobody_stop_before_anything_is_written
 
 def test_landmarks_of_a_smaller_copy_are_told_by_many_photos(tmp_path):
     lines = []
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for number in range(20):
-        Image.new("RGB", (240, 240)).save(tmp_path / f"{number}.png")
+        Image.new("RGB", (240, 240)).save(photos / f"{number}.png")
         points = np.add(CARD_POINTS, (10 + number, 0))
         lines.append(",".join([f"{number}.png", *map(str, points.ravel())]))
     listed = tmp_path / "landmarks.csv"
@@ -113,9 +115,9 @@ def test_landmarks_of_a_smaller_copy_are_told_by_many_photos(tmp_path):
     with pytest.raises(
         DataError, match=r"quarter .* a smaller copy, in 20 of 20 photos"
     ):
-        align(tmp_path, tmp_path / "crops", landmarks=listed, workers=1)
+        align(photos, tmp_path / "crops", landmarks=listed, workers=1)
     listed.write_text("\n".join(lines[:19]))
-    align(tmp_path, tmp_path / "crops", landmarks=listed, workers=1)
+    align(photos, tmp_path / "crops", landmarks=listed, workers=1)
     assert len(CropStore.open(tmp_path / "crops")) == 19
 
 
@@ -360,9 +362,11 @@ def test_real_photos(tmp_path, data_folder):
     from facever.faces.mtcnn import MtcnnDetector
 
     names = ["no_face.png", "multiface.jpg", "rotated-90.jpg"]
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for name in names:
-        (tmp_path / name).symlink_to(data_folder / "photos" / name)
-    summary = align(tmp_path, tmp_path / "crops", face="all", workers=1)
+        (photos / name).symlink_to(data_folder / "photos" / name)
+    summary = align(photos, tmp_path / "crops", face="all", workers=1)
     store = CropStore.open(tmp_path / "crops")
     assert store.failures["no_face.png"] == "no face found"
     assert summary.num_without_face >= 1
