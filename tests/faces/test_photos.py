@@ -350,7 +350,7 @@ HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(200)
 
 def test_heic_names_the_package_that_reads_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PhotoError, match=r"pip install 'facever\[heic\]'"):
+    with pytest.raises(PhotoError, match=r"pip install '\.\[heic\]'"):
         decode_photo(HEIC)
 
 

@@ -244,7 +244,7 @@ class TestFilesThatAreNoModels:
         assert "facever train" in message
 
     def test_folder(self, tmp_path: Path) -> None:
-        assert "facever train" in message_of(tmp_path)
+        assert "is a folder, and a model file is meant" in message_of(tmp_path)
 
     @pytest.mark.parametrize(
         "content", [b"", b"hello\n", b"\x00" * 64, b"\xff" * 64, b"PK\x03\x04rest"]
