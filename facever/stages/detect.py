@@ -92,7 +92,7 @@ class FoundFaces(Result):
         )
         if self.out:
             lines.append(f"  faces, and photos without one and why: {self.out}")
-        if self.show:
+        if self.show and self.num_faces:
             lines.append(f"  faces framed and numbered: {self.show}")
         return lines
 

@@ -188,6 +188,11 @@ def search(
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
             )
+        if (names or fields) and not people.entries(where):
+            raise GalleryError(
+                f"{gallery}: no enrolled photo is of {_asked(names, fields)}; facever "
+                "gallery list --photos shows names and fields"
+            )
         header = None if embedder is None else embedder.header
         threshold = threshold_in_use(people.info().threshold, header, by)
         if is_photo(photo) and embedder is not None and face != "all":
@@ -230,6 +235,11 @@ def _embed(
                 for number, embedding in enumerate(found, start=1)
             }
     return every
+
+
+def _asked(names: Sequence[str], fields: Sequence[str]) -> str:
+    """What a search is limited to, as it was typed."""
+    return " with ".join(" or ".join(each) for each in (names, fields) if each)
 
 
 def _embed_photo(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from facever.choices import ChannelOrder, Mirror, TemplateName
-from facever.errors import ParameterError
+from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import find_template
 from facever.inference.backends.torch_weights import save_model
 from facever.inference.header import ModelHeader, crop_fields
@@ -103,6 +103,8 @@ def import_model(
         FileError: If ``out`` cannot be written.
     """
     file, out = Path(file), Path(out)
+    if not file.is_file():
+        raise ModelFileError(f"there is no file {file} to import")
     is_foreign = file.suffix.lower() in FOREIGN_SUFFIXES
     suffix = file.suffix.lower() if is_foreign else ".safetensors"
     if out.suffix.lower() != suffix:

@@ -7,10 +7,11 @@ from typing import Any
 
 from facever.choices import Precision
 from facever.data.store.crop_store import CropStore
-from facever.errors import ParameterError
+from facever.errors import ModelFileError, ParameterError
 from facever.inference.embedder import Embedder
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model, write_header
+from facever.inference.ready import READY
 from facever.progress import progress_bar
 from facever.results import Result, plain
 from facever.verification.model_threshold import (
@@ -95,6 +96,11 @@ def set_model_threshold(
     for each in fars:
         if not 0 < each < 1:
             raise ParameterError(f"far must be in (0, 1), got {each}")
+    if str(model) in READY and not model.exists():
+        raise ModelFileError(
+            f"{model} is a ready model, whose file is not ours to change: write one of "
+            f"your own with facever model get {model} {model}.onnx, and name that"
+        )
     loaded = load_model(model)
     store = CropStore.open(crops)
     check_impostor_pairs(store.labels, min(fars))

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import tarfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -584,6 +585,23 @@ def test_embeddings_of_a_file_need_no_model(tmp_path: Path) -> None:
     # Without a name it is the ready model, of which this gallery is not.
     with pytest.raises(MismatchError, match="no model in particular and was opened"):
         gallery_search.search(people, None, tmp_path / "x.png")
+
+
+def test_a_search_among_nobody_says_so(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos, fields=["team=red"])
+    photo = next(photos.rglob("*.png"))
+    search = partial(gallery_search.search, people, model, photo)
+    assert search(fields=["team=red"]).matches
+    for limits, words in (
+        ({"names": ["Nemo", "Zoe"]}, "of Nemo or Zoe; "),
+        ({"fields": ["team=blue"]}, "of team=blue; "),
+        ({"names": ["Ann"], "fields": ["a=1"]}, "of Ann with a=1; "),
+    ):
+        with pytest.raises(GalleryError, match=words):
+            search(**limits)
 
 
 def test_changes_by_id_and_by_name(tmp_path: Path, model: Path, photos: Path) -> None:

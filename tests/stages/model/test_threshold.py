@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from facever.data.store.crop_store import CropStore
-from facever.errors import DataError, FaceverError, ParameterError
+from facever.errors import DataError, FaceverError, ModelFileError, ParameterError
 from facever.inference.backends.torch_weights import save_model
 from facever.inference.embedder import Embedder, load
 from facever.inference.header import ModelHeader
@@ -98,6 +98,11 @@ def test_several_rates_are_known_and_the_first_is_in_use(
     assert (shown["target_far"], shown["others"][0]["target_far"]) == (0.3, 0.1)
     set_model_threshold(model, crops, far=0.1, **ON_CPU)
     assert load_model(model).header.thresholds == [(0.1, single[0.1])]
+
+
+def test_a_ready_model_is_not_changed(crops: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"facever model get sface sface\.onnx"):
+        set_model_threshold("sface", crops, far=FAR, **ON_CPU)
 
 
 def test_a_model_with_a_mean_image(
