@@ -32,7 +32,7 @@ def name_people(listing: PhotoListing, identity: str) -> PhotoListing:
         >>> from facever.faces.photo_source import PhotoListing, PhotoSource
         >>> photo = PhotoSource("train/Ann_001.jpg", "train", Path("train/Ann_001.jpg"))
         >>> listing = PhotoListing([photo], Counter())
-        >>> name_people(listing, r"([A-Za-z]+)_\\d+\\.").photos[0].identity
+        >>> name_people(listing, r"([A-Za-z]+)_\d+\.").photos[0].identity
         'Ann'
     """
     name_of = _rule(identity)
