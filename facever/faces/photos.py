@@ -142,23 +142,17 @@ def pixels_of(
         return _decode(image)
 
 
-def photo_size(
-    content: bytes,
-    formats: tuple[str, ...] = FORMATS,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> tuple[int, int]:
+def photo_size(content: bytes, formats: tuple[str, ...] = FORMATS) -> tuple[int, int]:
     """Height and width of a photo by its header alone, before EXIF orientation.
 
     Args:
         content: The bytes of a photo's file.
         formats: Pillow's names of the formats to take.
-        max_pixels: Height times width allowed.
 
     Raises:
-        PhotoError: If it is no image, or too large. The message is the reason alone.
+        PhotoError: If it is no image. The message is the reason alone.
     """
     image = _open(content, formats)
-    _check_size(image, max_pixels)
     return image.height, image.width
 
 

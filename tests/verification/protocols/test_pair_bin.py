@@ -181,12 +181,10 @@ def png_that_says(side: int) -> bytes:
 
 
 def test_giant_images_are_not_decoded(tmp_path: Path) -> None:
-    found = read_bin(write(tmp_path, ([png_that_says(9_000)] * 40, SAME)))
-    with pytest.raises(DataError, match=r"photo 0: .* 9000x9000"):
-        found.decode()
-    # Pillow does not even read the header of this one.
-    found = read_bin(write(tmp_path, ([png_that_says(30_000)] * 40, SAME)))
-    assert len(found.decode().broken) == 40
+    for side in (9_000, 30_000):
+        found = read_bin(write(tmp_path, ([png_that_says(side)] * 40, SAME)))
+        with pytest.raises(DataError, match=rf"photo 0: .* {side}x{side}"):
+            found.decode()
 
 
 def test_a_long_part_of_a_png_is_not_made_room_for(tmp_path: Path) -> None:
