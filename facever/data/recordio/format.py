@@ -126,31 +126,32 @@ def read_record_index(path: Path) -> dict[int, int]:
     """The byte where each record begins, by its key.
 
     Args:
-        path: A line a record: the key, a tab and the byte, in digits.
+        path: A line a record: the key, a tab and the byte, in digits. Blank lines are
+            skipped. A byte may have several keys: its record counts as often.
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If a line is not like that, or names a key or a byte again.
+        DataError: If a line is not like that, or names a key again.
     """
     index: dict[int, int] = {}
-    offsets: set[int] = set()
     remedy = "without the file, the records are found by themselves"
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                key, tab, offset = line.rstrip(b"\r\n").partition(b"\t")
-                if not (tab and _is_number(key) and _is_number(offset)):
+                fields = line.split()
+                if not fields:
+                    continue
+                if len(fields) != 2 or not all(map(_is_number, fields)):
                     raise DataError(
                         f"{path}, line {number}: expected a key, a tab and a byte; "
                         f"{remedy}"
                     )
-                if int(key) in index or int(offset) in offsets:
+                key, offset = map(int, fields)
+                if key in index:
                     raise DataError(
-                        f"{path}, line {number}: key {int(key)} or byte {int(offset)} "
-                        f"is listed twice; {remedy}"
+                        f"{path}, line {number}: key {key} is listed twice; {remedy}"
                     )
-                index[int(key)] = int(offset)
-                offsets.add(int(offset))
+                index[key] = offset
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}") from None
     return index

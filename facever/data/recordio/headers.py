@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from facever.data.recordio.format import MAX_NUMBER, RecordFile
+from facever.data.recordio.format import RecordFile
 from facever.data.recordio.scan import RecordScan
 from facever.data.recordio.writer import HEAD, LABEL_BYTES, MAX_LABEL
 
@@ -18,8 +18,6 @@ class RecordHeaders:
 
     Attributes:
         offsets: The byte where each record begins.
-        keys: The names of the records, from the index, or from the headers if there is
-            no index; -1 where that is not a name.
         labels: The first or only label of each record.
         is_photo: Whether a photo follows the labels of each record.
         reasons: The reason why a record gives no photo, by row. Records that describe
@@ -27,26 +25,23 @@ class RecordHeaders:
     """
 
     offsets: Int64[np.ndarray, " records"]
-    keys: Int64[np.ndarray, " records"]
     labels: Float32[np.ndarray, " records"]
     is_photo: Bool[np.ndarray, " records"]
     reasons: dict[int, str]
 
 
-def read_headers(
-    file: RecordFile, scan: RecordScan, index: dict[int, int]
-) -> RecordHeaders:
+def read_headers(file: RecordFile, scan: RecordScan) -> RecordHeaders:
     """Read the headers of all records.
 
     A flag of 0 means one label, in the header; a larger one is the number of labels
-    behind it. No record is refused because of what others say, as MXNet's reader
-    compares none either: the format has no checksum, and a file that people changed
+    behind it, of which the first is the class. The number that a record has for itself
+    is not looked at, and no record is refused because of what others say, as MXNet's
+    reader does neither: the format has no checksum, and a file that people changed
     looks like a damaged one.
 
     Args:
         file: The records.
         scan: The places of the records in this file.
-        index: The byte of each key; empty without an index.
     """
     words = file.heads(scan.offsets, _HEAD_WORDS + 1)
     floats = words.view("<f4")
@@ -54,7 +49,7 @@ def read_headers(
     labels = np.where(flags > 0, floats[:, _HEAD_WORDS], floats[:, 1])
     num_photo_bytes = scan.sizes - HEAD.size - LABEL_BYTES * flags
     is_photo = num_photo_bytes > 0
-    describes_others = (num_photo_bytes == 0) & (flags == 2)
+    describes_others = (num_photo_bytes == 0) & (flags > 1)
     is_identity = (labels >= 0) & (labels <= MAX_LABEL) & (labels == np.floor(labels))
     reasons: dict[int, str] = {}
     for wrong, reason in (
@@ -64,16 +59,4 @@ def read_headers(
     ):
         for row in np.flatnonzero(wrong).tolist():
             reasons.setdefault(row, reason)
-    own_keys = np.ascontiguousarray(words[:, 2:4]).view("<u8")[:, 0]
-    key_at = {offset: key for key, offset in index.items()}
-    keys = [
-        key_at.get(offset, key if key <= MAX_NUMBER else -1)
-        for offset, key in zip(scan.offsets.tolist(), own_keys.tolist(), strict=True)
-    ]
-    return RecordHeaders(
-        offsets=scan.offsets,
-        keys=np.array(keys, np.int64),
-        labels=labels,
-        is_photo=is_photo,
-        reasons=reasons,
-    )
+    return RecordHeaders(scan.offsets, labels, is_photo, reasons)

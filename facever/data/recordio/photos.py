@@ -1,9 +1,15 @@
-"""The photos of a ``.rec`` file, as InsightFace lays them out.
+"""The photos of a ``.rec`` file, as MXNet and InsightFace read them.
 
-Each record is MXNet's header and a photo; the first label says who is in it. Most files
-(CASIA-WebFace, MS1M and others as InsightFace gives them) also have records without a
-photo: record 0 says which keys the identities have, and each identity's record says
-which photos are its own. They are skipped: photos go by their own labels.
+Each record is MXNet's header and a photo; the first label says who is in it. The
+``.idx`` says which record has which key; without one, records are counted from 0 in
+the order of the file, as MXNet's ``rec2idx`` does. The number in a header is not
+looked at: who copies records seldom changes it.
+
+Most files (CASIA-WebFace, MS1M and others as InsightFace gives them) also have records
+without a photo. Record 0 says where the keys of the identities begin, and the photos
+end. InsightFace's dataset leaves out photos with higher keys, and so does this reader,
+which says so. Each identity's record says which photos are its own; nobody reads that,
+as photos go by their own labels.
 
 What is broken costs its own record alone: magic numbers, lengths, a cut end and headers
 that name no photo or no identity go to the ledger, and so does an image that cannot be
@@ -12,20 +18,24 @@ can still be decoded, cannot be seen: it is read as it stands. From the import o
 checksums of the crop store hold.
 
 References:
-    mxnet, python/mxnet/recordio.py; insightface, face2rec2.py and image_iter.py.
+    mxnet, python/mxnet/recordio.py and tools/rec2idx.py; insightface, face2rec2.py and
+    arcface_torch/dataset.py, MXFaceDataset.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from facever.data.recordio.format import RecordFile, read_record_index
 from facever.data.recordio.headers import RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
-from facever.data.recordio.writer import unpack_record
+from facever.data.recordio.writer import MAX_LABEL, unpack_record
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import NoPhoto, PhotoListing, PhotoPart, PhotoSource
 
@@ -62,7 +72,8 @@ def list_record_photos(path: Path) -> PhotoListing:
 
     A photo is named by its key (``00000012``) and an identity by its label, in eight
     digits, so that names sort as the numbers do. What cannot be used is listed with the
-    reason, in the order of the file.
+    reason, in the order of the file. What index and record 0 leave out is counted in
+    the notes.
 
     Raises:
         FileError: If the file cannot be read.
@@ -70,22 +81,34 @@ def list_record_photos(path: Path) -> PhotoListing:
     """
     file = RecordFile(path)
     scan = scan_records(file)
+    headers = read_headers(file, scan)
+    row_at = dict(zip(headers.offsets.tolist(), range(len(scan.offsets)), strict=True))
     index_path = path.with_suffix(".idx")
-    index = read_record_index(index_path) if index_path.exists() else {}
-    headers = read_headers(file, scan, index)
-    key_at = {offset: key for key, offset in index.items()}
-    size = path.stat().st_size
-    found = {*scan.damages, *headers.offsets.tolist()}
-    damages = scan.damages | {
-        offset: "no record begins here" if offset < size else "the file ends before it"
-        for offset in key_at.keys() - found
-    }
-    entries = [
-        *_entries_of(headers),
-        *(_Entry(at, key_at.get(at), "", why) for at, why in damages.items()),
-    ]
-    entries.sort(key=lambda entry: entry.offset)
-    return PhotoListing(list(_name(path, entries)), Counter())
+    if not index_path.exists():
+        keys = dict(enumerate(sorted({*row_at, *scan.damages})))
+        entries = _entries(headers, row_at, scan.damages, keys)
+        return PhotoListing(_sources(path, entries), Counter())
+    index = read_record_index(index_path)
+    notes: list[str] = []
+    first = _first_identity(headers, row_at.get(index.get(0, -1)))
+    beyond = {key for key, at in index.items() if key >= first and at in row_at}
+    if left_out := _count_photos(headers, [row_at[index[key]] for key in beyond]):
+        notes.append(
+            f"{left_out} photos are left out, as InsightFace leaves them: record 0 "
+            f"says that the photos end before key {first:.0f}"
+        )
+    unlisted = row_at.keys() - set(index.values())
+    if left_out := _count_photos(headers, [row_at[at] for at in unlisted]):
+        notes.append(
+            f"{left_out} photos are left out: {index_path.name} lists them not"
+        )
+    keys = {key: at for key, at in index.items() if key not in beyond}
+    damages = dict(scan.damages)
+    for at in set(keys.values()) - row_at.keys() - damages.keys():
+        ends = at >= file.num_bytes
+        damages[at] = "the file ends before it" if ends else "no record begins here"
+    entries = _entries(headers, row_at, damages, keys)
+    return PhotoListing(_sources(path, entries), Counter(), notes=tuple(notes))
 
 
 @lru_cache(maxsize=8)
@@ -95,39 +118,53 @@ def _open(path: Path) -> RecordFile:
 
 class _Entry(NamedTuple):
     offset: int
-    key: int | None
+    name: str
     identity: str
     reason: str | None
 
 
-def _entries_of(headers: RecordHeaders) -> Iterator[_Entry]:
-    """The photos, and every record that cannot be used."""
-    columns = zip(
-        headers.offsets.tolist(),
-        headers.keys.tolist(),
-        headers.labels.tolist(),
-        headers.is_photo.tolist(),
-        strict=True,
+def _first_identity(headers: RecordHeaders, row: int | None) -> float:
+    """The key at which photos end; infinity where no record 0 says so."""
+    if row is None or headers.is_photo[row] or row in headers.reasons:
+        return math.inf
+    first = headers.labels[row]
+    # Beyond 2^24 the label is rounded, and a photo may seem to be the first identity.
+    return float(first if first <= MAX_LABEL else first + np.spacing(first))
+
+
+def _count_photos(headers: RecordHeaders, rows: list[int]) -> int:
+    return int(np.count_nonzero(headers.is_photo[rows]))
+
+
+def _entries(
+    headers: RecordHeaders,
+    row_at: dict[int, int],
+    damages: dict[int, str],
+    keys: dict[int, int],
+) -> list[_Entry]:
+    """The photos, and all that is no photo and should be one, in the file's order."""
+    entries: list[_Entry] = []
+    labels, is_photo = headers.labels.tolist(), headers.is_photo.tolist()
+    for key, at in keys.items():
+        row = row_at.get(at, -1)
+        reason = damages.get(at) if row < 0 else headers.reasons.get(row)
+        if reason is not None:
+            entries.append(_Entry(at, f"{key:08d}", "", reason))
+        elif is_photo[row]:
+            entries.append(_Entry(at, f"{key:08d}", f"{int(labels[row]):08d}", None))
+    for at in damages.keys() - set(keys.values()):
+        entries.append(_Entry(at, f"byte-{at}", "", damages[at]))
+    return sorted(entries)
+
+
+def _sources(path: Path, entries: list[_Entry]) -> list[PhotoSource]:
+    parts: Iterator[PhotoPart] = (
+        RecordPart(entry.offset)
+        if entry.reason is None
+        else NoPhoto(f"byte {entry.offset}: {entry.reason}")
+        for entry in entries
     )
-    for row, (offset, number, label, is_photo) in enumerate(columns):
-        key = None if number < 0 else number
-        reason = headers.reasons.get(row)
-        if reason is not None:
-            yield _Entry(offset, key, "", reason)
-        elif is_photo:
-            yield _Entry(offset, key, f"{int(label):08d}", None)
-
-
-def _name(path: Path, entries: Sequence[_Entry]) -> Iterator[PhotoSource]:
-    """Photos by their keys; by the byte where that is not known or another's."""
-    owners: dict[int | None, int] = {}
-    for offset, key, _, reason in entries:
-        if key not in owners or reason is None:
-            owners[key] = offset
-    for offset, key, identity, reason in entries:
-        known = key is not None and owners[key] == offset
-        name = f"{key:08d}" if known else f"byte-{offset}"
-        part: PhotoPart = RecordPart(offset)
-        if reason is not None:
-            part = NoPhoto(f"byte {offset}: {reason}")
-        yield PhotoSource(name, identity, path, part)
+    return [
+        PhotoSource(entry.name, entry.identity, path, part)
+        for entry, part in zip(entries, parts, strict=True)
+    ]
