@@ -10,7 +10,11 @@ from facever.cli.gathering import gathers
 from facever.cli.options import Device, MaxPixels, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.results import Result
-from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
+from facever.stages.evaluation.pair_protocols import (
+    PAIR_PROTOCOLS,
+    PairProtocol,
+    PairReading,
+)
 
 if TYPE_CHECKING:
     from facever.stages.evaluation.features import Inputs
@@ -139,12 +143,35 @@ def _make_judging(
     )
 
 
+def _make_reading(
+    columns: Annotated[
+        str,
+        typer.Option(
+            metavar="LEFT,RIGHT,SAME[,FOLD]",
+            help="The list's columns, by name or by number from 1; by default they "
+            "are known by their names or their content.",
+        ),
+    ] = "",
+    unique: Annotated[
+        bool,
+        typer.Option(
+            "--unique",
+            help="Drop pairs that are listed again, in either order, and pairs of a "
+            "photo with itself.",
+        ),
+    ] = False,
+) -> PairReading:
+    return PairReading(columns, unique)
+
+
+_with_reading = gathers("reading", _make_reading)
 _with_inputs = gathers("inputs", _make_inputs)
 _with_judging = gathers("judging", _make_judging)
 
 
 @evaluate_app.command("lfw", help=PAIR_PROTOCOLS["lfw"].help)
 @shows_result
+@_with_reading
 @_with_judging
 @_with_inputs
 def _lfw(
@@ -152,13 +179,14 @@ def _lfw(
     out: _Out,
     inputs: "Inputs",
     judging: "Judging",
+    reading: PairReading,
 ) -> Result:
     from facever.stages.evaluation.evaluate import evaluate_lfw
     from facever.stages.evaluation.view_1 import evaluate_lfw_view_1
 
     if len(pairs) == 1:
-        return evaluate_lfw(out, pairs[0], inputs, judging)
-    return evaluate_lfw_view_1(out, pairs, inputs, judging)
+        return evaluate_lfw(out, pairs[0], inputs, judging, reading)
+    return evaluate_lfw_view_1(out, pairs, inputs, judging, reading)
 
 
 def _add_command(name: str, protocol: PairProtocol) -> None:
@@ -166,6 +194,7 @@ def _add_command(name: str, protocol: PairProtocol) -> None:
 
     @evaluate_app.command(name, help=protocol.help)
     @shows_result
+    @_with_reading
     @_with_judging
     @_with_inputs
     def _pairs(
@@ -173,10 +202,11 @@ def _add_command(name: str, protocol: PairProtocol) -> None:
         out: _Out,
         inputs: "Inputs",
         judging: "Judging",
+        reading: PairReading,
     ) -> Result:
         from facever.stages.evaluation.evaluate import evaluate_protocol
 
-        return evaluate_protocol(protocol, out, pairs, inputs, judging)
+        return evaluate_protocol(protocol, out, pairs, inputs, judging, reading)
 
 
 for _name, _protocol in PAIR_PROTOCOLS.items():

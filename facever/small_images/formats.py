@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from facever.data.sources.plain_pickle import ByteArray, PlainMachine
+from facever.data.sources.plain_pickle import PickledArray, PlainMachine
 from facever.errors import FileError
 
 _UINT8 = 8
@@ -106,8 +106,8 @@ def parse_python(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
         raise FileError(f"{path} holds no dict, so it is no file of CIFAR")
     data, labels = value.get(b"data"), value.get(form.python_key)
     if (
-        not isinstance(data, ByteArray)
-        or data.content is None
+        not isinstance(data, PickledArray)
+        or data.uint8 is None
         or len(data.shape) != 2
         or data.shape[1] != _PIXELS
     ):
@@ -118,7 +118,7 @@ def parse_python(path: Path, content: bytes, form: CifarForm) -> tuple[Images, L
         )
     if not all(type(label) is int and 0 <= label < 256 for label in labels):
         raise FileError(f"{path} has a label that is no number in [0, 256)")
-    rows = np.frombuffer(data.content, np.uint8)
+    rows = np.frombuffer(data.uint8, np.uint8)
     rows = rows.reshape(data.shape, order="F" if data.by_columns else "C")
     return rows.reshape(-1, *_SHAPE), _checked(path, np.array(labels, np.int64), form)
 
@@ -181,10 +181,10 @@ class _CifarMachine(PlainMachine):
             target[key] = value
         self.push(target)
 
-    def checked_shape(self, content: bytes, shape: object) -> tuple[int, ...]:
+    def checked_shape(self, num_elements: int, shape: object) -> tuple[int, ...]:
         match shape:
             case (int() as rows, int() as columns) if (
-                rows >= 0 and columns >= 0 and rows * columns == len(content)
+                rows >= 0 and columns >= 0 and rows * columns == num_elements
             ):
                 return rows, columns
-        self.refuse(f"an array of {len(content)} bytes has another shape")
+        self.refuse(f"an array of {num_elements} bytes has another shape")

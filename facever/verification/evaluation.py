@@ -13,7 +13,7 @@ Stated rules:
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 
 import numpy as np
@@ -68,6 +68,8 @@ class Evaluation:
         num_missing_pairs: Number of pairs with a missing photo.
         missing_rule: What became of the pairs with a missing photo.
         pca_components: Number of dimensions that the PCA keeps; None without a PCA.
+        notes: How the pairs' photos were matched, where that has to be said; see
+            ``match_photos``.
     """
 
     pairs: PairList
@@ -82,6 +84,7 @@ class Evaluation:
     num_missing_pairs: int
     missing_rule: MissingRule
     pca_components: int | None
+    notes: tuple[str, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -127,7 +130,7 @@ def evaluate_pairs(
         embeddings: The embeddings, one row for each image. Rows that no pair names are
             ignored.
         images: Source of each embedding; its extension does not matter.
-        pairs: The pairs; see ``read_lfw_pairs``.
+        pairs: The pairs; see ``read_pair_list``.
         pca_components: Dimensions of a PCA fitted for each fold on the images of the
             other folds (``default_num_components`` has a rule for it); None compares
             the embeddings directly.
@@ -176,7 +179,8 @@ def evaluate_pairs(
     score = MEASURES[measure]
     if pca_components is None and not subtract_mean:
         scores = score(matched.vectors, left, right)
-        return evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
+        found = evaluate_scores(scores, pairs, missing, missing_rule=missing_rule)
+        return replace(found, notes=matched.notes)
 
     home = home_folds(left, right, pairs.fold, len(matched.vectors))
     scores = np.empty(len(pairs))
@@ -202,9 +206,10 @@ def evaluate_pairs(
         )
         list(threads.map(judge, range(pairs.num_folds), projections))
     num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
-    return judged_scores(
+    found = judged_scores(
         scores, thresholds, pairs, missing, num_missing, missing_rule, pca_components
     )
+    return replace(found, notes=matched.notes)
 
 
 def evaluate_scores(

@@ -5,11 +5,12 @@ ones they take, what a tie counts as, and what they print behind the plus-minus 
 ``RULES`` holds those rules as the projects' published code has them, so that their
 numbers can be set beside ours. They concern accuracy alone.
 
-Common to all rules here: the folds are those of the pair list; what the projects do to
-the embeddings by option (mirroring, InsightFace's PCA, facenet's mean subtraction) is
-off; scores are float64, where FaceX-Zoo keeps float32. Missing photos are handled by a
-rule of ours, ``MISSING_RULE``: the projects skip such a pair, which shifts their folds,
-or stop.
+Common to all rules here: the folds are those of the pair list, for other projects even
+where one has pairs of one kind (``PairList.rule_fold``); what the projects do to the
+embeddings by option (mirroring, InsightFace's PCA, facenet's mean subtraction) is off;
+scores are float64, where FaceX-Zoo keeps float32. Missing photos are handled by a rule
+of ours, ``MISSING_RULE``: the projects skip such a pair, which shifts their folds, or
+stop.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -112,8 +113,10 @@ def _first_best_difference_of_rates(scores: Scores, same: Kinds) -> float:
     scored = scores[scores != -np.inf]
     step = (scored.max() - scored.min()) / _NUM_STEPS
     thresholds = scored.min() + step * np.arange(1, _NUM_STEPS + 1)
-    true_accept_rate = _num_above(scores[same], thresholds) / np.count_nonzero(same)
-    false_accept_rate = _num_above(scores[~same], thresholds) / np.count_nonzero(~same)
+    # Without a pair of a kind the rates are NaN, and argmax takes the first of these.
+    with np.errstate(invalid="ignore"):
+        true_accept_rate = _num_above(scores[same], thresholds) / np.sum(same)
+        false_accept_rate = _num_above(scores[~same], thresholds) / np.sum(~same)
     return float(thresholds[np.argmax(true_accept_rate - false_accept_rate)])
 
 
@@ -268,10 +271,13 @@ def _score(
 
 def _judge(scored: _Scored, name: str) -> RuleResult:
     rule, pairs = RULES[name], scored.pairs
+    folds = pairs.fold
+    if name != "exact" and pairs.rule_fold is not None:
+        folds = pairs.rule_fold
     right = np.empty(len(pairs), dtype=bool)
-    thresholds = np.empty(pairs.num_folds)
-    for fold, scores in enumerate(_scores_of_folds(scored, rule.measure)):
-        tested = pairs.fold == fold
+    thresholds = np.empty(int(folds.max()) + 1)
+    for fold, scores in enumerate(_scores_of_folds(scored, rule.measure, folds)):
+        tested = folds == fold
         training = np.full(len(pairs), True) if rule.biased else ~tested
         threshold = rule.choose(scores[training], pairs.same[training])
         judged = (scores > threshold) == pairs.same
@@ -279,7 +285,7 @@ def _judge(scored: _Scored, name: str) -> RuleResult:
             judged &= scores != threshold
         right[tested] = judged[tested]
         thresholds[fold] = threshold
-    accuracies = np.bincount(pairs.fold, weights=right) / np.bincount(pairs.fold)
+    accuracies = np.bincount(folds, weights=right) / np.bincount(folds)
     return RuleResult(
         name=name,
         rule=rule,
@@ -299,16 +305,18 @@ def _spread(
     return float(accuracies.std()) if kind == "population deviation" else None
 
 
-def _scores_of_folds(scored: _Scored, measure: RuleMeasure) -> Iterator[Scores]:
+def _scores_of_folds(
+    scored: _Scored, measure: RuleMeasure, fold: Int64[np.ndarray, " pairs"]
+) -> Iterator[Scores]:
     """Scores of all pairs when fold 0 is tested, then fold 1, and so on."""
-    vectors, fold = scored.matched.vectors, scored.pairs.fold
+    vectors = scored.matched.vectors
     left, right = scored.matched.left, scored.matched.right
     scores = scored.cosine
     if measure == "squared distance":
         unit = unit_or_zero(vectors, dtype=np.float64)
         difference = unit[left] - unit[right]
         scores = -np.einsum("ij,ij->i", difference, difference)
-    for tested in range(scored.pairs.num_folds):
+    for tested in range(int(fold.max()) + 1):
         if measure == "centred cosine":
             members = np.concatenate([left[fold != tested], right[fold != tested]])
             uses = np.bincount(members[members >= 0], minlength=len(vectors))

@@ -106,7 +106,10 @@ ROWS = np.zeros((2, 3072), np.uint8)
         ({"data": ROWS, "labels": [0, -1]}, r"number in \[0, 256\)"),
         ({"data": ROWS, "labels": [0, True]}, r"number in \[0, 256\)"),
         ({"data": ROWS, "labels": [0, 10]}, "below 10, got 10"),
-        ({"data": ROWS.astype(np.float32), "labels": [0, 1]}, "not of uint8"),
+        (
+            {"data": ROWS.astype(np.float32), "labels": [0, 1]},
+            "no array 'data' of rows",
+        ),
         ({("a", 1): b"", "data": ROWS}, "a key is no text"),
     ],
 )

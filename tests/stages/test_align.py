@@ -204,6 +204,20 @@ def test_ready_crops_are_stored_as_they_are(tmp_path):
     assert store.settings["detector"] == "crops"
 
 
+def test_what_a_source_leaves_out_is_said(tmp_path):
+    with io.BytesIO() as file:
+        Image.new("RGB", (96, 112)).save(file, "PNG")
+        photos = [(label, file.getvalue()) for label in (0, 0, 1)]
+    write_record_photos(tmp_path / "train.rec", photos)
+    index = tmp_path / "train.idx"
+    index.write_text(index.read_text().partition("\n")[2])
+    found = align(tmp_path / "train.rec", tmp_path / "crops", detector="crops")
+    assert found.num_crops == 2
+    note = "1 photos are left out: train.idx does not list them"
+    assert found.notes[-1] == note
+    assert f"  {note}" in found.lines()
+
+
 CHILD = """
 import sys
 from pathlib import Path

@@ -423,7 +423,7 @@ def test_bad_embeddings(draw) -> None:
     with pytest.raises(DataError, match="rows 1 and 72"):
         evaluate_pairs(embeddings, twice, pairs)
     with pytest.raises(DataError, match="no pair has embeddings of both"):
-        evaluate_pairs(embeddings, [f"x/{image}" for image in images], pairs)
+        evaluate_pairs(embeddings, [f"x/x{n}.jpg" for n in range(72)], pairs)
     with pytest.raises(DataError, match="of no photo at all"):
         evaluate_pairs(np.empty((0, 8)), [], pairs)
     with pytest.raises(ParameterError, match="between 1 and 8"):

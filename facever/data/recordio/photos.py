@@ -100,7 +100,7 @@ def list_record_photos(path: Path) -> PhotoListing:
     unlisted = row_at.keys() - set(index.values())
     if left_out := _count_photos(headers, [row_at[at] for at in unlisted]):
         notes.append(
-            f"{left_out} photos are left out: {index_path.name} lists them not"
+            f"{left_out} photos are left out: {index_path.name} does not list them"
         )
     keys = {key: at for key, at in index.items() if key not in beyond}
     damages = dict(scan.damages)

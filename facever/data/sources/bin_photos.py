@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from facever.data.sources.plain_pickle import ByteArray, read_plain_pickle
+import numpy as np
+
+from facever.data.sources.plain_pickle import PickledArray, read_plain_pickle
 from facever.errors import DataError, FileError
 from facever.faces.photo_source import PhotoListing, PhotoSource
 
 _FORM = "a list of encoded photos and a list of bools, one for two photos"
+_GENUINE = {1: True, 0: False, -1: False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ def list_bin_photos(path: Path) -> PhotoListing:
 def read_bin_file(path: Path) -> tuple[list[bytes], list[bool]]:
     """The encoded photos, two a pair, and whether each pair is genuine.
 
+    The truth is a list or an array of bools, or of the numbers 1 and 0, or 1 and -1.
+
     Raises:
         FileError: If the file cannot be read, is damaged or holds anything else.
         DataError: If the lists do not fit each other.
@@ -74,21 +79,19 @@ def read_bin_file(path: Path) -> tuple[list[bytes], list[bool]]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise FileError(f"{path}: expected {_FORM}, got {_kind_of(value)}")
     photos, truth = value
-    for part in (photos, truth):
-        if not isinstance(part, tuple | list):
-            raise FileError(f"{path}: expected {_FORM}, got {_kind_of(part)}")
+    if not isinstance(photos, tuple | list):
+        raise FileError(f"{path}: expected {_FORM}, got {_kind_of(photos)}")
+    if not isinstance(truth, tuple | list | PickledArray):
+        raise FileError(f"{path}: expected {_FORM}, got {_kind_of(truth)}")
     encoded = [_bytes_of(path, place, photo) for place, photo in enumerate(photos)]
-    for place, answer in enumerate(truth):
-        if not isinstance(answer, bool):
-            raise FileError(
-                f"{path} pair {place}: expected a bool, got {_kind_of(answer)}"
-            )
-    if len(encoded) != 2 * len(truth):
+    num_pairs = len(truth) if isinstance(truth, tuple | list) else sum(truth.shape)
+    if len(encoded) != 2 * num_pairs:
         raise DataError(
-            f"{path}: expected {_FORM}, got {len(encoded)} photos and {len(truth)} "
-            "bools"
+            f"{path}: expected {_FORM}, got {len(encoded)} photos and {num_pairs} bools"
         )
-    return encoded, list(truth)
+    if isinstance(truth, PickledArray):
+        truth = np.frombuffer(truth.content or b"", truth.kind or "|b1").tolist()
+    return encoded, [_truth_of(path, pair, answer) for pair, answer in enumerate(truth)]
 
 
 def photo_name(place: int) -> str:
@@ -108,10 +111,19 @@ def _kind_of(value: object) -> str:
 
 
 def _bytes_of(path: Path, place: int, photo: object) -> bytes:
-    content = photo.content if isinstance(photo, ByteArray) else photo
+    content = photo.uint8 if isinstance(photo, PickledArray) else photo
     if not isinstance(content, bytes):
         raise FileError(
             f"{path} photo {place}: expected bytes or an array of uint8, got "
             f"{_kind_of(photo)}"
         )
     return content
+
+
+def _truth_of(path: Path, pair: int, answer: object) -> bool:
+    if isinstance(answer, int | float) and answer in _GENUINE:
+        return _GENUINE[int(answer)]
+    raise FileError(
+        f"{path} pair {pair}: expected true or false, 1 or 0, or 1 or -1; got "
+        + (repr(answer) if isinstance(answer, int | float) else _kind_of(answer))
+    )

@@ -20,7 +20,12 @@ from facever.stages.evaluation.features import (
     sha256,
 )
 from facever.stages.evaluation.judging import EXACT, Judged, Judging
-from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS, PairProtocol
+from facever.stages.evaluation.pair_protocols import (
+    AS_LISTED,
+    PAIR_PROTOCOLS,
+    PairProtocol,
+    PairReading,
+)
 from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import PairList, read_bin
@@ -85,16 +90,21 @@ class PairReport(Result):
 
 
 def evaluate_lfw(
-    out: str | Path, pairs: str | Path, inputs: Inputs, judging: Judging = EXACT
+    out: str | Path,
+    pairs: str | Path,
+    inputs: Inputs,
+    judging: Judging = EXACT,
+    reading: PairReading = AS_LISTED,
 ) -> PairReport:
     """Evaluate LFW's View 2 and write its report.
 
     Args:
         out: Folder of the report.
-        pairs: The official ``pairs.txt``.
+        pairs: The official ``pairs.txt``, or another list; see ``read_pair_list``.
         inputs: What to take embeddings from; photos are named
-            ``<Name>/<Name>_0001.jpg``.
+            ``<Name>/<Name>_0001.jpg``, see ``match_photos``.
         judging: How pairs are compared and judged.
+        reading: How the list is read.
 
     Returns:
         The numbers; the first evaluation is the headline.
@@ -104,17 +114,23 @@ def evaluate_lfw(
             of its range.
         FaceverError: If an input is missing, damaged or does not fit the others.
     """
-    return evaluate_protocol(PAIR_PROTOCOLS["lfw"], out, pairs, inputs, judging)
+    protocol = PAIR_PROTOCOLS["lfw"]
+    return evaluate_protocol(protocol, out, pairs, inputs, judging, reading)
 
 
 def evaluate_list(
-    out: str | Path, pairs: str | Path, inputs: Inputs, judging: Judging = EXACT
+    out: str | Path,
+    pairs: str | Path,
+    inputs: Inputs,
+    judging: Judging = EXACT,
+    reading: PairReading = AS_LISTED,
 ) -> PairReport:
-    """Evaluate the pairs of a CSV file, see ``read_pair_csv``; else ``evaluate_lfw``.
+    """Evaluate a list of pairs, see ``read_pair_list``; else as ``evaluate_lfw``.
 
     Photos are named as in the file.
     """
-    return evaluate_protocol(PAIR_PROTOCOLS["pairs"], out, pairs, inputs, judging)
+    protocol = PAIR_PROTOCOLS["pairs"]
+    return evaluate_protocol(protocol, out, pairs, inputs, judging, reading)
 
 
 def evaluate_protocol(
@@ -123,6 +139,7 @@ def evaluate_protocol(
     pairs: str | Path,
     inputs: Inputs,
     judging: Judging = EXACT,
+    reading: PairReading = AS_LISTED,
 ) -> PairReport:
     """Evaluate the pairs that a protocol lists; else as ``evaluate_lfw``.
 
@@ -132,11 +149,12 @@ def evaluate_protocol(
         pairs: The file that lists the pairs.
         inputs: What to take embeddings from; photos are named as the protocol says.
         judging: How pairs are compared and judged.
+        reading: How the list is read.
     """
     out, pairs = Path(out), Path(pairs)
     inputs.check()
     judging.check()
-    listed = protocol.read(pairs)
+    listed = protocol.read(pairs, reading)
     features = find_features(inputs, listed.sources, out, face=protocol.face)
     title = _title(protocol.title or pairs.stem, listed)
     return report_pairs(out, title, pairs, listed, features, judging)
@@ -217,6 +235,9 @@ def report_pairs(
         **features.settings,
         **judging.settings(features.embeddings.shape[1], evaluations),
     }
+    notes = (*pairs.notes, *features.notes)
+    if notes:
+        settings["notes"] = "; ".join(notes)
     page = write_report(
         out,
         evaluations,
@@ -228,7 +249,7 @@ def report_pairs(
     )
     [headline, *_] = evaluations.values()
     most_missing = 2 * headline.num_missing_pairs > len(headline.pairs)
-    warnings = (*judged.warnings, *(_MOST_PAIRS_MISSING,) * most_missing)
+    warnings = (*notes, *judged.warnings, *(_MOST_PAIRS_MISSING,) * most_missing)
     return PairReport(title, evaluations, rules, warnings, page)
 
 

@@ -20,6 +20,7 @@ from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.align import align
 from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
+from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import photo_key
 from facever.verification.reporting.markup import Setting
 
@@ -91,6 +92,7 @@ class Features:
         reasons: Why a photo has no embedding, by its source, where that is known.
         crop_of: Gives the crop of a source, or None if it has none; None where there
             are no crops at all.
+        notes: How the names of the protocol were matched, a line each.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
@@ -98,6 +100,7 @@ class Features:
     settings: dict[str, Setting]
     reasons: dict[str, str]
     crop_of: Callable[[str], UInt8[np.ndarray, "height width 3"] | None] | None
+    notes: tuple[str, ...] = ()
 
 
 def find_features(
@@ -122,12 +125,13 @@ def find_features(
     check_report_folder(out)
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
-        return _read(Path(inputs.embeddings), store)
+        return _read(Path(inputs.embeddings), store, named)
     assert inputs.model
     # A model file that cannot be used is found before the long alignment.
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
+    notes = None
     if inputs.photos:
-        store = align_named(
+        store, notes = _align_matched(
             Path(inputs.photos),
             out / CROPS_FOLDER,
             named,
@@ -137,7 +141,7 @@ def find_features(
         )
     # A store in which no photo has a face is empty, and so is false.
     assert store is not None
-    return _embed_named(embedder, inputs.model, store, named)
+    return _embed_named(embedder, inputs.model, store, named, notes)
 
 
 def all_sources(inputs: Inputs) -> list[str]:
@@ -188,15 +192,25 @@ def align_named(
         DataError: If none of the photos is there, or none gave a crop.
         FaceverError: If the photos cannot be read, or ``out`` cannot be written.
     """
-    wanted = {photo_key(source) for source in named}
-    found = {
-        photo.source
-        for photo in find_photos(photos).photos
-        if photo_key(photo.source) in wanted
-    }
+    return _align_matched(photos, out, named, face, template, max_pixels)[0]
+
+
+def _align_matched(
+    photos: Path,
+    out: Path,
+    named: Sequence[str],
+    face: FaceRule,
+    template: Template,
+    max_pixels: int,
+) -> tuple[CropStore, tuple[str, ...]]:
+    """The store of ``align_named``, and how names were matched."""
+    there = [photo.source for photo in find_photos(photos).photos]
+    matches = match_photos(named, there)
+    found = {there[row] for row in matches.rows.tolist() if row >= 0}
     if not found:
         raise DataError(
-            f"{photos} has none of the photos that are named, such as {named[0]}"
+            f"{photos} has none of the photos that are named, such as {named[0]}; "
+            f"{matches.notes[0]}"
         )
     align(
         photos,
@@ -206,14 +220,26 @@ def align_named(
         template=template.name,
         max_pixels=max_pixels,
     )
-    return CropStore.open(out)
+    return CropStore.open(out), matches.notes
 
 
 def crop_finder(
-    store: CropStore,
+    store: CropStore, named: Sequence[str] = ()
 ) -> Callable[[str], UInt8[np.ndarray, "height width 3"] | None]:
-    """A function that gives the crop of a source, or None if it has none."""
+    """A function that gives the crop of a source, or None if it has none.
+
+    Args:
+        store: The crops.
+        named: Sources as a protocol spells them, where the store may spell them
+            otherwise.
+    """
     row_of_key = {photo_key(source): row for row, source in enumerate(store.sources)}
+    rows = match_photos(named, store.sources).rows.tolist()
+    row_of_key |= {
+        photo_key(source): row
+        for source, row in zip(named, rows, strict=True)
+        if row >= 0
+    }
 
     def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
         row = row_of_key.get(photo_key(source))
@@ -240,7 +266,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path, store: CropStore | None) -> Features:
+def _read(path: Path, store: CropStore | None, named: Sequence[str]) -> Features:
     file = read_embeddings(path)
     settings: dict[str, Setting] = {
         "embeddings": str(path),
@@ -248,30 +274,36 @@ def _read(path: Path, store: CropStore | None) -> Features:
     }
     if file.model_fingerprint:
         settings["model_fingerprint"] = file.model_fingerprint
-    crop_of = None if store is None else crop_finder(store)
-    return Features(file.embeddings, file.images, settings, {}, crop_of)
+    crop_of = None if store is None else crop_finder(store, named)
+    notes = match_photos(named, file.images).notes
+    return Features(file.embeddings, file.images, settings, {}, crop_of, notes)
 
 
 def _embed_named(
-    embedder: Embedder, model: str | Path, store: CropStore, named: Sequence[str]
+    embedder: Embedder,
+    model: str | Path,
+    store: CropStore,
+    named: Sequence[str],
+    notes: tuple[str, ...] | None,
 ) -> Features:
-    source_of_key = {photo_key(source): source for source in named}
-    rows = [
-        row
-        for row, source in enumerate(store.sources)
-        if photo_key(source) in source_of_key
-    ]
-    embeddings = embed_rows(embedder, store, rows)
+    reason_of = list(store.failures.values())
+    matches = match_photos(named, [*store.sources, *store.failures])
+    rows = matches.rows.tolist()
+    with_crop = [place for place, row in enumerate(rows) if 0 <= row < len(store)]
+    # In the order of the store, so that batches do not depend on the names.
+    with_crop.sort(key=rows.__getitem__)
+    embeddings = embed_rows(embedder, store, [rows[place] for place in with_crop])
     # The ledger is by the photo's own name, the report by the protocol's name.
     reasons = {
-        source_of_key[photo_key(source)]: reason
-        for source, reason in store.failures.items()
-        if photo_key(source) in source_of_key
+        name: reason_of[row - len(store)]
+        for name, row in zip(named, rows, strict=True)
+        if row >= len(store)
     }
     return Features(
         embeddings,
-        [store.sources[row] for row in rows],
+        [named[place] for place in with_crop],
         {**model_settings(embedder, model), "crops": str(store.folder)},
         reasons,
-        crop_finder(store),
+        crop_finder(store, named),
+        matches.notes if notes is None else notes,
     )

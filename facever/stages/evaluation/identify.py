@@ -143,7 +143,7 @@ def identify(
     out, gallery, probes = Path(out), Path(gallery), Path(probes)
     inputs.check()
     enrolled, searched = read_identity_list(gallery), read_identity_list(probes)
-    named = [*enrolled.images, *searched.images]
+    named = [*dict.fromkeys([*enrolled.images, *searched.images])]
     features = find_features(inputs, named, out, face=DEFAULT_FACE)
     found = evaluate_identification(
         features.embeddings, features.images, enrolled, searched

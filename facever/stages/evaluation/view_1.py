@@ -13,7 +13,11 @@ from facever.files import whole_file
 from facever.results import Result
 from facever.stages.evaluation.features import Inputs, find_features, sha256
 from facever.stages.evaluation.judging import EXACT, Judging
-from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS
+from facever.stages.evaluation.pair_protocols import (
+    AS_LISTED,
+    PAIR_PROTOCOLS,
+    PairReading,
+)
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import DEV_TEST_FOLD, read_lfw_view_1
 from facever.verification.uncertainty.intervals import wilson
@@ -69,6 +73,7 @@ def evaluate_lfw_view_1(
     pairs: Sequence[str | Path],
     inputs: Inputs,
     judging: Judging = EXACT,
+    reading: PairReading = AS_LISTED,
 ) -> View1Report:
     """Evaluate LFW's View 1, for development: choose on DevTrain, test on DevTest.
 
@@ -78,6 +83,7 @@ def evaluate_lfw_view_1(
         inputs: What to take embeddings from; photos are named
             ``<Name>/<Name>_0001.jpg``.
         judging: How pairs are compared and judged.
+        reading: Only as listed: the two files are official ones.
 
     Returns:
         The numbers.
@@ -97,6 +103,11 @@ def evaluate_lfw_view_1(
         raise ParameterError(
             "give pairs.txt, or for View 1 pairsDevTrain.txt and pairsDevTest.txt; got "
             f"{len(pairs)} pairs files"
+        )
+    if reading != AS_LISTED:
+        raise ParameterError(
+            "View 1's files are official ones, without columns and repeated pairs: "
+            "leave out --columns and --unique"
         )
     train, test = map(Path, pairs)
     if "devtest" in train.name.lower() and "devtrain" in test.name.lower():

@@ -1,9 +1,10 @@
 """Protocols: lists of pairs or trials, each with the reader of its file.
 
-``pairs`` has what a list of pairs is; ``lfw``, ``pair_csv``, ``pair_bin`` and ``ytf``
-read one; ``video_frames`` and ``video_pooling`` make one score of many frames;
-``identity_list`` and ``blufr_trials`` say who is enrolled and who is searched for. What
-these modules say is true: which photos are compared, and who is on them.
+``pairs`` has what a list of pairs is; ``pair_lists``, ``pair_bin`` and ``ytf`` read
+one, and ``folds`` divides those that name no folds; ``video_frames`` and
+``video_pooling`` make one score of many frames; ``identity_list`` and ``blufr_trials``
+say who is enrolled and who is searched for. What these modules say is true: which
+photos are compared, and who is on them.
 """
 
 from facever.verification.protocols.lfw import (
@@ -24,7 +25,7 @@ from facever.verification.protocols.pair_bin import (
     read_bin,
     write_bin,
 )
-from facever.verification.protocols.pair_csv import read_pair_csv
+from facever.verification.protocols.pair_lists import read_pair_list
 from facever.verification.protocols.pairs import PairList, photo_key, photo_keys
 from facever.verification.protocols.video_frames import (
     FrameRule,
@@ -61,7 +62,7 @@ __all__ = [
     "read_lfw_pairs",
     "read_lfw_people",
     "read_lfw_view_1",
-    "read_pair_csv",
+    "read_pair_list",
     "read_ytf_splits",
     "write_bin",
 ]

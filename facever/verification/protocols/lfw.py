@@ -1,14 +1,21 @@
 """LFW's own files: pairs.txt of View 2, and the development pairs of View 1."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from facever.errors import DataError
+from facever.verification.protocols.listed_pairs import ListedPair, make_pair_list
 from facever.verification.protocols.pairs import PairList
-from facever.verification.protocols.text import SeenPairs, is_count, read_lines
+from facever.verification.protocols.text import (
+    Row,
+    SeenPairs,
+    is_count,
+    read_lines,
+    read_rows,
+)
 
 DEV_TRAIN_FOLD = 0
 DEV_TEST_FOLD = 1
@@ -18,38 +25,17 @@ _MATCHED_FORM = "a pair of one person: name, number, number"
 _MISMATCHED_FORM = "a pair of two people: name, number, name, number"
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """In every fold some pairs of one person, then the same number of two people."""
-
-    num_folds: int
-    pairs_per_kind: int
-    stated_by: str
-
-    @property
-    def num_pairs(self) -> int:
-        return self.num_folds * 2 * self.pairs_per_kind
-
-    def __str__(self) -> str:
-        return (
-            f"{self.num_pairs} pairs ({self.num_folds} folds of {self.pairs_per_kind} "
-            f"+ {self.pairs_per_kind}, as {self.stated_by})"
-        )
-
-
 def read_lfw_pairs(path: Path) -> PairList:
     """Read the official pairs file of LFW's View 2, or a file of its form.
 
-    The header says the number of folds and the number of pairs of each kind in a fold
-    (``10<TAB>300``). Then, fold by fold, come the pairs of one person
-    (``name n1 n2``) and then the same number of pairs of two people
-    (``name1 n1 name2 n2``). Fields are separated by tabs, or by spaces in a line that
-    has no tab. Blank lines are skipped.
-    Without the header, the pairs of one person before the first pair of two people say
-    how many pairs of each kind a fold has.
+    A line is a pair of one person (``name n1 n2``) or of two (``name1 n1 name2 n2``),
+    in any order. A first line of another form is a header. If it says the number of
+    folds and of pairs of each kind in a fold (``10<TAB>300``) and the pairs stand so,
+    fold by fold and the genuine ones first, as in the official file, then these are the
+    folds; else see ``divide_pairs``.
 
     Args:
-        path: The file, such as ``pairs.txt``.
+        path: The file, such as ``pairs.txt``; see ``read_rows`` for its separators.
 
     Returns:
         The pairs in the order of the file; photo 4 of ``A_B`` is
@@ -57,8 +43,8 @@ def read_lfw_pairs(path: Path) -> PairList:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If a line is not what its place asks for, a pair is listed twice, or
-            there are too few or too many lines. The message names file and line.
+        DataError: If a line is not of that form (the message names file and line), or
+            there are too few pairs.
 
     References:
         Huang et al., Labeled Faces in the Wild, 2007, and the README of View 2.
@@ -76,16 +62,34 @@ def read_lfw_pairs(path: Path) -> PairList:
         >>> pairs.left[0], pairs.right[0], pairs.same.tolist(), pairs.num_folds
         ('Ann/Ann_0001.jpg', 'Ann/Ann_0002.jpg', [True, False, True, False], 2)
     """
-    lines = read_lines(path, _KIND)
-    number, first = lines[0]
-    if len(_split(first)) <= 2:
-        layout = _read_header(f"{path}, line {number}", first)
-        lines = lines[1:]
-    else:
-        layout = _infer_layout(path, lines)
-    return _pair_list(
-        _read_pairs(path, lines, layout, SeenPairs()), layout.pairs_per_kind
+    return pairs_of_lfw_rows(path, read_rows(path, _KIND))
+
+
+def is_lfw_row(fields: Sequence[str]) -> bool:
+    """Whether a row is a pair in LFW's form."""
+    return (len(fields) == 3 and is_count(fields[1]) and is_count(fields[2])) or (
+        len(fields) == 4 and is_count(fields[1]) and is_count(fields[3])
     )
+
+
+def pairs_of_lfw_rows(
+    path: Path, rows: Sequence[Row], unique: bool = False
+) -> PairList:
+    """The pairs of a file of LFW's form; see ``read_lfw_pairs``.
+
+    Args:
+        path: The file, for messages.
+        rows: Its rows.
+        unique: See ``make_pair_list``.
+    """
+    header = None if _may_be_pair(rows[0].fields) else rows[0]
+    listed = [_list_pair(path, row) for row in rows[header is not None :]]
+    folds, notes = _follow_header(path, header, [pair.same for pair in listed])
+    if folds:
+        listed = [
+            replace(pair, fold=fold) for pair, fold in zip(listed, folds, strict=True)
+        ]
+    return make_pair_list(path, listed, unique, notes)
 
 
 def read_lfw_view_1(train: Path, test: Path) -> PairList:
@@ -164,88 +168,78 @@ def _read_view_1_file(path: Path, seen: SeenPairs) -> list[tuple[str, str]]:
             f"pairs of each kind, such as '1100'; got {header!r}; a file of folds is "
             "View 2's, on which nothing is chosen: give pairsDevTrain.txt"
         )
-    layout = _Layout(1, int(header), "the header says")
-    return _read_pairs(path, lines, layout, seen)
+    return _read_pairs(path, lines, int(header), seen)
 
 
-def _pair_list(pairs: Sequence[tuple[str, str]], pairs_per_kind: int) -> PairList:
-    place = np.arange(len(pairs), dtype=np.int64)
-    return PairList(
-        left=[first for first, _ in pairs],
-        right=[second for _, second in pairs],
-        same=place // pairs_per_kind % 2 == 0,
-        fold=place // (2 * pairs_per_kind),
-    )
+def _may_be_pair(fields: Sequence[str]) -> bool:
+    """Whether a first row is meant as a pair: a header has numbers or words alone."""
+    numbers = [is_count(field) for field in fields]
+    return len(fields) > 2 and any(numbers)
 
 
-def _split(line: str) -> list[str]:
-    return [field.strip() for field in line.split("\t" if "\t" in line else None)]
+def _list_pair(path: Path, row: Row) -> ListedPair:
+    matched = len(row.fields) == 3
+    left, right = _read_pair(f"{path}, line {row.line}", row.fields, matched)
+    return ListedPair(row.line, left, right, matched, None, tuple(row.fields))
 
 
-def _read_header(where: str, line: str) -> _Layout:
-    fields = _split(line)
-    if len(fields) != 2 or not all(is_count(field) for field in fields):
-        raise DataError(
-            f"{where}: expected the header of View 2, the number of folds and of pairs "
-            f"of each kind in a fold, such as '10<TAB>300', or {_MATCHED_FORM}; got "
-            f"{line!r}" + "; one number heads a file of View 1, of which give both, "
-            "DevTrain and DevTest" * (len(fields) == 1)
-        )
-    layout = _Layout(int(fields[0]), int(fields[1]), "the header says")
-    if layout.num_folds < 2:
-        raise DataError(
-            f"{where}: expected at least 2 folds, got {layout.num_folds}; a header of "
-            "one number is View 1's"
-        )
-    return layout
-
-
-def _infer_layout(path: Path, lines: Sequence[tuple[int, str]]) -> _Layout:
-    matched = 0
-    while matched < len(lines) and len(_split(lines[matched][1])) == 3:
-        matched += 1
-    if not matched:
-        number, line = lines[0]
-        raise DataError(
-            f"{path}, line {number}: expected {_MATCHED_FORM}, as a file without a "
-            f"header begins; got {line!r}"
-        )
-    num_folds = max(2, -(-len(lines) // (2 * matched)))
-    return _Layout(
-        num_folds, matched, "the pairs of one person at its beginning say, no header"
-    )
+def _follow_header(
+    path: Path, header: Row | None, same: Sequence[bool]
+) -> tuple[list[int], list[str]]:
+    """The fold of each pair, if a header says it, and what is to be said."""
+    if header is None:
+        return [], []
+    said = f"{path}, line {header.line}: {' '.join(header.fields)!r}"
+    if not all(map(is_count, header.fields)):
+        return [], [f"{said} is taken for a header"]
+    if len(header.fields) == 2:
+        num_folds, num_pairs = map(int, header.fields)
+        of_a_fold = [True] * num_pairs + [False] * num_pairs
+        if len(same) == num_folds * len(of_a_fold) and same == of_a_fold * num_folds:
+            return [place // len(of_a_fold) for place in range(len(same))], []
+    return [], [
+        f"{said} is a header that does not describe the {len(same)} pairs below it, "
+        "and is not followed"
+    ]
 
 
 def _read_pairs(
-    path: Path, lines: Sequence[tuple[int, str]], layout: _Layout, seen: SeenPairs
+    path: Path, lines: Sequence[tuple[int, str]], pairs_per_kind: int, seen: SeenPairs
 ) -> list[tuple[str, str]]:
+    """The pairs of a file of View 1: those of one person first, then as many others."""
+    expected = (
+        f"{2 * pairs_per_kind} pairs ({pairs_per_kind} + {pairs_per_kind}, as the "
+        "header says)"
+    )
     pairs: list[tuple[str, str]] = []
     for place, (number, line) in enumerate(lines):
         where = f"{path}, line {number}"
-        if place == layout.num_pairs:
+        if place == 2 * pairs_per_kind:
             raise DataError(
-                f"{where}: expected the end of the file after {layout}, got {line!r}"
+                f"{where}: expected the end of the file after {expected}, got {line!r}"
             )
-        pair = _read_pair(where, line, place // layout.pairs_per_kind % 2 == 0)
+        fields = line.split("\t" if "\t" in line else None)
+        pair = _read_pair(where, fields, place < pairs_per_kind)
         seen.add(path, number, *pair)
         pairs.append(pair)
-    if len(pairs) < layout.num_pairs:
+    if len(pairs) < 2 * pairs_per_kind:
         last = f", line {lines[-1][0]}" if lines else ""
         raise DataError(
-            f"{path}{last}: the file ends after {len(pairs)} pairs; expected {layout}"
+            f"{path}{last}: the file ends after {len(pairs)} pairs; expected {expected}"
         )
     return pairs
 
 
-def _read_pair(where: str, line: str, matched: bool) -> tuple[str, str]:
-    fields = _split(line)
+def _read_pair(where: str, fields: Sequence[str], matched: bool) -> tuple[str, str]:
     form = _MATCHED_FORM if matched else _MISMATCHED_FORM
     if matched and len(fields) == 3:
         names, numbers = (fields[0], fields[0]), (fields[1], fields[2])
     elif not matched and len(fields) == 4:
         names, numbers = (fields[0], fields[2]), (fields[1], fields[3])
     else:
-        raise DataError(f"{where}: expected {form}; got {len(fields)} fields: {line!r}")
+        raise DataError(
+            f"{where}: expected {form}; got {len(fields)} fields: {' '.join(fields)!r}"
+        )
     for name in names:
         if not name or "/" in name or "\\" in name:
             raise DataError(f"{where}: expected {form}; got the name {name!r}")
@@ -254,12 +248,12 @@ def _read_pair(where: str, line: str, matched: bool) -> tuple[str, str]:
             raise DataError(
                 f"{where}: expected {form}, with numbers from 1; got {field!r}"
             )
+    if not matched and names[0] == names[1]:
+        raise DataError(
+            f"{where}: expected two people, got one twice: {' '.join(fields)!r}"
+        )
     first, second = (
         f"{name}/{name}_{int(field):04d}.jpg"
         for name, field in zip(names, numbers, strict=True)
     )
-    if matched and first == second:
-        raise DataError(f"{where}: expected two photos, got one twice: {line!r}")
-    if not matched and names[0] == names[1]:
-        raise DataError(f"{where}: expected two people, got one twice: {line!r}")
     return first, second

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import UInt8
 
 from facever.data.sources.bin_photos import photo_name, read_bin_file
 from facever.errors import DataError, PhotoError
@@ -19,9 +19,8 @@ from facever.faces.templates import (
     take_crop,
 )
 from facever.files import whole_file
+from facever.verification.protocols.folds import divide_pairs
 from facever.verification.protocols.pairs import PairList
-
-NUM_FOLDS = 10
 
 _WRITTEN_PROTOCOL = 4
 
@@ -100,31 +99,34 @@ class PairBin:
 def read_bin(path: Path) -> PairBin:
     """Read a pair set in InsightFace's form, without mxnet and without pickle.
 
-    The file is a pickle of protocol 2 to 5: two lists, the photos (JPEG or PNG, as
-    bytes or as NumPy arrays of them) and whether each pair is genuine.
+    The file is a pickle of protocol 0 to 5: two lists, the encoded photos (as bytes or
+    as NumPy arrays of them) and whether each pair is genuine, as bools or numbers.
     Nothing in it is run; see ``read_plain_pickle``. As in the projects that use such
     files, the pairs are divided into 10 consecutive folds of equal size, the first of
     which have one pair more where the number does not divide (scikit-learn's KFold).
+    Pairs in another order are dealt, see ``divide_pairs``; other projects' rules keep
+    the folds of the file's order even then.
 
     Args:
         path: The file, such as ``lfw.bin``.
 
     Raises:
         FileError: If the file cannot be read, is damaged or holds anything else.
-        DataError: If the lists do not fit each other, or a fold is without genuine or
-            without impostor pairs.
+        DataError: If the lists do not fit each other, or there are fewer than two pairs
+            of a kind.
     """
     encoded, truth = read_bin_file(path)
     sources = [photo_name(place) for place in range(len(encoded))]
+    same = np.array(truth, dtype=np.bool_)
     try:
-        pairs = PairList(
-            sources[::2],
-            sources[1::2],
-            np.array(truth, dtype=np.bool_),
-            consecutive_folds(len(truth)),
-        )
+        folds = divide_pairs(same)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
+    # That folds are the tenths of the file is this form's own rule, and goes unsaid.
+    notes = () if folds.rule_fold is None else folds.notes
+    pairs = PairList(
+        sources[::2], sources[1::2], same, folds.fold, folds.rule_fold, notes
+    )
     return PairBin(path, encoded, pairs)
 
 
@@ -140,8 +142,8 @@ def write_bin(
         photos: Two photos a pair, one pair after the other: encoded ones, which are
             written as they are, or RGB crops, 112x112 or 112x96 (height x width),
             which are written as PNG, that is without loss. Other projects want 112x112.
-        same: Whether each pair is genuine. ``read_bin`` makes 10 consecutive folds, so
-            genuine and impostor pairs should be mixed.
+        same: Whether each pair is genuine. Other projects make 10 consecutive folds,
+            so genuine and impostor pairs should be mixed.
 
     Raises:
         DataError: If there are not two photos a pair, or crops have another size.
@@ -163,11 +165,3 @@ def write_bin(
     with whole_file(path) as temporary:
         content = encoded, [bool(answer) for answer in same]
         temporary.write_bytes(pickle.dumps(content, protocol=_WRITTEN_PROTOCOL))
-
-
-def consecutive_folds(
-    num_pairs: int, num_folds: int = NUM_FOLDS
-) -> Int64[np.ndarray, " pairs"]:
-    """Consecutive folds of equal size, the first of them longer by one where needed."""
-    sizes = num_pairs // num_folds + (np.arange(num_folds) < num_pairs % num_folds)
-    return np.repeat(np.arange(num_folds), sizes)

@@ -25,6 +25,9 @@ class PairList:
         same: True where both photos show one person (a genuine pair), False where
             they show two (an impostor pair).
         fold: Fold of each pair, ``0 .. num_folds - 1``.
+        rule_fold: Fold of each pair under other projects' rules, which keep the list's
+            own folds even where one has pairs of one kind; None where it is ``fold``.
+        notes: What a reader of the numbers must know of the list, a line each.
 
     Raises:
         DataError: If the lengths differ, there is no pair, there are fewer than two
@@ -35,6 +38,8 @@ class PairList:
     right: list[str]
     same: Bool[np.ndarray, " pairs"]
     fold: Int64[np.ndarray, " pairs"]
+    rule_fold: Int64[np.ndarray, " pairs"] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = len(self.left), len(self.right), len(self.same), len(self.fold)
@@ -81,8 +86,10 @@ def photo_key(source: str) -> str:
     """A photo's source without the extension of an image file.
 
     Pairs say ``A/A_0001.jpg`` whatever the photo is stored as, so sources are compared
-    by this key. ``A/Mr._X_0001`` has no such extension and stays whole.
+    by this key. ``A/Mr._X_0001`` has no such extension and stays whole. Backslashes, as
+    Windows writes paths, become slashes.
     """
+    source = source.replace("\\", "/")
     stem, dot, extension = source.rpartition(".")
     return stem if dot + extension.lower() in PHOTO_SUFFIXES else source
 
@@ -93,6 +100,8 @@ def photo_keys(sources: Sequence[str]) -> list[str]:
     Without this, a fifth of the time of LFW's 6,000 pairs with a PCA goes into names.
     """
     return [
-        source[:-4] if source[-4:] in _COMMON_SUFFIXES else photo_key(source)
+        source[:-4]
+        if source[-4:] in _COMMON_SUFFIXES and "\\" not in source
+        else photo_key(source)
         for source in sources
     ]

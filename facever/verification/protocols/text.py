@@ -1,6 +1,12 @@
-"""Lines and numbers of text files, and the check for repeated pairs."""
+"""Lines, rows and numbers of text files, and the check for repeated pairs."""
 
+import csv
+from collections.abc import Iterator
+from contextlib import suppress
+from io import StringIO
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from facever.errors import DataError, FileError
 
@@ -46,6 +52,83 @@ def read_lines(path: Path, kind: str) -> list[tuple[int, str]]:
         for number, line in enumerate(read_text(path, kind).splitlines(), start=1)
         if line.strip()
     ]
+
+
+_SEPARATORS = ("\t", ",", ";", "|", None)
+_NUM_TRIED_ROWS = 100
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        line: Number of its (last) line, from 1.
+        fields: What stands between separators, without spaces around it, and without
+            empty fields at the end.
+    """
+
+    line: int
+    fields: list[str]
+
+
+def read_rows(path: Path, kind: str) -> list[Row]:
+    """The rows of a table in a text file, without blank ones.
+
+    The separator is the one of tab, comma, semicolon, ``|`` and spaces that divides
+    most of the first rows into three fields or more. Fields may be quoted as in CSV. A
+    row without the separator, such as a header, is divided at its spaces.
+
+    Args:
+        path: The file.
+        kind: What it should be, for messages.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If it is not text, or empty, or quotes in it do not end.
+    """
+    text = read_text(path, kind)
+
+    def count_wide(separator: str | None) -> int:
+        wide = 0
+        with suppress(csv.Error):
+            for row in islice(_divide(text, separator), _NUM_TRIED_ROWS):
+                wide += len(row.fields) >= 3
+        return wide
+
+    separator = max(_SEPARATORS, key=count_wide)
+    rows: list[Row] = []
+    try:
+        rows.extend(_divide(text, separator))
+    except csv.Error as error:
+        last = rows[-1].line if rows else 0
+        raise DataError(
+            f"{path}, behind line {last}: no {kind}, in which quotes begin and end a "
+            f"field ({error})"
+        ) from None
+    return [
+        Row(line, fields if len(fields) > 1 else fields[0].split())
+        for line, fields in rows
+    ]
+
+
+def _divide(text: str, separator: str | None) -> Iterator[Row]:
+    if separator is None:
+        for number, line in enumerate(StringIO(text), start=1):
+            if fields := line.split():
+                yield Row(number, fields)
+        return
+    reader = csv.reader(
+        StringIO(text, newline=""),
+        delimiter=separator,
+        skipinitialspace=True,
+        strict=True,
+    )
+    for found in reader:
+        fields = [field.strip() for field in found]
+        while fields and not fields[-1]:
+            fields.pop()
+        if fields:
+            yield Row(reader.line_num, fields)
 
 
 def is_count(field: str) -> bool:

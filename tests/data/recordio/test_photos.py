@@ -351,11 +351,12 @@ def test_an_unsorted_file_is_read_by_its_labels(tmp_path):
     assert [int(identity) for identity in good.values()] == labels
 
 
-def test_limits_that_a_float_has_rounded(tmp_path):
+@pytest.mark.parametrize("num_photos", [9, 8])
+def test_limits_that_a_float_has_rounded(tmp_path, num_photos):
     """As in Glint360K, whose 17 million photos are more than such a float counts."""
     path = tmp_path / "train.rec"
     base = 2**24 + 1
-    records, labels = {}, [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    records, labels = {}, [1, 1, 1, 2, 2, 2, 3, 3, 3][:num_photos]
     for number, label in enumerate(labels):
         key = base + number
         records[key] = header(key, label, 1) + jpeg(number)
@@ -369,6 +370,7 @@ def test_limits_that_a_float_has_rounded(tmp_path):
     write(path, records)
     good, _ = listed(path)
     assert [int(identity) for identity in good.values()] == labels
+    assert list_record_photos(path).notes == ()
 
 
 def test_damage_is_named_by_byte_and_key(tmp_path):

@@ -78,6 +78,42 @@ def run(out: Path, pairs: Path, **options: Any) -> PairReport:
     return evaluate_lfw(out, pairs, Inputs(**of_inputs), Judging(**options))
 
 
+def test_crops_of_a_list_from_another_place(
+    tmp_path: Path, pairs: Path, make_model: Callable[..., Path]
+) -> None:
+    """The same scores, missing photos and reasons, whatever stands before the names."""
+    model = make_model(tmp_path / "model.safetensors")
+    failed = ("Dee/Dee_0001.png", "Bob/Bob_0002.png")
+    store = write_store(tmp_path / "crops", names("png"), failed)
+    other = tmp_path / "other.txt"
+    listed = read_lfw_pairs(pairs)
+    other.write_text(
+        "".join(
+            f"/faces/lfw/{left} /faces/lfw/{right} {int(same)} {fold}\n"
+            for left, right, same, fold in zip(
+                listed.left, listed.right, listed.same, listed.fold, strict=True
+            )
+        )
+    )
+    options = {"model": model, "crops": store, "pca": False, "precision": "fp32"}
+    found, expected = (
+        run(tmp_path / path.stem, path, **options) for path in (other, pairs)
+    )
+    np.testing.assert_array_equal(
+        found.evaluations["cosine"].scores, expected.evaluations["cosine"].scores
+    )
+    assert found.evaluations["cosine"].missing == [
+        f"/faces/lfw/{name}" for name in expected.evaluations["cosine"].missing
+    ]
+    assert expected.warnings == ()
+    assert found.warnings[1].startswith("photos are matched by the last 2 parts of")
+    page = (tmp_path / "other" / "report.html").read_text(encoding="utf-8")
+    assert "/faces/lfw/Bob/Bob_0002.jpg (no face found)" in page
+    assert page.count("data:image/jpeg") == (
+        (tmp_path / "pairs" / "report.html").read_text().count("data:image/jpeg")
+    )
+
+
 def test_ready_embeddings(tmp_path: Path, pairs: Path, embeddings: Path) -> None:
     out = tmp_path / "out"
     report = run(out, pairs, embeddings=embeddings)

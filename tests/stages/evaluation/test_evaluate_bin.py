@@ -1,5 +1,6 @@
 import base64
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,29 @@ def test_a_bin_from_the_command_to_its_report(
     assert found["missing"]["photos"] == [f"{BROKEN:06d}"]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"{BROKEN:06d} (not an image that can be read)" in page
+
+
+def test_pairs_in_any_order_have_a_number_by_both_rules(
+    tmp_path: Path, model: Path, command: Command
+) -> None:
+    """Genuine pairs first, as users write them; protocol 1, truth as numbers."""
+    genuine = [pair for pair in range(20) if SAME[pair]][:2]
+    photos = encode(draw_photos())
+    chosen = [photos[2 * pair + side] for pair in (*genuine, 1, 3) for side in (0, 1)]
+    content = pickle.dumps((chosen, [1, 1, 0, 0]), protocol=1)
+    (tmp_path / "four.bin").write_bytes(content)
+    finished = command(
+        *("evaluate", "bin", model, tmp_path / "four.bin", "--out", tmp_path / "out"),
+        *("--no-pca", "--precision", "fp32", "--rule", "insightface"),
+    )
+    assert finished.code == 0, finished.err
+    assert "cosine: accuracy 100.00" in finished.out
+    assert "rule insightface: 100.000" in finished.out
+    assert "fold 1 of 4 in the list's order has 1 genuine and 0 imp" in finished.out
+    assert "own 4 folds, of which 4 have pairs of one kind" in finished.out
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["title"] == "four, 4 pairs in 2 folds"
+    assert "dealt in turn into 2 folds" in numbers["settings"]["notes"]
 
 
 @pytest.mark.parametrize("chunk", [512, 7, 1])

@@ -15,9 +15,10 @@ from facever.stages.evaluation import features
 from facever.stages.evaluation.evaluate import evaluate_list
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
+from facever.stages.evaluation.pair_protocols import PairReading
 from facever.stages.evaluation.view_1 import evaluate_lfw_view_1
 from facever.verification.evaluation import evaluate_pairs
-from facever.verification.protocols import read_lfw_view_1, read_pair_csv
+from facever.verification.protocols import read_lfw_view_1, read_pair_list
 from facever.verification.rules import RULES
 from facever.verification.thresholds import best_threshold
 
@@ -97,6 +98,67 @@ def test_a_list_from_the_command_to_its_report(
     assert 0 < np.mean(accuracies) < 1
 
 
+def test_a_list_of_another_place_with_names_of_its_own(
+    tmp_path: Path, embeddings: Path, command: Command
+) -> None:
+    """Other column names, another folder, backslashes, a pair twice, a photo gone."""
+    expected = write_list(tmp_path / "mine.csv", folds=True)
+    rows = [line.split(",") for line in expected.read_text().splitlines()[1:]]
+    rows.append([rows[0][1], rows[0][0], *rows[0][2:]])
+    truth = {"true": 1, "false": -1}
+    lines = [
+        f"D:\\lfw\\{left};D:\\lfw\\{right};{truth[same]};{int(fold) - 1}"
+        for left, right, same, fold in rows
+    ]
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["who;whom;is it;part", *lines]).replace("/", "\\"))
+    with np.load(embeddings) as file:
+        vectors = file["embeddings"]
+    np.savez(embeddings, embeddings=vectors[1:], images=PHOTOS[1:])
+    shared = ("--embeddings", embeddings, "--no-pca")
+    plain = command(
+        *("evaluate", "pairs", "--pairs", expected, "--out", tmp_path / "a"), *shared
+    )
+    columns = ("--columns", "who,whom,is it,part")
+    finished = command(
+        *("evaluate", "pairs", "--pairs", other, "--out", tmp_path / "b"),
+        *(*shared, *columns, "--unique"),
+    )
+    assert finished.code == 0, finished.err
+    assert finished.out.splitlines()[0].partition(", 2 photos missing")[0] == (
+        plain.out.splitlines()[0].partition(", 2 photos missing")[0]
+    ).replace(PHOTOS[0], f"D:/lfw/{PHOTOS[0]}")
+    said = finished.out.splitlines()[1:]
+    assert said[0] == (
+        "columns of other.csv: left is who, right is whom, same is is it, fold is part"
+    )
+    assert said[1].startswith("pairs that are listed again: 1, 1 of them with the mem")
+    assert said[1].endswith("in line 26; dropped")
+    assert said[2].startswith("photos are matched by the last 2 parts of their paths: ")
+    assert said[3].startswith(f"not there: D:/lfw/{PHOTOS[0]}; a similar name there: ")
+    scores = read_scores(tmp_path / "b", "cosine")
+    assert [row["score"] for row in scores] == [
+        row["score"] for row in read_scores(tmp_path / "a", "cosine")
+    ]
+    assert scores[0]["left"] == f"D:/lfw/{PHOTOS[0]}"
+    as_listed = command(
+        *("evaluate", "pairs", "--pairs", other, "--out", tmp_path / "c"),
+        *(*shared, *columns),
+    )
+    assert len(read_scores(tmp_path / "c", "cosine")) == 25
+    assert "kept as listed, --unique drops them" in as_listed.out
+
+
+def test_view_1_is_read_as_it_is(tmp_path: Path, embeddings: Path) -> None:
+    with pytest.raises(ParameterError, match="leave out --columns and --unique"):
+        evaluate_lfw_view_1(
+            tmp_path / "out",
+            [tmp_path / "a", tmp_path / "b"],
+            Inputs(embeddings=embeddings),
+            reading=PairReading(unique=True),
+        )
+
+
 def test_every_option_of_the_command_arrives(
     tmp_path: Path, embeddings: Path, command: Command
 ) -> None:
@@ -134,7 +196,7 @@ def test_every_option_of_the_command_arrives(
         expected = evaluate_pairs(
             vectors,
             PHOTOS[1:],
-            read_pair_csv(pairs),
+            read_pair_list(pairs),
             measure="euclidean",
             missing_rule="lowest",
             **arguments,

@@ -9,7 +9,7 @@ import pytest
 
 from facever.choices import FaceRule
 from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS
-from facever.verification.protocols import PairList, read_pair_csv
+from facever.verification.protocols import PairList, read_pair_list
 
 CSV = "left,right,same,fold\na.jpg,b.jpg,1,1\na.jpg,c.jpg,0,1\n" + (
     "d.jpg,e.jpg,1,2\nd.jpg,f.jpg,0,2\n"
@@ -34,6 +34,6 @@ def test_every_row_has_a_reader_and_a_command(
 def test_a_protocol_reads_by_its_reader(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text(CSV)
-    found, expected = PAIR_PROTOCOLS["pairs"].read(path), read_pair_csv(path)
+    found, expected = PAIR_PROTOCOLS["pairs"].read(path), read_pair_list(path)
     assert isinstance(found, PairList)
     assert (found.left, found.right) == (expected.left, expected.right)

@@ -1,22 +1,26 @@
 import io
 import os
 import pickle
+import random
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.model_selection import KFold
 
+from facever.choices import TemplateName
 from facever.errors import DataError, FaceverError, FileError
+from facever.faces.templates import TEMPLATES
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import PairBin, PairList, read_bin, write_bin
-from facever.verification.protocols.pair_bin import consecutive_folds
+from facever.verification.protocols.folds import consecutive_folds
 
 # Reading takes thousands of tiny steps: too many to check the types of each.
 pytestmark = pytest.mark.usefixtures("types_unchecked")
@@ -70,6 +74,120 @@ def test_round_trip(
         assert found.pairs.left == [f"{place:06d}" for place in range(0, 44, 2)]
         assert found.pairs.right == [f"{place:06d}" for place in range(1, 44, 2)]
         assert np.bincount(found.pairs.fold).tolist() == [3, 3, 2, 2, 2, 2, 2, 2, 2, 2]
+
+
+def as_python_2(value: object) -> bytes:
+    """What Python 2 writes in protocol 0: text in quotes, numbers in digits."""
+    if isinstance(value, bytes):
+        return f"S{repr(value)[1:]}\n".encode()
+    if isinstance(value, bool):
+        return b"I01\n" if value else b"I00\n"
+    if isinstance(value, int):
+        return f"I{value}\n".encode()
+    begin, each, end = (
+        (b"(lp7\n", b"a", b"") if isinstance(value, list) else (b"(", b"", b"t")
+    )
+    return begin + b"".join(as_python_2(item) + each for item in value) + end
+
+
+TRUTHS = {
+    "bools": lambda same: same,
+    "numbers": lambda same: [int(answer) for answer in same],
+    "signs": lambda same: [1 if answer else -1 for answer in same],
+    "NumPy's bools": lambda same: [np.bool_(answer) for answer in same],
+    "NumPy's numbers": lambda same: [np.int64(answer) for answer in same],
+    "a tuple": tuple,
+    "an array of bools": np.array,
+    "an array of numbers": lambda same: np.array(same).astype(np.int32),
+    "a column": lambda same: np.array(same)[:, None],
+    "an array of floats": lambda same: np.array(same).astype(np.float32),
+    "a slice": lambda same: np.array(same).repeat(2)[::2],
+}
+
+
+@pytest.mark.parametrize("truth", TRUTHS)
+@settings(max_examples=12)
+@given(
+    content=st.lists(st.binary(max_size=9), min_size=8, max_size=60),
+    order=st.randoms(use_true_random=False),
+    photos_as=st.sampled_from([bytes, lambda photo: np.frombuffer(photo, np.uint8)]),
+    protocol=st.integers(-1, 5),
+)
+def test_every_form_is_the_same_set(
+    tmp_path_factory: pytest.TempPathFactory,
+    truth: str,
+    content: list[bytes],
+    order: random.Random,
+    photos_as: Callable[[bytes], object],
+    protocol: int,
+) -> None:
+    """Truth in any form, any number and order of pairs, every protocol.
+
+    The folds of other projects' rules are those of scikit-learn's KFold, and ours deal
+    the pairs of each kind in turn where those do not serve.
+    """
+    photos = content[: len(content) // 2 * 2]
+    num_pairs = len(photos) // 2
+    same = [True, True, False, False]
+    same += [order.random() < 0.5 for _ in range(num_pairs - 4)]
+    order.shuffle(same)
+    folder = tmp_path_factory.mktemp("forms")
+    path = folder / "set.bin"
+    if protocol < 0:
+        path.write_bytes(as_python_2((photos, same)) + b".")
+    else:
+        value = [photos_as(photo) for photo in photos], TRUTHS[truth](same)
+        path.write_bytes(pickle.dumps(value, protocol))
+    found = read_bin(path)
+    assert found.photos == photos
+    assert found.pairs.same.tolist() == same
+    splits = KFold(min(10, num_pairs)).split(same)
+    in_order = np.empty(num_pairs, int)
+    for number, (_, tested) in enumerate(splits):
+        in_order[tested] = number
+    counts = [np.bincount(in_order[np.array(same) == kind]) for kind in (True, False)]
+    even = len(counts[0]) == len(counts[1]) == in_order.max() + 1
+    even = even and min(map(min, counts)) > 0 and np.ptp(counts[0]) <= 1
+    if even:
+        assert found.pairs.rule_fold is None
+        assert found.pairs.notes == ()
+        np.testing.assert_array_equal(found.pairs.fold, in_order)
+        return
+    np.testing.assert_array_equal(found.pairs.rule_fold, in_order)
+    num_folds = min(10, sum(same), num_pairs - sum(same))
+    seen = {True: 0, False: 0}
+    for answer, fold in zip(same, found.pairs.fold.tolist(), strict=True):
+        assert fold == seen[answer] % num_folds
+        seen[answer] += 1
+    dealt, rules = found.pairs.notes
+    assert f"dealt in turn into {num_folds} folds" in dealt
+    assert f"own {in_order.max() + 1} folds" in rules
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".bmp", ".webp"])
+@pytest.mark.parametrize(
+    ("template", "sizes"),
+    [
+        ("112x96", [(112, 96), (112, 112)]),
+        ("112x112", [(112, 112)]),
+        ("160x160", [(160, 160)]),
+    ],
+)
+def test_kinds_and_sizes_of_photos(
+    tmp_path: Path, kind: str, template: TemplateName, sizes: list[tuple[int, int]]
+) -> None:
+    wanted = TEMPLATES[template]
+    for height, width in [(112, 96), (112, 112), (160, 160)]:
+        photos = [np.full((height, width, 3), (200, 90, 30), np.uint8)] * 8
+        path = write(tmp_path, ([encode(photo, kind) for photo in photos], SAME[:4]))
+        found = read_bin(path)
+        if (height, width) in sizes:
+            crops = found.decode(template=wanted).crops
+            assert crops.shape == (8, *wanted.shape)
+            assert np.abs(crops.astype(int) - (200, 90, 30)).max() < 9
+        else:
+            with pytest.raises(DataError, match=f"photo 0: .* {width}x{height}"):
+                found.decode(template=wanted)
 
 
 def test_crops_come_back_as_they_were(tmp_path: Path) -> None:
@@ -229,9 +347,13 @@ def test_folds_are_those_of_kfold(num_pairs: int) -> None:
         (([b"x"] * 39 + [[b"x"]], SAME), "photo 39: .* got list of 1"),
         (([b"x"] * 39 + [True], SAME), "photo 39: .* got bool"),
         (([b"x"] * 39 + ["x"], SAME), "photo 39: .* got str"),
-        (([b"x"] * 40, [*SAME[:-1], 1]), "pair 19: expected a bool, got int"),
-        (([b"x"] * 40, [*SAME[:-1], b"1"]), "pair 19: expected a bool, got bytes of 1"),
-        (([b"x"] * 40, [*SAME[:-1], None]), "pair 19: expected a bool, got NoneType"),
+        (([b"x"] * 40, [*SAME[:-1], 2]), "pair 19: expected true or false, .* got 2"),
+        (([b"x"] * 40, [*SAME[:-1], 0.5]), "pair 19: .* 1 or -1; got 0.5"),
+        (([b"x"] * 40, np.arange(20)), "pair 2: expected true or false, .* got 2"),
+        (([b"x"] * 40, [*SAME[:-1], np.nan]), "pair 19: .* got nan"),
+        (([b"x"] * 40, [*SAME[:-1], b"1"]), "pair 19: .* got bytes of 1"),
+        (([b"x"] * 40, [*SAME[:-1], None]), "pair 19: .* got NoneType"),
+        (([np.zeros(3)] * 40, SAME), "photo 0: expected bytes or an array of uint8"),
     ],
 )
 def test_other_values(tmp_path: Path, value: object, says: str) -> None:
@@ -244,10 +366,10 @@ def test_other_values(tmp_path: Path, value: object, says: str) -> None:
     [
         (39, SAME, "got 39 photos and 20 bools"),
         (42, SAME, "got 42 photos and 20 bools"),
-        (0, [], "at least one pair"),
-        (40, [True] * 20, "fold 1 of 10 has 2 genuine and 0 impostor"),
-        (40, [True] * 10 + [False] * 10, "fold 1 of 10 has 2 genuine and 0 impostor"),
-        (18, [True, False] * 4 + [True], "fold 1 of 9 has 1 genuine and 0 impostor"),
+        (0, [], "no threshold can be chosen: .* got 0 genuine and 0 impostor"),
+        (40, [True] * 20, "no threshold .* got 20 genuine and 0 impostor"),
+        (40, [False] * 19 + [True], "no threshold .* got 1 genuine and 19 impostor"),
+        (40, np.ones(19, bool), "got 40 photos and 19 bools"),
     ],
 )
 def test_lists_that_do_not_fit(
@@ -261,7 +383,7 @@ def test_arrays_that_were_never_filled(tmp_path: Path) -> None:
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n)U\x01b\x87R"
     path = tmp_path / "set.bin"
     path.write_bytes(b"\x80\x02](" + array * 40 + b"e](" + b"\x88\x89" * 10 + b"e\x86.")
-    with pytest.raises(FileError, match=r"photo 0: .* got ByteArray"):
+    with pytest.raises(FileError, match=r"photo 0: .* got PickledArray"):
         read_bin(path)
 
 
