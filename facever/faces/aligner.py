@@ -41,6 +41,7 @@ class AlignedPhoto:
         crops: The aligned crop of each face.
         reason: Why there is no crop; None when there is.
         num_found: How many faces there are to choose from.
+        outside: The part of each crop that lies outside the photo, in [0, 1].
     """
 
     source: str
@@ -50,6 +51,7 @@ class AlignedPhoto:
     crops: UInt8[np.ndarray, "faces high wide 3"]
     reason: str | None
     num_found: int
+    outside: Float64[np.ndarray, " faces"]
 
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}"
@@ -65,6 +67,7 @@ class AlignedPhoto:
             "num_found": self.num_found,
             "reason": self.reason,
             "faces": plain(self.faces),
+            "outside": plain(self.outside),
         }
 
     @property
@@ -229,7 +232,10 @@ class PhotoAligner:
         except DataError as error:
             return self._failed(source, str(error), image)
         height, width, _ = image.shape
-        return AlignedPhoto(source, height, width, faces, crops, None, len(faces))
+        outside = self._template.share_outside((height, width), faces)
+        return AlignedPhoto(
+            source, height, width, faces, crops, None, len(faces), outside
+        )
 
     def _cut_known(
         self, photo: PhotoSource, image: UInt8[np.ndarray, "height width 3"]
@@ -254,7 +260,9 @@ class PhotoAligner:
         height, width, _ = image.shape
         box = np.array([0.0, 0.0, width - 1, height - 1])
         face = Face(np.full((5, 2), np.nan), box, float("nan"))
-        return AlignedPhoto(source, height, width, [face], crop[None], None, 1)
+        return AlignedPhoto(
+            source, height, width, [face], crop[None], None, 1, np.zeros(1)
+        )
 
     def _failed(
         self,
@@ -264,4 +272,6 @@ class PhotoAligner:
     ) -> AlignedPhoto:
         height, width = (0, 0) if image is None else image.shape[:2]
         none = np.empty((0, *self._template.shape), dtype=np.uint8)
-        return AlignedPhoto(source, height, width, [], none, reason, 0)
+        return AlignedPhoto(
+            source, height, width, [], none, reason, 0, outside=np.empty(0)
+        )

@@ -58,6 +58,38 @@ def similarity_transform(
     return transforms
 
 
+def share_outside(
+    photo_size: tuple[int, int],
+    transforms: Float64[np.ndarray, "faces 2 3"],
+    crop_height: int,
+    crop_width: int,
+) -> Float64[np.ndarray, " faces"]:
+    """The part of each crop's area that lies outside the photo, in [0, 1].
+
+    Args:
+        photo_size: Height and width.
+        transforms: From the photo's pixels to the crop's, as of
+            ``similarity_transform``.
+        crop_height: Pixels.
+        crop_width: Pixels.
+    """
+    # A pixel reaches half its side beyond its centre.
+    photo = _corners(*photo_size) - 0.5
+    crop = _corners(crop_height, crop_width) - 0.5
+    shares = np.empty(len(transforms))
+    for face, transform in enumerate(transforms):
+        seen = photo @ transform[:, :2].T + transform[:, 2]
+        shared, _ = cv2.intersectConvexConvex(
+            seen.astype(np.float32), crop.astype(np.float32)
+        )
+        shares[face] = 1 - shared / (crop_height * crop_width)
+    return shares.clip(0, 1)
+
+
+def _corners(height: int, width: int) -> Float64[np.ndarray, "4 2"]:
+    return np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float64)
+
+
 def _refuse(
     bad: np.ndarray, landmarks: Float64[np.ndarray, "faces points 2"], why: str
 ) -> None:

@@ -6,6 +6,12 @@ written anew, to the same numbers: pixel averages come from one integral image a
 caches, and suppression works on one photo at a time, so that a photo's faces do not
 depend on its neighbours in the batch. Importing this module imports torch.
 
+At the photo's border they differ on purpose. A box that reaches over it is padded there
+with the grey that is zero to the networks, and is not cut off and stretched; and where
+no face is found, windows that reach over the border are searched, for a face that fills
+the photo. How much nearer landmarks are to those of the uncut photo stands in
+``eval/reference/border-faces.json``.
+
 References:
     Zhang et al., Joint face detection and alignment using multi-task cascaded
     convolutional networks, 2016.
@@ -30,6 +36,11 @@ from facever.faces.mtcnn_networks import (
 _CELL = 12  # Side of the proposal network's window, pixels.
 _STRIDE = 2
 _SMALLEST_FACE = 20
+_GREY, _CONTRAST = 127.5, 1 / 128  # Grey is zero to the networks.
+# Shorter side of a level, pixels, whose windows show a face that fills the photo or
+# more: its windows are from 0.6 to 2.4 times as large as that side of the photo.
+_FILLED_LEVELS = (5, 20)
+_BEYOND = 6  # Pixels of such a level that windows may reach over the border.
 _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
 # Pieces whose activations stay in the caches: about twice as fast as whole batches.
 _PROPOSAL_PIXELS, _REFINE_PIECE, _OUTPUT_PIECE = 100_000, 128, 16
@@ -130,7 +141,37 @@ class _Cascade:
     ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
         """The faces of each photo: box and score in five columns, and landmarks."""
         sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
-        boxes, photo_index = self._propose(sums)
+        shorter = min(photos[0].shape[:2])
+        factor = self._settings.pyramid_factor
+        found = self._search(sums, _scales(shorter, factor, _CELL), beyond=0)
+        empty = [photo for photo, (boxes, _) in enumerate(found) if not len(boxes)]
+        if empty:
+            smallest, largest = _FILLED_LEVELS
+            scales = [
+                scale
+                for scale in _scales(shorter, factor, smallest)
+                if shorter * scale <= largest
+            ]
+            again = self._search(sums[empty], scales, beyond=_BEYOND)
+            for photo, faces in zip(empty, again, strict=True):
+                found[photo] = faces
+        return found
+
+    def _search(
+        self,
+        sums: Int32[np.ndarray, "photos rows columns 3"],
+        scales: Sequence[float],
+        beyond: int,
+    ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
+        """The faces of each photo that windows at these scales lead to.
+
+        Args:
+            sums: Integral images.
+            scales: Of the levels of the pyramid.
+            beyond: Pixels of a level that windows may reach over the border; even, so
+                that those inside stay where they are.
+        """
+        boxes, photo_index = self._propose(sums, scales, beyond)
         boxes, photo_index = self._refine_boxes(sums, boxes, photo_index)
         boxes, photo_index, points = self._locate(sums, boxes, photo_index)
         return [
@@ -138,23 +179,30 @@ class _Cascade:
                 boxes[photo_index == photo].astype(np.float64),
                 points[photo_index == photo].astype(np.float64),
             )
-            for photo in range(len(photos))
+            for photo in range(len(sums))
         ]
 
     def _propose(
-        self, sums: Int32[np.ndarray, "photos rows columns 3"]
+        self,
+        sums: Int32[np.ndarray, "photos rows columns 3"],
+        scales: Sequence[float],
+        beyond: int,
     ) -> tuple[Boxes, Index]:
         """Stage 1: windows of every size that may hold a face."""
-        num_photos, rows, columns, _ = sums.shape
+        num_photos = len(sums)
         boxes_of: list[list[np.ndarray]] = [[] for _ in range(num_photos)]
-        for scale in _scales(rows - 1, columns - 1, self._settings.pyramid_factor):
+        for scale in scales:
             level = _shrink(sums, scale)
+            if beyond:
+                frame = (beyond, beyond)
+                level = np.pad(level, ((0, 0), frame, frame, (0, 0)))
             piece = max(1, _PROPOSAL_PIXELS // (level.shape[1] * level.shape[2]))
             scores, moves = self._run(self._proposal, level, piece)
             scores = scores[:, 1]
             hit = scores >= self._settings.proposal_score
             photo_index, row, column = np.nonzero(hit)
-            corner = np.stack([column, row], axis=1).astype(np.float32) * _STRIDE
+            corner = np.stack([column, row], axis=1).astype(np.float32)
+            corner = corner * _STRIDE - beyond
             found = np.concatenate(
                 [
                     np.floor((corner + 1) / np.float32(scale)),
@@ -270,14 +318,15 @@ def _make_faces(
     return sorted(faces, key=area, reverse=True)
 
 
-def _scales(height: int, width: int, factor: float) -> list[float]:
+def _scales(shorter: int, factor: float, smallest: int) -> list[float]:
+    """From a photo's shorter side to those of its levels, down to the smallest."""
     scale = _CELL / _SMALLEST_FACE
-    shorter = min(height, width) * scale
+    shorter_now = shorter * scale
     scales = []
-    while shorter >= _CELL:
+    while shorter_now >= smallest:
         scales.append(scale)
         scale *= factor
-        shorter *= factor
+        shorter_now *= factor
     return scales
 
 
@@ -294,8 +343,8 @@ def _normalise(
     mean = total.astype(np.float32)
     mean /= heights.astype(np.float32)
     mean /= widths.astype(np.float32)
-    mean -= np.float32(127.5)
-    mean *= np.float32(1 / 128)
+    mean -= np.float32(_GREY)
+    mean *= np.float32(_CONTRAST)
     return mean
 
 
@@ -318,30 +367,43 @@ def _cut(
     photo_index: Index,
     size: int,
 ) -> tuple[Boxes, Index, Float32[np.ndarray, "_ {size} {size} 3"]]:
-    """The boxes that reach into their photo, and what they show, as network input."""
+    """The boxes that reach into their photo, and what they show, as network input.
+
+    Where a box reaches over the border, it shows grey.
+    """
     _, rows, columns, _ = sums.shape
     # Box corners count from 1 and are inclusive.
-    corners = np.trunc(boxes[:, :4]).astype(np.int64)
-    left, top = np.maximum(corners[:, 0], 1) - 1, np.maximum(corners[:, 1], 1) - 1
-    right = np.minimum(corners[:, 2], columns - 1)
-    bottom = np.minimum(corners[:, 3], rows - 1)
-    inside = (right > left) & (bottom > top)
-    left, top, right, bottom = (edge[inside] for edge in (left, top, right, bottom))
-    boxes, photo_index = boxes[inside], photo_index[inside]
+    corners = np.floor(boxes[:, :4]).astype(np.int64)
+    left, top, right, bottom = (corners - [1, 1, 0, 0]).T
+    reaches = np.minimum(right, columns - 1) > np.maximum(left, 0)
+    reaches &= np.minimum(bottom, rows - 1) > np.maximum(top, 0)
+    left, top, right, bottom = (edge[reaches] for edge in (left, top, right, bottom))
+    boxes, photo_index = boxes[reaches], photo_index[reaches]
     first_row, last_row = _windows(bottom - top, size)
     first_column, last_column = _windows(right - left, size)
-    base = (photo_index * rows + top)[:, None]
-    upper, lower = (base + first_row) * columns, (base + last_row) * columns
-    from_left = (left[:, None] + first_column)[:, None, :]
-    from_right = (left[:, None] + last_column)[:, None, :]
-    flat = sums.reshape(-1, 3)
-    total = np.take(flat, lower[..., None] + from_right, axis=0)
-    total -= np.take(flat, lower[..., None] + from_left, axis=0)
-    total -= np.take(flat, upper[..., None] + from_right, axis=0)
-    total += np.take(flat, upper[..., None] + from_left, axis=0)
     heights = (last_row - first_row)[:, :, None, None]
     widths = (last_column - first_column)[:, None, :, None]
-    return boxes, photo_index, _normalise(total, heights, widths)
+    first_row, last_row = (
+        np.clip(edge + top[:, None], 0, rows - 1)[:, :, None]
+        for edge in (first_row, last_row)
+    )
+    first_column, last_column = (
+        np.clip(edge + left[:, None], 0, columns - 1)[:, None, :]
+        for edge in (first_column, last_column)
+    )
+    base = (photo_index * rows)[:, None, None]
+    upper, lower = (base + first_row) * columns, (base + last_row) * columns
+    flat = sums.reshape(-1, 3)
+    total = np.take(flat, lower + last_column, axis=0)
+    total -= np.take(flat, lower + first_column, axis=0)
+    total -= np.take(flat, upper + last_column, axis=0)
+    total += np.take(flat, upper + first_column, axis=0)
+    crops = _normalise(total, heights, widths)
+    over = (left < 0) | (top < 0) | (right >= columns) | (bottom >= rows)
+    shown = (last_row - first_row)[over] * (last_column - first_column)[over]
+    missing = 1 - shown[..., None] / (heights[over] * widths[over])
+    crops[over] += (_GREY * _CONTRAST * missing).astype(np.float32)
+    return boxes, photo_index, crops
 
 
 def _rescore(

@@ -18,7 +18,7 @@ from PIL import Image
 from facever.choices import TemplateName
 from facever.errors import DataError, MismatchError, ParameterError
 from facever.faces.detection import Face
-from facever.faces.geometry import similarity_transform, warp_crops
+from facever.faces.geometry import share_outside, similarity_transform, warp_crops
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +62,17 @@ class Template(ABC):
             DataError: If a face cannot be cut out; the message says why.
         """
 
+    @abstractmethod
+    def share_outside(
+        self, photo_size: tuple[int, int], faces: Sequence[Face]
+    ) -> Float64[np.ndarray, " faces"]:
+        """The part of each crop that lies outside the photo, in [0, 1].
+
+        Args:
+            photo_size: Height and width.
+            faces: Faces in the photo that can be cut out.
+        """
+
     def window_in(self, wider: "Template") -> tuple[slice, slice] | None:
         """The rows and columns of a wider template's crops that are this one's crops.
 
@@ -100,8 +111,14 @@ class FivePointTemplate(Template):
         Raises:
             DataError: If landmarks are not finite or fall on one point.
         """
-        landmarks = np.array([face.landmarks for face in faces])
-        return self.align(photo, landmarks.reshape(-1, 5, 2))
+        return self.align(photo, _landmarks_of(faces))
+
+    def share_outside(
+        self, photo_size: tuple[int, int], faces: Sequence[Face]
+    ) -> Float64[np.ndarray, " faces"]:
+        """See ``Template``: the part that is black."""
+        transforms = similarity_transform(_landmarks_of(faces), self.points)
+        return share_outside(photo_size, transforms, self.height, self.width)
 
     def align(
         self,
@@ -138,6 +155,10 @@ class FivePointTemplate(Template):
         return window if inside else None
 
 
+def _landmarks_of(faces: Sequence[Face]) -> Float64[np.ndarray, "faces 5 2"]:
+    return np.array([face.landmarks for face in faces]).reshape(-1, 5, 2)
+
+
 @dataclass(frozen=True, eq=False)
 class BoxTemplate(Template):
     """The detector's box with a margin, stretched to the crop's size.
@@ -167,20 +188,35 @@ class BoxTemplate(Template):
         """
         crops = np.empty((len(faces), *self.shape), np.uint8)
         height, width, _ = photo.shape
-        size = np.array([self.width, self.height])
         for crop, face in zip(crops, faces, strict=True):
-            sides = face.box[2:] - face.box[:2]
-            half = self.margin * sides / (size - self.margin) / 2
-            left, top = (int(edge) for edge in np.maximum(face.box[:2] - half, 0))
-            right, bottom = (
-                int(edge) for edge in np.minimum(face.box[2:] + half, (width, height))
-            )
+            low, high = self._widen(face.box)
+            left, top = (int(edge) for edge in np.maximum(low, 0))
+            right, bottom = (int(edge) for edge in np.minimum(high, (width, height)))
             if left >= right or top >= bottom:
                 raise DataError("the face's box lies outside the photo")
             view = Image.fromarray(photo[top:bottom, left:right])
             shape = (self.width, self.height)
             crop[...] = np.asarray(view.resize(shape, Image.Resampling.BILINEAR))
         return crops
+
+    def share_outside(
+        self, photo_size: tuple[int, int], faces: Sequence[Face]
+    ) -> Float64[np.ndarray, " faces"]:
+        """See ``Template``: the part of the box that is left out."""
+        shares = np.empty(len(faces))
+        for row, face in enumerate(faces):
+            low, high = self._widen(face.box)
+            seen = np.minimum(high, photo_size[::-1]) - np.maximum(low, 0)
+            shares[row] = 1 - np.prod(seen) / np.prod(high - low)
+        return shares
+
+    def _widen(
+        self, box: Float64[np.ndarray, "4"]
+    ) -> tuple[Float64[np.ndarray, "2"], Float64[np.ndarray, "2"]]:
+        """Left top and right bottom corner of a box with its margin."""
+        size = np.array([self.width, self.height])
+        half = self.margin * (box[2:] - box[:2]) / (size - self.margin) / 2
+        return box[:2] - half, box[2:] + half
 
 
 def _fixed(points: ArrayLike) -> Float64[np.ndarray, "5 2"]:

@@ -435,7 +435,13 @@ def _embedded(
     whole = np.isfinite(features).all(axis=1) & embeddings.any(axis=1)
     if whole.all():
         return EmbeddedPhoto(**vars(photo), embeddings=embeddings)
-    failed = replace(photo, faces=[], crops=photo.crops[:0], reason=_NO_EMBEDDING)
+    failed = replace(
+        photo,
+        faces=[],
+        crops=photo.crops[:0],
+        outside=photo.outside[:0],
+        reason=_NO_EMBEDDING,
+    )
     return EmbeddedPhoto(**vars(failed), embeddings=embeddings[:0])
 
 

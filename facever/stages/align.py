@@ -40,6 +40,9 @@ from facever.faces.workers import AlignWorkers, count_workers
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
+OUTSIDE_SHARE = 0.2
+"""A crop of which more than this part lies outside its photo is counted."""
+
 _BATCH_PHOTOS = 32
 
 
@@ -54,6 +57,8 @@ class AlignSummary(Result):
         num_crops: Crops in the store.
         num_without_face: Photos in the ledger because no face was found in them.
         num_unreadable: Photos in the ledger for another reason.
+        outside: Photos that this run aligned and whose crop, or one of them, lies by
+            more than ``OUTSIDE_SHARE`` outside the photo.
         skipped: Files of the source that have no photo's suffix, in words.
         notes: What else there is to know about the source, a line each.
         seconds: Wall time of this run.
@@ -65,6 +70,7 @@ class AlignSummary(Result):
     num_crops: int
     num_without_face: int
     num_unreadable: int
+    outside: list[str]
     skipped: str
     notes: tuple[str, ...]
     seconds: float
@@ -78,6 +84,12 @@ class AlignSummary(Result):
         if self.num_without_face + self.num_unreadable:
             ledger = self.out / FAILURES_FILE
             lines.append(f"  photos without a crop, and why: {ledger}")
+        if self.outside:
+            lines.append(
+                f"  over {OUTSIDE_SHARE:.0%} of the crop lies outside the photo in "
+                f"{len(self.outside)} of {self.num_new} photos, such as "
+                f"{self.outside[0]}"
+            )
         if self.skipped:
             lines.append(f"  skipped {self.skipped}")
         lines += [f"  {note}" for note in self.notes]
@@ -226,6 +238,7 @@ def align(
     with CropWriter(out, _settings_of(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)
         batches = list(_split(photos, missing))
+        outside = []
         if batches:
             with (
                 AlignWorkers(recipe, min(num_workers, len(batches))) as crew,
@@ -233,12 +246,18 @@ def align(
             ):
                 for aligned in crew.align(batches):
                     _write(writer, aligned)
+                    outside += [
+                        photo.source
+                        for photo in aligned
+                        if (photo.outside > OUTSIDE_SHARE).any()
+                    ]
                     advance(len(aligned))
         store = writer.finish()
     summary = _summarise(
         out,
         store,
         len(missing),
+        outside,
         listing,
         time.monotonic() - started,
     )
@@ -310,7 +329,12 @@ def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
 
 
 def _summarise(
-    out: Path, store: CropStore, num_new: int, listing: PhotoListing, seconds: float
+    out: Path,
+    store: CropStore,
+    num_new: int,
+    outside: list[str],
+    listing: PhotoListing,
+    seconds: float,
 ) -> AlignSummary:
     num_failures = len(store.failures)
     num_without_face = list(store.failures.values()).count(NO_FACE)
@@ -322,6 +346,7 @@ def _summarise(
         num_crops=len(store),
         num_without_face=num_without_face,
         num_unreadable=num_failures - num_without_face,
+        outside=outside,
         skipped=describe_skipped(listing.skipped),
         notes=listing.notes,
         seconds=seconds,

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
-from facenet_pytorch.models.utils.detect_face import nms_numpy, pad, rerec
-from torch.nn.functional import interpolate
+from facenet_pytorch.models.utils.detect_face import nms_numpy, rerec
+from torch.nn.functional import interpolate, pad
 from torchvision.ops import nms
 
 from facever.faces.mtcnn import (
@@ -40,7 +40,7 @@ def as_network_input(planes):
 @pytest.mark.parametrize(("height", "width"), [(50, 50), (61, 97), (250, 31)])
 def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
     planes, sums = make_photos(2, height, width)
-    scales = _scales(height, width, 0.709)
+    scales = _scales(min(height, width), 0.709, 12)
     assert scales[0] == 0.6
     assert min(height, width) * scales[-1] >= 12
     for scale in scales:
@@ -50,12 +50,14 @@ def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
 
 
 def test_scales_of_a_photo_too_small_for_a_face():
-    assert _scales(19, 500, 0.709) == []
-    assert len(_scales(20, 500, 0.709)) == 1
+    assert _scales(19, 0.709, 12) == []
+    assert len(_scales(20, 0.709, 12)) == 1
 
 
 def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():
     planes, sums = make_photos(3, 80, 90)
+    border = 100
+    bordered = pad(planes, [border] * 4, value=127.5)
     rng = np.random.default_rng(1)
     corners = rng.uniform(-20, 85, (60, 2))
     sides = rng.uniform(1, 60, (60, 1))
@@ -65,17 +67,23 @@ def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():
     boxes[8, :4] = [-50, -50, -10, -10]
     photo_index = np.sort(rng.integers(0, 3, 60))
     kept, kept_index, crops = _cut(sums, boxes, photo_index, 24)
-    y, ey, x, ex = pad(torch.from_numpy(boxes.copy()), 90, 80)
-    expected, expected_boxes = [], []
-    for k in range(len(boxes)):
-        if ey[k] > y[k] - 1 and ex[k] > x[k] - 1:
-            part = planes[photo_index[k], :, y[k] - 1 : ey[k], x[k] - 1 : ex[k]]
+    expected, expected_boxes, lie_inside = [], [], []
+    for k, corner in enumerate(np.floor(boxes[:, :4]).astype(int)):
+        # Counted from 1, the last included.
+        left, top, right, bottom = corner - [1, 1, 0, 0]
+        if left < 90 and top < 80 and right > 0 and bottom > 0:
+            rows = slice(border + top, border + bottom)
+            part = bordered[photo_index[k], :, rows, border + left : border + right]
             expected.append(interpolate(part[None], (24, 24), mode="area"))
             expected_boxes.append(k)
+            lie_inside.append(left >= 0 and top >= 0 and right <= 90 and bottom <= 80)
     assert 2 <= 60 - len(expected) < 20
+    assert 10 < sum(lie_inside) < len(expected) - 10
+    expected = as_network_input(torch.cat(expected))
     np.testing.assert_array_equal(kept, boxes[expected_boxes])
     np.testing.assert_array_equal(kept_index, photo_index[expected_boxes])
-    np.testing.assert_array_equal(crops, as_network_input(torch.cat(expected)))
+    np.testing.assert_array_equal(crops[lie_inside], expected[lie_inside])
+    np.testing.assert_allclose(crops, expected, rtol=0, atol=1e-6)
 
 
 def test_boxes_of_no_photo_at_all():

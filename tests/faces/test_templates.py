@@ -112,6 +112,38 @@ def test_a_box_crop_is_that_of_facenet_pytorch(box, tmp_path):
     np.testing.assert_array_equal(crop, expected.permute(1, 2, 0).numpy())
 
 
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_share_outside_by_counting_points(name):
+    template = TEMPLATES[name]
+    rng = np.random.default_rng(0)
+    height, width = 90, 70
+    for _ in range(20):
+        turn = np.exp(1j * rng.uniform(-0.5, 0.5)) * rng.uniform(0.4, 1.2)
+        points = (CARD_POINTS @ [1, 1j] - 48 - 72j) * turn
+        points += rng.uniform(0, width) + 1j * rng.uniform(0, height)
+        landmarks = np.stack([points.real, points.imag], axis=1)
+        corner = rng.uniform(-20, 50, 2)
+        face = face_at([*corner, *(corner + rng.uniform(20, 70, 2))], landmarks)
+        # The photo is white, on a black one that is larger than any crop.
+        rows, columns = np.mgrid[-200:300, -200:300]
+        lies_inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        wide = np.repeat(np.uint8(255) * lies_inside[:, :, None], 3, axis=2)
+        moved = face_at(face.box + 200, landmarks + 200)
+        [seen] = template.cut(wide, [moved])
+        [share] = template.share_outside((height, width), [face])
+        assert share == pytest.approx(1 - seen.mean() / 255, abs=0.02)
+
+
+def test_the_share_outside_by_hand():
+    # All of the crop, half a pixel short of its half, and none of it.
+    faces = [face_at([0, 0, 9, 9], np.add(CARD_POINTS, [x, 0])) for x in (0, -48, -200)]
+    shares = CARD.share_outside((112, 96), faces)
+    np.testing.assert_allclose(shares, [0, 0.5, 1], atol=1e-6)
+    # With its margin the box is 160 pixels wide, of which 40 lie left of the photo.
+    [share] = BOX.share_outside((300, 300), [face_at((-33, 20, 113, 166))])
+    assert share == pytest.approx(0.25)
+
+
 def test_a_box_outside_of_the_photo_is_refused():
     with pytest.raises(DataError, match="outside"):
         BOX.cut(noise(50, 50), [face_at((80, 0, 90, 40))])

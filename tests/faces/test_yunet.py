@@ -84,6 +84,23 @@ def test_faces_of_several_sizes_in_one_photo(detect):
         assert min(distance(face.landmarks, truth) for face in faces) < 0.25
 
 
+def test_faces_inside_stay_where_they_were_beside_one_at_the_border(detect):
+    """The large face is searched again within a border, the small ones are not."""
+    photo = np.full((800, 1000, 3), 90, np.uint8)
+    large = enlarge(draw_face(0, 0, 0).photo, 4)[280:, 320:]
+    photo[: large.shape[0], : large.shape[1]] = large[:800, :1000]
+    for person, top in ((1, 50), (2, 450)):
+        small = draw_face(0, person, 0).photo
+        photo[top : top + small.shape[0], 1000 - small.shape[1] :] = small
+    faces = detect([photo])[0]
+    assert len(faces) == 3
+    assert (faces[0].box[:2] < 0).any()
+    once = YunetDetector()._find(photo)
+    for face, alone in zip(faces[1:], once[1:], strict=True):
+        np.testing.assert_array_equal(face.landmarks, alone.landmarks)
+    assert (faces[0].landmarks != once[0].landmarks).all()
+
+
 def test_neighbours_change_nothing(detect):
     photos = [draw_face(0, person, 0).photo for person in range(3)]
     photos.insert(1, np.zeros((1, 1, 3), np.uint8))

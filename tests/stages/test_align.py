@@ -70,6 +70,27 @@ def test_landmark_mode(tmp_path, capsys):
     assert "1 other file (1 .txt)" in printed
 
 
+def test_crops_that_lie_outside_the_photo_are_counted(tmp_path):
+    """Of 96 columns, 19 are less than a fifth, and 20 are more."""
+    lines = []
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, shift in (("a", 0), ("b", 19), ("c", 20)):
+        picture = np.zeros((112, 96, 3), np.uint8)
+        Image.fromarray(picture).save(photos / f"{name}.png")
+        points = (CARD_POINTS - [shift, 0]).ravel()
+        lines.append("\t".join([f"{name}.png", *map(repr, points.tolist())]))
+    (tmp_path / "landmarks.txt").write_text("\n".join(lines))
+    landmarks = tmp_path / "landmarks.txt"
+    summary = align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    assert summary.outside == ["c.png"]
+    said = "20% of the crop lies outside the photo in 1 of 3 photos, such as c.png"
+    assert said in str(summary)
+    again = align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
+    assert again.outside == []
+    assert "outside the photo" not in str(again)
+
+
 def test_that_no_photo_gave_a_crop_is_an_error(tmp_path):
     photos, landmarks = make_photos(tmp_path, 20)
     (photos / "P0/0000.png").write_bytes(b"")
