@@ -6,10 +6,11 @@ written anew, to the same numbers: pixel averages come from one integral image a
 caches, and suppression works on one photo at a time, so that a photo's faces do not
 depend on its neighbours in the batch. Importing this module imports torch.
 
-At the photo's border they differ on purpose. A box that reaches over it is padded there
-with the grey that is zero to the networks, and is not cut off and stretched; and where
-no face is found, windows that reach over the border are searched, for a face that fills
-the photo. How much nearer landmarks are to those of the uncut photo stands in
+At the photo's border they differ on purpose. A box that reaches over it is padded, as
+in the authors' own code, where facenet-pytorch cuts it off and stretches the rest; but
+with the grey that is zero to the networks, which moves landmarks less than the authors'
+black. Where no face is found, windows that reach over the border are searched, for a
+face that fills the photo. What both are worth stands in
 ``eval/reference/border-faces.json``.
 
 References:
@@ -80,9 +81,10 @@ class MtcnnDetector:
     """MTCNN with the networks and weights of facenet-pytorch.
 
     At the default settings it finds the faces that ``facenet_pytorch.MTCNN.detect``
-    finds, in any number of photos of any sizes at a time, from 20 pixels up. Photos of
-    more than ``MAX_DETECTION_PIXELS`` are shrunk to that many for the search (and their
-    smallest face is larger accordingly).
+    finds, in any number of photos of any sizes at a time, from 20 pixels up; those for
+    which no box reaches over the border are equal, and at the border landmarks stand
+    where they would in a larger photo. Photos of more than ``MAX_DETECTION_PIXELS`` are
+    shrunk to that many for the search (and their smallest face is larger accordingly).
     """
 
     MAX_DETECTION_PIXELS = 4_000_000

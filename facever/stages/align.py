@@ -40,8 +40,11 @@ from facever.faces.workers import AlignWorkers, count_workers
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
-OUTSIDE_SHARE = 0.2
-"""A crop of which more than this part lies outside its photo is counted."""
+OUTSIDE_SHARE = 0.3
+"""A crop of which more than this part lies outside its photo is counted.
+
+From about there on SFace knows people noticeably less well.
+"""
 
 _BATCH_PHOTOS = 32
 

@@ -135,8 +135,9 @@ def test_the_share_outside_by_counting_points(name):
 
 
 def test_the_share_outside_by_hand():
-    # All of the crop, half a pixel short of its half, and none of it.
-    faces = [face_at([0, 0, 9, 9], np.add(CARD_POINTS, [x, 0])) for x in (0, -48, -200)]
+    # The crop's first column is the photo's 0th, its -48th of 96, or far away.
+    places = [np.add(CARD_POINTS, (left, 0)) for left in (0, -48, -200)]
+    faces = [face_at([0, 0, 9, 9], points) for points in places]
     shares = CARD.share_outside((112, 96), faces)
     np.testing.assert_allclose(shares, [0, 0.5, 1], atol=1e-6)
     # With its margin the box is 160 pixels wide, of which 40 lie left of the photo.
