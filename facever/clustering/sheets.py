@@ -15,7 +15,7 @@ Group = list[tuple[UInt8[np.ndarray, "high wide 3"], str]]
 def cluster_groups(store: CropStore, found: FaceClusters) -> list[Group]:
     """A group for each of the largest clusters, the largest first.
 
-    Of a cluster with more crops than there is room for, crops are shown at even steps
+    Where a cluster has more crops than there is room for, they are shown at even steps
     from the one most like the others to the one least like them: who does not belong
     there is among the last. Under each stand the cluster's number, from 1, and the
     cosine with the others.

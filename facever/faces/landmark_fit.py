@@ -143,8 +143,8 @@ def is_outside(landmarks: Float64[np.ndarray, "5 2"], height: int, width: int) -
 
     Args:
         landmarks: Pixels of the photo.
-        height: Of the photo, pixels.
-        width: Of the photo, pixels.
+        height: The photo's height, pixels.
+        width: The photo's width, pixels.
     """
     centred = np.abs(_centred(landmarks))
     eyes = np.sqrt(np.square(centred).mean() / np.square(np.abs(_GOALS)).mean()) * _EYES

@@ -169,7 +169,7 @@ class _Cascade:
 
         Args:
             sums: Integral images.
-            scales: Of the levels of the pyramid.
+            scales: The scales of the levels of the pyramid.
             beyond: Pixels of a level that windows may reach over the border; even, so
                 that those inside stay where they are.
         """

@@ -130,7 +130,7 @@ def pixels_of(
     """The pixels of a Pillow image, upright, in RGB, by the rules of ``decode_photo``.
 
     Args:
-        image: Of any mode; it may be one that Pillow has opened and not yet read.
+        image: A picture of any mode, which Pillow may have opened and not yet read.
         max_pixels: Height times width allowed.
 
     Raises:

@@ -40,7 +40,7 @@ class Template(ABC):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a crop: height, width and three colours."""
+        """The shape of a crop: height, width and three colours."""
         return self.height, self.width, 3
 
     @property

@@ -30,7 +30,7 @@ class Download:
             is the network.
         preset: How the network wants its crops, a row of ``PRESETS``.
         training_data: What it was trained on.
-        licence: Of the weights.
+        licence: The licence of the weights.
     """
 
     title: str
@@ -49,7 +49,7 @@ class Download:
 
     @property
     def suffix(self) -> str:
-        """Of the network's own file, with the dot."""
+        """The suffix of the network's own file, with the dot."""
         return Path(self.member or self.file_name).suffix
 
 

@@ -85,7 +85,7 @@ class KeptEmbeddings:
     """The embeddings of the photos that have one, and what became of the others.
 
     Attributes:
-        embeddings: Of unit length, a row for each photo that is kept.
+        embeddings: Embeddings of unit length, a row for each photo that is kept.
         kept: The place of each row's photo among those that were given, from 0.
         failed: Why the others have none, by their places.
     """

@@ -52,7 +52,7 @@ class ModelHeader:
         template: What the crops look like, as ``Template.description`` has it.
         crop_height: Pixels.
         crop_width: Pixels.
-        channel_order: Of the network's input.
+        channel_order: The order of the colours in the network's input.
         facever_version: That wrote the file.
     """
 

@@ -70,7 +70,7 @@ BACKENDS: dict[str, Backend] = {
 FOREIGN_SUFFIXES = tuple(
     suffix for suffix, backend in BACKENDS.items() if backend.is_foreign
 )
-"""Of the formats that other projects write."""
+"""The suffixes of the formats that other projects write."""
 
 
 _TRAINED_NAME = "model.safetensors"

@@ -15,13 +15,13 @@ class Preset:
     Attributes:
         title: Whose networks these are.
         template: The crops.
-        channel_order: Of the network's input.
+        channel_order: The order of the colours in the network's input.
         mean: Subtracted from the pixels; a number, or one for each of red, green and
             blue.
         scale: Divides the pixels after that.
         mirror: How the project merges a crop and its mirror image, or ``sum`` where it
             does not say.
-        licence: Of the weights, as the project states it.
+        licence: The licence of the weights, as the project states it.
         networks: The rows of ``NETWORKS`` whose published weights these are; of weights
             that fit one of them no preset has to be named.
     """

@@ -106,7 +106,7 @@ def choose_threshold(
     """The threshold that somebody asks for, and its false accept rate.
 
     Args:
-        header: Of the model; it knows thresholds and their rates.
+        header: The model's header; it knows thresholds and their rates.
         threshold: A threshold in [-1, 1]; None for the model's own.
         far: In its place, the rate of a threshold that the model knows.
 

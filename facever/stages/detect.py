@@ -24,7 +24,7 @@ from facever.results import Result, table_lines
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 FACE_COLUMNS = ("source", "face", "score", *BOX_COLUMNS, *LANDMARK_COLUMNS, "reason")
-"""Of the CSV: a row for each face, and one with the reason for a photo without any."""
+"""The columns of the CSV: a row a face, or one with the reason for a photo without."""
 
 _BATCH_PHOTOS = 32
 

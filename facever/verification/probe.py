@@ -69,7 +69,7 @@ class Standing:
     Attributes:
         evaluation: Its numbers in the last round that it was in.
         separation: Likewise.
-        p_value: Of its gap to the best of that round.
+        p_value: The p-value of its gap to the best of that round.
         alike: The way whose scores are nearly its own and which went on for both; None
             if there is none.
     """
@@ -85,7 +85,7 @@ class Choice:
     """Which way is right.
 
     Attributes:
-        standings: Of each way.
+        standings: How each way did.
         best: The way of the largest separation, but for those that are alike.
         equal: The best and those that cannot be told apart from it.
         is_usable: Whether the best may judge a share of ``USABLE_ACCURACY`` right.
@@ -164,7 +164,7 @@ def separate(
     """How far the means of genuine and impostor pairs lie apart, in deviations.
 
     Args:
-        scores: Of each way, finite.
+        scores: The score of each pair in each way, finite.
         same: True for genuine pairs.
 
     Returns:
@@ -186,7 +186,7 @@ def judge_gaps(
     """The p-value of each way's gap to the best, adjusted for the number of ways.
 
     Args:
-        scores: Of each way, finite.
+        scores: The score of each pair in each way, finite.
         pairs: The pairs.
 
     Returns:
@@ -246,7 +246,7 @@ def _separations(
     same: Bool[np.ndarray, " pairs"],
     weights: Float64[np.ndarray, "draws pairs"],
 ) -> Float64[np.ndarray, "draws ways"]:
-    """Of each way in each draw, where each pair counts as often as its weight."""
+    """The d' of each way in each draw, where a pair counts as often as its weight."""
     means, variances = [], []
     for of_kind in (same, ~same):
         share = weights[:, of_kind] / weights[:, of_kind].sum(axis=1, keepdims=True)

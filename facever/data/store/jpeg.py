@@ -42,7 +42,7 @@ class JpegCrops:
 
         Args:
             folder: The store's folder.
-            encoded_shape: Of each JPEG: height, width and three colours.
+            encoded_shape: The shape of each JPEG: height, width and three colours.
             window: The rows and columns of it that are seen.
 
         Raises:

@@ -26,7 +26,7 @@ class Port:
     Attributes:
         name: In the network.
         shape: Its sizes; None where any is taken.
-        type: Of the numbers, as ONNX names it, such as ``FLOAT``.
+        type: The type of the numbers, as ONNX names it, such as ``FLOAT``.
     """
 
     name: str

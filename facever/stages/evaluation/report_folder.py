@@ -7,7 +7,7 @@ from facever.files import naming_write_errors
 
 CROPS_FOLDER = "crops"
 NUMBERS_FILES = ("report.json", "view_1.json", "identification.json", "blufr.json")
-"""Of the kinds of report; a folder with one of them is a report's own."""
+"""The files of the kinds of report; a folder with one of them is a report's own."""
 
 
 def check_report_folder(out: Path) -> None:

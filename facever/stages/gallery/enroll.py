@@ -162,7 +162,7 @@ def add(
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
-    Of a photo that shows several faces one is enrolled, and the photo is told. A photo
+    One face of a photo that shows several is enrolled, and the photo is told. A photo
     that is enrolled under its name already stays as it is; if its file has changed
     since, that is told, as is a photo under several names.
 

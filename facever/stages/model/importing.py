@@ -34,7 +34,7 @@ class ImportSettings:
     Attributes:
         preset: A row of ``PRESETS``.
         template: The crops, a row of ``TEMPLATES``.
-        channel_order: Of the network's input.
+        channel_order: The order of the colours in the network's input.
         mean: Subtracted from the pixels: a number, or one for each of red, green and
             blue.
         scale: Divides the pixels after that.

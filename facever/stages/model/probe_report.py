@@ -34,7 +34,7 @@ class Input:
 
     Attributes:
         template: What the crops look like.
-        channel_order: Of their colours.
+        channel_order: The order of their colours.
         pixels: A row of ``PIXEL_SCALES``.
     """
 

@@ -146,7 +146,7 @@ def _backward_flops(
     *rest: Any,
     out_shape: object,
 ) -> int:
-    """Of a convolution; torch's own formula takes one in groups for a full one."""
+    """FLOPs of a convolution; torch's own formula takes grouped ones for full ones."""
     asked: Sequence[bool] = rest[-1]  # For inputs, weights and bias.
     return sum(asked[:2]) * conv_flop_count(
         list(inputs), list(weights), list(gradients)
