@@ -22,6 +22,7 @@ from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
 from facever.cli.model import model_app
 from facever.cli.options import (
+    Array,
     DetectorOption,
     Device,
     MaxPixels,
@@ -366,6 +367,7 @@ def cluster(
     ] = False,
     detector: DetectorOption = "mtcnn",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    array: Array = None,
     device: Device = "auto",
 ) -> Result:
     """Sort photos without names by person: a table, a contact sheet, folders.
@@ -386,6 +388,7 @@ def cluster(
         detector=detector,
         max_pixels=max_pixels,
         device=device,
+        array=array,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from facever.choices import ExportForm
-from facever.cli.options import Device
+from facever.cli.options import Array, Device
 from facever.cli.showing import shows_result
 from facever.results import Result
 
@@ -209,6 +209,7 @@ def data_clean(
             "of photos are to another identity."
         ),
     ] = 1e-5,
+    array: Array = None,
     device: Device = "auto",
     apply: Annotated[
         Path | None,
@@ -237,4 +238,5 @@ def data_clean(
         test_embeddings=test_embeddings,
         rules=CleaningRules(duplicate, outlier_far, alike_far),
         device=device,
+        array=array,
     )

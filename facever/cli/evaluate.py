@@ -7,7 +7,7 @@ import typer
 
 from facever.choices import DEFAULT_MAX_PIXELS, Measure, MissingRule, Rule, VideoPooling
 from facever.cli.gathering import gathers
-from facever.cli.options import Device, MaxPixels, Model, PrecisionOption
+from facever.cli.options import Array, Device, MaxPixels, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.results import Result
 from facever.stages.evaluation.pair_protocols import (
@@ -55,13 +55,16 @@ def _make_inputs(
         Path | None,
         typer.Option(help="An .npz file with the arrays embeddings and images."),
     ] = None,
+    array: Array = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     from facever.stages.evaluation.features import Inputs
 
-    return Inputs(model, photos, crops, embeddings, device, precision, max_pixels)
+    return Inputs(
+        model, photos, crops, embeddings, device, precision, max_pixels, array
+    )
 
 
 def _make_model_inputs(

@@ -14,7 +14,7 @@ from facever.choices import (
     IndexKind,
     OneFace,
 )
-from facever.cli.options import KeptDetectorOption, MaxPixels
+from facever.cli.options import Array, KeptDetectorOption, MaxPixels
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -110,6 +110,7 @@ def gallery_add(
         ),
     ] = False,
     detector: KeptDetectorOption = None,
+    array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Enroll faces; the gallery is made if it does not exist yet."""
@@ -125,6 +126,7 @@ def gallery_add(
         max_pixels=max_pixels,
         face=face,
         replaces=replaces,
+        array=array,
     )
 
 
@@ -160,6 +162,7 @@ def gallery_search(
         ),
     ] = DEFAULT_FACE,
     detector: KeptDetectorOption = None,
+    array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Show who in the gallery resembles the face on a photo."""
@@ -176,6 +179,7 @@ def gallery_search(
         detector=detector,
         max_pixels=max_pixels,
         face=face,
+        array=array,
     )
 
 

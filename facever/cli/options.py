@@ -34,6 +34,13 @@ MaxPixels = Annotated[
         "listed as a failure.",
     ),
 ]
+Array = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EMBEDDINGS[,IMAGES]",
+        help="What an .npz calls its arrays, if not embeddings and images.",
+    ),
+]
 ModelOption = Annotated[
     str,
     typer.Option(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt32
 
-from facever.errors import DataError, FileError
+from facever.errors import DataError, FileError, ParameterError
 
 # What zipfile and the decoders below it raise: RuntimeError for a password, and its
 # child NotImplementedError for a compression that is not known.
@@ -18,6 +18,9 @@ _DAMAGED = (
     *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
+
+# So many names of a file's arrays are shown; some files have an array for each photo.
+_MOST_NAMES = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class EmbeddingsFile:
     checksums: UInt32[np.ndarray, " images"] | None = None
 
 
-def read_embeddings(path: str | Path) -> EmbeddingsFile:
+def read_embeddings(path: str | Path, array: str | None = None) -> EmbeddingsFile:
     """Read an embeddings file.
 
     It has the arrays ``embeddings`` ``[N, D]`` and ``images`` ``[N]``, and may have
@@ -47,13 +50,17 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
 
     Args:
         path: The ``.npz`` file.
+        array: What the file calls the array of embeddings, and behind a comma that of
+            images, if these are other names, such as ``"features,paths"``.
 
     Raises:
+        ParameterError: If ``array`` is not one name, or two with a comma between.
         FileError: If the file is missing or no ``.npz``.
         DataError: If an array is missing, of another kind or shape, or their lengths
             differ.
     """
     path = Path(path)
+    embeddings_name, images_name = _parse_names(array)
     expected = "expected an .npz with the arrays embeddings [N, D] and images [N]"
     if not path.is_file():
         raise FileError(f"no embeddings file at {path}; {expected}")
@@ -64,25 +71,25 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise FileError(f"{path} holds a single array; {expected}")
     with opened as arrays:
-        embeddings = _read_array(path, arrays, "embeddings", expected)
-        images = _read_array(path, arrays, "images", expected)
+        embeddings = _read_array(path, arrays, embeddings_name, expected)
+        images = _read_array(path, arrays, images_name, expected)
         model, checksums = (
             _read_array(path, arrays, name, expected) if name in arrays.files else None
             for name in ("model_fingerprint", "checksums")
         )
     if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or 0 in embeddings.shape:
         raise DataError(
-            f"{path}: embeddings must be floating point numbers of shape [N, D], got "
-            f"{embeddings.dtype} of shape {list(embeddings.shape)}"
+            f"{path}: {embeddings_name} must be floating point numbers of shape "
+            f"[N, D], got {embeddings.dtype} of shape {list(embeddings.shape)}"
         )
     if images.ndim != 1 or images.dtype.kind != "U":
         raise DataError(
-            f"{path}: images must be text of shape [N], got {images.dtype} of shape "
-            f"{list(images.shape)}"
+            f"{path}: {images_name} must be text of shape [N], got {images.dtype} of "
+            f"shape {list(images.shape)}"
         )
     if len(embeddings) != len(images):
         raise DataError(
-            f"{path}: embeddings and images must have one length, got "
+            f"{path}: {embeddings_name} and {images_name} must have one length, got "
             f"{len(embeddings)} and {len(images)}"
         )
     if checksums is not None and (
@@ -95,6 +102,19 @@ def read_embeddings(path: str | Path) -> EmbeddingsFile:
     return EmbeddingsFile(
         embeddings, images.tolist(), None if model is None else str(model), checksums
     )
+
+
+def check_array(array: str | None, has_npz: bool) -> None:
+    """Refuse names of arrays where there is no file of embeddings.
+
+    Raises:
+        ParameterError: If ``array`` is given, and no ``.npz``.
+    """
+    if array is not None and not has_npz:
+        raise ParameterError(
+            "array names the arrays of an .npz of embeddings, and none is given; got "
+            f"{array!r}"
+        )
 
 
 def write_embeddings(path: Path, content: EmbeddingsFile) -> None:
@@ -122,13 +142,28 @@ def write_embeddings(path: Path, content: EmbeddingsFile) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
+def _parse_names(array: str | None) -> tuple[str, str]:
+    """The names of the arrays of embeddings and of images."""
+    names = [] if array is None else [name.strip() for name in array.split(",")]
+    if len(names) > 2 or "" in names:
+        raise ParameterError(
+            "array must be the name of the array of embeddings, or that and the name "
+            f"of the array of images with a comma between, got {array!r}"
+        )
+    embeddings, images = (*names, *("embeddings", "images")[len(names) :])
+    return embeddings, images
+
+
 def _read_array(
     path: Path, arrays: np.lib.npyio.NpzFile, name: str, expected: str
 ) -> np.ndarray[Any, np.dtype[Any]]:
     if name not in arrays.files:
-        has = ", ".join(arrays.files) or "nothing"
+        has = ", ".join(arrays.files[:_MOST_NAMES]) or "nothing"
+        if len(arrays.files) > _MOST_NAMES:
+            has += f" and {len(arrays.files) - _MOST_NAMES:,} more"
         raise DataError(
-            f"{path} has no array {name!r}, it has {has}; {expected}: write it again "
+            f"{path} has no array {name!r}, it has {has}; {expected}: if they have "
+            "other names, say so with --array EMBEDDINGS,IMAGES, else write it again "
             "with np.savez(path, embeddings=..., images=...)"
         )
     try:

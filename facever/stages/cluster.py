@@ -30,7 +30,7 @@ from facever.faces.detection import face_at
 from facever.faces.photo_source import PhotoSource
 from facever.files import whole_file, whole_folder
 from facever.inference.embedder import Embedder, load
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.verdict import choose_threshold, rate_in_words
 from facever.progress import progress_bar
 from facever.results import Result
@@ -124,6 +124,7 @@ def cluster(
     detector: Detector = "mtcnn",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     device: str = "auto",
+    array: str | None = None,
 ) -> ClusterSummary:
     """Sort the faces on photos by person.
 
@@ -147,6 +148,7 @@ def cluster(
         detector: How faces are found in photos without known landmarks.
         max_pixels: Height times width of the largest photo that is read.
         device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
+        array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
 
     Raises:
         ParameterError: If an option is out of its range, no threshold is known, there
@@ -164,6 +166,7 @@ def cluster(
             f"OUT must not be inside PHOTOS, got {out}: what is written there would be "
             "taken for photos the next time"
         )
+    check_array(array, photos.suffix == ".npz")
     if copy:
         _check_copy(photos, out / PEOPLE_FOLDER)
     if model is None and photos.suffix != ".npz":
@@ -175,7 +178,11 @@ def cluster(
     )
     cosine, rate = _threshold_in_use(threshold, far, embedder)
     check_cluster_options(cosine, method, min_size)
-    faces = _find_faces(photos, out, embedder, detector, max_pixels, device)
+    if photos.suffix == ".npz":
+        faces = _read_faces(photos, array, embedder)
+    else:
+        assert embedder is not None
+        faces = _find_faces(photos, out, embedder, detector, max_pixels, device)
     with progress_bar("cluster", len(faces.sources), "faces") as advance:
         found = cluster_embeddings(
             faces.embeddings, cosine, method=method, min_size=min_size, advance=advance
@@ -243,26 +250,27 @@ def _check_copy(photos: Path, people: Path) -> None:
         )
 
 
+def _read_faces(path: Path, array: str | None, embedder: Embedder | None) -> _Faces:
+    """Faces that somebody has embedded already."""
+    file = read_embeddings(path, array)
+    if embedder and file.model_fingerprint != embedder.model_fingerprint:
+        raise MismatchError(
+            f"{path}: these embeddings are of model "
+            f"{(file.model_fingerprint or 'unknown')[:12]}, not of "
+            f"{embedder.model_fingerprint[:12]}; leave --model out to go by the file"
+        )
+    return _Faces(file.images, file.embeddings, None)
+
+
 def _find_faces(
     photos: Path,
     out: Path,
-    embedder: Embedder | None,
+    embedder: Embedder,
     detector: Detector,
     max_pixels: int,
     device: str,
 ) -> _Faces:
-    """The faces of whatever can be sorted, embedded."""
-    if photos.suffix == ".npz":
-        file = read_embeddings(photos)
-        if embedder and file.model_fingerprint != embedder.model_fingerprint:
-            raise MismatchError(
-                f"{photos}: these embeddings are of model "
-                f"{(file.model_fingerprint or 'unknown')[:12]}, not of "
-                f"{embedder.model_fingerprint[:12]}; leave --model out to go by the "
-                "file"
-            )
-        return _Faces(file.images, file.embeddings, None)
-    assert embedder is not None
+    """The faces of photos or of a crop store, embedded."""
     if (photos / STORE_FILE).exists():
         store = CropStore.open(photos)
     else:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facever.errors import DataError, FileError
+from facever.errors import DataError, FileError, ParameterError
 from facever.inference.embeddings_file import (
     EmbeddingsFile,
     read_embeddings,
@@ -29,6 +29,48 @@ def test_reads_what_was_stored(tmp_path: Path) -> None:
     assert file.model_fingerprint is None
     np.savez_compressed(path, **GOOD, model_fingerprint="abc")
     assert read_embeddings(path).model_fingerprint == "abc"
+
+
+@pytest.mark.parametrize(
+    ("names", "array"),
+    [
+        (("features", "images"), "features"),
+        (("features", "paths"), "features,paths"),
+        (("arr_0", "arr_1"), " arr_0 , arr_1 "),
+        (("images", "embeddings"), "images,embeddings"),
+    ],
+)
+def test_arrays_of_other_names(
+    tmp_path: Path, names: tuple[str, str], array: str
+) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, **dict(zip(names, GOOD.values(), strict=True)))
+    file = read_embeddings(path, array)
+    np.testing.assert_array_equal(file.embeddings, GOOD["embeddings"])
+    assert file.images == GOOD["images"].tolist()
+
+
+def test_names_of_arrays_that_are_none(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, features=GOOD["embeddings"], paths=GOOD["images"])
+    with pytest.raises(DataError, match=r"has features, paths; .*--array") as caught:
+        read_embeddings(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no array 'images'"):
+        read_embeddings(path, "features")
+    with pytest.raises(DataError, match="paths must be floating point numbers"):
+        read_embeddings(path, "paths,features")
+    for array in ("", "a,", ",a", "a,b,c"):
+        with pytest.raises(ParameterError, match="array must be the name"):
+            read_embeddings(path, array)
+
+
+def test_an_array_for_each_photo_is_not_listed_whole(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.npz"
+    np.savez(path, **{f"p{number}": np.ones(3) for number in range(7000)})
+    with pytest.raises(DataError, match=r"p0, p1, .*p7 and 6,992 more") as caught:
+        read_embeddings(path)
+    assert len(str(caught.value)) < 500 + len(str(path))
 
 
 @pytest.mark.parametrize("fingerprint", [None, "abc"])

@@ -15,7 +15,7 @@ from facever.errors import DataError, ParameterError
 from facever.faces.photos import check_max_pixels
 from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.align import align
@@ -42,6 +42,7 @@ class Inputs:
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
         precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
         max_pixels: Height times width of the largest photo that is read.
+        array: What the ``.npz`` calls its arrays, see ``read_embeddings``.
     """
 
     model: str | Path | None = None
@@ -51,6 +52,7 @@ class Inputs:
     device: str = "auto"
     precision: Precision = "auto"
     max_pixels: int = DEFAULT_MAX_PIXELS
+    array: str | None = None
 
     def check(self) -> None:
         """Refuse other combinations, and a limit that no photo meets.
@@ -79,6 +81,7 @@ class Inputs:
                 "give a model with photos, a model with crops, or embeddings; got "
                 f"{got or 'none of them'}"
             )
+        check_array(self.array, bool(self.embeddings))
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def find_features(
     check_report_folder(out)
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
-        return _read(Path(inputs.embeddings), store, named)
+        return _read(Path(inputs.embeddings), inputs.array, store, named)
     assert inputs.model
     # A model file that cannot be used is found before the long alignment.
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
@@ -147,7 +150,7 @@ def find_features(
 def all_sources(inputs: Inputs) -> list[str]:
     """Every photo of the inputs, for protocols that name none."""
     if inputs.embeddings:
-        return read_embeddings(inputs.embeddings).images
+        return read_embeddings(inputs.embeddings, inputs.array).images
     if inputs.crops:
         store = CropStore.open(inputs.crops)
         return sorted({*store.sources, *store.failures})
@@ -266,8 +269,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path, store: CropStore | None, named: Sequence[str]) -> Features:
-    file = read_embeddings(path)
+def _read(
+    path: Path, array: str | None, store: CropStore | None, named: Sequence[str]
+) -> Features:
+    file = read_embeddings(path, array)
     settings: dict[str, Setting] = {
         "embeddings": str(path),
         "embeddings_sha256": sha256(path),

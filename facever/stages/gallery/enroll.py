@@ -11,7 +11,7 @@ from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.enrollment import enroll
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.gallery.faces import (
@@ -159,6 +159,7 @@ def add(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     face: OneFace = DEFAULT_FACE,
     replaces: bool = False,
+    array: str | None = None,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -182,6 +183,7 @@ def add(
         face: Which face to enroll of a photo that has several.
         replaces: Whether a photo whose file has changed since it was enrolled is
             embedded again.
+        array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
 
     Raises:
         ParameterError: If a single photo has no name, or ``face`` is no choice of one
@@ -196,13 +198,14 @@ def add(
     if face not in get_args(OneFace):
         rules = ", ".join(get_args(OneFace))
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
+    check_array(array, photos.suffix == ".npz")
     known_of = parse_fields(fields)
     embedder = choose_embedder(
         model, photos, detector_in_use(gallery, detector), max_pixels
     )
-    faces = find_faces(photos, embedder, name, face)
+    faces = find_faces(photos, embedder, name, face, array)
     with (
-        _open_or_create(gallery, embedder, photos) as people,
+        _open_or_create(gallery, embedder, photos, array) as people,
         progress_bar("enroll", len(faces.names), "faces") as advance,
     ):
         done = enroll(people, faces, known_of, advance, replaces)
@@ -243,13 +246,13 @@ def _some(texts: Sequence[str]) -> str:
 
 
 def _open_or_create(
-    gallery: Place, embedder: Embedder | None, photos: Path
+    gallery: Place, embedder: Embedder | None, photos: Path, array: str | None
 ) -> AnyGallery:
     if gallery_exists(gallery):
-        return open_gallery(gallery, embedding_model(embedder, photos))
+        return open_gallery(gallery, embedding_model(embedder, photos, array))
     if embedder is not None:
         return _create_for(gallery, embedder)
-    file = read_embeddings(photos)
+    file = read_embeddings(photos, array)
     return create_gallery(gallery, file.embeddings.shape[1], file.model_fingerprint)
 
 
@@ -278,13 +281,16 @@ def model_details(embedder: Embedder) -> dict[str, Any]:
     }
 
 
-def embedding_model(embedder: Embedder | None, photos: Path) -> str | None:
+def embedding_model(
+    embedder: Embedder | None, photos: Path, array: str | None = None
+) -> str | None:
     """The fingerprint of the model that makes, or made, the embeddings of photos.
 
     Args:
         embedder: Makes the embeddings; None if ``photos`` holds embeddings.
         photos: The photos, or an ``.npz`` of embeddings.
+        array: What the ``.npz`` calls its arrays, see ``read_embeddings``.
     """
     if embedder is not None:
         return embedder.model_fingerprint
-    return read_embeddings(photos).model_fingerprint
+    return read_embeddings(photos, array).model_fingerprint

@@ -35,6 +35,7 @@ def find_faces(
     embedder: Embedder | None,
     name: str | None = None,
     face: OneFace = DEFAULT_FACE,
+    array: str | None = None,
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
@@ -47,6 +48,7 @@ def find_faces(
         embedder: Makes the embeddings; None for an ``.npz`` alone.
         name: The person on all of the photos.
         face: Which face to take of a photo that has several.
+        array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
 
     Raises:
         ParameterError: If ``name`` is blank.
@@ -57,7 +59,7 @@ def find_faces(
         raise ParameterError(f"name must not be empty, got {name!r}")
     faces: FaceSource
     if path.suffix == ".npz":
-        faces = _embedded(read_embeddings(path), path, embedder)
+        faces = _embedded(read_embeddings(path, array), path, embedder)
     elif (path / STORE_FILE).exists():
         assert embedder is not None
         store = CropStore.open(path)

@@ -23,6 +23,7 @@ from facever.gallery.enrollment import FaceSource, PhotoFaces
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import open_gallery
 from facever.inference.embedder import Embedder
+from facever.inference.embeddings_file import check_array
 from facever.progress import progress_bar
 from facever.results import Result, table_lines
 from facever.stages.gallery.enroll import embedding_model
@@ -145,6 +146,7 @@ def search(
     detector: Detector | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     face: FaceRule = DEFAULT_FACE,
+    array: str | None = None,
 ) -> GallerySearch:
     """Find who in a gallery resembles the faces of a photo, or of many.
 
@@ -163,6 +165,7 @@ def search(
         max_pixels: Height times width of the largest photo that is read.
         face: Which face to look up of a photo that has several; ``all``: each is
             answered as ``source``, ``source#2`` and so on, the largest first.
+        array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
 
     Returns:
         A ``PhotoSearch`` for one face of a single photo.
@@ -179,11 +182,12 @@ def search(
         rules = ", ".join(get_args(FaceRule))
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
     photo = Path(photo)
+    check_array(array, photo.suffix == ".npz")
     where = Filter(names, parse_fields(fields))
     embedder = choose_embedder(
         model, photo, detector_in_use(gallery, detector), max_pixels
     )
-    with open_gallery(gallery, embedding_model(embedder, photo)) as people:
+    with open_gallery(gallery, embedding_model(embedder, photo, array)) as people:
         if not len(people):
             raise GalleryError(
                 f"{gallery}: nobody is enrolled yet; add photos with gallery add"
@@ -201,7 +205,7 @@ def search(
             found = {photo.name: matches}
             return PhotoSearch(found, {}, threshold, photo, num_faces, face)
         one = DEFAULT_FACE if face == "all" else face
-        faces = find_faces(photo, embedder, face=one)
+        faces = find_faces(photo, embedder, face=one, array=array)
         found = {}
         failed: dict[str, str] = {}
         rows = range(len(faces.sources))

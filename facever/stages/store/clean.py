@@ -38,7 +38,7 @@ from facever.errors import DataError, ParameterError
 from facever.files import whole_file
 from facever.hardware import pick_device
 from facever.inference.embedder import Embedder
-from facever.inference.embeddings_file import read_embeddings
+from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.results import Result
@@ -102,6 +102,7 @@ def clean_store(
     test_embeddings: str | Path | None = None,
     rules: CleaningRules | None = None,
     device: str = "auto",
+    array: str | None = None,
 ) -> CleaningLists:
     """Write lists of what looks wrong in a store, with contact sheets.
 
@@ -115,6 +116,7 @@ def clean_store(
         test_embeddings: The embeddings of the test set, in place of a model.
         rules: The cosines from which on something is suggested.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda`` and so on.
+        array: What the ``.npz`` files call their arrays, see ``read_embeddings``.
 
     Raises:
         ParameterError: If not exactly one of model and embeddings is given, or the
@@ -130,13 +132,16 @@ def clean_store(
         raise ParameterError(
             "embeddings of a test set go with the test set and with embeddings"
         )
+    check_array(array, embeddings is not None)
     out = Path(out)
     check_unedited(out)
     rules = rules or CleaningRules()
     embedder = Embedder(load_model(model), device) if model else None
-    ours = _embedded(CropStore.open(store), embedder, embeddings)
+    ours = _embedded(CropStore.open(store), embedder, embeddings, array)
     theirs = (
-        _embedded(CropStore.open(test), embedder, test_embeddings) if test else None
+        _embedded(CropStore.open(test), embedder, test_embeddings, array)
+        if test
+        else None
     )
     place = pick_device(device)
     units = 2 * len(ours.store) * (2 if theirs else 1)
@@ -218,13 +223,16 @@ def apply_lists(store: str | Path, folder: str | Path, out: str | Path) -> Clean
 
 
 def _embedded(
-    store: CropStore, embedder: Embedder | None, path: str | Path | None
+    store: CropStore,
+    embedder: Embedder | None,
+    path: str | Path | None,
+    array: str | None,
 ) -> EmbeddedStore:
     if embedder:
         vectors = embed_rows(embedder, store, range(len(store)))
     else:
         assert path
-        file = read_embeddings(path)
+        file = read_embeddings(path, array)
         row_of = {image: row for row, image in enumerate(file.images)}
         missing = [source for source in store.sources if source not in row_of]
         if missing:
