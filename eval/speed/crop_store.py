@@ -27,7 +27,7 @@ from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_checksums, write_store_json
 from facever.data.store.crop_bytes import crops_header
 from facever.data.store.crop_store import CropStore
-from facever.data.store.tables import CROP_COLUMNS, FAILURE_COLUMNS
+from facever.data.store.tables import CROP_COLUMNS, FAILURE_COLUMNS, number_texts
 from facever.faces.templates import DEFAULT_TEMPLATE
 from facever.stages.store.facts import describe_store
 from facever.version import __version__
@@ -78,10 +78,11 @@ def write_black_store(folder: Path, num_crops: int) -> None:
         folder / "crops.csv",
         CROP_COLUMNS,
         (
-            [row, f"{label:07d}", label, f"{label:07d}/{photo:03d}.jpg"]
-            + [repr(number) for number in (generator.random(11) * 250).tolist()]
+            [row, f"{label:07d}", label, f"{label:07d}/{photo:03d}.jpg", *numbers]
             for row in range(num_crops)
             for label, photo in [divmod(row, PHOTOS_PER_IDENTITY)]
+            for points in [(generator.random(11) * 250).tolist()]
+            for numbers in [number_texts([*points, 0.1234, 1, 1, 1, 1, 1])]
         ),
     )
     write_csv(folder / "failures.csv", FAILURE_COLUMNS, [])

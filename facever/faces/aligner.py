@@ -12,10 +12,11 @@ from facever.choices import (
     DEFAULT_MAX_PIXELS,
     Detector,
     FaceRule,
+    OneFace,
     TemplateName,
 )
 from facever.errors import DataError, PhotoError
-from facever.faces.detection import Face, choose_faces, face_at
+from facever.faces.detection import Face, choose_faces, face_at, rules_taking
 from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
 from facever.faces.photo_source import PhotoSource
@@ -42,6 +43,8 @@ class AlignedPhoto:
         reason: Why there is no crop; None when there is.
         num_found: How many faces there are to choose from.
         outside: The part of each crop that lies outside the photo, in [0, 1].
+        taken_by: The rules for one face that take each of the faces; None where it is
+            not known whether there are others.
     """
 
     source: str
@@ -52,6 +55,7 @@ class AlignedPhoto:
     reason: str | None
     num_found: int
     outside: Float64[np.ndarray, " faces"]
+    taken_by: Sequence[Sequence[OneFace]] | None
 
     def __repr__(self) -> str:
         size = f"{self.width}x{self.height}"
@@ -68,6 +72,7 @@ class AlignedPhoto:
             "reason": self.reason,
             "faces": plain(self.faces),
             "outside": plain(self.outside),
+            "taken_by": plain(self.taken_by),
         }
 
     @property
@@ -207,9 +212,12 @@ class PhotoAligner:
                 aligned.append(self._failed(photo.source, str(image)))
             elif self._detect:
                 faces = next(found)
-                chosen = choose_faces(faces, image.shape[:2], self._face)
+                size = image.shape[:2]
+                chosen = choose_faces(faces, size, self._face)
                 cut = self._cut(photo.source, image, chosen, NO_FACE)
-                aligned.append(replace(cut, num_found=len(faces)))
+                taken_by = rules_taking(cut.faces, faces, size)
+                cut = replace(cut, num_found=len(faces), taken_by=taken_by)
+                aligned.append(cut)
             elif self._by_landmarks:
                 aligned.append(self._cut_known(photo, image))
             else:
@@ -234,7 +242,7 @@ class PhotoAligner:
         height, width, _ = image.shape
         outside = self._template.share_outside((height, width), faces)
         return AlignedPhoto(
-            source, height, width, faces, crops, None, len(faces), outside
+            source, height, width, faces, crops, None, len(faces), outside, None
         )
 
     def _cut_known(
@@ -261,7 +269,7 @@ class PhotoAligner:
         box = np.array([0.0, 0.0, width - 1, height - 1])
         face = Face(np.full((5, 2), np.nan), box, float("nan"))
         return AlignedPhoto(
-            source, height, width, [face], crop[None], None, 1, np.zeros(1)
+            source, height, width, [face], crop[None], None, 1, np.zeros(1), None
         )
 
     def _failed(
@@ -273,5 +281,5 @@ class PhotoAligner:
         height, width = (0, 0) if image is None else image.shape[:2]
         none = np.empty((0, *self._template.shape), dtype=np.uint8)
         return AlignedPhoto(
-            source, height, width, [], none, reason, 0, outside=np.empty(0)
+            source, height, width, [], none, reason, 0, np.empty(0), None
         )

@@ -7,11 +7,12 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float64
 
-from facever.choices import FaceRule
+from facever.choices import FaceRule, OneFace
 from facever.errors import ParameterError
 from facever.results import plain
 
 FACE_RULES: tuple[FaceRule, ...] = get_args(FaceRule)
+ONE_FACE_RULES: tuple[OneFace, ...] = get_args(OneFace)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +79,24 @@ def choose_faces(
         return [max(faces, key=lambda face: face.score)]
     byarea = sorted(faces, key=area, reverse=True)
     return byarea if rule == "all" else byarea[:1]
+
+
+def rules_taking(
+    chosen: Sequence[Face], faces: Sequence[Face], photo_size: tuple[int, int]
+) -> list[list[OneFace]]:
+    """For each chosen face, the rules for one face that take it.
+
+    Args:
+        chosen: Some of the faces.
+        faces: All that were found in the photo.
+        photo_size: Height and width.
+    """
+    taken = {
+        rule: face
+        for rule in ONE_FACE_RULES
+        for face in choose_faces(faces, photo_size, rule)
+    }
+    return [[rule for rule in taken if taken[rule] is face] for face in chosen]
 
 
 def face_at(landmarks: Float64[np.ndarray, "5 2"]) -> Face:

@@ -441,6 +441,7 @@ def _embedded(
         crops=photo.crops[:0],
         outside=photo.outside[:0],
         reason=_NO_EMBEDDING,
+        taken_by=None,
     )
     return EmbeddedPhoto(**vars(failed), embeddings=embeddings[:0])
 

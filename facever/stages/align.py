@@ -325,7 +325,14 @@ def _split(
 def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
     for photo in aligned:
         if photo.reason is None:
-            writer.add(photo.source, photo.crops, photo.landmarks, photo.scores)
+            writer.add(
+                photo.source,
+                photo.crops,
+                photo.landmarks,
+                photo.scores,
+                photo.num_found,
+                photo.taken_by,
+            )
         else:
             writer.fail(photo.source, photo.reason)
     writer.commit()

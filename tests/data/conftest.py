@@ -53,6 +53,8 @@ def write_crops(crop_of: Callable[..., np.ndarray]) -> Callable[..., Path]:
                     np.stack([crop_of(source, face) for face in range(num_faces)]),
                     np.stack([rng.normal(size=(5, 2)) * 100 for rng in random]),
                     np.array([rng.random() for rng in random]),
+                    num_faces,
+                    [["largest"], ["prominent", "best"], ["center"]][:num_faces],
                 )
             writer.finish()
         return folder

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from facever.errors import ParameterError
-from facever.faces.detection import Face, choose_faces, face_at
+from facever.faces.detection import Face, choose_faces, face_at, rules_taking
 from facever.faces.mtcnn import MtcnnDetector
 from facever.faces.photos import read_photo
 from facever.faces.templates import CARD_POINTS
@@ -37,6 +37,16 @@ def test_rules(rule, expected):
     chosen = choose_faces(FACES, (100, 200), rule)
     assert [id(face) for face in chosen] == [id(face) for face in expected]
     assert choose_faces([], (100, 200), rule) == []
+
+
+def test_each_face_knows_the_rules_that_take_it():
+    assert rules_taking([LARGE, MIDDLE], FACES, (100, 200)) == [
+        ["largest"],
+        ["prominent", "center"],
+    ]
+    every = ["prominent", "largest", "center", "best"]
+    assert rules_taking([LARGE], [LARGE], (100, 200)) == [every]
+    assert rules_taking([], [], (100, 200)) == []
 
 
 def test_the_prominent_face_may_lie_off_the_middle():

@@ -30,6 +30,7 @@ from facever.data.store.tables import (
     CROP_COLUMNS,
     FAILURE_COLUMNS,
     label_identities,
+    number_texts,
 )
 from facever.errors import FileError
 from facever.progress import Advance, ignore_progress
@@ -156,11 +157,10 @@ def _table_rows(parts: Sequence[Part]) -> Iterator[list[object]]:
     place = 0
     for part in parts:
         for rows in row_blocks(part.rows):
-            points = part.store.landmarks[rows].reshape(-1, 10).tolist()
-            scores = part.store.scores[rows].tolist()
-            for row, numbers, score in zip(rows.tolist(), points, scores, strict=True):
+            numbers = part.store.numbers(rows).tolist()
+            for row, crop in zip(rows.tolist(), numbers, strict=True):
                 source = part.store.sources[row]
-                texts = map(repr, [*numbers, score])
+                texts = number_texts(crop)
                 yield [place, names[place], labels[place], source, *texts]
                 place += 1
 

@@ -5,8 +5,9 @@ A store is a folder:
 - ``crops.npy``: uint8 ``[N, height, width, 3]``, RGB, memory-mapped; in a compressed
   store ``crops.jpg`` and ``crops.offsets.npy`` instead (see ``jpeg``);
 - ``crops.csv``: one line a crop: row, identity, label, source, the five landmarks in
-  the photo (``x1`` .. ``y5``, pixels) and the detector's score; what is not known is
-  ``nan``;
+  the photo (``x1`` .. ``y5``, pixels), the detector's score, the landmarks' residual,
+  the number of faces in the photo, and for each rule for one face whether it takes this
+  one (``by_largest`` ..); what is not known is ``nan``;
 - ``failures.csv``: the ledger: source, reason;
 - ``checksums.npy``: uint32 ``[N]``, of each crop (see ``checksums``);
 - ``store.json``: how the crops were made (``settings``), of which photos (a
@@ -42,7 +43,10 @@ from facever.data.store.folder import (
 )
 from facever.data.store.jpeg import JpegCrops
 from facever.data.store.tables import (
+    FACE_COLUMNS,
     FAILURE_COLUMNS,
+    POINT_COLUMNS,
+    measure_residuals,
     read_names,
     read_numbers,
 )
@@ -98,12 +102,39 @@ class CropStore:
     @property
     def landmarks(self) -> Float64[np.ndarray, "crops 5 2"]:
         """In the photo, pixels, x then y; NaN where unknown."""
-        return self._numbers[:, :10].reshape(-1, 5, 2)
+        return self._points[:, :10].reshape(-1, 5, 2)
 
     @property
     def scores(self) -> Float64[np.ndarray, " crops"]:
         """The detector's confidence, in [0, 1]; NaN where unknown."""
-        return self._numbers[:, 10]
+        return self._points[:, 10]
+
+    @property
+    def residuals(self) -> Float64[np.ndarray, " crops"]:
+        """How far landmarks are from the template, in distances of its eyes.
+
+        See ``facever.faces.landmark_fit``; NaN where they are unknown.
+        """
+        return self._faces[:, 0]
+
+    @property
+    def num_faces(self) -> Float64[np.ndarray, " crops"]:
+        """How many faces were found in each crop's photo; NaN where unknown."""
+        return self._faces[:, 1]
+
+    @property
+    def by_rule(self) -> Float64[np.ndarray, "crops rules"]:
+        """1 where a rule for one face takes the crop's, 0 where it takes another.
+
+        The columns are those of ``ONE_FACE_RULES``; NaN where unknown.
+        """
+        return self._faces[:, 2:]
+
+    def numbers(
+        self, rows: Int64[np.ndarray, " rows"]
+    ) -> Float64[np.ndarray, "rows columns"]:
+        """All that ``crops.csv`` says of these rows in numbers, in its order."""
+        return np.hstack([self._points[rows], self._faces[rows]])
 
     def crops_for(self, template: Template) -> Crops:
         """The crops as a model of a template takes them.
@@ -122,10 +153,18 @@ class CropStore:
             return self.crops.seen_through(window)
         return self.crops[:, *window]
 
+    # Read when first asked for: few ask, and it takes longer than all the rest.
     @cached_property
-    def _numbers(self) -> Float64[np.ndarray, "crops 11"]:
-        # Read when first asked for: few ask, and it takes longer than all the rest.
-        return read_numbers(self.folder / CROPS_TABLE)
+    def _points(self) -> Float64[np.ndarray, "crops 11"]:
+        return read_numbers(self.folder / CROPS_TABLE, POINT_COLUMNS)
+
+    @cached_property
+    def _faces(self) -> Float64[np.ndarray, "crops columns"]:
+        numbers = read_numbers(self.folder / CROPS_TABLE, FACE_COLUMNS)
+        if len(numbers) and np.isnan(numbers[:, 0]).all():
+            # A store that was written before residuals were kept.
+            numbers[:, 0] = measure_residuals(self.landmarks)
+        return numbers
 
     @classmethod
     def open(cls, folder: Path | str) -> "CropStore":

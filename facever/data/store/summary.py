@@ -9,6 +9,12 @@ from jaxtyping import Float64, Int64
 
 from facever.data.store.crop_bytes import decode_crops, row_blocks
 from facever.data.store.crop_store import JPEG_SETTING, CropStore
+from facever.data.store.face_facts import (
+    FaceChoices,
+    LandmarkFit,
+    face_choices,
+    landmark_fit,
+)
 from facever.progress import Advance, ignore_progress
 
 NUM_MEAN_CROPS = 10_000
@@ -33,6 +39,8 @@ class StoreSummary:
         num_bytes: Size of all files of the store.
         settings: The settings that the crops were made with.
         fingerprint: The store's fingerprint.
+        landmark_fit: How well landmarks fit the template; None where none are known.
+        face_choices: Photos of several faces; None where no detector looked for them.
     """
 
     num_crops: int
@@ -45,6 +53,8 @@ class StoreSummary:
     num_bytes: int
     settings: dict[str, Any]
     fingerprint: str
+    landmark_fit: LandmarkFit | None
+    face_choices: FaceChoices | None
 
 
 def summarise_store(store: CropStore) -> StoreSummary:
@@ -64,6 +74,8 @@ def summarise_store(store: CropStore) -> StoreSummary:
         num_bytes=sum(path.stat().st_size for path in files),
         settings=store.settings,
         fingerprint=store.fingerprint,
+        landmark_fit=landmark_fit(store),
+        face_choices=face_choices(store),
     )
 
 

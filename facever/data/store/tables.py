@@ -5,7 +5,7 @@ surrogates in memory (``surrogateescape``) and as themselves in the files.
 """
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,21 @@ import pyarrow as pa
 import pyarrow.csv
 from jaxtyping import Float64, Int64
 
+from facever.choices import OneFace
 from facever.errors import DataError, FileError
+from facever.faces.detection import ONE_FACE_RULES
+from facever.faces.landmark_fit import residuals
 
-CROP_COLUMNS = "row identity label source x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
+POINT_COLUMNS = "x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
+FACE_COLUMNS = ["residual", "num_faces", *(f"by_{rule}" for rule in ONE_FACE_RULES)]
+CROP_COLUMNS = "row identity label source".split() + POINT_COLUMNS + FACE_COLUMNS
 FAILURE_COLUMNS = ["source", "reason"]
-_NUMBER_COLUMNS = CROP_COLUMNS[4:]
+_NUMBER_COLUMNS = POINT_COLUMNS + FACE_COLUMNS
+_HEADERS = [
+    ",".join(columns).encode()
+    for columns in (CROP_COLUMNS, CROP_COLUMNS[: -len(FACE_COLUMNS)])
+]
+_RESIDUAL_DIGITS = 4
 _TYPES = {
     "row": pa.int64(),
     "identity": pa.binary(),
@@ -67,17 +77,70 @@ def read_names(path: Path) -> Names:
     return Names(identities, labels, sources)
 
 
-def read_numbers(path: Path) -> Float64[np.ndarray, "crops 11"]:
-    """Read the landmarks (x1, y1 .. y5) and the score of each crop.
+def read_numbers(
+    path: Path, columns: Sequence[str]
+) -> Float64[np.ndarray, "crops columns"]:
+    """Read numbers of each crop.
+
+    Args:
+        path: The file ``crops.csv``.
+        columns: Some of ``POINT_COLUMNS`` and ``FACE_COLUMNS``. The latter are NaN in a
+            store that was written before there were any.
 
     Raises:
         FileError: If the file is missing or is not a table of this kind.
     """
-    table = _read_columns(path, _NUMBER_COLUMNS)
-    numbers = np.empty((table.num_rows, len(_NUMBER_COLUMNS)))
-    for column, name in enumerate(_NUMBER_COLUMNS):
+    table = _read_columns(path, list(columns))
+    numbers = np.empty((table.num_rows, len(columns)))
+    for column, name in enumerate(columns):
         numbers[:, column] = table[name].to_numpy()
     return numbers
+
+
+def crop_numbers(
+    landmarks: Float64[np.ndarray, "crops 5 2"],
+    scores: Float64[np.ndarray, " crops"],
+    num_faces: int | None = None,
+    taken_by: Sequence[Sequence[OneFace]] | None = None,
+) -> list[list[float]]:
+    """The numbers of a photo's crops, as the columns have them.
+
+    Args:
+        landmarks: In the photo, pixels; NaN where unknown.
+        scores: The detector's; NaN where unknown.
+        num_faces: The number of faces that were found in the photo.
+        taken_by: The rules for one face that take each crop's face; None where other
+            faces of the photo are not known.
+    """
+    num_found = np.nan if num_faces is None or taken_by is None else num_faces
+    by_rule = (
+        np.full((len(scores), len(ONE_FACE_RULES)), np.nan)
+        if taken_by is None
+        else [[rule in rules for rule in ONE_FACE_RULES] for rules in taken_by]
+    )
+    numbers: list[list[float]] = np.column_stack(
+        [
+            landmarks.reshape(len(scores), 10),
+            scores,
+            measure_residuals(landmarks),
+            np.full(len(scores), num_found),
+            by_rule,
+        ]
+    ).tolist()
+    return numbers
+
+
+def measure_residuals(
+    landmarks: Float64[np.ndarray, "crops 5 2"],
+) -> Float64[np.ndarray, " crops"]:
+    """The residuals of landmarks, with as many digits as the table has."""
+    return residuals(landmarks).round(_RESIDUAL_DIGITS)
+
+
+def number_texts(numbers: Sequence[float]) -> Iterator[str]:
+    """Numbers as they stand in the table: landmarks and score with every digit."""
+    yield from map(repr, numbers[: len(POINT_COLUMNS)])
+    yield from (f"{number:g}" for number in numbers[len(POINT_COLUMNS) :])
 
 
 def label_identities(
@@ -98,11 +161,10 @@ def label_identities(
 
 
 def _read_columns(path: Path, columns: list[str]) -> Any:
-    header = ",".join(CROP_COLUMNS).encode()
     try:
         with path.open("rb") as file:
-            if file.readline().rstrip(b"\r\n") != header:
-                raise FileError(f"{path}: expected the columns {header.decode()}")
+            if file.readline().rstrip(b"\r\n") not in _HEADERS:
+                raise FileError(f"{path}: expected the columns {_HEADERS[0].decode()}")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 # Only a quoted value can hold a line break, and looking for them
                 # makes reading slower.
@@ -116,6 +178,7 @@ def _read_columns(path: Path, columns: list[str]) -> Any:
                 # A missing number is the text "nan", and an empty one an error.
                 null_values=[],
                 include_columns=columns,
+                include_missing_columns=True,
             ),
         )
     except FileNotFoundError:

@@ -28,6 +28,7 @@ from facever.data.store.crop_bytes import (
 )
 from facever.data.store.crop_store import CropStore, settings_template
 from facever.data.store.folder import CROPS_FILE
+from facever.data.store.tables import FACE_COLUMNS, POINT_COLUMNS
 from facever.errors import MismatchError
 
 _GROWN_FILE = "grown.npy"
@@ -40,7 +41,7 @@ class PhotoEntry:
 
     Attributes:
         rows: The rows of the photo's crops.
-        numbers: The ten landmark coordinates and the detector's score of each crop.
+        numbers: The numbers of each crop, as ``crop_numbers`` gives them.
         reason: The reason why the photo has no crop; None if it has one.
     """
 
@@ -172,7 +173,7 @@ class UnfinishedCrops:
                 else:
                     numbers = entry.get("faces", [])
                     rows = range(self._num_crops, self._num_crops + len(numbers))
-                    if rows.stop > max(room, 0):
+                    if rows.stop > max(room, 0) or not all(map(_is_whole, numbers)):
                         break
                     self._num_crops = rows.stop
                     reason = entry.get("reason")
@@ -208,6 +209,11 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
         return dict(json.loads(line)) if line.endswith(b"\n") else None
     except ValueError:
         return None
+
+
+def _is_whole(numbers: list[float]) -> bool:
+    """Whether a crop has all its numbers; an older version wrote fewer."""
+    return len(numbers) == len(POINT_COLUMNS) + len(FACE_COLUMNS)
 
 
 def _sync(file: BinaryIO) -> None:

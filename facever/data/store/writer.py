@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from facever.choices import OneFace
 from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_store_json
 from facever.data.store.crop_store import (
@@ -34,7 +35,9 @@ from facever.data.store.folder import (
 from facever.data.store.tables import (
     CROP_COLUMNS,
     FAILURE_COLUMNS,
+    crop_numbers,
     label_identities,
+    number_texts,
 )
 from facever.data.store.unfinished import PhotoEntry, UnfinishedCrops, check_settings
 from facever.errors import DataError
@@ -131,14 +134,16 @@ class CropWriter:
         crops: UInt8[np.ndarray, "faces high wide 3"],
         landmarks: Float64[np.ndarray, "faces 5 2"],
         scores: Float64[np.ndarray, " faces"],
+        num_faces: int | None = None,
+        taken_by: Sequence[Sequence[OneFace]] | None = None,
     ) -> None:
-        """Add the crops of one photo, at least one; ``commit`` makes them lasting."""
+        """Add the crops of one photo, at least one; ``commit`` makes them lasting.
+
+        For the numbers see ``crop_numbers``.
+        """
         assert len(crops)
         assert source in self._identity_of
-        numbers = [
-            [*map(float, points.ravel()), float(score)]
-            for points, score in zip(landmarks, scores, strict=True)
-        ]
+        numbers = crop_numbers(landmarks, scores, num_faces, taken_by)
         with naming_write_errors(self._folder, _REMEDY):
             self._begin().add(source, crops, numbers)
 
@@ -217,7 +222,7 @@ class CropWriter:
         ]
         _, labels = label_identities([identity for _, identity, _ in crops])
         rows = (
-            [row, identity, labels[row], source, *map(repr, numbers)]
+            [row, identity, labels[row], source, *number_texts(numbers)]
             for row, (source, identity, numbers) in enumerate(crops)
         )
         write_csv(folder / CROPS_TABLE, CROP_COLUMNS, rows)
@@ -245,9 +250,9 @@ def _photos_of(store: CropStore) -> dict[str, PhotoEntry]:
         source: PhotoEntry(range(0), [], reason)
         for source, reason in store.failures.items()
     }
-    for row, source in enumerate(store.sources):
+    every = store.numbers(np.arange(len(store))).tolist()
+    for row, (source, numbers) in enumerate(zip(store.sources, every, strict=True)):
         photo = photo_of(source)
-        numbers = [*store.landmarks[row].ravel().tolist(), float(store.scores[row])]
         known = photos.get(photo, PhotoEntry(range(row, row), []))
         rows = range(known.rows.start, row + 1)
         photos[photo] = PhotoEntry(rows, [*known.numbers, numbers])

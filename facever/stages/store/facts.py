@@ -25,6 +25,7 @@ from facever.results import Result, plain
 
 _MAX_LINES = 20
 _BAR_WIDTH = 40
+_NUM_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class StoreFacts(Result):
     mean_over: int
 
     def lines(self) -> list[str]:
-        """Counts, settings, photos of an identity as bars, reasons of failures."""
+        """Counts, settings, photos of an identity as bars, doubts, failures."""
         summary = self.summary
         size = f"{summary.num_bytes / 1e6:,.1f} MB on disk"
         lines = [
@@ -63,6 +64,7 @@ class StoreFacts(Result):
                 f"  mean colour of {over}: R {red:.1f}, G {green:.1f}, B {blue:.1f}"
             )
         lines += _histogram_lines(summary)
+        lines += _face_lines(summary)
         lines.append(f"  {summary.num_failures:,} photos without a crop")
         for reason, count in list(summary.failures.items())[:_MAX_LINES]:
             lines.append(f"    {count:,} {reason}")
@@ -189,3 +191,27 @@ def _histogram_lines(summary: StoreSummary) -> Iterator[str]:
         photos = str(first) if first == last else f"{first}-{last}"
         bar = "█" * (-(-_BAR_WIDTH * count // most))
         yield f"    {photos:>13} {bar} {count:,}"
+
+
+def _face_lines(summary: StoreSummary) -> Iterator[str]:
+    if fit := summary.landmark_fit:
+        worst = ", ".join(
+            f"{ascii(source)[1:-1]} {residual:.2f}"
+            for source, residual in fit.worst.items()
+        )
+        yield (
+            f"  landmarks off the template, in distances of the eyes: median "
+            f"{fit.median:.2f}, 99 % up to {fit.percentile_99:.2f}"
+        )
+        yield f"    the worst: {worst}"
+    choices = summary.face_choices
+    if choices is None or not choices.num_several:
+        return
+    yield (
+        f"  {choices.num_several:,} photos show several faces; of these, other rules "
+        f"than {choices.rule} take another one:"
+    )
+    for rule, photos in choices.others.items():
+        named = ", ".join(ascii(photo)[1:-1] for photo in photos[:_NUM_NAMED])
+        more = f" and {len(photos) - _NUM_NAMED:,} more" * (len(photos) > _NUM_NAMED)
+        yield f"    --face {rule}: in {len(photos):,}{' ' * bool(photos)}{named}{more}"

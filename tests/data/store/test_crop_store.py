@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from facever.data.store.crop_store import CropStore, crop_source, photo_of
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FileError, MismatchError
+from facever.faces.landmark_fit import residuals
 
 SETTINGS = {"note": [[1.5, 2.0]], "face": "largest"}
 LISTING = [("B/1.jpg", "B"), ("A/1.jpg", "A"), ("A/2.jpg", "A"), ("C/1.jpg", "C")]
@@ -276,6 +277,42 @@ def test_a_kill_at_any_step_of_finishing_is_made_good(tmp_path, extend, num_step
         assert read_files(folder) == expected
 
 
+def strip_columns(path, separator, num_kept):
+    lines = path.read_text().splitlines()
+    kept = [separator.join(line.split(separator)[:num_kept]) for line in lines]
+    path.write_text("\n".join(kept) + "\n")
+
+
+def test_a_store_of_before_residuals_were_kept(tmp_path):
+    """It is read, and goes on to be written as one of today."""
+    write(tmp_path / "s", LISTING[1:3])
+    strip_columns(tmp_path / "s" / "crops.csv", ",", 15)
+    store = CropStore.open(tmp_path / "s")
+    check(store)
+    np.testing.assert_array_equal(store.residuals, residuals(store.landmarks).round(4))
+    assert np.isnan(store.num_faces).all()
+    assert np.isnan(store.by_rule).all()
+    write(tmp_path / "s")
+    write(tmp_path / "t")
+    assert read_files(tmp_path / "s") == read_files(tmp_path / "t")
+
+
+def test_unfinished_work_of_before_residuals_were_kept_is_done_again(tmp_path):
+    with CropWriter(tmp_path / "s", SETTINGS, LISTING) as writer:
+        for source in writer.missing[:2]:
+            add(writer, source)
+            writer.commit()
+    journal = tmp_path / "s" / ".partial" / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    lines[2]["faces"] = [face[:11] for face in lines[2]["faces"]]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with CropWriter(tmp_path / "s", SETTINGS, LISTING) as writer:
+        assert writer.missing == ["A/1.jpg", "A/2.jpg", "C/1.jpg"]
+    write(tmp_path / "s")
+    write(tmp_path / "t")
+    assert read_files(tmp_path / "s") == read_files(tmp_path / "t")
+
+
 def test_other_settings_are_refused(tmp_path):
     write(tmp_path / "s")
     other = {**SETTINGS, "face": "all"}
@@ -355,7 +392,7 @@ def test_damaged_files_are_named(tmp_path, name, content, why):
     [
         ("3,C,2", "3,C,x", "invalid value 'x'"),
         ("3,C,2", "3,C,", "invalid value ''"),
-        ("B,1,B", "B,1,B,B", "Expected 15 columns, got 16"),
+        ("B,1,B", "B,1,B,B", "Expected 21 columns, got 22"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, old, new, why):
@@ -372,7 +409,7 @@ def test_tables_that_are_none_are_refused(tmp_path, old, new, why):
 def test_numbers_are_read_when_asked_for(tmp_path, bad):
     write(tmp_path / "s")
     path = tmp_path / "s" / "crops.csv"
-    path.write_text(path.read_text().replace(",0.5\n", f",{bad}\n"))
+    path.write_text(path.read_text().replace(",0.5,", f",{bad},"))
     store = CropStore.open(tmp_path / "s")
     with pytest.raises(FileError, match=f"crops.csv is damaged: .*'{bad}'"):
         _ = store.scores
