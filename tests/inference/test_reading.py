@@ -396,6 +396,7 @@ def test_faces_and_photos_read_well_and_as_plain_values(embedder: Embedder) -> N
     assert repr(aligned) == "AlignedPhoto('array 0', 192x112, 1 of 2 faces)"
     assert repr(dark) == "AlignedPhoto('array 1', 96x112, no face found)"
     assert repr(aligned.faces) == "[Face(box=(96, 0, 191, 111), score=0.800)]"
+    assert aligned.to_dict()["taken_by"] == [["prominent", "largest", "center"]]
     [read] = embedder.read([photo], "all")
     assert repr(read) == "EmbeddedPhoto('array 0', 192x112, 2 of 2 faces)"
     plain = json.loads(json.dumps(read.to_dict()))

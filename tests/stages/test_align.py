@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from facever.data.recordio.writer import write_record_photos
-from facever.data.store.crop_store import CropStore
+from facever.data.store.crop_store import CropStore, photo_of
 from facever.errors import DataError, FileError, MismatchError, ParameterError
+from facever.faces.landmark_fit import residuals
 from facever.faces.templates import CARD_POINTS, DEFAULT_TEMPLATE
 from facever.stages.align import Shard, align
 from facever.stages.store.changes import merge_stores
@@ -59,6 +60,10 @@ def test_landmark_mode(tmp_path, capsys):
     assert store.failures["P2/0009.png"] == "empty file"
     assert "fall on one point" in store.failures["P5/0019.png"]
     assert store.failures["P1/0029.png"] == "no landmarks are listed"
+    np.testing.assert_allclose(store.residuals, residuals(store.landmarks), atol=1e-4)
+    # Whether there are other faces is not known.
+    assert np.isnan(store.num_faces).all()
+    assert np.isnan(store.by_rule).all()
     for row in (0, 20, 53):
         photo = np.asarray(Image.open(photos / store.sources[row]))
         expected = DEFAULT_TEMPLATE.align(photo, store.landmarks[row][None])[0]
@@ -406,6 +411,14 @@ def test_real_photos(tmp_path, data_folder):
     assert store.failures["no_face.png"] == "no face found"
     assert summary.num_without_face >= 1
     assert store.sources[:3] == ["multiface.jpg", "multiface.jpg#2", "multiface.jpg#3"]
+    several = np.array(
+        [photo_of(source) == "multiface.jpg" for source in store.sources]
+    )
+    assert (store.num_faces[several] == several.sum()).all()
+    # Each rule takes one of them, and the first is the largest.
+    assert store.by_rule[several].sum(axis=0).tolist() == [1, 1, 1, 1]
+    assert store.by_rule[0, 1] == 1
+    assert (store.residuals < 0.5).all()
     assert MtcnnDetector.MAX_DETECTION_PIXELS >= 1_000_000
     assert "without a face" in str(summary)
 
