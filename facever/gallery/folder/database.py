@@ -5,11 +5,14 @@ was acknowledged is on disk, and what was not leaves no trace. Readers see the l
 whole state while a writer writes; a second writer waits for the first. The write-ahead
 log needs shared memory, so the folder must be on a disk of the machine that uses it,
 not on a network share.
+
+Whoever may not write in the folder can still read it: see ``connecting``.
 """
 
 import secrets
 import shutil
 import sqlite3
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,10 +20,12 @@ from typing import Any
 
 from facever.errors import FileError, GalleryError
 from facever.files import sync
+from facever.gallery.folder.connecting import connect
 
 DATABASE_NAME = "gallery.sqlite"
 _APPLICATION_ID = 0x66637667  # "fcvg": tells a gallery from any other SQLite file
 _BUSY_SECONDS = 30.0
+_LONGEST_REASON = 120
 
 Values = Sequence[Any] | Mapping[str, Any]
 
@@ -43,15 +48,10 @@ class Database:
                 "that was given to gallery add"
             )
         self.folder = folder
+        self._path = path
         with self._as_facever_errors():
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=rw",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-            )
+            self._connected = connect(path, _BUSY_SECONDS)
         try:
-            self.execute("PRAGMA synchronous = FULL")
             if self.execute("PRAGMA application_id") != [(_APPLICATION_ID,)]:
                 raise FileError(
                     f"{folder}: {DATABASE_NAME} is not a gallery's database; name a "
@@ -63,7 +63,7 @@ class Database:
 
     def close(self) -> None:
         """Close the database."""
-        self._connection.close()
+        self._connected.close()
 
     def execute(self, statement: str, values: Values = ()) -> list[Any]:
         """Run one statement and give all its rows.
@@ -73,14 +73,14 @@ class Database:
             GalleryError: If another process has kept on writing for too long.
         """
         with self._as_facever_errors():
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection().execute(statement, values).fetchall()
 
     def read(
         self, statement: str, values: Values, num_rows: int
     ) -> Iterator[list[Any]]:
         """Run a query and give its rows in blocks of at most ``num_rows``."""
         with self._as_facever_errors():
-            cursor = self._connection.execute(statement, values)
+            cursor = self._connection().execute(statement, values)
         while True:
             with self._as_facever_errors():
                 rows = cursor.fetchmany(num_rows)
@@ -100,7 +100,7 @@ class Database:
 
         Within another block, it is that block's state.
         """
-        if self._connection.in_transaction:
+        if self._connected.in_transaction:
             yield
             return
         with self._transaction("DEFERRED"):
@@ -108,10 +108,19 @@ class Database:
 
     def damaged(self, reason: str) -> FileError:
         """The error to raise for content that no gallery would have written."""
+        # SQLite may quote a whole table, with its line breaks.
+        reason = textwrap.shorten(reason, _LONGEST_REASON, placeholder="...")
         return FileError(
             f"{self.folder}: {DATABASE_NAME} is damaged ({reason}); nothing was "
             "changed; restore it from a copy or enroll the photos into a new gallery"
         )
+
+    def _connection(self) -> sqlite3.Connection:
+        """The connection; a new one if a state that was frozen is no more."""
+        if not self._connected.in_transaction and self._connected.is_stale():
+            self._connected.close()
+            self._connected = connect(self._path, _BUSY_SECONDS)
+        return self._connected.connection
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
@@ -120,7 +129,7 @@ class Database:
             yield
             self.execute("COMMIT")
         finally:
-            if self._connection.in_transaction:
+            if self._connected.in_transaction:
                 self.execute("ROLLBACK")
 
     @contextmanager
@@ -140,6 +149,12 @@ class Database:
                 ) from error
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise self.damaged(str(error)) from error
+            if code == sqlite3.SQLITE_READONLY:
+                raise FileError(
+                    f"{self.folder}: this gallery can be read, but not changed: the "
+                    "folder and what is in it cannot be written by this user, or are "
+                    "on a read-only disk"
+                ) from error
             raise FileError(
                 f"{self.folder}: {DATABASE_NAME} cannot be used ({error}); check the "
                 "disk and its permissions"

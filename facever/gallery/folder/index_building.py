@@ -8,6 +8,7 @@ from jaxtyping import Float32
 
 from facever.errors import FileError
 from facever.gallery.folder.index_file import (
+    INDEX_NAME,
     IndexFile,
     read_index,
     remove_index,
@@ -103,16 +104,23 @@ def _read(
 ) -> Searcher | None:
     """A searcher with the index of the file, None if the file is of another state."""
     try:
-        found = read_index(folder, meta, kind)
+        found = read_index(folder, meta, INDEXES[kind])
+        if found is None:
+            return None
+        index_class = _index_class(kind, len(found.numbers))
+        index = index_class.from_parts(found.content, meta.embedding_size)
+        if len(index) != len(found.numbers):
+            raise ValueError(f"{len(index)} rows for {len(found.numbers)} photos")
     except FileError as error:
         _log.warning("%s; it is built again from the stored embeddings", error)
         return None
-    if found is None:
+    except ValueError as error:
+        _log.warning(
+            "%s: %s cannot be used (%s); it is built again from the stored embeddings",
+            *(folder, INDEX_NAME, " ".join(str(error).split())),
+        )
         return None
-    index_class = _index_class(kind, len(found.numbers))
-    searcher = Searcher(
-        store, index_class.from_parts(found.content, meta.embedding_size)
-    )
+    searcher = Searcher(store, index)
     searcher.take(found.numbers)
     if _is_of_this_state(store, searcher, found):
         return searcher
@@ -149,7 +157,7 @@ def _mapped(folder: Path, store: GalleryStore, meta: GalleryMeta) -> Searcher:
     """A searcher with an exact index that goes into a file, and not into memory."""
     numbers = np.sort(store.numbers_by_name())
     blocks = (units for _, units in store.read_after(0))
-    if write_index(folder, meta, EXACT, numbers, store.newest(), blocks):
+    if write_index(folder, meta, INDEXES[EXACT], numbers, store.newest(), blocks):
         searcher = _read(folder, store, meta, EXACT)
         if searcher is not None:
             return searcher
@@ -186,7 +194,8 @@ def _save(
     folder: Path, store: GalleryStore, meta: GalleryMeta, searcher: Searcher
 ) -> None:
     index, numbers = searcher.index, searcher.rows.numbers
-    write_index(folder, meta, index.kind, numbers, store.newest(), index.parts())
+    kind = INDEXES[index.kind]
+    write_index(folder, meta, kind, numbers, store.newest(), index.parts())
     searcher.num_saved = len(searcher.rows)
 
 

@@ -16,12 +16,13 @@ from jaxtyping import Int64, UInt8
 
 from facever.errors import FileError
 from facever.files import put_in_place
+from facever.gallery.indexes.index import Index
 from facever.gallery.meta import GalleryMeta
 
 _log = logging.getLogger(__name__)
 
 INDEX_NAME = "gallery.index"
-_FORMAT = 1
+_FORMAT = 2
 
 # The header is filled with spaces to a multiple of this: what follows is aligned.
 _ALIGNMENT = 64
@@ -47,7 +48,7 @@ class IndexFile:
 def write_index(
     folder: Path,
     meta: GalleryMeta,
-    kind: str,
+    kind: type[Index],
     numbers: Int64[np.ndarray, " rows"],
     newest: tuple[int, str],
     parts: Iterable[np.ndarray],
@@ -61,7 +62,7 @@ def write_index(
     Args:
         folder: The gallery's folder.
         meta: The gallery's metadata.
-        kind: The kind of the index.
+        kind: The class of the index.
         numbers: The numbers of its rows, ascending.
         newest: Number and id of the newest row of the gallery.
         parts: What the index is made from when the file is read.
@@ -72,7 +73,11 @@ def write_index(
     Raises:
         FileError: If ``parts`` raises it, since the database is damaged.
     """
-    header = _header(meta, kind) | {"num_rows": len(numbers), "newest": newest}
+    header = _header(meta, kind) | {
+        "writer": kind.writer,
+        "num_rows": len(numbers),
+        "newest": newest,
+    }
     line = json.dumps(header).encode()
     line += b" " * (-(len(line) + 1) % _ALIGNMENT) + b"\n"
     rows = numbers.astype("<i8")
@@ -103,11 +108,12 @@ def write_index(
     return True
 
 
-def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:
+def read_index(folder: Path, meta: GalleryMeta, kind: type[Index]) -> IndexFile | None:
     """Map the index, None if the file is for another gallery, model or kind.
 
     Raises:
-        FileError: If the file is damaged.
+        FileError: If the file is damaged, or written by something else than what is
+            installed.
     """
     path = folder / INDEX_NAME
     try:
@@ -123,10 +129,13 @@ def read_index(folder: Path, meta: GalleryMeta, kind: str) -> IndexFile | None:
     try:
         header: dict[str, Any] = json.loads(line)
         num_rows, newest = header.pop("num_rows"), header.pop("newest")
+        writer = header.pop("writer")
     except (ValueError, KeyError, AttributeError):
         raise FileError(f"{path} is damaged (no header)") from None
     if header != _header(meta, kind):
         return None
+    if writer != kind.writer:
+        raise FileError(f"{path} was written by {writer}, this is {kind.writer}")
     [checksum] = _CHECKSUM.unpack(content[-_CHECKSUM.size :].data)
     if zlib.crc32(content[: -_CHECKSUM.size].data) != checksum:
         raise FileError(f"{path} is damaged (its checksum differs)")
@@ -143,11 +152,11 @@ def remove_index(folder: Path) -> None:
     (folder / INDEX_NAME).unlink(missing_ok=True)
 
 
-def _header(meta: GalleryMeta, kind: str) -> dict[str, Any]:
+def _header(meta: GalleryMeta, kind: type[Index]) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "gallery_id": meta.gallery_id,
         "model_fingerprint": meta.model_fingerprint,
         "embedding_size": meta.embedding_size,
-        "kind": kind,
+        "kind": kind.kind,
     }

@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from facever.errors import FileError
+from facever.gallery.checksums import embedding_checksum, entry_checksum
 from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
 from facever.gallery.folder.database import Database
-from facever.gallery.folder.tables import read_database_meta, write_database_meta
+from facever.gallery.folder.tables import (
+    check_schema,
+    read_database_meta,
+    write_database_meta,
+)
 from facever.gallery.meta import GalleryMeta
 
 # A megabyte of embeddings of 512 numbers, which the CPU's cache still holds when they
@@ -20,6 +26,10 @@ from facever.gallery.meta import GalleryMeta
 _ROWS_A_READ = 512
 
 Block = tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]
+
+# What is read of an entry, always together: the checksum is of all of it.
+_ENTRY = "id, name, source, added, fields, origin, entry_checksum"
+_EMBEDDING = "number, id, embedding, embedding_checksum"
 
 _OF_PHOTOS = """
     (name, source) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')
@@ -52,6 +62,7 @@ class GalleryStore:
         """
         self._database = Database(folder)
         try:
+            check_schema(self._database)
             self.meta()
         except BaseException:
             self.close()
@@ -84,18 +95,16 @@ class GalleryStore:
         origin: Origin | None,
     ) -> None:
         """Add an entry whose id, and photo of the person, are new."""
+        blob = embedding.astype("<f4").tobytes()
+        texts = (
+            *(entry.id, entry.name, entry.source, entry.added),
+            fields_as_json(entry.fields),
+            None if origin is None else json.dumps(asdict(origin)),
+        )
         self._database.execute(
-            "INSERT INTO entries (id, name, source, added, fields, origin, embedding) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                entry.id,
-                entry.name,
-                entry.source,
-                entry.added,
-                fields_as_json(entry.fields),
-                None if origin is None else json.dumps(asdict(origin)),
-                embedding.astype("<f4").tobytes(),
-            ),
+            f"INSERT INTO entries ({_ENTRY}, embedding, embedding_checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*texts, entry_checksum(texts), blob, embedding_checksum(entry.id, blob)),
         )
 
     def replace_all(self, units: Mapping[str, Float32[np.ndarray, " dim"]]) -> None:
@@ -115,9 +124,16 @@ class GalleryStore:
 
     def update(self, entry: Entry) -> None:
         """Give an entry that is there another name and other fields."""
+        [(added, origin)] = self._database.execute(
+            "SELECT added, origin FROM entries WHERE id = ?", (entry.id,)
+        )
+        fields = fields_as_json(entry.fields)
+        checksum = entry_checksum(
+            (entry.id, entry.name, entry.source, added, fields, origin)
+        )
         self._database.execute(
-            "UPDATE entries SET name = ?, fields = ? WHERE id = ?",
-            (entry.name, fields_as_json(entry.fields), entry.id),
+            "UPDATE entries SET name = ?, fields = ?, entry_checksum = ? WHERE id = ?",
+            (entry.name, fields, checksum, entry.id),
         )
 
     def names(self) -> dict[str, int]:
@@ -141,14 +157,14 @@ class GalleryStore:
             FileError: If an embedding has a wrong size or length: it is damaged.
         """
         dim = self.meta().embedding_size
-        query = "SELECT number, embedding FROM entries WHERE number > ? ORDER BY number"
+        query = f"SELECT {_EMBEDDING} FROM entries WHERE number > ? ORDER BY number"
         for rows in self._database.read(query, (number,), _ROWS_A_READ):
             yield self._as_block(rows, dim)
 
     def embeddings(self, numbers: Int64[np.ndarray, " rows"]) -> Block:
         """Numbers, ascending, and embeddings of those of these rows that are there."""
         rows = self._database.execute(
-            "SELECT number, embedding FROM entries WHERE number IN "
+            f"SELECT {_EMBEDDING} FROM entries WHERE number IN "
             "(SELECT value FROM json_each(?)) ORDER BY number",
             (json.dumps(numbers.tolist()),),
         )
@@ -218,8 +234,7 @@ class GalleryStore:
         """Numbers and entries that meet a filter, block by block, as added."""
         condition, values = _condition(where)
         query = (
-            "SELECT number, id, name, source, added, fields FROM entries "
-            f"WHERE {condition} ORDER BY number"
+            f"SELECT number, {_ENTRY} FROM entries WHERE {condition} ORDER BY number"
         )
         for rows in self._database.read(query, values, _ROWS_A_READ):
             yield [(row[0], self._as_entry(row[1:])) for row in rows]
@@ -227,7 +242,7 @@ class GalleryStore:
     def entries_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, Entry]:
         """The rows with these numbers, without their embeddings."""
         rows = self._database.execute(
-            "SELECT number, id, name, source, added, fields FROM entries "
+            f"SELECT number, {_ENTRY} FROM entries "
             "WHERE number IN (SELECT value FROM json_each(?))",
             (json.dumps(numbers.tolist()),),
         )
@@ -236,9 +251,11 @@ class GalleryStore:
     def origin(self, entry_id: str) -> Origin | None:
         """Where a row's face can be read from again, None if nobody said."""
         rows = self._database.execute(
-            "SELECT origin FROM entries WHERE id = ?", (entry_id,)
+            f"SELECT {_ENTRY} FROM entries WHERE id = ?", (entry_id,)
         )
-        [(text,)] = rows or [(None,)]
+        for row in rows:
+            self._as_entry(row)  # compares the row with its checksum
+        text = rows[0][5] if rows else None
         return None if text is None else Origin(**json.loads(text))
 
     def photos_of(self, digests: Set[str]) -> dict[str, list[tuple[str, str]]]:
@@ -265,24 +282,38 @@ class GalleryStore:
             raise self._database.damaged(str(found))
 
     def _as_entry(self, row: Sequence[Any]) -> Entry:
-        try:
-            entry_id, name, source, added, fields = row
-            return Entry(entry_id, name, source, added, json.loads(fields))
-        except (TypeError, ValueError) as error:
-            raise self._database.damaged(f"the fields of {row[0]}") from error
+        *texts, checksum = row
+        typed = all(text is None or isinstance(text, str) for text in texts)
+        if not typed or entry_checksum(texts) != checksum:
+            raise self._changed("entry", row[0])
+        entry_id, name, source, added, fields, _ = texts
+        return Entry(entry_id, name, source, added, json.loads(fields))
 
     def _as_block(self, rows: list[Any], dim: int) -> Block:
-        blobs = [row[1] for row in rows]
-        # There may be a million rows: no loop in Python, and no copy without need.
-        if set(map(type, blobs)) - {bytes} or set(map(len, blobs)) - {4 * dim}:
+        # There may be a million rows: as little in Python as can be.
+        for _, entry_id, blob, checksum in rows:
+            if not _is_intact(entry_id, blob, checksum):
+                raise self._changed("embedding", entry_id)
+        if {len(row[2]) for row in rows} - {4 * dim}:
             raise self._database.damaged(f"an embedding is not {dim} numbers long")
-        embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, dim)
-        embeddings = embeddings.astype(np.float32, copy=False)
+        embeddings = np.frombuffer(b"".join(row[2] for row in rows), "<f4")
+        embeddings = embeddings.reshape(-1, dim).astype(np.float32, copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
             lengths = np.sqrt(np.einsum("rd,rd->r", embeddings, embeddings))
         if not (abs(lengths - 1) < 1e-3).all():
             raise self._database.damaged("an embedding is not of unit length")
         return np.array([row[0] for row in rows], np.int64), embeddings
+
+    def _changed(self, what: str, entry_id: object) -> FileError:
+        return self._database.damaged(
+            f"the {what} of {entry_id!a} is not what was enrolled, by its checksum"
+        )
+
+
+def _is_intact(entry_id: Any, blob: Any, checksum: Any) -> bool:
+    # A flipped bit can change the type of a value, too.
+    typed = isinstance(entry_id, str) and isinstance(blob, bytes)
+    return typed and embedding_checksum(entry_id, blob) == checksum
 
 
 def _condition(where: Filter) -> tuple[str, dict[str, Any]]:

@@ -26,6 +26,8 @@ _PHOTOS_A_CELL = 39
 class FaissIndex(Index):
     """Unit embeddings in one of faiss's approximate indexes."""
 
+    writer = f"faiss {faiss.__version__}"
+
     def __init__(self, index: Any) -> None:
         self._index = index
 
@@ -42,8 +44,22 @@ class FaissIndex(Index):
     def from_parts(
         cls, content: UInt8[np.ndarray, " bytes"], embedding_size: int
     ) -> "FaissIndex":
-        """The index that gave these ``parts``; on other bytes faiss may crash."""
-        return cls(library.deserialize_index(content))
+        """The index that gave these ``parts``; on a forger's bytes faiss may crash.
+
+        Raises:
+            ValueError: If faiss refuses them, or finds something else in them.
+        """
+        try:
+            index = library.deserialize_index(content)
+        except RuntimeError as error:
+            raise ValueError(f"faiss refuses it: {error}") from error
+        expected = type(cls._make(embedding_size, 1))
+        if type(index) is not expected or index.d != embedding_size:
+            raise ValueError(
+                f"it is a {type(index).__name__} of {index.d} numbers, not a "
+                f"{expected.__name__} of {embedding_size}"
+            )
+        return cls(index)
 
     @classmethod
     @abstractmethod

@@ -21,9 +21,11 @@ class Index(ABC):
         exact: Whether a search always finds the nearest rows.
         compressed: Whether the cosines that it gives are rough and must be replaced by
             exact ones.
+        writer: What its ``parts`` are written by; a file by another writer is not read.
     """
 
     kind: ClassVar[str]
+    writer: ClassVar[str] = "facever"
     exact: ClassVar[bool] = False
     compressed: ClassVar[bool] = False
 
@@ -44,7 +46,11 @@ class Index(ABC):
     def from_parts(
         cls, content: UInt8[np.ndarray, " bytes"], embedding_size: int
     ) -> "Index":
-        """The index that gave these ``parts``, one after the other."""
+        """The index that gave these ``parts``, one after the other.
+
+        Raises:
+            ValueError: If they are not the parts of such an index.
+        """
 
     @abstractmethod
     def parts(self) -> Iterator[np.ndarray]:

@@ -219,13 +219,21 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "short embedding": (
         lambda path: change(path, "UPDATE entries SET embedding=x'00' WHERE id > 'c'"),
-        "is not 64 numbers long",
+        "the embedding of '[c-f].* by its checksum",
     ),
     "long embedding": (
         lambda path: change(
             path, "UPDATE entries SET embedding=zeroblob(256) WHERE number=7"
         ),
-        "is not of unit length",
+        "the embedding of '.* by its checksum",
+    ),
+    "a name changed": (
+        lambda path: change(path, "UPDATE entries SET name='x' WHERE number=7"),
+        "the entry of '.* by its checksum",
+    ),
+    "a threshold changed": (
+        lambda path: change(path, "UPDATE meta SET value='0.1' WHERE key='threshold'"),
+        "metadata is unreadable",
     ),
     "text that is not UTF-8": (
         lambda path: change(path, "UPDATE entries SET name=CAST(x'ff' AS TEXT)"),
@@ -245,7 +253,7 @@ def test_a_damaged_database_is_refused_and_left_alone(
 
     with pytest.raises(FileError, match=message) as caught:
         with Gallery(tmp_path / "people") as gallery:
-            gallery.search(np.ones((1, 64)))
+            gallery.search(np.ones((1, 64)), k=200)
 
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "people") in str(caught.value)
@@ -267,8 +275,45 @@ def test_random_damage_never_ends_in_a_traceback(tmp_path: Path, seed: int) -> N
 
 def test_refuses_a_gallery_of_the_future(tmp_path: Path) -> None:
     database = make(tmp_path / "people")
-    change(database, "UPDATE meta SET value='2' WHERE key='format'")
-    with pytest.raises(GalleryError, match=r"has format 2, .* reads format 1; use"):
+    change(database, "UPDATE meta SET value='9' WHERE key='format'")
+    with pytest.raises(GalleryError, match=r"has format 9, .* reads format 3; use"):
+        Gallery(tmp_path / "people")
+
+
+OTHER_SCHEMAS = {
+    "CREATE TRIGGER evil AFTER INSERT ON entries BEGIN DELETE FROM entries "
+    "WHERE number < new.number; END": "its 'trigger evil' is not facever's",
+    "CREATE VIEW people AS SELECT name FROM entries": "its 'view people' is not",
+    "CREATE TABLE notes (text TEXT)": "its 'table notes' is not facever's",
+    "CREATE INDEX fast ON entries (added)": "its 'index fast' is not facever's",
+    "ALTER TABLE entries ADD COLUMN age INTEGER": "its 'table entries' is changed",
+    "ALTER TABLE meta ADD COLUMN age INTEGER": "its 'table meta' is changed",
+    "DROP TRIGGER renamed": "its 'trigger renamed' is missing",
+    "DROP TABLE changes": "its 'table changes' is missing",
+    "ANALYZE": "its 'table sqlite_stat1' is not facever's",
+}
+
+
+@pytest.mark.parametrize("statement", OTHER_SCHEMAS)
+def test_a_database_with_other_tables_is_not_opened(
+    tmp_path: Path, statement: str
+) -> None:
+    change(make(tmp_path / "people"), statement)
+    with pytest.raises(FileError) as caught:
+        Gallery(tmp_path / "people")
+    assert OTHER_SCHEMAS[statement] in str(caught.value)
+
+
+def test_a_view_in_the_place_of_a_table_is_not_even_read(tmp_path: Path) -> None:
+    database = make(tmp_path / "people")
+    change(database, "DROP TABLE meta")
+    # Whoever reads it never comes back.
+    change(
+        database,
+        "CREATE VIEW meta AS WITH RECURSIVE endless(key) AS (SELECT 1 UNION ALL "
+        "SELECT key + 1 FROM endless) SELECT key, COUNT(*) AS value FROM endless",
+    )
+    with pytest.raises(FileError, match="its 'view meta' is not facever's"):
         Gallery(tmp_path / "people")
 
 

@@ -2,9 +2,13 @@
 
 import itertools
 import logging
+import re
+import struct
+import zlib
 from pathlib import Path
 from typing import get_args
 
+import faiss
 import numpy as np
 import pytest
 
@@ -242,6 +246,45 @@ def test_a_damaged_index_file_is_built_again_and_said(
         assert "is damaged" in caplog.text
         assert "built again" in caplog.text
     assert file.read_bytes()[:40] == good[:40]
+
+
+def written_anew(file: Path, old: bytes, new: bytes) -> None:
+    """Replace something in an index file, whose checksum is right again."""
+    content = file.read_bytes()[:-4]
+    assert content.count(old) == 1
+    content = content.replace(old, new)
+    file.write_bytes(content + struct.pack("<I", zlib.crc32(content)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "said"),
+    [
+        ("sq8", f"faiss {faiss.__version__}", "faiss 1.2.3", "written by faiss 1.2.3"),
+        ("sq8", "IxSQ", "Junk", "faiss refuses it: .*not recognized"),
+        ("hnsw", "IHNf", "IHNs", "faiss refuses it|it is a IndexHNSWSQ"),
+    ],
+)
+def test_an_index_file_of_another_faiss_is_built_again_and_said(
+    tmp_path: Path,
+    kind: str,
+    old: str,
+    new: str,
+    said: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Gallery.create(tmp_path / "people", SIZE, index=kind) as gallery:
+        fill(gallery, 1100)
+        before = gallery.search(people(5))
+    file = tmp_path / "people" / INDEX_NAME
+    good = file.read_bytes()
+    pad = " " * (len(old) - len(new))  # the header's length stays
+    written_anew(file, old.encode(), (new + pad).encode())
+    with caplog.at_level(logging.WARNING), Gallery(tmp_path / "people") as gallery:
+        assert gallery.search(people(5)) == before
+    [line] = [message for message in caplog.messages if "built again" in message]
+    assert re.search(said, line)
+    assert "\n" not in line
+    assert file.read_bytes()[:200] == good[:200]
 
 
 @pytest.mark.parametrize("kind", ["exact", "sq8"])
