@@ -80,8 +80,8 @@ class AnyGallery(ABC):
 
     A back end defines the abstract methods, and sets ``abilities``. What it can do
     faster, or more safely, than by these, it overrides: ``_count``, ``names``,
-    ``photos_of``, ``verify``, ``_people``, ``_new_ids``, ``_changing`` and
-    ``_one_state``. A row in ``opening.GALLERIES`` makes it known.
+    ``photos_of``, ``verify``, ``_people``, ``_new_ids``, ``_ids_there``, ``_changing``
+    and ``_one_state``. A row in ``opening.GALLERIES`` makes it known.
 
     Attributes:
         abilities: What this kind of gallery can do beyond what all galleries can.
@@ -406,7 +406,11 @@ class AnyGallery(ABC):
             NotEnrolledError: If an id is not enrolled; nothing is removed.
         """
         with self._changing():
-            self._remove([entry.id for entry in self._known(ids)])
+            there = self._ids_there(ids)
+            for entry_id in ids:
+                if entry_id not in there:
+                    raise unknown_id(self.place, entry_id)
+            self._remove(list(there))
 
     def remove_person(self, name: str) -> int:
         """Remove all of a person's photos.
@@ -607,6 +611,10 @@ class AnyGallery(ABC):
             for start in range(0, len(ids), _ASKED_AT_ONCE)
             for entry in self.entries(Filter(ids=ids[start : start + _ASKED_AT_ONCE]))
         }
+
+    def _ids_there(self, ids: Sequence[str]) -> set[str]:
+        """Those of these ids that are enrolled."""
+        return set(self._entries_by_id(ids))
 
     def _known(self, ids: Sequence[str]) -> list[Entry]:
         known = self._entries_by_id(ids)

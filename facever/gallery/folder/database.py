@@ -106,13 +106,19 @@ class Database:
         with self._transaction("DEFERRED"):
             yield
 
-    def damaged(self, reason: str) -> FileError:
-        """The error to raise for content that no gallery would have written."""
+    def damaged(self, reason: str, remedy: str = "") -> FileError:
+        """The error to raise for content that no gallery would have written.
+
+        Args:
+            reason: What is wrong.
+            remedy: What helps, beside a copy or a new gallery.
+        """
         # SQLite may quote a whole table, with its line breaks.
         reason = textwrap.shorten(reason, _LONGEST_REASON, placeholder="...")
         return FileError(
             f"{self.folder}: {DATABASE_NAME} is damaged ({reason}); nothing was "
-            "changed; restore it from a copy or enroll the photos into a new gallery"
+            f"changed; {remedy}{', ' if remedy else ''}restore the gallery from a copy "
+            "or enroll the photos into a new one"
         )
 
     def _connection(self) -> sqlite3.Connection:

@@ -251,6 +251,10 @@ class Gallery(AnyGallery):
         for entry, unit, origin in zip(entries, units, origins, strict=True):
             self._store.insert(entry, unit, origin)
 
+    def _ids_there(self, ids: Sequence[str]) -> set[str]:
+        # Without a look at the rest of the entry: one that is damaged can be removed.
+        return self._store.ids_there(ids)
+
     def _remove(self, ids: Sequence[str]) -> None:
         self._store.remove(ids)
 

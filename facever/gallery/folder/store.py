@@ -202,6 +202,14 @@ class GalleryStore:
         )
         return str(rows[0][0]) if rows else None
 
+    def ids_there(self, ids: Sequence[str]) -> set[str]:
+        """Those of these ids that a row has."""
+        rows = self._database.execute(
+            "SELECT id FROM entries WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(ids)),),
+        )
+        return {row[0] for row in rows}
+
     def count_after(self, number: int) -> int:
         """How many rows have a higher number."""
         [[count]] = self._database.execute(
@@ -306,7 +314,8 @@ class GalleryStore:
 
     def _changed(self, what: str, entry_id: object) -> FileError:
         return self._database.damaged(
-            f"the {what} of {entry_id!a} is not what was enrolled, by its checksum"
+            f"the {what} of {entry_id!a} is not what was enrolled, by its checksum",
+            f"remove it with gallery remove {self._database.folder} {entry_id}",
         )
 
 

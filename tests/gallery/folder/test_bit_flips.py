@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from facever.errors import FaceverError
+from facever.errors import FaceverError, FileError
 from facever.gallery.entries import Match, Origin
 from facever.gallery.folder.database import DATABASE_NAME
 from facever.gallery.folder.gallery import Gallery
@@ -105,3 +105,29 @@ def test_a_flipped_bit_in_any_column_is_found(
         database.write_bytes(damaged)
         with pytest.raises(FaceverError), Gallery(tmp_path / "people") as gallery:
             gallery.verify()
+
+
+@pytest.mark.parametrize("part", ["embedding", "entry"])
+def test_a_damaged_entry_is_named_and_can_be_removed(
+    sound: Path, tmp_path: Path, part: str
+) -> None:
+    shutil.copytree(sound, tmp_path / "people")
+    database = tmp_path / "people" / DATABASE_NAME
+    with Gallery(sound, "a" * 64) as gallery:
+        [(entries, units)] = gallery.read()
+    content = {"embedding": units[7].tobytes(), "entry": b'"room": 7'}[part]
+    damaged = database.read_bytes()
+    assert damaged.count(content) == 1
+    last = damaged.index(content) + len(content) - 1
+    database.write_bytes(
+        damaged[:last] + bytes([damaged[last] ^ 1]) + damaged[last + 1 :]
+    )
+    with Gallery(tmp_path / "people", "a" * 64) as gallery:
+        with pytest.raises(FileError, match=f"the {part} of '{entries[7].id}'"):
+            gallery.verify()
+        gallery.remove([entries[7].id])
+        assert gallery.verify() == PEOPLE - 1
+        [matches] = gallery.search(QUERY, k=PEOPLE)
+    assert {match.id for match in matches} == {
+        entry.id for entry in entries if entry is not entries[7]
+    }
