@@ -160,7 +160,8 @@ class GalleryInfo:
             any of the right size.
         model_details: That model's network, mirror rule, preprocessing and the like.
         threshold: The threshold of a search; None if none was set.
-        index: Kind of index that it is searched with.
+        index: Kind of index that was asked for; few embeddings are searched exactly all
+            the same, and ``auto`` chooses by their number.
     """
 
     format: int

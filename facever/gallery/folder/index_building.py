@@ -58,7 +58,7 @@ def fresh_searcher(
         The searcher, refreshed.
     """
     count = store.count()
-    kind = EXACT if count < MIN_TRAINING else choose_kind(meta.index, count)
+    kind = choose_kind(meta.index, count)
     if kind == EXACT and count < _MIN_EXACT_IN_FILE:
         return _in_memory(store, meta)
     found = None if again else _read(folder, store, meta, kind)
@@ -87,7 +87,7 @@ def keep_searcher(
         return fresh_searcher(folder, store, meta, again=True)
     kind = searcher.index.kind
     if kind == EXACT:
-        if left >= MIN_TRAINING and choose_kind(meta.index, left) != EXACT:
+        if choose_kind(meta.index, left) != EXACT:
             return fresh_searcher(folder, store, meta)
         if left < _MIN_EXACT_IN_FILE:
             return searcher

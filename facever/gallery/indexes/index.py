@@ -121,7 +121,26 @@ def check_kind(kind: str) -> None:
 
 
 def choose_kind(kind: str, num_embeddings: int) -> str:
-    """The kind to build: ``auto`` goes by the number of embeddings."""
+    """The kind to build: ``auto`` goes by the number of embeddings.
+
+    Too few to learn from are searched exactly, whatever the kind.
+    """
+    if num_embeddings < MIN_TRAINING:
+        return EXACT
     if kind != AUTO:
         return kind
     return EXACT if num_embeddings <= _LARGE else "sq8"
+
+
+def kind_in_words(kind: str, num_embeddings: int) -> str:
+    """The kind that was asked for and, if it is another, the one in use.
+
+    >>> kind_in_words("hnsw", 3)
+    'hnsw, from 1,024 faces on; exact until then'
+    """
+    in_use = choose_kind(kind, num_embeddings)
+    if kind == AUTO:
+        return f"{AUTO}, now {in_use}"
+    if kind == in_use:
+        return kind
+    return f"{kind}, from {MIN_TRAINING:,} faces on; {in_use} until then"

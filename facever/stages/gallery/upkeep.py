@@ -9,6 +9,7 @@ from facever.errors import ParameterError
 from facever.gallery.base import Place
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.exchange import export_gallery, read_export
+from facever.gallery.indexes.index import choose_kind, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import (
     create_gallery,
@@ -80,6 +81,8 @@ class GalleryFacts(Result):
         details, threshold = facts.pop("model_details"), facts.pop("threshold")
         if self.info.model_fingerprint is None:
             facts["model_fingerprint"] = "none: takes any embeddings"
+        facts["index"] = kind_in_words(self.info.index, self.info.num_embeddings)
+        del facts["index_in_use"]
         facts |= {f"model's {key}": value for key, value in details.items()}
         facts |= {
             f"threshold's {key}": value for key, value in (threshold or {}).items()
@@ -91,7 +94,9 @@ class GalleryFacts(Result):
     def to_dict(self) -> dict[str, Any]:
         """All facts on one level."""
         audit = {} if self.audit is None else plain(self.audit)
-        return {"gallery": self.gallery, **plain(self.info), **audit}
+        in_use = choose_kind(self.info.index, self.info.num_embeddings)
+        facts = {"gallery": self.gallery, **plain(self.info)}
+        return {**facts, "index_in_use": in_use, **audit}
 
 
 @dataclass(frozen=True)
@@ -153,20 +158,20 @@ class GalleryIndex(Result):
 
     Attributes:
         gallery: The gallery's folder.
-        index: Kind of index that was built: ``auto`` chooses one by the size.
+        index: Kind of index that was asked for: ``auto`` chooses one by the size.
+        index_in_use: Kind of index that was built: few embeddings are searched exactly.
         num_embeddings: Number of embeddings in the gallery.
     """
 
     gallery: str
     index: str
+    index_in_use: str
     num_embeddings: int
 
     def lines(self) -> list[str]:
         """The kind of index and the number of embeddings."""
-        return [
-            f"{self.gallery}: searched with the index {self.index}, of "
-            f"{self.num_embeddings} faces"
-        ]
+        index = kind_in_words(self.index, self.num_embeddings)
+        return [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
 
 
 @dataclass(frozen=True)
@@ -340,7 +345,8 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
         FileError: If there is no gallery, or it is damaged.
     """
     with open_gallery(gallery) as people:
-        return GalleryIndex(str(gallery), people.rebuild(index), len(people))
+        built = people.rebuild(index)
+        return GalleryIndex(str(gallery), people.info().index, built, len(people))
 
 
 def export(gallery: Place, out: str | Path) -> GalleryExport:

@@ -348,7 +348,8 @@ def test_kinds_are_chosen_by_hand_or_by_size(
 ) -> None:
     assert choose_kind("auto", 1000) == "exact"
     assert choose_kind("auto", 10**6) == "sq8"
-    assert choose_kind("hnsw", 10) == "hnsw"
+    assert choose_kind("hnsw", 1024) == "hnsw"
+    assert choose_kind("hnsw", 1023) == "exact"
     with pytest.raises(ParameterError, match=r"index must be one of auto, .* got"):
         Gallery.create(tmp_path / "people", 2, index="lsh")
     with Gallery.create(tmp_path / "people", SIZE) as gallery:

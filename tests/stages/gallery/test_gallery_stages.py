@@ -767,12 +767,47 @@ def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(1100, 8)).astype(np.float32)
     np.savez(file, embeddings=vectors, images=[f"P{row}/1.jpg" for row in range(1100)])
     stage.add(people, None, file)
-    assert gallery_upkeep.rebuild(people).index == "exact"
+    assert gallery_upkeep.rebuild(people).index_in_use == "exact"
     rebuilt = gallery_upkeep.rebuild(people, index="sq8")
-    assert "searched with the index sq8, of 1100" in str(rebuilt)
+    assert str(rebuilt) == f"{people}: 1,100 faces, index sq8"
     facts = gallery_upkeep.info(people, audit=True).to_dict()
     assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
     assert facts["recall_at_1"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "in_use", "words"),
+    [
+        ("hnsw", 3, "exact", "hnsw, from 1,024 faces on; exact until then"),
+        ("ivf-pq", 1023, "exact", "ivf-pq, from 1,024 faces on; exact until then"),
+        ("hnsw", 1024, "hnsw", "hnsw"),
+        ("auto", 3, "exact", "auto, now exact"),
+        ("auto", 1024, "exact", "auto, now exact"),
+        ("exact", 3, "exact", "exact"),
+    ],
+)
+def test_rebuild_info_and_search_tell_of_one_index(
+    tmp_path: Path, kind: str, count: int, in_use: str, words: str
+) -> None:
+    people = tmp_path / "people"
+    stage.create(people, embedding_size=8)
+    vectors = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
+    images = [f"P{row}/1.jpg" for row in range(count)]
+    np.savez(tmp_path / "e.npz", embeddings=vectors, images=images)
+    stage.add(people, None, tmp_path / "e.npz")
+
+    rebuilt = gallery_upkeep.rebuild(people, index=kind)
+    told = gallery_upkeep.info(people)
+    with Gallery(people) as gallery:
+        searched = gallery._searcher.refreshed().index.kind
+
+    facts = told.to_dict()
+    assert (facts["index"], facts["index_in_use"]) == (kind, in_use)
+    assert (rebuilt.index, rebuilt.index_in_use) == (kind, in_use)
+    assert searched == in_use
+    assert str(rebuilt) == f"{people}: {count:,} faces, index {words}"
+    rows = [line.replace("│", " ").split(maxsplit=1) for line in told.lines()]
+    assert [row[1].strip() for row in rows if row and row[0] == "index"] == [words]
 
 
 def test_every_source_of_photos_can_be_enrolled_searched_and_migrated(
