@@ -1,5 +1,8 @@
 """Files and folders that are there as a whole or not at all, and who may write them.
 
+Before its work begins, a command calls ``check_file_place`` or ``check_folder_place``
+for all that it will write, so that hours are not lost to a slip in a path.
+
 Everything that facever writes goes through ``whole_file`` or ``whole_folder``, or
 through ``put_in_place`` where a temporary name of another kind is needed: the content
 is on the disk before it gets its final name, and the name is on the disk at the end. So
@@ -10,11 +13,14 @@ import errno
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facever.errors import FaceverError, FileError
+
+_ELSEWHERE = "choose another place"
 
 
 @contextmanager
@@ -39,6 +45,58 @@ def naming_write_errors(
         raise FileError(f"cannot write {path}: {reason}; {remedy}") from error
 
 
+def check_file_place(path: Path) -> None:
+    """Refuse a file that could not be written, before long work; nothing is changed.
+
+    Raises:
+        FileError: If a folder is there, or its own folder cannot be written or made.
+    """
+    with naming_write_errors(path, _ELSEWHERE):
+        _refuse_folder(path)
+        _try_to_write(path, path.parent)
+
+
+def check_new_file(path: Path) -> None:
+    """Refuse a file that is there already, or could not be written.
+
+    Raises:
+        FileError: If something is there, or its folder cannot be written or made.
+    """
+    check_file_place(path)
+    if path.exists():
+        raise FileError(f"{path} is there already: choose another name, or remove it")
+
+
+def check_folder_place(path: Path) -> None:
+    """Refuse a folder that could not be written or made, before long work; make none.
+
+    Raises:
+        FileError: If a file is there, or nothing can be written there.
+    """
+    with naming_write_errors(path, _ELSEWHERE):
+        _try_to_write(path, path)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder; choose another name")
+
+
+def _try_to_write(path: Path, folder: Path) -> None:
+    """Write to the folder or to the one it would be made in.
+
+    Permissions would not tell: not of a disk that is mounted to be read alone, nor to
+    an administrator.
+    """
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        name = "it" if there == path else str(there)
+        raise FileError(f"cannot write {path}: {name} is a file; {_ELSEWHERE}")
+    # A file without a name, where the system has such: a kill leaves nothing.
+    with tempfile.TemporaryFile(dir=there):
+        pass
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name beside a file, renamed onto it when the block ends well.
@@ -55,8 +113,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         FileError: If the file cannot be written there.
     """
-    if path.is_dir():
-        raise FileError(f"cannot write {path}: it is a folder; choose another name")
+    _refuse_folder(path)
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with naming_write_errors(path):
@@ -159,7 +216,8 @@ def hold_folder(folder: Path) -> Iterator[None]:
     Raises:
         FileError: If it cannot be made or another process is writing to it.
     """
-    with naming_write_errors(folder, "choose another place"):
+    check_folder_place(folder)
+    with naming_write_errors(folder, _ELSEWHERE):
         folder.mkdir(parents=True, exist_ok=True)
         lock = lock_folder(folder)
     try:

@@ -8,6 +8,9 @@ import pytest
 from facever.errors import DataError, FileError
 from facever.files import (
     append_line,
+    check_file_place,
+    check_folder_place,
+    check_new_file,
     hold_folder,
     naming_write_errors,
     whole_file,
@@ -124,6 +127,43 @@ def test_places_that_cannot_be(tmp_path: Path) -> None:
             pass
     with pytest.raises(FileError, match=r"cannot write .*nowhere/log: No such file"):
         append_line(tmp_path / "nowhere" / "log", "line")
+
+
+def test_a_place_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for check in (check_file_place, check_folder_place, check_new_file):
+        check(tmp_path / "new")
+        check(tmp_path / "new" / "deep" / "er")
+    check_file_place(tmp_path / "file")
+    check_folder_place(tmp_path)
+    assert os.listdir(tmp_path) == ["file"]
+    with pytest.raises(FileError, match=r"cannot write .*: it is a folder"):
+        check_file_place(tmp_path)
+    for check in (check_file_place, check_folder_place):
+        with pytest.raises(FileError, match=r"/new: .*/file is a file; choose another"):
+            check(tmp_path / "file" / "new")
+    with pytest.raises(FileError, match=r"file: it is a file; choose another place"):
+        check_folder_place(tmp_path / "file")
+    with pytest.raises(FileError, match=r"file is there already: choose another name"):
+        check_new_file(tmp_path / "file")
+
+
+@pytest.mark.parametrize("check", [check_file_place, check_folder_place])
+def test_a_relative_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check(Path("new"))
+    check(Path("a/../b/c"))
+    assert os.listdir() == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nobody is stopped")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    for check in (check_file_place, check_folder_place):
+        with pytest.raises(FileError, match=r"cannot write .*: Permission denied"):
+            check(tmp_path / "shut" / "new")
 
 
 def test_the_system_is_named_and_our_own_errors_pass() -> None:

@@ -325,7 +325,7 @@ def gallery_export(
     ],
 ) -> Result:
     """Write names, fields and embeddings to files that any tool can open."""
-    from facever.stages.gallery.upkeep import export
+    from facever.stages.gallery.exchange import export
 
     return export(gallery, out)
 
@@ -337,7 +337,7 @@ def gallery_import(
     gallery: _Gallery,
 ) -> Result:
     """Import what gallery export wrote, with the same ids."""
-    from facever.stages.gallery.upkeep import import_entries
+    from facever.stages.gallery.exchange import import_entries
 
     return import_entries(path, gallery)
 

@@ -20,7 +20,7 @@ from jaxtyping import Float32
 
 from facever.csv_tables import read_csv, write_csv
 from facever.errors import DataError, FileError
-from facever.files import whole_file
+from facever.files import check_folder_place, whole_file
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry
 from facever.progress import Advance, ignore_progress
@@ -73,6 +73,7 @@ def export_gallery(
     }
     if out.suffix == ".parquet":
         return _write_parquet(gallery, out, about, advance)
+    check_folder_place(out)
     with (
         whole_file(out / _ENTRIES_FILE) as entries_file,
         whole_file(out / _EMBEDDINGS_FILE) as embeddings_file,

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from facever.errors import ParameterError
+from facever.files import check_folder_place
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.indexes.index import EXACT
 
@@ -98,10 +100,25 @@ def gallery_exists(place: Place) -> bool:
     return _backend(place).exists(place)
 
 
-def _backend(place: Place) -> type[AnyGallery]:
+def check_gallery_place(place: Place) -> None:
+    """Refuse a folder that cannot be written, before long work.
+
+    A database says by itself what is wrong, when it is opened.
+
+    Raises:
+        FileError: If a file is there, or nothing can be written there.
+    """
+    if _scheme(place) == FOLDER:
+        check_folder_place(Path(place))
+
+
+def _scheme(place: Place) -> str:
     scheme, separator, _ = str(place).partition("://")
-    if not separator:
-        return GALLERIES[FOLDER]()
+    return scheme if separator else FOLDER
+
+
+def _backend(place: Place) -> type[AnyGallery]:
+    scheme = _scheme(place)
     if scheme not in GALLERIES:
         raise ParameterError(
             "a gallery's URL must be qdrant+http://HOST:PORT/COLLECTION, or https, got "

@@ -28,7 +28,7 @@ from facever.data.store.folder import FAILURES_FILE, STORE_FILE
 from facever.errors import FileError, MismatchError, ParameterError
 from facever.faces.detection import face_at
 from facever.faces.photo_source import PhotoSource
-from facever.files import whole_file, whole_folder
+from facever.files import check_folder_place, whole_file, whole_folder
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.verdict import choose_threshold, rate_in_words
@@ -169,6 +169,7 @@ def cluster(
     check_array(array, photos.suffix == ".npz")
     if copy:
         _check_copy(photos, out / PEOPLE_FOLDER)
+    check_folder_place(out)
     if model is None and photos.suffix != ".npz":
         model = DEFAULT_MODEL
     embedder = (

@@ -18,7 +18,7 @@ from facever.faces.framing import PICTURE_SUFFIXES, draw_faces, write_picture
 from facever.faces.photo_source import PhotoSource, suffix_of
 from facever.faces.photos import check_max_pixels
 from facever.faces.workers import AlignWorkers, count_workers
-from facever.files import whole_file, whole_folder
+from facever.files import check_file_place, check_folder_place, whole_file, whole_folder
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result, table_lines
 
@@ -138,6 +138,11 @@ def detect(
     started = time.monotonic()
     _check_options(detector, max_pixels)
     num_workers = count_workers(workers)
+    if out:
+        check_file_place(out)
+    if show:
+        check = check_file_place if _is_picture(show) else check_folder_place
+        check(show)
     with waiting(f"listing {source}"):
         photos = find_photos(source).photos
     _check_places(source, photos, out, show)

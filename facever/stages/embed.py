@@ -7,7 +7,7 @@ from facever.choices import Mirror, Precision
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE
 from facever.errors import DataError, ParameterError
-from facever.files import whole_file
+from facever.files import check_file_place, whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import EmbeddingsFile, write_embeddings
 from facever.inference.model_file import load_model
@@ -74,6 +74,7 @@ def embed(
             f"the model comes first and the crops second: facever embed {crops} "
             f"{model} {out}"
         )
+    check_file_place(out)
     store = CropStore.open(crops)
     if not len(store):
         raise DataError(f"{crops} holds no crop; {crops / FAILURES_FILE} says why")

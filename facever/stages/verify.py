@@ -23,6 +23,7 @@ from facever.faces.framing import (
 )
 from facever.faces.photo_source import photo_in_memory, suffix_of
 from facever.faces.photos import check_max_pixels, read_photo
+from facever.files import check_file_place
 from facever.inference.embedder import load
 from facever.inference.verdict import Verification
 from facever.results import Result
@@ -96,6 +97,7 @@ def verify(
     check_max_pixels(max_pixels)
     if picture:
         _check_picture(picture, first, second)
+        check_file_place(picture)
     left, right = _read(first, max_pixels), _read(second, max_pixels)
     answer = load(model, detector=detector).verify(
         photo_in_memory(str(first), left),

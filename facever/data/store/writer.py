@@ -41,7 +41,7 @@ from facever.data.store.tables import (
 )
 from facever.data.store.unfinished import PhotoEntry, UnfinishedCrops, check_settings
 from facever.errors import DataError
-from facever.files import lock_folder, naming_write_errors
+from facever.files import check_folder_place, lock_folder, naming_write_errors
 
 _REMEDY = "what was done before is kept, run the same command again"
 
@@ -92,6 +92,7 @@ class CropWriter:
         if len(self._identity_of) != len(listing):
             raise DataError("the list of photos names a photo twice")
         self._partial: UnfinishedCrops | None = None
+        check_folder_place(folder)
         with naming_write_errors(folder, _REMEDY):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock_folder(folder)

@@ -12,6 +12,7 @@ import numpy as np
 from facever.csv_tables import read_csv
 from facever.errors import DataError, FileError, ParameterError
 from facever.results import Result, plain
+from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList
 from facever.verification.reporting.extras import ReportExtras
@@ -108,6 +109,7 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
             f"out must be another folder than those of the reports, got {out}, whose "
             "report would be replaced"
         )
+    check_report_folder(out)
     names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]

@@ -154,6 +154,7 @@ def evaluate_protocol(
     out, pairs = Path(out), Path(pairs)
     inputs.check()
     judging.check()
+    check_report_folder(out)
     listed = protocol.read(pairs, reading)
     features = find_features(inputs, listed.sources, out, face=protocol.face)
     title = _title(protocol.title or pairs.stem, listed)

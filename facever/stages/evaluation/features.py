@@ -19,7 +19,7 @@ from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.align import align
-from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
+from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import photo_key
 from facever.verification.reporting.markup import Setting
@@ -115,17 +115,14 @@ def find_features(
     that was killed goes on.
 
     Args:
-        inputs: What to take the embeddings from.
+        inputs: What to take the embeddings from, a valid combination.
         named: Sources of the photos, as the protocol spells them.
-        out: Folder of the report.
+        out: Folder of the report, which can be written.
         face: The rule for which face of a photo is meant.
 
     Raises:
-        ParameterError: If the inputs are not a valid combination.
         FaceverError: If an input is missing, damaged or does not fit.
     """
-    inputs.check()
-    check_report_folder(out)
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
         return _read(Path(inputs.embeddings), inputs.array, store, named)

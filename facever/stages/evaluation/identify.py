@@ -19,6 +19,7 @@ from facever.stages.evaluation.features import (
     find_features,
     sha256,
 )
+from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.identification.blufr import BlufrEvaluation, evaluate_blufr
 from facever.verification.identification.gallery_search import (
     Identification,
@@ -142,6 +143,7 @@ def identify(
     """
     out, gallery, probes = Path(out), Path(gallery), Path(probes)
     inputs.check()
+    check_report_folder(out)
     enrolled, searched = read_identity_list(gallery), read_identity_list(probes)
     named = [*dict.fromkeys([*enrolled.images, *searched.images])]
     features = find_features(inputs, named, out, face=DEFAULT_FACE)
@@ -194,6 +196,7 @@ def blufr(
     inputs.check()
     if seed < 0:
         raise ParameterError(f"seed must be at least 0, got {seed}")
+    check_report_folder(out)
     images = all_sources(inputs)
     people = [image.rpartition("/")[0] for image in images]
     chosen = (

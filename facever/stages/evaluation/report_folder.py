@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from facever.errors import FileError
-from facever.files import naming_write_errors
+from facever.files import check_folder_place, naming_write_errors
 
 CROPS_FOLDER = "crops"
 NUMBERS_FILES = ("report.json", "view_1.json", "identification.json", "blufr.json")
@@ -22,12 +22,9 @@ def check_report_folder(out: Path) -> None:
         FileError: If the folder holds something else and no report, so that somebody's
             files might be overwritten, or nothing can be written there.
     """
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    check_folder_place(out)
     with naming_write_errors(out):
-        trial = there / ".report.partial"
-        trial.touch()
-        trial.unlink()
-        inside = out.iterdir() if there == out else ()
+        inside = out.iterdir() if out.exists() else ()
         names = sorted(path.name for path in inside if path.name[0] != ".")
     others = [name for name in names if name != CROPS_FOLDER]
     if others and not any(name in names for name in NUMBERS_FILES):

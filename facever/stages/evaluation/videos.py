@@ -10,6 +10,7 @@ from facever.errors import ParameterError
 from facever.stages.evaluation.evaluate import PairReport, report_pairs
 from facever.stages.evaluation.features import Features, Inputs, find_features
 from facever.stages.evaluation.judging import EXACT, Judging
+from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import evaluate_scores
 from facever.verification.protocols import (
     find_frames,
@@ -69,6 +70,7 @@ def evaluate_ytf(
         raise ParameterError("YTF needs a model and the frames as photos")
     inputs.check()
     rule = parse_frame_rule(frames, seed)
+    check_report_folder(out)
     pairs = read_ytf_splits(splits)
     chosen = find_frames(Path(inputs.photos), pairs.sources, rule)
     features = find_features(inputs, chosen.frames, out, face="center")

@@ -18,6 +18,7 @@ from facever.stages.evaluation.pair_protocols import (
     PAIR_PROTOCOLS,
     PairReading,
 )
+from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import DEV_TEST_FOLD, read_lfw_view_1
 from facever.verification.uncertainty.intervals import wilson
@@ -109,6 +110,7 @@ def evaluate_lfw_view_1(
             "View 1's files are official ones, without columns and repeated pairs: "
             "leave out --columns and --unique"
         )
+    check_report_folder(out)
     train, test = map(Path, pairs)
     if "devtest" in train.name.lower() and "devtrain" in test.name.lower():
         raise ParameterError(

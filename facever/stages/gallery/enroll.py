@@ -9,7 +9,12 @@ from facever.choices import DEFAULT_FACE, DEFAULT_MAX_PIXELS, Detector, OneFace
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.enrollment import enroll
-from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
+from facever.gallery.opening import (
+    check_gallery_place,
+    create_gallery,
+    gallery_exists,
+    open_gallery,
+)
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.progress import progress_bar
@@ -138,6 +143,7 @@ def create(
     """
     if (model is None) == (embedding_size is None):
         raise ParameterError("give either --model or --embedding-size")
+    check_gallery_place(gallery)
     if model is not None:
         made = _create_for(gallery, load(model), index)
     else:
@@ -200,6 +206,7 @@ def add(
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
     check_array(array, photos.suffix == ".npz")
     known_of = parse_fields(fields)
+    check_gallery_place(gallery)
     embedder = choose_embedder(
         model, photos, detector_in_use(gallery, detector), max_pixels
     )

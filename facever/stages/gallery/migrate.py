@@ -7,7 +7,7 @@ from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import GalleryError
 from facever.gallery.base import Place
 from facever.gallery.migration import reembed
-from facever.gallery.opening import open_gallery
+from facever.gallery.opening import check_gallery_place, open_gallery
 from facever.inference.embedder import load
 from facever.progress import progress_bar
 from facever.results import Result
@@ -65,6 +65,7 @@ def migrate(
             meanwhile. Nothing is changed then.
         FileError: If a path is missing or damaged.
     """
+    check_gallery_place(gallery)
     embedder = load(model, detector=detector_in_use(gallery), max_pixels=max_pixels)
     with open_gallery(gallery) as people:
         people.check_can("migrate")

@@ -11,7 +11,7 @@ from facever.errors import DataError, ParameterError
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.entries import Entry
 from facever.gallery.meta import Threshold
-from facever.gallery.opening import open_gallery
+from facever.gallery.opening import check_gallery_place, open_gallery
 from facever.progress import progress_bar
 from facever.results import Result, table_lines
 from facever.verification.all_pairs import compare_all, count_pairs
@@ -133,6 +133,7 @@ def choose_threshold(
         raise ParameterError("give either --far, over pairs, or --fpir, over people")
     if far is not None and not 0 < far < 1:
         raise ParameterError(f"far must be in (0, 1), got {far}")
+    check_gallery_place(gallery)
     with open_gallery(gallery) as people:
         entries, units = _read_all(people)
         if len({entry.name for entry in entries}) < 2:

@@ -1,22 +1,17 @@
-"""The stages of ``facever gallery`` that list, change, check or copy a gallery."""
+"""The stages of ``facever gallery`` that list, change or check a gallery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from facever.errors import ParameterError
 from facever.gallery.base import Place
 from facever.gallery.entries import Entry, Filter
-from facever.gallery.exchange import export_gallery, read_export
 from facever.gallery.indexes.index import choose_kind, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import (
-    create_gallery,
-    gallery_exists,
     open_gallery,
 )
-from facever.progress import progress_bar
 from facever.results import Result, plain, table_lines
 from facever.stages.gallery.fields import parse_fields
 
@@ -174,44 +169,6 @@ class GalleryIndex(Result):
         return [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
 
 
-@dataclass(frozen=True)
-class GalleryExport(Result):
-    """A gallery that was written to files for other tools.
-
-    Attributes:
-        gallery: The gallery's folder or URL.
-        out: The file or folder that was written.
-        num_embeddings: Number of embeddings in it.
-    """
-
-    gallery: str
-    out: Path
-    num_embeddings: int
-
-    def lines(self) -> list[str]:
-        """The number, and where from and to."""
-        return [f"{self.out}: {self.num_embeddings} embeddings of {self.gallery}"]
-
-
-@dataclass(frozen=True)
-class GalleryImport(Result):
-    """An export that was read into a gallery.
-
-    Attributes:
-        gallery: The gallery's folder or URL.
-        path: The export's file or folder.
-        num_embeddings: Number of embeddings that were imported.
-    """
-
-    gallery: str
-    path: Path
-    num_embeddings: int
-
-    def lines(self) -> list[str]:
-        """The number, and where from and to."""
-        return [f"{self.gallery}: {self.num_embeddings} embeddings of {self.path}"]
-
-
 def list_people(gallery: Place) -> PeopleList:
     """Each person of a gallery, and how many photos of theirs are enrolled.
 
@@ -347,50 +304,3 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
     with open_gallery(gallery) as people:
         built = people.rebuild(index)
         return GalleryIndex(str(gallery), people.info().index, built, len(people))
-
-
-def export(gallery: Place, out: str | Path) -> GalleryExport:
-    """Write a gallery's entries to files that any tool can open.
-
-    Args:
-        gallery: The gallery's folder or URL.
-        out: A name that ends in ``.parquet``, or a folder for CSV and npy.
-
-    Raises:
-        FileError: If there is no gallery, or the files cannot be written.
-    """
-    out = Path(out)
-    with (
-        open_gallery(gallery) as people,
-        progress_bar("export", len(people), "embeddings") as advance,
-    ):
-        count = export_gallery(people, out, advance)
-    return GalleryExport(str(gallery), out, count)
-
-
-def import_entries(path: str | Path, gallery: Place) -> GalleryImport:
-    """Import what ``export`` wrote, with the same ids.
-
-    Args:
-        path: A ``.parquet`` file or a folder that ``export`` wrote.
-        gallery: The gallery's folder or URL; it is made if it does not exist.
-
-    Raises:
-        FileError: If there is no export, or the gallery cannot be written.
-        DataError: If the export contradicts itself, or is of another model.
-        GalleryError: If an entry is in the gallery already; nothing is imported then.
-    """
-    path = Path(path)
-    found = read_export(path)
-    if gallery_exists(gallery):
-        people = open_gallery(gallery, found.model_fingerprint)
-    else:
-        people = create_gallery(
-            gallery,
-            found.embeddings.shape[1],
-            found.model_fingerprint,
-            found.model_details,
-        )
-    with people:
-        people.insert(found.entries, found.embeddings)
-    return GalleryImport(str(gallery), path, len(found.entries))

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from facever.errors import ParameterError
+from facever.files import check_new_file, naming_write_errors
 from facever.inference.downloads import DOWNLOADS, Download, check, fetch, unpack
 from facever.inference.model_file import copy_foreign, load_model
 from facever.inference.ready import READY
@@ -26,10 +27,11 @@ def get_model(
 
     Raises:
         ParameterError: If the name is unknown or ``out`` has the wrong suffix.
-        FileError: If the file cannot be fetched or is another; the message says what to
-            do.
+        FileError: If the file cannot be fetched or is another, or ``out`` cannot be
+            written or is there already; the message says what to do.
     """
     out = Path(out)
+    check_new_file(out)
     if name in READY:
         ready = READY[name]
         copy_foreign(ready.file.find(), out, ready.header)
@@ -40,6 +42,8 @@ def get_model(
         )
     download = DOWNLOADS[name]
     _check_suffix(download, out)
+    with naming_write_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.resolve().parent) as folder:
         if file is None:
             path = Path(folder) / download.file_name

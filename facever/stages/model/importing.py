@@ -8,6 +8,7 @@ from typing import Any
 from facever.choices import ChannelOrder, Mirror, TemplateName
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import find_template
+from facever.files import check_new_file
 from facever.inference.backends.torch_weights import save_model
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model_file import (
@@ -83,6 +84,8 @@ def import_model(
     file: str | Path,
     out: str | Path,
     settings: ImportSettings = ImportSettings(),
+    *,
+    replaces: bool = False,
 ) -> ImportedModel:
     """Write a network of another project, with a header, as a model file.
 
@@ -94,13 +97,15 @@ def import_model(
         out: The model file to write: of the same suffix, or ``.safetensors`` for
             weights.
         settings: A preset, or what it would say, or both, where the latter counts.
+        replaces: Whether a file at ``out`` is written over. It may have thresholds that
+            somebody has set since.
 
     Raises:
         ParameterError: If something is not said, or unknown.
         ModelFileError: If the file is damaged, or no network from an image to an
             embedding.
         MismatchError: If the network takes images of another size than the template's.
-        FileError: If ``out`` cannot be written.
+        FileError: If ``out`` cannot be written, or is there already.
     """
     file, out = Path(file), Path(out)
     if not file.is_file():
@@ -109,6 +114,8 @@ def import_model(
     suffix = file.suffix.lower() if is_foreign else ".safetensors"
     if out.suffix.lower() != suffix:
         raise ParameterError(f"OUT must end in {suffix} for {file.name}, got {out}")
+    if not replaces:
+        check_new_file(out)
     write = _write_foreign if is_foreign else _write_weights
     notes = write(file, out, settings)
     return ImportedModel(out, describe_model(load_model(out), out), tuple(notes))

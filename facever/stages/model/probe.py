@@ -18,7 +18,7 @@ from facever.choices import DEFAULT_MAX_PIXELS, ChannelOrder, Mirror
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, MismatchError, ParameterError
 from facever.faces.templates import TEMPLATES, Template
-from facever.files import whole_file
+from facever.files import check_folder_place, check_new_file, whole_file
 from facever.hardware import pick_device
 from facever.inference.backends.ports import ImageInput
 from facever.inference.backends.runtime import RuntimeNetwork
@@ -84,12 +84,16 @@ def probe_model(
 
     Raises:
         ParameterError: If neither photos nor crops are given.
+        FileError: If ``out`` cannot be written, or holds a file of the network's name
+            that no probe has written.
         MismatchError: If there are no crops of a size that the network takes.
         FaceverError: If a file cannot be read, or the pairs are none of View 1.
     """
     file, started = Path(file), time.monotonic()
     if photos is None and not crops:
         raise ParameterError("give photos or crops, got neither")
+    if out is not None:
+        _check_out(Path(out), file)
     pair_list = read_lfw_development_pairs(Path(pairs))
     network = open_foreign(file, output).network
     stores = [CropStore.open(store) for store in crops]
@@ -120,6 +124,13 @@ def probe_model(
     )
     _write(report, output)
     return report
+
+
+def _check_out(out: Path, file: Path) -> None:
+    """Before the work; what an earlier probe wrote is written over."""
+    check_folder_place(out)
+    if not (out / PROBE_FILE).exists():
+        check_new_file(out / file.name)
 
 
 def _find_crops(
@@ -299,4 +310,4 @@ def _write(report: ProbeReport, output: str | None) -> None:
         mirror=report.mirror,
         output=output,
     )
-    import_model(report.file, report.out / report.file.name, settings)
+    import_model(report.file, report.out / report.file.name, settings, replaces=True)

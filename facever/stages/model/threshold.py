@@ -8,6 +8,7 @@ from typing import Any
 from facever.choices import Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import ModelFileError, ParameterError
+from facever.files import check_file_place
 from facever.inference.embedder import Embedder
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model, write_header
@@ -102,6 +103,7 @@ def set_model_threshold(
             f"your own with facever model get {model} {model}.onnx, and name that"
         )
     loaded = load_model(model)
+    check_file_place(model)
     store = CropStore.open(crops)
     check_impostor_pairs(store.labels, min(fars))
     crops_of_people = store.crops_for(loaded.template)

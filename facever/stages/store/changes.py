@@ -15,6 +15,7 @@ from facever.data.store.jpeg import check_quality, encode_jpeg
 from facever.data.store.merging import join_stores
 from facever.data.store.subsets import SubsetRules, choose_crops, read_list, split_rows
 from facever.errors import DataError, ParameterError
+from facever.files import check_folder_place
 from facever.progress import Advance, progress_bar
 from facever.results import Result
 
@@ -179,6 +180,7 @@ def subset_store(
         FileError: If a file cannot be read or written.
     """
     out = Path(out)
+    check_folder_place(out)
     rules = SubsetRules(
         identities=read_list(Path(identities)) if identities else None,
         exclude=read_list(Path(exclude)) if exclude else (),
@@ -223,6 +225,8 @@ def split_store(
     first, second = Path(first), Path(second)
     if first.resolve() == second.resolve():
         raise ParameterError(f"the two new stores need two folders, got {first} twice")
+    check_folder_place(first)
+    check_folder_place(second)
     crops = CropStore.open(store)
     return SplitStores(
         *(
@@ -249,7 +253,9 @@ def compress_store(
         DataError: If the store is compressed already, or a crop is damaged.
         FileError: If a folder cannot be read or written.
     """
+    out = Path(out)
     check_quality(quality)
+    check_folder_place(out)
     crops = CropStore.open(store)
     if JPEG_SETTING in crops.settings:
         raise DataError(
@@ -262,7 +268,7 @@ def compress_store(
 
     every = Part(crops, np.arange(len(crops)))
     settings = {**crops.settings, JPEG_SETTING: quality}
-    return _write(Path(out), Contents([every], crops.failures, settings, encode))
+    return _write(out, Contents([every], crops.failures, settings, encode))
 
 
 def _write(out: Path, contents: Contents) -> WrittenStore:

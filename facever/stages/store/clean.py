@@ -35,7 +35,7 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import LEFT_OUT_FILE
 from facever.data.store.tables import label_identities
 from facever.errors import DataError, ParameterError
-from facever.files import whole_file
+from facever.files import check_folder_place, whole_file
 from facever.hardware import pick_device
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
@@ -134,6 +134,7 @@ def clean_store(
         )
     check_array(array, embeddings is not None)
     out = Path(out)
+    check_folder_place(out)
     check_unedited(out)
     rules = rules or CleaningRules()
     embedder = Embedder(load_model(model), device) if model else None
@@ -188,6 +189,7 @@ def apply_lists(store: str | Path, folder: str | Path, out: str | Path) -> Clean
             nothing would be left.
     """
     folder, out = Path(folder), Path(out)
+    check_folder_place(out)
     crops = CropStore.open(store)
     plan = read_plan(folder)
     if read_cleaning_json(folder)["store"] != crops.fingerprint:

@@ -7,7 +7,7 @@ from facever.choices import ExportForm
 from facever.data.store.crop_store import CropStore
 from facever.data.store.exporting import export_folders, export_rec, export_tar
 from facever.data.store.jpeg import check_quality
-from facever.files import whole_folder
+from facever.files import check_folder_place, whole_folder
 from facever.progress import progress_bar
 from facever.results import Result
 
@@ -58,6 +58,7 @@ def export_store(
     out = Path(out)
     if quality is not None:
         check_quality(quality)
+    check_folder_place(out)
     crops = CropStore.open(store)
     with (
         whole_folder(out) as folder,

@@ -19,7 +19,7 @@ from facever.data.store.summary import (
 )
 from facever.data.store.verifying import count_checked, find_damage
 from facever.errors import DataError
-from facever.files import whole_file
+from facever.files import check_file_place, whole_file
 from facever.progress import progress_bar
 from facever.results import Result, plain
 
@@ -143,6 +143,8 @@ def describe_store(
         FaceverError: If the store is missing or damaged or the sheet cannot be written.
     """
     store = Path(store)
+    if sheet:
+        check_file_place(Path(sheet))
     crops = CropStore.open(store)
     rows = sample_rows(crops, NUM_MEAN_CROPS, seed)
     if not len(rows):

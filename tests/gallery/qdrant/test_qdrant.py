@@ -32,6 +32,7 @@ from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.gallery.qdrant.collection import Collection, connect
 from facever.gallery.qdrant.gallery import QdrantGallery
 from facever.stages.gallery import enroll as stage
+from facever.stages.gallery import exchange as gallery_exchange
 from facever.stages.gallery import search as gallery_search
 from facever.stages.gallery import upkeep as gallery_upkeep
 from facever.stages.gallery.threshold import choose_threshold
@@ -220,8 +221,8 @@ def test_the_command_takes_a_url_for_a_folder(
     with pytest.raises(ParameterError, match="has no index to rebuild"):
         gallery_upkeep.rebuild(url)
     assert gallery_upkeep.verify(url).num_embeddings == 36
-    gallery_upkeep.export(url, tmp_path / "out.parquet")
-    gallery_upkeep.import_entries(tmp_path / "out.parquet", tmp_path / "copy")
+    gallery_exchange.export(url, tmp_path / "out.parquet")
+    gallery_exchange.import_entries(tmp_path / "out.parquet", tmp_path / "copy")
     with Gallery(tmp_path / "copy") as copy, open_gallery(url) as gallery:
         assert copy.entries() == gallery.entries()
     command = [sys.executable, "-m", "facever", "gallery", "list", url, "--json"]

@@ -14,7 +14,7 @@ from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.inference.embedder import load
 from facever.stages.evaluation import features
 from facever.stages.evaluation.evaluate import PairReport, evaluate_lfw
-from facever.stages.evaluation.features import Inputs, find_features
+from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import read_lfw_pairs
@@ -357,16 +357,16 @@ def test_real_photos(
 
 
 def test_a_folder_of_somebodys_files_is_refused_and_reports_replace_reports(
-    tmp_path: Path,
+    tmp_path: Path, pairs: Path
 ) -> None:
     inputs = Inputs(embeddings=tmp_path / "none.npz")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "scores.csv").write_text("mine")
     with pytest.raises(FileError, match=r"own holds scores\.csv and no report"):
-        find_features(inputs, ["a"], tmp_path / "own", face="center")
+        evaluate_lfw(tmp_path / "own", pairs, inputs)
     assert (tmp_path / "own" / "scores.csv").read_text() == "mine"
     with pytest.raises(FileError, match=r"cannot write /proc/out"):
-        find_features(inputs, ["a"], Path("/proc/out"), face="center")
+        evaluate_lfw("/proc/out", pairs, inputs)
     # An earlier report, crops of a killed run, and a new folder get to the inputs.
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.json").write_text("{}")
@@ -374,4 +374,4 @@ def test_a_folder_of_somebodys_files_is_refused_and_reports_replace_reports(
     (tmp_path / "killed" / "crops").mkdir(parents=True)
     for name in ("report", "killed", "new"):
         with pytest.raises(FileError, match=r"no embeddings file at .*none\.npz"):
-            find_features(inputs, ["a"], tmp_path / name, face="center")
+            evaluate_lfw(tmp_path / name, pairs, inputs)

@@ -33,6 +33,7 @@ from facever.inference.model_file import load_model
 from facever.models import build_network
 from facever.results import as_json
 from facever.stages.gallery import enroll as stage
+from facever.stages.gallery import exchange as gallery_exchange
 from facever.stages.gallery import migrate as gallery_migrate
 from facever.stages.gallery import search as gallery_search
 from facever.stages.gallery import upkeep as gallery_upkeep
@@ -520,7 +521,7 @@ def test_shows_no_path_of_this_machine(
     assert len(entries.photos) == 5
     assert str(tmp_path) not in str(entries) + as_json(entries.to_dict())
     for out in (tmp_path / "out.parquet", tmp_path / "out"):
-        gallery_upkeep.export(people, out)
+        gallery_exchange.export(people, out)
         files = [out] if out.is_file() else [*out.iterdir()]
         assert not any(str(tmp_path).encode() in file.read_bytes() for file in files)
     with Gallery(people) as gallery:
@@ -649,8 +650,8 @@ def test_export_and_import_keep_everything(
 ) -> None:
     people, out, again = (tmp_path / part for part in ("people", name, "again"))
     stage.add(people, model, photos, fields=['quote="a, b\\n"', "n=1.5", "who=Zoë"])
-    assert gallery_upkeep.export(people, out).num_embeddings == 4
-    assert gallery_upkeep.import_entries(out, again).num_embeddings == 4
+    assert gallery_exchange.export(people, out).num_embeddings == 4
+    assert gallery_exchange.import_entries(out, again).num_embeddings == 4
     with Gallery(people) as one, Gallery(again) as other:
         [(entries, embeddings)], [(copied, copies)] = one.read(), other.read()
         assert copied == entries
@@ -658,18 +659,18 @@ def test_export_and_import_keep_everything(
         assert one.info().model_details == other.info().model_details
         assert one.info().model_fingerprint == other.info().model_fingerprint
     with pytest.raises(GalleryError, match="is enrolled already; import into a new"):
-        gallery_upkeep.import_entries(out, again)
+        gallery_exchange.import_entries(out, again)
     stage.create(tmp_path / "unbound", embedding_size=16)
     with pytest.raises(MismatchError, match="for no model in particular"):
-        gallery_upkeep.import_entries(out, tmp_path / "unbound")
+        gallery_exchange.import_entries(out, tmp_path / "unbound")
 
 
 def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
     people = tmp_path / "people"
     stage.create(people, embedding_size=2)
     empty = tmp_path / "empty"
-    assert gallery_upkeep.export(people, empty).num_embeddings == 0
-    imported = gallery_upkeep.import_entries(empty, tmp_path / "new")
+    assert gallery_exchange.export(people, empty).num_embeddings == 0
+    imported = gallery_exchange.import_entries(empty, tmp_path / "new")
     assert imported.num_embeddings == 0
     np.save(empty / "embeddings.npy", np.ones((1, 2), np.float32))
     (tmp_path / "text.parquet").write_text("hello")
@@ -680,7 +681,7 @@ def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
         (empty, DataError, "0 entries and 1 embeddings"),
     ]:
         with pytest.raises(kind, match=message):
-            gallery_upkeep.import_entries(path, people)
+            gallery_exchange.import_entries(path, people)
 
 
 def write_store(folder: Path) -> Path:

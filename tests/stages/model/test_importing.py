@@ -57,7 +57,7 @@ def test_what_is_said_by_hand_goes_before_the_preset(tmp_path, network, onnx_net
     right = onnx_networks.expected(crops, [1, 2, 3], 50, bgr=True)
     np.testing.assert_allclose(load(out).embed_crops(crops), right, rtol=1e-4)
     assert load_model(out).header.licence == "X"
-    import_model(network, out, BY_HAND)
+    import_model(network, out, BY_HAND, replaces=True)
     assert load_model(out).header.mirror == "sum"
 
 
@@ -70,7 +70,7 @@ def test_a_network_that_normalises_itself_gets_plain_pixels(tmp_path, onnx_netwo
     assert (header.mean, header.scale) == (0.0, 1.0)
     # What a person says by hand stands.
     by_hand = ImportSettings(preset="insightface", mean=127.5, scale=127.5)
-    import_model(network, out, by_hand)
+    import_model(network, out, by_hand, replaces=True)
     assert load_model(out).header.scale == 127.5
 
 
@@ -134,8 +134,9 @@ def test_weights_find_their_network_and_preset(tmp_path):
         right = torch.cat([network(images), network(images.flip(3))], 1).numpy()
     found = load(out, precision="fp32").embed_crops(crops)
     np.testing.assert_allclose(found, right, atol=1e-5)
+    other = tmp_path / "other.safetensors"
     with pytest.raises(ParameterError, match="template must be 112x96 for mobile"):
-        import_model(tmp_path / "068.ckpt", out, ImportSettings(template="112x112"))
+        import_model(tmp_path / "068.ckpt", other, ImportSettings(template="112x112"))
 
 
 def test_info_is_the_same_as_json(command, tmp_path, network):
@@ -215,7 +216,7 @@ class TestGet:
         get_model("mine", tmp_path / "model.onnx", file=pack)
         assert load_model(tmp_path / "model.onnx").header.embedding_size == 8
         with pytest.raises(FileError, match="there is no file"):
-            get_model("mine", tmp_path / "model.onnx", file=tmp_path / "none.zip")
+            get_model("mine", tmp_path / "other.onnx", file=tmp_path / "none.zip")
 
     def test_names_and_suffixes(self, tmp_path, download):
         download("http://127.0.0.1:9/pack.zip")
