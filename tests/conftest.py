@@ -44,6 +44,25 @@ def onnx_networks() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(path)))
 
 
+@pytest.fixture(scope="session")
+def write_video() -> Callable[..., Path]:
+    """Write a video of RGB frames of one size; OpenCV can write MJPG into .avi."""
+    import cv2
+
+    def write(path: Path, frames: Sequence[np.ndarray], codec: str = "MJPG") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width, _ = frames[0].shape
+        fourcc = cv2.VideoWriter.fourcc(*codec)
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, fourcc, 25, (width, height))
+        assert writer.isOpened()
+        for frame in frames:
+            writer.write(frame[:, :, ::-1])
+        writer.release()
+        return path
+
+    return write
+
+
 @pytest.fixture
 def types_unchecked() -> Iterator[None]:
     """Run the library as its users do: without the type checks that pytest adds."""

@@ -25,6 +25,7 @@ from facever.cli.options import (
     Array,
     DetectorOption,
     Device,
+    FramesOption,
     MaxPixels,
     Model,
     ModelOption,
@@ -83,8 +84,8 @@ def align(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A photo, a folder of photos, a text list, .csv, .rec, .bin, .tar, or "
-            "a crop store."
+            help="A photo, a video, a folder of both, a text list, .csv, .rec, .bin, "
+            ".tar, or a crop store."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the crop store to write.")],
@@ -123,6 +124,7 @@ def align(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
+    frames: FramesOption = "all",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     shard: Annotated[
         str | None,
@@ -143,6 +145,7 @@ def align(
         detector=detector,
         landmarks=landmarks,
         identity=identity,
+        frames=frames,
         workers=workers,
         device=device,
         max_pixels=max_pixels,
@@ -157,7 +160,8 @@ def detect(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A photo, a folder of photos, a text list, .csv, .rec, .bin or .tar."
+            help="A photo, a video, a folder of both, a text list, .csv, .rec, .bin or "
+            ".tar."
         ),
     ],
     detector: DetectorOption = "mtcnn",
@@ -181,6 +185,7 @@ def detect(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
+    frames: FramesOption = "all",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
     """Find all faces in photos: boxes, five landmarks and scores."""
@@ -193,6 +198,7 @@ def detect(
         show=show,
         workers=workers,
         device=device,
+        frames=frames,
         max_pixels=max_pixels,
     )
 
@@ -366,6 +372,7 @@ def cluster(
         ),
     ] = False,
     detector: DetectorOption = "mtcnn",
+    frames: FramesOption = "all",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     array: Array = None,
     device: Device = "auto",
@@ -386,6 +393,7 @@ def cluster(
         min_size=min_size,
         copy=copy,
         detector=detector,
+        frames=frames,
         max_pixels=max_pixels,
         device=device,
         array=array,

@@ -14,7 +14,7 @@ from facever.choices import (
     IndexKind,
     OneFace,
 )
-from facever.cli.options import Array, KeptDetectorOption, MaxPixels
+from facever.cli.options import Array, FramesOption, KeptDetectorOption, MaxPixels
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -89,7 +89,9 @@ def gallery_add(
     model: _Model = None,
     name: Annotated[
         str | None,
-        typer.Option(help="The person on the photos; a single photo needs it."),
+        typer.Option(
+            help="The person on the photos; a single photo or video needs it."
+        ),
     ] = None,
     fields: Annotated[
         list[str] | None,
@@ -110,6 +112,7 @@ def gallery_add(
         ),
     ] = False,
     detector: KeptDetectorOption = None,
+    frames: FramesOption = "all",
     array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
@@ -127,6 +130,7 @@ def gallery_add(
         face=face,
         replaces=replaces,
         array=array,
+        frames=frames,
     )
 
 
@@ -162,6 +166,7 @@ def gallery_search(
         ),
     ] = DEFAULT_FACE,
     detector: KeptDetectorOption = None,
+    frames: FramesOption = "all",
     array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
@@ -180,6 +185,7 @@ def gallery_search(
         max_pixels=max_pixels,
         face=face,
         array=array,
+        frames=frames,
     )
 
 

@@ -47,6 +47,12 @@ ModelOption = Annotated[
         help="A model file, or a ready model's name; sface comes with the extra ready."
     ),
 ]
+FramesOption = Annotated[
+    str,
+    typer.Option(
+        help="Which frames of a video are taken: all, first:N, every:N or random:N."
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(help="A model file, or a ready model such as sface."),

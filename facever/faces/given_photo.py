@@ -139,7 +139,9 @@ class _Held:
     def where(self) -> str:
         return "memory"
 
-    def read(self, path: Path) -> UInt8[np.ndarray, "_ _ 3"]:
+    def read(
+        self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> UInt8[np.ndarray, "_ _ 3"]:
         return self.decode()
 
 

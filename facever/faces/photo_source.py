@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import DataError, PhotoError
 from facever.faces.photos import decode_photo, read_photo
 
@@ -33,11 +34,15 @@ class PhotoPart(Protocol):
         """The place in words, for the ledger, such as ``byte 4096``."""
         ...
 
-    def read(self, path: Path) -> bytes | UInt8[np.ndarray, "height width 3"]:
+    def read(
+        self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> bytes | UInt8[np.ndarray, "height width 3"]:
         """The photo: the bytes of an image file, or RGB pixels.
 
         Args:
             path: The file.
+            max_pixels: Height times width of the largest photo to decode here. Bytes
+                are not decoded yet.
 
         Raises:
             PhotoError: If there is no photo; the message is the reason alone.
@@ -56,7 +61,7 @@ class NoPhoto:
     reason: str
     where = "nowhere"
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
         """Raise the reason."""
         raise PhotoError(self.reason)
 
@@ -71,7 +76,9 @@ class _InMemory:
     def where(self) -> str:
         return "memory"
 
-    def read(self, path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    def read(
+        self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> UInt8[np.ndarray, "height width 3"]:
         return self.image
 
 
@@ -118,7 +125,7 @@ class PhotoSource:
         """
         if self.part is None:
             return read_photo(self.path, max_pixels)
-        photo = self.part.read(self.path)
+        photo = self.part.read(self.path, max_pixels)
         if not isinstance(photo, bytes):
             return photo
         try:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from facever.choices import DEFAULT_FACE, FaceRule, OneFace
+from facever.data.sources.videos import name_in_file
 from facever.data.store.crop_store import CropStore
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.base import AnyGallery, NamedPhoto
@@ -74,8 +75,7 @@ class PhotoFaces:
         self.names = [_as_unicode(photo.identity) for photo in photos]
         self.sources = [_as_unicode(photo.source) for photo in photos]
         self.origins: Sequence[Origin | None] = [
-            Origin(str(photo.path.resolve()), photo.source if photo.part else None)
-            for photo in photos
+            Origin(str(photo.path.resolve()), name_in_file(photo)) for photo in photos
         ]
         self._photos = photos
         self._embedder = embedder

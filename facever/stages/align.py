@@ -158,6 +158,7 @@ def align(
     detector: Detector = "mtcnn",
     landmarks: Path | None = None,
     identity: str | None = None,
+    frames: str = "all",
     workers: int | None = None,
     device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -172,9 +173,9 @@ def align(
     is not aligned again: for that, write into a new folder.
 
     Args:
-        source: Folders of photos, a list or CSV file, ``.rec``, ``.bin``, ``.tar`` or a
-            crop store; see ``find_photos``. Landmarks that it lists are used in place
-            of the network.
+        source: Folders of photos and videos, a list or CSV file, ``.rec``, ``.bin``,
+            ``.tar`` or a crop store; see ``find_photos``. Landmarks that it lists are
+            used in place of the network.
         out: Folder of the store.
         face: Which face to take when a photo has several.
         detector: ``mtcnn``, ``mtcnn-sphereface`` for the thresholds 0.6, 0.7, 0.9 and
@@ -186,6 +187,7 @@ def align(
         identity: Who is in a photo, by its path: ``top``, ``parent`` or a regular
             expression, see ``name_people``; by default as the source says, and the
             topmost folder where it says nothing.
+        frames: Which frames of a video are taken; see ``find_photos``.
         workers: Processes; by default one for each CPU that this process may use.
         device: Where MTCNN runs; ``auto``: on a GPU if there is one. Another kind of
             device rounds differently: a store of two kinds is not byte for byte that
@@ -215,7 +217,7 @@ def align(
     num_workers = count_workers(workers)
     known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
-        listing = find_photos(source)
+        listing = find_photos(source, frames)
         if identity is None:
             ask_about_levels(listing)
         else:

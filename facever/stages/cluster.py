@@ -122,6 +122,7 @@ def cluster(
     min_size: int = 2,
     copy: bool = False,
     detector: Detector = "mtcnn",
+    frames: str = "all",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     device: str = "auto",
     array: str | None = None,
@@ -146,6 +147,7 @@ def cluster(
         copy: Copy each photo into the folders ``people/person-001`` and so on of all
             who are on it, or ``people/alone`` if nobody on it is in a cluster.
         detector: How faces are found in photos without known landmarks.
+        frames: Which frames of a video are taken; see ``find_photos``.
         max_pixels: Height times width of the largest photo that is read.
         device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
@@ -183,7 +185,7 @@ def cluster(
         faces = _read_faces(photos, array, embedder)
     else:
         assert embedder is not None
-        faces = _find_faces(photos, out, embedder, detector, max_pixels, device)
+        faces = _find_faces(photos, out, embedder, detector, frames, max_pixels, device)
     with progress_bar("cluster", len(faces.sources), "faces") as advance:
         found = cluster_embeddings(
             faces.embeddings, cosine, method=method, min_size=min_size, advance=advance
@@ -192,7 +194,9 @@ def cluster(
         write_csv(temporary, COLUMNS, _rows(faces, found))
     has_sheet = _write_sheet(out / SHEET_FILE, faces.store, found)
     if copy:
-        _copy_photos(find_photos(photos).photos, faces, found, out / PEOPLE_FOLDER)
+        _copy_photos(
+            find_photos(photos, frames).photos, faces, found, out / PEOPLE_FOLDER
+        )
     store = faces.store
     return ClusterSummary(
         out=out,
@@ -268,6 +272,7 @@ def _find_faces(
     out: Path,
     embedder: Embedder,
     detector: Detector,
+    frames: str,
     max_pixels: int,
     device: str,
 ) -> _Faces:
@@ -280,6 +285,7 @@ def _find_faces(
             out / CROPS_FOLDER,
             face="all",
             detector=detector,
+            frames=frames,
             device=device,
             max_pixels=max_pixels,
             template=embedder.template.name,
@@ -357,5 +363,7 @@ def _copy_photo(photo: PhotoSource, path: Path) -> None:
         shutil.copyfile(photo.path, path)
         return
     content = photo.part.read(photo.path)
-    assert isinstance(content, bytes), "crop stores are refused"
-    path.write_bytes(content)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:  # A frame of a video; crop stores are refused.
+        Image.fromarray(content).save(path, quality=95)

@@ -114,6 +114,7 @@ def detect(
     show: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
+    frames: str = "all",
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> FoundFaces:
     """Find all faces in the photos of a source.
@@ -128,6 +129,7 @@ def detect(
             numbered: a ``.png`` or ``.jpg`` for a single photo, or a new folder.
         workers: Processes; by default one for each CPU that this process may use.
         device: Where a detector of torch's runs; ``auto``: on a GPU if there is one.
+        frames: Which frames of a video are taken; see ``find_photos``.
         max_pixels: Larger photos are not read.
 
     Raises:
@@ -144,7 +146,7 @@ def detect(
         check = check_file_place if _is_picture(show) else check_folder_place
         check(show)
     with waiting(f"listing {source}"):
-        photos = find_photos(source).photos
+        photos = find_photos(source, frames).photos
     _check_places(source, photos, out, show)
     recipe = AlignRecipe(detector, "all", max_pixels=max_pixels)
     if recipe.uses_torch:

@@ -230,6 +230,53 @@ def test_ready_crops_are_stored_as_they_are(tmp_path):
     assert store.settings["detector"] == "crops"
 
 
+def test_the_frames_of_videos_are_aligned(tmp_path, write_video):
+    """In several processes, which all run through the video, as in one."""
+    frames = [np.full((112, 96, 3), 3 * number, np.uint8) for number in range(70)]
+    photos = tmp_path / "photos"
+    write_video(photos / "Ann/clip.avi", frames)
+    write_video(photos / "Bob.avi", frames[::-1][:10])
+    (photos / "Bob_2.mp4").write_bytes(b"no video")
+    for workers in (1, 2):
+        out = tmp_path / f"crops{workers}"
+        done = align(photos, out, detector="crops", workers=workers)
+    store = CropStore.open(out)
+    assert read_files(tmp_path / "crops1") == read_files(out)
+    assert store.sources[0] == "Ann/clip.avi/000001.jpg"
+    assert store.sources[70:] == [f"Bob.avi/{n:06}.jpg" for n in range(1, 11)]
+    assert store.labels.tolist() == [0] * 70 + [1] * 10
+    assert store.identities == ["Ann", "Bob"]
+    expected = [*range(0, 210, 3), *range(207, 177, -3)]
+    # Half of the step to the next frame.
+    assert np.abs(store.crops.mean((1, 2, 3)) - expected).max() < 1.5
+    assert store.failures == {"Bob_2.mp4": "not a video that can be read"}
+    assert "80 of 80 frames of 2 videos are taken: --frames all" in str(done)
+    align(photos, tmp_path / "few", detector="crops", workers=1, frames="first:3")
+    few = CropStore.open(tmp_path / "few")
+    assert few.sources == [store.sources[row] for row in (0, 1, 2, 70, 71, 72)]
+
+
+@pytest.mark.realdata
+def test_a_clip_of_real_photos_gives_the_faces_of_the_photos(
+    tmp_path, data_folder, write_video
+):
+    names = sorted((data_folder / "lfw-deepfunneled").glob("A*/*_0001.jpg"))[:6]
+    frames = [np.asarray(Image.open(name).convert("RGB")) for name in names]
+    (tmp_path / "photos").mkdir()
+    for number, frame in enumerate(frames, start=1):
+        Image.fromarray(frame).save(tmp_path / "photos" / f"{number:06}.png")
+    clip = write_video(tmp_path / "clips" / "clip.avi", frames)
+    align(tmp_path / "photos", tmp_path / "of-photos", workers=1)
+    align(clip.parent, tmp_path / "of-clip", workers=1)
+    ours = CropStore.open(tmp_path / "of-clip")
+    expected = CropStore.open(tmp_path / "of-photos")
+    assert ours.sources == [f"clip.avi/{n:06}.jpg" for n in range(1, 7)]
+    # Motion JPEG changes pixels a little.
+    eyes = np.linalg.norm(np.diff(expected.landmarks[:, :2], axis=1), axis=2)
+    moved = np.linalg.norm(ours.landmarks - expected.landmarks, axis=2) / eyes
+    assert moved.max() < 0.05
+
+
 def test_what_a_source_leaves_out_is_said(tmp_path):
     with io.BytesIO() as file:
         Image.new("RGB", (96, 112)).save(file, "PNG")

@@ -241,6 +241,28 @@ def test_copies_from_a_tar_file(world: SimpleNamespace, tmp_path: Path) -> None:
     assert (summary.people / "alone" / "IMG_5.png").read_bytes() == original
 
 
+def test_copies_of_frames(
+    world: SimpleNamespace,
+    tmp_path: Path,
+    people: list[np.ndarray],
+    write_video: Callable[..., Path],
+) -> None:
+    frame = people[0].astype(np.uint8)
+    write_video(tmp_path / "clips" / "Ann.avi", [frame] * 5)
+    summary = cluster(
+        tmp_path / "clips",
+        world.out,
+        model=world.model,
+        device="cpu",
+        copy=True,
+        frames="every:2",
+    )
+    copies = sorted((summary.people / "person-001").iterdir())
+    assert [path.name for path in copies] == [f"{n:06}.jpg" for n in (1, 3, 5)]
+    copied = np.asarray(Image.open(copies[0])).astype(int)
+    assert np.abs(copied - frame).mean() < 6
+
+
 class _Embedded:
     """Counts the crops that are embedded, and stops after so many calls."""
 

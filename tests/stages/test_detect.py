@@ -45,6 +45,26 @@ def check_faces(found, landmarks):
         assert np.linalg.norm(points - expected, axis=1).mean() / eyes < 0.25
 
 
+def test_faces_in_a_video(tmp_path, truth, write_video):
+    photo, landmarks = truth["two.png"]
+    frames = [photo, np.full_like(photo, 90), photo[:, ::-1], photo]
+    path = write_video(tmp_path / "clip.avi", frames)
+    show = tmp_path / "shown"
+    found = detect(path, detector="yunet", workers=1, frames="every:2", show=show)
+    assert [photo.source for photo in found.photos] == [
+        "clip.avi/000001.jpg",
+        "clip.avi/000003.jpg",
+    ]
+    check_faces([face.landmarks for face in found.photos[0].faces], landmarks)
+    # A mirror swaps left and right.
+    mirrored = [
+        (points[[1, 0, 2, 4, 3]] - [photo.shape[1] - 1, 0]) * [-1, 1]
+        for points in landmarks
+    ]
+    check_faces([face.landmarks for face in found.photos[1].faces], mirrored)
+    assert len(list(show.rglob("*.*g"))) == 2
+
+
 def test_faces_and_reasons(photos, truth, capsys):
     found = detect(photos, detector="yunet", workers=1)
     assert [photo.source for photo in found.photos] == [

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.data.recordio.format import RecordFile, read_record_index
 from facever.data.recordio.headers import RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
@@ -55,7 +56,7 @@ class RecordPart:
         """The place in words."""
         return f"byte {self.offset}"
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
         """The bytes of the image file.
 
         Raises:

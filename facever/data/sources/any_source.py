@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.data.recordio.photos import list_record_photos
 from facever.data.sources.bin_photos import list_bin_photos
 from facever.data.sources.csv_photos import list_csv_photos
@@ -21,8 +22,10 @@ from facever.data.sources.folders import (
     is_photo_file,
     list_folder_photos,
 )
+from facever.data.sources.frame_rule import parse_frame_rule
 from facever.data.sources.tar_photos import list_tar_photos
 from facever.data.sources.text_lists import list_text_photos
+from facever.data.sources.videos import is_video_file, list_video_frames, take_frames
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
 from facever.errors import FileError
@@ -44,7 +47,9 @@ class StoredCrop:
         """The place in words."""
         return f"row {self.row}"
 
-    def read(self, path: Path) -> UInt8[np.ndarray, "high wide 3"]:
+    def read(
+        self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> UInt8[np.ndarray, "high wide 3"]:
         """The pixels."""
         return np.array(_open(path).crops[self.row])
 
@@ -63,7 +68,7 @@ class SourceKind(NamedTuple):
     list_photos: Callable[[Path], PhotoListing]
 
 
-def find_photos(source: str | Path) -> PhotoListing:
+def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
     """List the photos of a source of any kind in ``SOURCES``.
 
     This is the one door for photos: aligning, galleries, evaluations and Python go
@@ -71,14 +76,17 @@ def find_photos(source: str | Path) -> PhotoListing:
     identities are as ``facever.faces.photo_source`` says.
 
     Args:
-        source: A photo, a folder of photos, a text list, ``.csv``, ``.rec``, ``.bin``,
-            ``.tar``, a folder of ``.tar`` files, or a crop store.
+        source: A photo, a video, a folder of both, a text list, ``.csv``, ``.rec``,
+            ``.bin``, ``.tar``, a folder of ``.tar`` files, or a crop store.
+        frames: Which frames of a video are taken: ``all``, ``first:N``, ``every:N`` or
+            ``random:N``; see ``FrameRule``.
 
     Raises:
+        ParameterError: If ``frames`` is of another form.
         FileError: If there is nothing at this path, or no photo in it.
         DataError: If the source contradicts itself or names something outside.
     """
-    source = Path(source)
+    source, rule = Path(source), parse_frame_rule(frames)
     kind = next((kind for kind in SOURCES.values() if kind.holds(source)), None)
     if kind is None:
         raise FileError(f"no photos at {source}: no such file or folder")
@@ -88,7 +96,7 @@ def find_photos(source: str | Path) -> PhotoListing:
         only = f", only {skipped}" if skipped else ""
         notes = "".join(f"; {note}" for note in listing.notes)
         raise FileError(f"no photos in {source}, taken for {kind.title}{only}{notes}")
-    return listing
+    return take_frames(listing, rule)
 
 
 def _list_store(folder: Path) -> PhotoListing:
@@ -134,6 +142,7 @@ SOURCES: dict[str, SourceKind] = {
         lambda path: path.is_file() and is_photo_file(path),
         _list_photo,
     ),
+    "video": SourceKind("a video", is_video_file, list_video_frames),
     "csv": SourceKind("a CSV file", _has_suffix(".csv"), list_csv_photos),
     "rec": SourceKind("a RecordIO file", _has_suffix(".rec"), list_record_photos),
     "bin": SourceKind("a pair set", _has_suffix(".bin"), list_bin_photos),

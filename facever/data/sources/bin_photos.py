@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.data.sources.plain_pickle import PickledArray, read_plain_pickle
 from facever.errors import DataError, FileError
 from facever.faces.photo_source import PhotoListing, PhotoSource
@@ -34,7 +35,7 @@ class BinPart:
         """The place in words."""
         return f"photo {self.place}"
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
         """The bytes of the image file; the whole ``.bin`` stays in memory for more."""
         return _read_once(path)[self.place]
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from facever.data.sources.videos import is_video_file, list_videos
 from facever.errors import FileError
 from facever.faces.photo_source import (
     PHOTO_SUFFIXES,
@@ -25,8 +26,9 @@ def list_folder_photos(folder: Path) -> PhotoListing:
     The identity of a photo is its topmost folder below this one
     (``Ann/holiday/1.jpg`` is Ann's), and for a photo that lies in the folder itself its
     name without the suffix. The order is that of the sorted paths. Hidden files and
-    folders are left out. A file without a photo's suffix is a photo if it begins like
-    one; the others are counted, and files that may hold photos are named.
+    folders are left out. Each frame of a video is a photo, see ``list_videos``. A file
+    without a photo's suffix is a photo if it begins like one; the others are counted,
+    and files that may hold photos are named.
 
     Raises:
         FileError: If a folder cannot be read.
@@ -34,18 +36,23 @@ def list_folder_photos(folder: Path) -> PhotoListing:
     photos: list[PhotoSource] = []
     skipped: Counter[str] = Counter()
     containers: list[str] = []
+    videos: dict[str, Path] = {}
     for name in sorted(_walk(folder, "", frozenset())):
         suffix = suffix_of(name)
         if is_photo_file(folder / name):
             photos.append(PhotoSource(name, identity_of(name), folder / name))
+        elif is_video_file(folder / name):
+            videos[name] = folder / name
         else:
             skipped[suffix] += 1
             if suffix in _CONTAINERS:
                 containers.append(name)
-    notes: tuple[str, ...] = ()
+    frames = list_videos(videos)
+    photos = sorted([*photos, *frames.photos], key=lambda photo: photo.source)
+    notes = frames.notes
     if containers:
         named = " or ".join(containers[:_NUM_NAMED])
-        notes = (f"photos may also be in {named}, which can be given in its place",)
+        notes += (f"photos may also be in {named}, which can be given in its place",)
     return PhotoListing(photos, skipped, notes=notes)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from facever.data.sources.videos import video_of
 from facever.errors import DataError, ParameterError
 from facever.faces.photo_source import PhotoListing, PhotoSource, identity_of
 
@@ -89,7 +90,12 @@ def _goes_by_path(listing: PhotoListing) -> bool:
 
 
 def _path(photo: PhotoSource) -> str:
-    """The photo's path, in a folder of tar files that in its tar file."""
+    """The photo's path, in a folder of tar files that in its tar file.
+
+    A frame's is that of its video.
+    """
+    if video := video_of(photo):
+        return video
     shard, _, rest = photo.source.partition("/")
     is_shard = photo.path.suffix == ".tar" and photo.path.stem == shard
     return rest if is_shard and photo.identity == identity_of(rest) else photo.source

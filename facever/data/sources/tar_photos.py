@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from jaxtyping import Float64
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import (
     PHOTO_SUFFIXES,
@@ -52,7 +53,7 @@ class TarPart:
         """The place in words."""
         return f"byte {self.start}"
 
-    def read(self, path: Path) -> bytes:
+    def read(self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> bytes:
         """The member's content.
 
         Raises:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from facever.choices import VideoPooling
+from facever.data.sources.frame_rule import parse_frame_rule
 from facever.errors import ParameterError
 from facever.stages.evaluation.evaluate import PairReport, report_pairs
 from facever.stages.evaluation.features import Features, Inputs, find_features
@@ -16,7 +17,6 @@ from facever.verification.protocols import (
     find_frames,
     mean_by_video,
     mean_frame_cosines,
-    parse_frame_rule,
     read_ytf_splits,
 )
 from facever.verification.protocols.video_frames import FrameCounts

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from facever.choices import DEFAULT_FACE, DEFAULT_MAX_PIXELS, Detector, OneFace
+from facever.data.sources.videos import is_video_file
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, NamedPhoto, Place
 from facever.gallery.enrollment import enroll
@@ -166,6 +167,7 @@ def add(
     face: OneFace = DEFAULT_FACE,
     replaces: bool = False,
     array: str | None = None,
+    frames: str = "all",
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -181,7 +183,7 @@ def add(
             taken as they are; or an ``.npz`` of embeddings. In a folder or an ``.npz``,
             a photo belongs to the person whom its topmost folder is named after, or, if
             it lies in no folder, the person whom the file is named after.
-        name: The person on all of the photos. A single photo needs it.
+        name: The person on all of the photos. A single photo or video needs it.
         fields: Further facts about the photos, each as ``key=value``.
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way, which is the first that was used.
@@ -190,17 +192,19 @@ def add(
         replaces: Whether a photo whose file has changed since it was enrolled is
             embedded again.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
+        frames: Which frames of a video are taken; see ``find_photos``.
 
     Raises:
-        ParameterError: If a single photo has no name, or ``face`` is no choice of one
-            face.
+        ParameterError: If a single photo or video has no name, or ``face`` is no choice
+            of one face.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If the gallery was made for another model.
         GalleryError: If nothing could be enrolled; the message gives some reasons.
     """
     photos = Path(photos)
-    if name is None and is_photo(photos):
-        raise ParameterError(f"{photos}: whose photo is this? say so with --name NAME")
+    if name is None and (is_photo(photos) or is_video_file(photos)):
+        kind = "photo" if is_photo(photos) else "video"
+        raise ParameterError(f"{photos}: whose {kind} is this? say so with --name NAME")
     if face not in get_args(OneFace):
         rules = ", ".join(get_args(OneFace))
         raise ParameterError(f"face must be one of {rules}, got {face!r}")
@@ -210,7 +214,7 @@ def add(
     embedder = choose_embedder(
         model, photos, detector_in_use(gallery, detector), max_pixels
     )
-    faces = find_faces(photos, embedder, name, face, array)
+    faces = find_faces(photos, embedder, name, face, array, frames)
     with (
         _open_or_create(gallery, embedder, photos, array) as people,
         progress_bar("enroll", len(faces.names), "faces") as advance,

@@ -36,6 +36,7 @@ def find_faces(
     name: str | None = None,
     face: OneFace = DEFAULT_FACE,
     array: str | None = None,
+    frames: str = "all",
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
@@ -49,6 +50,7 @@ def find_faces(
         name: The person on all of the photos.
         face: Which face to take of a photo that has several.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
+        frames: Which frames of a video are taken; see ``find_photos``.
 
     Raises:
         ParameterError: If ``name`` is blank.
@@ -73,7 +75,7 @@ def find_faces(
             )
     else:
         assert embedder is not None
-        listing = find_photos(path)
+        listing = find_photos(path, frames)
         faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks, face)
     if name is not None:
         faces.names = [name] * len(faces.names)

@@ -147,6 +147,7 @@ def search(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     face: FaceRule = DEFAULT_FACE,
     array: str | None = None,
+    frames: str = "all",
 ) -> GallerySearch:
     """Find who in a gallery resembles the faces of a photo, or of many.
 
@@ -166,6 +167,7 @@ def search(
         face: Which face to look up of a photo that has several; ``all``: each is
             answered as ``source``, ``source#2`` and so on, the largest first.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
+        frames: Which frames of a video are looked up; see ``find_photos``.
 
     Returns:
         A ``PhotoSearch`` for one face of a single photo.
@@ -205,7 +207,7 @@ def search(
             found = {photo.name: matches}
             return PhotoSearch(found, {}, threshold, photo, num_faces, face)
         one = DEFAULT_FACE if face == "all" else face
-        faces = find_faces(photo, embedder, face=one, array=array)
+        faces = find_faces(photo, embedder, face=one, array=array, frames=frames)
         found = {}
         failed: dict[str, str] = {}
         rows = range(len(faces.sources))

@@ -28,11 +28,9 @@ from facever.verification.protocols.pair_bin import (
 from facever.verification.protocols.pair_lists import read_pair_list
 from facever.verification.protocols.pairs import PairList, photo_key, photo_keys
 from facever.verification.protocols.video_frames import (
-    FrameRule,
     VideoFrames,
     choose_frames,
     find_frames,
-    parse_frame_rule,
 )
 from facever.verification.protocols.video_pooling import (
     mean_by_video,
@@ -44,7 +42,6 @@ __all__ = [
     "DEV_TEST_FOLD",
     "DEV_TRAIN_FOLD",
     "DecodedPhotos",
-    "FrameRule",
     "PairBin",
     "PairList",
     "VideoFrames",
@@ -53,7 +50,6 @@ __all__ = [
     "find_frames",
     "mean_by_video",
     "mean_frame_cosines",
-    "parse_frame_rule",
     "person_of",
     "photo_key",
     "photo_keys",

@@ -2,85 +2,18 @@
 
 import os
 import re
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int64
 
-from facever.errors import DataError, FileError, ParameterError
+from facever.data.sources.frame_rule import FrameRule
+from facever.errors import DataError, FileError
 from facever.faces.photo_source import PHOTO_SUFFIXES
 from facever.verification.protocols.pairs import photo_key
-from facever.verification.protocols.text import is_count
-
-FrameRuleKind = Literal["all", "first", "every", "random"]
-_FORM = "all, first:N, every:N or random:N with N from 1"
-
-
-@dataclass(frozen=True)
-class FrameRule:
-    """Which frames of a video are taken.
-
-    Attributes:
-        kind: ``all`` of them; the ``first`` ``number``; ``every`` ``number``-th, from
-            the first on; or ``number`` drawn at ``random`` without replacement. A video
-            with fewer frames than asked for gives all it has.
-        number: The number that ``kind`` speaks of; it has no meaning for ``all``.
-        seed: Seed of the draw of ``random``. Which frames of a video are drawn depends
-            only on the seed, the video's name and its number of frames.
-    """
-
-    kind: FrameRuleKind
-    number: int = 1
-    seed: int = 0
-
-    def __str__(self) -> str:
-        if self.kind == "all":
-            return "all"
-        seed = f" with seed {self.seed}" if self.kind == "random" else ""
-        return f"{self.kind}:{self.number}{seed}"
-
-    def take(self, video: str, num_frames: int) -> Int64[np.ndarray, " taken"]:
-        """Places of the frames taken, ascending.
-
-        Args:
-            video: Name of the video, such as ``"A_B/0"``.
-            num_frames: Number of frames that the video has.
-        """
-        every = np.arange(num_frames)
-        if self.kind == "first":
-            return every[: self.number]
-        if self.kind == "every":
-            return every[:: self.number]
-        if self.kind == "random" and self.number < num_frames:
-            generator = np.random.default_rng([self.seed, zlib.crc32(video.encode())])
-            return np.sort(generator.choice(every, self.number, replace=False))
-        return every
-
-
-def parse_frame_rule(text: str, seed: int = 0) -> FrameRule:
-    """Read a frame rule.
-
-    Args:
-        text: ``all``, ``first:N``, ``every:N`` or ``random:N``.
-        seed: Seed of the draw of ``random``, from 0.
-
-    Raises:
-        ParameterError: If the text is not of such a form or the seed is below 0.
-    """
-    kind, colon, number = text.partition(":")
-    if seed < 0:
-        raise ParameterError(f"the seed of a frame rule must be >= 0, got {seed}")
-    if text == "all":
-        return FrameRule("all")
-    for choice in get_args(FrameRuleKind):
-        if colon and kind == choice != "all" and is_count(number):
-            return FrameRule(choice, int(number), seed)
-    raise ParameterError(f"a frame rule must be {_FORM}, got {text!r}")
 
 
 @dataclass(frozen=True)

@@ -40,13 +40,13 @@ def test_a_flat_folder_has_an_identity_for_each_name(tmp_path):
 
 
 def test_other_files_are_counted_and_hidden_ones_left_out(tmp_path):
-    touch(tmp_path, "A/1.jpg", "A/note.txt", "A/2.MOV", "B/3.mov", "README")
+    touch(tmp_path, "A/1.jpg", "A/note.txt", "A/2.PSD", "B/3.psd", "README")
     touch(tmp_path, ".hidden.jpg", ".cache/4.jpg", "A/._1.jpg")
     listing = find_photos(tmp_path)
     assert [photo.source for photo in listing.photos] == ["A/1.jpg"]
-    assert listing.skipped == {".txt": 1, ".mov": 2, "": 1}
+    assert listing.skipped == {".txt": 1, ".psd": 2, "": 1}
     described = describe_skipped(listing.skipped)
-    assert described == "4 other files (2 .mov, 1 .txt, 1 without suffix)"
+    assert described == "4 other files (2 .psd, 1 .txt, 1 without suffix)"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import os
 import sqlite3
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -842,3 +842,28 @@ def test_every_source_of_photos_can_be_enrolled_searched_and_migrated(
         other = write_model(tmp_path / "other.safetensors", seed=1)
         moved = gallery_migrate.migrate(people, other)
         assert (moved.num_embedded, moved.dropped) == (2, {})
+
+
+def test_frames_of_videos_are_enrolled_searched_and_migrated(
+    tmp_path: Path, model: Path, write_video: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "photos"
+    for name, seed in {"Ann": 1, "Bob": 2}.items():
+        write_video(folder / name / "clip.avi", [picture(seed)] * 6)
+    people = tmp_path / "gallery"
+    done = stage.add(people, model, folder, frames="every:5")
+    assert (done.num_added, done.left_out) == (4, {})
+    again = stage.add(people, model, folder, frames="every:5")
+    assert (again.num_added, again.num_known, again.changed) == (0, 4, [])
+    clip = folder / "Bob" / "clip.avi"
+    found = gallery_search.search(people, model, clip, frames="first:2").found
+    assert {source: matches[0].name for source, matches in found.items()} == {
+        "clip.avi/000001.jpg": "Bob",
+        "clip.avi/000002.jpg": "Bob",
+    }
+    other = write_model(tmp_path / "other.safetensors", seed=1)
+    moved = gallery_migrate.migrate(people, other)
+    assert (moved.num_embedded, moved.dropped) == (4, {})
+    with pytest.raises(ParameterError, match=r"clip\.avi: whose video is this\?"):
+        stage.add(people, other, clip)
+    assert stage.add(people, other, clip, name="Cy", frames="first:1").num_added == 1

@@ -5,14 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facever.data.sources.frame_rule import FrameRule, parse_frame_rule
 from facever.errors import DataError, FileError, ParameterError
-from facever.verification.protocols import (
-    FrameRule,
-    choose_frames,
-    find_frames,
-    parse_frame_rule,
-    read_ytf_splits,
-)
+from facever.verification.protocols import choose_frames, find_frames, read_ytf_splits
 
 VIDEOS = ["Ann_Lee/0", "Ann_Lee/2", "Bob/1", "Cy/0"]
 
