@@ -8,6 +8,7 @@ name in ``facever.choices.TemplateName``.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -355,11 +356,7 @@ def check_crop_size(height: int, width: int, template: Template) -> tuple[slice,
     Raises:
         DataError: If a crop of this template is no part of a crop of that size.
     """
-    known = {
-        (row.height, row.width): window
-        for row in TEMPLATES.values()
-        if (window := template.window_in(row)) is not None
-    }
+    known = _windows(template)
     if (height, width) not in known:
         sizes = " or ".join(f"{width}x{height}" for height, width in known)
         raise DataError(
@@ -367,3 +364,13 @@ def check_crop_size(height: int, width: int, template: Template) -> tuple[slice,
             f"{sizes}"
         )
     return known[height, width]
+
+
+@cache
+def _windows(template: Template) -> dict[tuple[int, int], tuple[slice, slice]]:
+    """Where a template's crop lies in crops of each size; asked for every photo."""
+    return {
+        (row.height, row.width): window
+        for row in TEMPLATES.values()
+        if (window := template.window_in(row)) is not None
+    }
