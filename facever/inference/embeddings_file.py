@@ -1,8 +1,5 @@
 """Embeddings and the photos they belong to, in an ``.npz`` file."""
 
-import lzma
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +8,6 @@ import numpy as np
 from jaxtyping import Float, UInt32
 
 from facever.errors import DataError, FileError, ParameterError
-
-# What zipfile and the decoders below it raise: RuntimeError for a password, and its
-# child NotImplementedError for a compression that is not known.
-_DAMAGED = (
-    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
-)
 
 # So many names of a file's arrays are shown; some files have an array for each photo.
 _MOST_NAMES = 8
@@ -66,7 +56,8 @@ def read_embeddings(path: str | Path, array: str | None = None) -> EmbeddingsFil
         raise FileError(f"no embeddings file at {path}; {expected}")
     try:
         opened = np.load(path, allow_pickle=False)
-    except _DAMAGED:
+    except Exception:
+        # zipfile, its decoders and NumPy raise errors of many kinds on damaged files.
         raise FileError(f"{path} is not an .npz file; {expected}") from None
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise FileError(f"{path} holds a single array; {expected}")
@@ -168,7 +159,7 @@ def _read_array(
         )
     try:
         array = arrays[name]
-    except _DAMAGED as error:
+    except Exception as error:
         if "allow_pickle" in str(error):
             raise DataError(
                 f"{path}: the array {name!r} holds Python objects, which is not read, "

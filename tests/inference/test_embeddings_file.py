@@ -1,5 +1,4 @@
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,19 +146,6 @@ def test_wrong_files(tmp_path: Path) -> None:
     np.savez(path, **GOOD)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(FileError, match=r"is not an \.npz file"):
-        read_embeddings(path)
-
-
-@pytest.mark.parametrize("seed", range(100))
-def test_a_damaged_file_gives_arrays_or_one_line(tmp_path: Path, seed: int) -> None:
-    path = tmp_path / "embeddings.npz"
-    np.savez_compressed(path, **GOOD)
-    content = bytearray(path.read_bytes())
-    generator = np.random.default_rng(seed)
-    for at in generator.integers(0, len(content), 3):
-        content[at] = generator.integers(0, 256)
-    path.write_bytes(content)
-    with suppress(DataError, FileError):
         read_embeddings(path)
 
 

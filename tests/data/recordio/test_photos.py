@@ -177,28 +177,6 @@ def read_photos(path):
     return found
 
 
-@given(
-    flips=st.lists(
-        st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=40
-    ),
-    stop=st.integers(0, 1500),
-    with_index=st.booleans(),
-)
-def test_any_damage_gives_photos_and_reasons(tmp_path_factory, flips, stop, with_index):
-    path = tmp_path_factory.mktemp("flips") / "train.rec"
-    records = layout(LABELS, [png(number) for number in range(len(LABELS))])
-    broken = bytearray(write(path, records, with_index))
-    for at, flip in flips:
-        broken[at % len(broken)] ^= flip
-    path.write_bytes(broken[: max(1, len(broken) - stop)])
-    listing = list_record_photos(path)
-    assert len({photo.source for photo in listing.photos}) == len(listing.photos)
-    for photo in listing.photos:
-        assert (photo.identity == "") == isinstance(photo.part, NoPhoto)
-        with suppress(PhotoError):
-            assert photo.read(MAX_PIXELS).size < 10**6
-
-
 def as_insightface(path):
     """Label and photo by key, as MXFaceDataset reads them: seek, unpack, imdecode."""
     content = path.read_bytes()
