@@ -242,7 +242,7 @@ def align(
 
         recipe = replace(recipe, device=str(pick_device(device)))
     names = [(photo.source, photo.identity) for photo in photos]
-    with CropWriter(out, _settings_of(recipe), names) as writer:
+    with CropWriter(out, store_settings(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)
         batches = list(_split(photos, missing))
         outside = []
@@ -302,7 +302,8 @@ def _with_landmarks(listing: PhotoListing, known: LandmarkList) -> PhotoListing:
     )
 
 
-def _settings_of(recipe: AlignRecipe) -> dict[str, Any]:
+def store_settings(recipe: AlignRecipe) -> dict[str, Any]:
+    """What a crop store says of how its crops were made."""
     return {
         "template": TEMPLATES[recipe.template].description,
         "detector": "landmarks" if recipe.by_landmarks else recipe.detector,

@@ -11,14 +11,13 @@ from jaxtyping import Float, UInt8
 from facever.choices import DEFAULT_MAX_PIXELS, FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
-from facever.errors import DataError, ParameterError
+from facever.errors import ParameterError
 from facever.faces.photos import check_max_pixels
-from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
-from facever.stages.align import align
+from facever.stages.evaluation.named_crops import align_named
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import photo_key
@@ -95,7 +94,8 @@ class Features:
         reasons: Why a photo has no embedding, by its source, where that is known.
         crop_of: Gives the crop of a source, or None if it has none; None where there
             are no crops at all.
-        notes: How the names of the protocol were matched, a line each.
+        notes: How the names of the protocol were matched, and which crops were there
+            already, a line each.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
@@ -111,8 +111,9 @@ def find_features(
 ) -> Features:
     """The embeddings of the photos that a protocol names.
 
-    Only these are aligned and embedded; alignment goes to ``out/crops``, where a run
-    that was killed goes on.
+    Only these are aligned and embedded. Alignment goes to ``out/crops``, where a run
+    that was killed goes on; if there is nothing yet, the crops of a report in a folder
+    beside ``out`` are taken, where they are of the same photos by the same settings.
 
     Args:
         inputs: What to take the embeddings from, a valid combination.
@@ -131,13 +132,14 @@ def find_features(
     embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
     notes = None
     if inputs.photos:
-        store, notes = _align_matched(
+        store, notes = align_named(
             Path(inputs.photos),
             out / CROPS_FOLDER,
             named,
             face,
             embedder.template,
             inputs.max_pixels,
+            others=sorted(out.parent.glob(f"*/{CROPS_FOLDER}")),
         )
     # A store in which no photo has a face is empty, and so is false.
     assert store is not None
@@ -168,59 +170,6 @@ def embed_rows(
                 crops[list(rows[chunk])], advance=advance
             )
     return embeddings
-
-
-def align_named(
-    photos: Path,
-    out: Path,
-    named: Sequence[str],
-    face: FaceRule,
-    template: Template,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> CropStore:
-    """The crops of the photos that a protocol names; others are left unaligned.
-
-    Args:
-        photos: Folder of the photos, or another source of them.
-        out: Folder of the crop store; one that is there already goes on.
-        named: Sources of the photos, as the protocol spells them.
-        face: The rule for which face of a photo is meant.
-        template: What the crops look like.
-        max_pixels: Height times width of the largest photo that is read.
-
-    Raises:
-        DataError: If none of the photos is there, or none gave a crop.
-        FaceverError: If the photos cannot be read, or ``out`` cannot be written.
-    """
-    return _align_matched(photos, out, named, face, template, max_pixels)[0]
-
-
-def _align_matched(
-    photos: Path,
-    out: Path,
-    named: Sequence[str],
-    face: FaceRule,
-    template: Template,
-    max_pixels: int,
-) -> tuple[CropStore, tuple[str, ...]]:
-    """The store of ``align_named``, and how names were matched."""
-    there = [photo.source for photo in find_photos(photos).photos]
-    matches = match_photos(named, there)
-    found = {there[row] for row in matches.rows.tolist() if row >= 0}
-    if not found:
-        raise DataError(
-            f"{photos} has none of the photos that are named, such as {named[0]}; "
-            f"{matches.notes[0]}"
-        )
-    align(
-        photos,
-        out,
-        face=face,
-        only=found,
-        template=template.name,
-        max_pixels=max_pixels,
-    )
-    return CropStore.open(out), matches.notes
 
 
 def crop_finder(

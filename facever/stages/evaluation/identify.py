@@ -58,10 +58,12 @@ class IdentificationReport(Result):
 
     Attributes:
         found: All numbers.
+        notes: How photos were found, a line each.
         page: The report's page; the other files lie beside it.
     """
 
     found: Identification
+    notes: tuple[str, ...]
     page: Path
 
     def lines(self) -> list[str]:
@@ -79,13 +81,18 @@ class IdentificationReport(Result):
                 for answer in found.tpir
             ),
             *[missing] * any(num_missing),
+            *self.notes,
             f"report: {self.page}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, named as in ``identification.json``, and the report's path."""
         numbers: dict[str, Any] = plain(
-            {**_identification_numbers(self.found), "report": self.page}
+            {
+                **_identification_numbers(self.found),
+                "notes": self.notes,
+                "report": self.page,
+            }
         )
         return numbers
 
@@ -96,10 +103,12 @@ class BlufrReport(Result):
 
     Attributes:
         found: All numbers.
+        notes: How photos were found, a line each.
         page: The report's page; the other file lies beside it.
     """
 
     found: BlufrEvaluation
+    notes: tuple[str, ...]
     page: Path
 
     def lines(self) -> list[str]:
@@ -111,13 +120,18 @@ class BlufrReport(Result):
             f"{found.reported_verification:.2%}, rank-1 identification rate at FPIR "
             f"1 % {found.reported_identification:.2%} (mean minus standard deviation)",
             *[missing] * bool(found.missing),
+            *self.notes,
             f"report: {self.page}",
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers, named as in ``blufr.json``, and the report's path."""
         numbers: dict[str, Any] = plain(
-            {**_blufr_numbers(self.found), "report": self.page}
+            {
+                **_blufr_numbers(self.found),
+                "notes": self.notes,
+                "report": self.page,
+            }
         )
         return numbers
 
@@ -164,7 +178,7 @@ def identify(
     page = render_identification(found, enrolled, searched, settings, features.crop_of)
     with whole_file(out / PAGE_FILE) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return IdentificationReport(found, out / PAGE_FILE)
+    return IdentificationReport(found, features.notes, out / PAGE_FILE)
 
 
 def blufr(
@@ -213,7 +227,7 @@ def blufr(
     page = render_blufr(found, settings)
     with whole_file(out / PAGE_FILE) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return BlufrReport(found, out / PAGE_FILE)
+    return BlufrReport(found, features.notes, out / PAGE_FILE)
 
 
 def _identification_numbers(found: Identification) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from facever.errors import FileError
 from facever.files import check_folder_place, naming_write_errors
 
 CROPS_FOLDER = "crops"
+PHOTOS_TABLE = f"{CROPS_FOLDER}-photos.csv"
 NUMBERS_FILES = ("report.json", "view_1.json", "identification.json", "blufr.json")
 """The files of the kinds of report; a folder with one of them is a report's own."""
 
@@ -26,7 +27,7 @@ def check_report_folder(out: Path) -> None:
     with naming_write_errors(out):
         inside = out.iterdir() if out.exists() else ()
         names = sorted(path.name for path in inside if path.name[0] != ".")
-    others = [name for name in names if name != CROPS_FOLDER]
+    others = [name for name in names if name not in (CROPS_FOLDER, PHOTOS_TABLE)]
     if others and not any(name in names for name in NUMBERS_FILES):
         raise FileError(
             f"{out} holds {others[0]} and no report of facever, whose files would be "

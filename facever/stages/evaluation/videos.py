@@ -91,7 +91,7 @@ def evaluate_ytf(
     means = mean_by_video(embeddings, video, len(videos))
     present = ~np.isnan(means).any(axis=1)
     named = [name for name, there in zip(videos, present, strict=True) if there]
-    pooled = Features(means[present], named, settings, reasons, None)
+    pooled = Features(means[present], named, settings, reasons, None, features.notes)
     title = f"YouTube Faces, {len(pairs):,} pairs of videos"
     if pool == "embeddings":
         return report_pairs(out, title, splits, pairs, pooled, judging, frames=counts)

@@ -33,7 +33,7 @@ class View1Report(Result):
     Attributes:
         numbers: What ``view_1.json`` holds: the settings, the numbers of pairs and, for
             each comparison, the headline first, its accuracy on DevTest.
-        warnings: What was left out, and why, a line each.
+        warnings: How photos were found, what was left out, and why, a line each.
         path: The file with the numbers.
     """
 
@@ -148,7 +148,7 @@ def evaluate_lfw_view_1(
     path = out / VIEW_1_FILE
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
-    return View1Report(numbers, judged.warnings, path)
+    return View1Report(numbers, (*features.notes, *judged.warnings), path)
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from facever.inference.model_file import open_foreign
 from facever.inference.pixel_scales import PIXEL_SCALES
 from facever.progress import progress_bar
 from facever.results import as_json
-from facever.stages.evaluation.features import align_named
+from facever.stages.evaluation.named_crops import align_named
 from facever.stages.evaluation.pair_protocols import PAIR_PROTOCOLS
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.stages.model.importing import ImportSettings, import_model
@@ -155,12 +155,7 @@ def _find_crops(
                 finders[template] = partial(_given, store)
         if template not in finders and photos is not None:
             finders[template] = partial(
-                align_named,
-                Path(photos),
-                folder / template.name,
-                face=PAIR_PROTOCOLS["lfw"].face,
-                template=template,
-                max_pixels=max_pixels,
+                _aligned, Path(photos), folder / template.name, template, max_pixels
             )
     if not finders:
         size = f"{image.height or 'any'}x{image.width or 'any'}"
@@ -171,6 +166,17 @@ def _find_crops(
             f"{', '.join(store.template.name for store in stores) or 'none'}"
         )
     return finders
+
+
+def _aligned(
+    photos: Path,
+    folder: Path,
+    template: Template,
+    max_pixels: int,
+    named: Sequence[str],
+) -> CropStore:
+    face = PAIR_PROTOCOLS["lfw"].face
+    return align_named(photos, folder, named, face, template, max_pixels)[0]
 
 
 def _given(store: CropStore, named: Sequence[str]) -> CropStore:

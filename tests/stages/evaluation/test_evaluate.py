@@ -3,6 +3,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.inference.embedder import load
-from facever.stages.evaluation import features
+from facever.stages.evaluation import named_crops
 from facever.stages.evaluation.evaluate import PairReport, evaluate_lfw
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
@@ -209,11 +210,12 @@ def test_model_and_photos_align_only_what_the_pairs_name(
         only: set[str],
         template: str,
         max_pixels: int,
-    ) -> None:
+    ) -> SimpleNamespace:
         asked.append((source, out, face, only))
         write_store(out, sorted(only))
+        return SimpleNamespace(num_new=len(only))
 
-    monkeypatch.setattr(features, "align", align)
+    monkeypatch.setattr(named_crops, "align", align)
     report = run(tmp_path / "out", pairs, model=model, photos=photos, pca_components=2)
     assert asked == [(photos, tmp_path / "out" / "crops", "center", set(named))]
     assert report.evaluations["cosine"].missing == []
@@ -257,7 +259,7 @@ def test_wrong_combinations(tmp_path: Path, pairs: Path, given: tuple[str]) -> N
 def test_a_model_file_is_checked_before_photos_are_aligned(
     tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "align", lambda *_, **__: pytest.fail("aligned"))
+    monkeypatch.setattr(named_crops, "align", lambda *_, **__: pytest.fail("aligned"))
     model = tmp_path / "model.safetensors"
     model.write_bytes(b"no model")
     with pytest.raises(FileError):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError, ParameterError
-from facever.stages.evaluation import features
+from facever.stages.evaluation import named_crops
 from facever.stages.evaluation.evaluate import evaluate_list
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
@@ -236,7 +236,7 @@ def test_the_prominent_face_of_the_photos_that_are_named(
         assert only == set(PHOTOS)
         raise Asked
 
-    monkeypatch.setattr(features, "align", align)
+    monkeypatch.setattr(named_crops, "align", align)
     model = make_model(tmp_path / "model.safetensors")
     with pytest.raises(Asked):
         evaluate_list(tmp_path / "out", pairs, Inputs(model, photos))

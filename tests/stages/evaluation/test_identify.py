@@ -142,7 +142,8 @@ def test_identification_from_the_command_to_its_files(
     assert lines[1] == f"TPIR at FPIR 0.1: {open_set['tpir']:.2%}"
     assert "needs at least 100" in lines[2]
     assert lines[4] == "missing: 1 gallery photos, 2 probes"
-    assert lines[5] == f"report: {out / 'report.html'}"
+    assert lines[5] == "not there: P2/0.jpg; a similar name there: P2/1.png"
+    assert lines[-1] == f"report: {out / 'report.html'}"
     check_probes(out / "probes.csv", embeddings)
     page = (out / "report.html").read_text()
     assert f"{100 * cmc[0]:.2f} %</div>" in page
@@ -199,6 +200,7 @@ def test_numbers_hash_what_was_read(
     np.testing.assert_array_equal(found.found.mated_scores, again.found.mated_scores)
     numbers = found.to_dict()
     assert numbers.pop("report") == str(tmp_path / "a" / "report.html")
+    assert numbers.pop("notes") == list(found.notes)
     assert numbers == {key: first[key] for key in numbers}
     assert {"cmc", "tpir_at_fpir", "missing_probes"} <= numbers.keys()
     assert first["gallery_sha256"] == second["gallery_sha256"]
@@ -349,6 +351,7 @@ class TestBlufr:
         assert "missing: 1 photos" in report.lines()
         shown = report.to_dict()
         assert shown.pop("report") == str(report.page)
+        assert shown.pop("notes") == []
         assert shown == {key: numbers[key] for key in shown}
 
     def test_too_few_people(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, FaceverError, FileError, ParameterError
 from facever.inference.embedder import load
-from facever.stages.evaluation import features
+from facever.stages.evaluation import named_crops
 from facever.stages.evaluation.evaluate import PairReport
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
@@ -103,11 +104,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
         only: set[str],
         template: str,
         max_pixels: int,
-    ) -> None:
+    ) -> SimpleNamespace:
         assert face == "center"
         kept.append(only)
         if out.exists():
-            return  # Nothing is aligned again.
+            return SimpleNamespace(num_new=0)
         listing = [(frame, frame.partition("/")[0]) for frame in sorted(only)]
         with CropWriter(out, {}, listing) as writer:
             for frame, _ in listing:
@@ -117,8 +118,9 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
                     unknown = np.full((1, 5, 2), np.nan), np.array([np.nan])
                     writer.add(frame, draw_crop(frame)[None], *unknown)
             writer.finish()
+        return SimpleNamespace(num_new=len(only))
 
-    monkeypatch.setattr(features, "align", align)
+    monkeypatch.setattr(named_crops, "align", align)
     return kept
 
 
