@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from facever.choices import ChannelOrder, Mirror
-from facever.errors import ModelFileError
+from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
 
 HEADER_KEY = "facever"
 """Where each format keeps the header among its own metadata, as JSON."""
 
 _FORMAT = 1
+_DIGEST = "digest"
 _DECIDES_EMBEDDINGS = (
     "network",
     "network_options",
@@ -28,6 +30,15 @@ _DECIDES_EMBEDDINGS = (
     "channel_order",
 )
 
+_log = logging.getLogger(__name__)
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+
+# Pixels lie in 0..255; networks take them as they are, or in a range near -1..1.
+Mean = Annotated[float, Field(ge=-1000, le=1000)]
+Scale = Annotated[float, Field(ge=0.01, le=10_000)]
+
 
 @dataclass(frozen=True)
 class ModelHeader:
@@ -39,9 +50,10 @@ class ModelHeader:
         network_options: Keyword arguments of the network; of one that came as ONNX or
             OpenVINO, ``output`` names the output to take where there are several.
         embedding_size: Dimensions of the network's embedding.
-        mean: Subtracted from the pixels: a number, one for each of red, green and blue,
-            or ``image`` for the mean image that the file carries.
-        scale: Divides the pixels after that: a number, or one for each colour.
+        mean: Subtracted from the pixels: a number in [-1000, 1000], one for each of
+            red, green and blue, or ``image`` for the mean image that the file carries.
+        scale: Divides the pixels after that: a number in [0.01, 10000], or one for each
+            colour.
         mirror: How the features of a crop and of its mirror image are merged.
         threshold: Cosine above which two faces count as the same person, or None.
         threshold_far: The false accept rate that the threshold was set for, or None.
@@ -56,17 +68,19 @@ class ModelHeader:
         facever_version: That wrote the file.
     """
 
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__: ClassVar = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False
+    )
 
     network: str
     network_options: dict[str, Any]
     embedding_size: int
-    mean: float | list[float] | Literal["image"] = 127.5
-    scale: float | list[float] = 128.0
+    mean: Mean | list[Mean] | Literal["image"] = 127.5
+    scale: Scale | list[Scale] = 128.0
     mirror: Mirror = "sum"
-    threshold: float | None = None
-    threshold_far: float | None = None
-    thresholds: list[tuple[float, float]] = field(default_factory=list)
+    threshold: Cosine | None = None
+    threshold_far: Rate | None = None
+    thresholds: list[tuple[Rate, Cosine]] = field(default_factory=list)
     training_data: str = "unknown"
     licence: str = "unknown"
     origin: str = "unknown"
@@ -94,20 +108,76 @@ def crop_fields(template: Template) -> dict[str, Any]:
     }
 
 
-def header_text(header: ModelHeader) -> str:
-    """A header as JSON, for a file's metadata."""
-    return json.dumps({"format": _FORMAT, **asdict(header)})
+class StoredHeader(NamedTuple):
+    """A header as it stands in a file.
+
+    Attributes:
+        path: The file.
+        header: What it says of itself.
+        content: The same as JSON has it.
+        digest: SHA-256 of content and network when the file was written; None in files
+            of facever before it kept one.
+    """
+
+    path: Path
+    header: ModelHeader
+    content: dict[str, Any]
+    digest: str | None
+
+    def check(self, network_digest: str) -> None:
+        """Compare the file with the digest that it carries.
+
+        Args:
+            network_digest: SHA-256 of the network and its weights, as it is now.
+
+        Raises:
+            ModelFileError: If something has changed since it was written.
+        """
+        if self.digest is None:
+            _log.warning(
+                "%s carries no digest, so damage to it cannot be seen; facever model "
+                "threshold writes one",
+                self.path,
+            )
+        elif self.digest != _digest(self.content, network_digest):
+            raise ModelFileError(
+                f"{self.path} is damaged: its weights or its header are not those that "
+                "were written, by its digest; copy it again"
+            )
+
+
+def header_text(header: ModelHeader, network_digest: str) -> str:
+    """A header as JSON, for a file's metadata.
+
+    Args:
+        header: What to say.
+        network_digest: SHA-256 of the network and its weights.
+
+    Raises:
+        ParameterError: If a number is out of its range.
+    """
+    content = {"format": _FORMAT, **asdict(header)}
+    try:
+        _HEADERS.validate_json(json.dumps(asdict(header)))
+    except ValidationError as error:
+        raise ParameterError(f"no header of a model: {_first(error)}") from None
+    # As JSON has it: a tuple is a list there.
+    content = json.loads(json.dumps(content))
+    return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
 
 
 _HEADERS = TypeAdapter(ModelHeader)
 
 
-def parse_header(path: Path, text: str | None) -> ModelHeader:
+def parse_header(path: Path, text: str | None) -> StoredHeader:
     """Read what ``header_text`` made.
 
     Args:
         path: The file, for messages.
         text: Its metadata under ``HEADER_KEY``; None if it has none.
+
+    Returns:
+        The header, whose ``check`` is called when the network has been read.
 
     Raises:
         ModelFileError: If there is no header, or it is damaged, or made for crops that
@@ -120,14 +190,12 @@ def parse_header(path: Path, text: str | None) -> ModelHeader:
         )
     try:
         content = json.loads(text)
-        version = content.pop("format")
-        header = _HEADERS.validate_json(json.dumps(content))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error)
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            place = ".".join(str(step) for step in first["loc"])
-            reason = f"{place}: {first['msg']}, got {first['input']!r}"
+        digest = content.pop(_DIGEST, None)
+        facts = dict(content)
+        version = facts.pop("format")
+        header = _HEADERS.validate_json(json.dumps(facts))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = _first(error) if isinstance(error, ValidationError) else str(error)
         raise ModelFileError(
             f"{path} has a damaged facever header ({reason}); copy it again, or take a "
             "file that facever wrote"
@@ -142,7 +210,18 @@ def parse_header(path: Path, text: str | None) -> ModelHeader:
             f"{path} was trained on crops ({header.crop_height}x{header.crop_width}) "
             "of a template that this version of facever does not know; update facever"
         )
-    return header
+    return StoredHeader(path, header, content, digest)
+
+
+def _digest(content: dict[str, Any], network_digest: str) -> str:
+    text = json.dumps([content, network_digest], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(step) for step in first["loc"])
+    return f"{place}: {first['msg']}, got {first['input']!r}"
 
 
 def start_fingerprint(header: ModelHeader) -> "hashlib._Hash":

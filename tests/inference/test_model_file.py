@@ -1,6 +1,9 @@
 import json
+import os
 import pickle
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import TEMPLATES
 from facever.inference.backends.torch_weights import save_model
 from facever.inference.header import ModelHeader, crop_fields
-from facever.inference.model_file import load_model
+from facever.inference.model_file import load_model, write_header
 from facever.models import build_network
 
 TINY = {"width": 1 / 16, "embedding_size": 16}
@@ -35,10 +38,13 @@ def write_raw(path: Path, head: dict[str, Any], data: bytes) -> Path:
 
 
 def change_header(path: Path, **changes: object) -> Path:
-    """Rewrite entries of the header of a model file; ``...`` takes one out."""
+    """Rewrite entries of the header of a model file; ``...`` takes one out.
+
+    The digest goes, too: it would be the first to tell.
+    """
     head, data = read_raw(path)
     about = json.loads(head["__metadata__"]["facever"])
-    about |= changes
+    about |= {"digest": ...} | changes
     about = {key: value for key, value in about.items() if value is not ...}
     head["__metadata__"]["facever"] = json.dumps(about)
     return write_raw(path, head, data)
@@ -316,6 +322,17 @@ class TestDamagedHeaders:
             {"threshold": [0.5]},
             {"channel_order": "GBR"},
             {"licence": None},
+            {"scale": 0},
+            {"scale": [128, 0, 128]},
+            {"scale": -128},
+            {"scale": 1e9},
+            {"scale": float("inf")},
+            {"mean": float("nan")},
+            {"mean": [1e6, 0, 0]},
+            {"threshold": 1.01},
+            {"threshold": float("nan")},
+            {"thresholds": [[0.001, -2.0]]},
+            {"threshold_far": 0.0},
         ],
         ids=str,
     )
@@ -355,8 +372,6 @@ class TestDamagedHeaders:
             # The weights and the network agree, the header says another size.
             {"embedding_size": 8},
             {"mean": "image"},
-            {"scale": 0},
-            {"scale": [128, 0, 128]},
             {"mean": [127, 127]},
             # A network of facever's own that takes other crops than its header says.
             crop_fields(TEMPLATES["112x112"]),
@@ -386,6 +401,119 @@ class TestDamagedHeaders:
         head, _ = read_raw(change_header(model, mean="image"))
         save_file(tensors, model, head["__metadata__"])
         assert "do not fit" in message_of(model)
+
+
+def damaged_weight(path: Path, name: str, value: object) -> Path:
+    """Put another tensor into a model file, which has no digest then."""
+    head, _ = read_raw(change_header(path))
+    tensors = load_file(path)
+    before = tensors[f"network.{name}"]
+    if isinstance(value, torch.dtype):
+        tensors[f"network.{name}"] = before.to(value)
+    else:
+        before.view(-1)[-1] = value
+        if value == 0:
+            before.zero_()
+    save_file(tensors, path, head["__metadata__"])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("fc5.weight", float("nan"), "fc5.weight holds numbers that are not finite"),
+        ("fc5.weight", float("inf"), "fc5.weight holds numbers that are not finite"),
+        ("trunk.1.running_var", -1e-9, "trunk.1.running_var holds a negative"),
+        ("trunk.1.running_var", 0, "trunk.1.running_var holds no variance above"),
+        ("trunk.1.running_mean", float("nan"), "trunk.1.running_mean holds"),
+        ("fc5.weight", torch.int32, "fc5.weight is of type torch.int32"),
+    ],
+)
+def test_weights_that_no_training_gives_are_named(
+    model: Path, name: str, value: object, words: str
+) -> None:
+    assert words in message_of(damaged_weight(model, name, value))
+
+
+def test_a_network_in_use_does_not_change_with_its_file(model: Path) -> None:
+    network = load_model(model).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model.write_bytes(bytes(model.stat().st_size))
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_weights_of_half_precision_are_taken(model: Path) -> None:
+    before = load_model(model).network.state_dict()["fc5.weight"]
+    after = load_model(damaged_weight(model, "fc5.weight", torch.float16))
+    found = after.network.state_dict()["fc5.weight"]
+    assert torch.equal(found, before.half().float())
+
+
+def test_any_flipped_bit_is_refused_in_one_line(model: Path) -> None:
+    content = model.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(8, len(content), 120):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        model.write_bytes(damaged)
+        # JSON may hold spaces of any kind.
+        if content[place : place + 1].isspace() and chr(damaged[place]).isspace():
+            continue
+        message_of(model)
+
+
+def test_a_file_without_a_digest_is_taken_and_said(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fingerprint = load_model(model).fingerprint
+    assert not caplog.messages
+    assert load_model(change_header(model)).fingerprint == fingerprint
+    assert "carries no digest" in caplog.text
+    caplog.clear()
+    write_header(model, load_model(model).header)
+    caplog.clear()
+    load_model(model)
+    assert not caplog.messages
+
+
+CLAIMS = """
+import resource, sys
+from facever.errors import ModelFileError
+from facever.inference.model_file import load_model, write_header
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load_model(sys.argv[1])
+except ModelFileError as error:
+    print(str(error).count("\\n"), "do not fit" in str(error))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": 1 / 16, "embedding_size": 10**6},
+        {"width": 4000.0, "embedding_size": 16},
+        {"width": 1e30, "embedding_size": 16},
+    ],
+    ids=str,
+)
+def test_a_file_that_claims_too_much_is_refused_before_anything_is_built(
+    model: Path, options: dict[str, float]
+) -> None:
+    size = options["embedding_size"]
+    change_header(model, network_options=options, embedding_size=size)
+    told = subprocess.run(
+        [sys.executable, "-c", CLAIMS, str(model)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(Path(facever.__file__).parents[1])},
+    )
+    said, megabytes = told.stdout.splitlines()
+    assert said == "0 True", told.stderr
+    assert int(megabytes) < 200
 
 
 def test_a_changed_byte_in_the_head_is_refused_in_one_line_or_harmless(

@@ -1,13 +1,17 @@
 """A network of another project, and a header, as a model that can be used."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from facever.errors import FaceverError, MismatchError, ModelFileError
 from facever.inference.backends.runtime import RuntimeNetwork
 from facever.inference.header import ModelHeader, start_fingerprint
 from facever.inference.model import LoadedModel
 from facever.inference.preprocessing import make_preprocessing
+from facever.inference.sound_weights import check_constants
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,14 @@ class ForeignNetwork:
         network: The network.
         digest: SHA-256 of the network and its weights, whatever its metadata say.
         normalises: Whether the network itself brings pixels of 0 to 255 to its range.
+        constants: Names and numbers of its weights, read once.
     """
 
     path: Path
     network: RuntimeNetwork
     digest: str
     normalises: bool
+    constants: Iterable[tuple[str, np.ndarray]] = field(repr=False)
 
 
 def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
@@ -35,13 +41,14 @@ def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
         header: What is said of it.
 
     Raises:
-        ModelFileError: If header and network contradict each other.
+        ModelFileError: If the two contradict each other, or a weight is not finite.
     """
     # What a network is called decides nothing.
     fingerprint = start_fingerprint(replace(header, network=""))
     fingerprint.update(foreign.digest.encode())
     network = foreign.network
     try:
+        check_constants(foreign.constants)
         template = header.find_template()
         assert template is not None
         network.image.check_size(template)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import (
@@ -74,7 +75,7 @@ def write_onnx(path: Path, model: ModelProto, header: ModelHeader) -> None:
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     entry = model.metadata_props.add()
-    entry.key, entry.value = HEADER_KEY, header_text(header)
+    entry.key, entry.value = HEADER_KEY, header_text(header, graph_digest(model))
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
 
@@ -89,6 +90,12 @@ def graph_digest(model: ModelProto) -> str:
     """SHA-256 of a network and its weights, whatever its metadata say."""
     network = ModelProto(opset_import=model.opset_import, graph=model.graph)
     return hashlib.sha256(network.SerializeToString(deterministic=True)).hexdigest()
+
+
+def graph_constants(model: ModelProto) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and numbers of the network's weights."""
+    for each in model.graph.initializer:
+        yield each.name, numpy_helper.to_array(each)
 
 
 def graph_inputs(model: ModelProto) -> list[Port]:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from facever.inference.backends.foreign import ForeignNetwork, make_model, runtime_error
 from facever.inference.backends.onnx_graph import (
+    graph_constants,
     graph_digest,
     graph_inputs,
     graph_outputs,
@@ -36,9 +37,10 @@ def load(path: Path) -> LoadedModel:
             other.
     """
     model = read_onnx(path)
-    header = parse_header(path, read_header_text(model))
-    foreign = _open(path, model, header.network_options.get("output"))
-    return make_model(foreign, header)
+    stored = parse_header(path, read_header_text(model))
+    foreign = _open(path, model, stored.header.network_options.get("output"))
+    stored.check(foreign.digest)
+    return make_model(foreign, stored.header)
 
 
 def write_header(path: Path, header: ModelHeader) -> None:
@@ -88,6 +90,7 @@ def _open(path: Path, model: ModelProto, output: str | None) -> ForeignNetwork:
         RuntimeNetwork(image, start),
         graph_digest(model),
         normalises_itself(model, image.name),
+        graph_constants(model),
     )
 
 

@@ -5,7 +5,7 @@ The header stands in the ``.xml``, in the model's runtime information.
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -39,8 +39,10 @@ def load(path: Path) -> LoadedModel:
         ModelFileError: If it is damaged, has no header, or the two contradict each
             other.
     """
-    header = parse_header(path, _read_header_text(path))
-    return make_model(open_network(path, header.network_options.get("output")), header)
+    stored = parse_header(path, _read_header_text(path))
+    foreign = open_network(path, stored.header.network_options.get("output"))
+    stored.check(foreign.digest)
+    return make_model(foreign, stored.header)
 
 
 def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
@@ -96,6 +98,7 @@ def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
         RuntimeNetwork(image, start),
         _digest(path),
         _normalises_itself(model),
+        _constants(model),
     )
 
 
@@ -133,7 +136,7 @@ def _write_xml(source: Path, path: Path, header: ModelHeader) -> None:
     entry = facts.find(HEADER_KEY)
     if entry is None:
         entry = ElementTree.SubElement(facts, HEADER_KEY)
-    entry.set("value", header_text(header))
+    entry.set("value", header_text(header, _digest(source)))
     with whole_file(path) as temporary:
         ElementTree.ElementTree(root).write(temporary, "utf-8", xml_declaration=True)
 
@@ -169,6 +172,13 @@ def _digest(path: Path) -> str:
     with path.with_suffix(".bin").open("rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _constants(model: openvino.Model) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and numbers of the network's weights."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant":
+            yield node.get_friendly_name(), np.asarray(node.data)
 
 
 def _normalises_itself(model: openvino.Model) -> bool:
