@@ -160,7 +160,7 @@ def header_text(header: ModelHeader, network_digest: str) -> str:
     try:
         _HEADERS.validate_json(json.dumps(asdict(header)))
     except ValidationError as error:
-        raise ParameterError(f"no header of a model: {_first(error)}") from None
+        raise ParameterError(f"a model's {_first(error)}") from None
     # As JSON has it: a tuple is a list there.
     content = json.loads(json.dumps(content))
     return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
@@ -220,8 +220,8 @@ def _digest(content: dict[str, Any], network_digest: str) -> str:
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(step) for step in first["loc"])
-    return f"{place}: {first['msg']}, got {first['input']!r}"
+    said = first["msg"][:1].lower() + first["msg"][1:]
+    return f"{first['loc'][0]}: {said}, got {first['input']!r}"
 
 
 def start_fingerprint(header: ModelHeader) -> "hashlib._Hash":

@@ -182,7 +182,9 @@ def test_a_header_that_contradicts_the_network(make, suffix, header, words):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 def test_a_header_out_of_range_is_not_written(make, suffix):
-    with pytest.raises(ParameterError, match=r"scale.* greater than .* got 0\.0"):
+    with pytest.raises(
+        ParameterError, match=r"model's scale: input .* greater than .* got 0\.0"
+    ):
         make(header_of(scale=0.0), suffix)
 
 

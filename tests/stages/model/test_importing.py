@@ -92,7 +92,7 @@ def test_every_decision_must_be_said(tmp_path, network):
     [
         (ImportSettings(preset="arcface"), ParameterError, "insightface, adaface"),
         (ImportSettings(preset="facenet-pytorch"), MismatchError, "takes 112x112"),
-        (dataclasses.replace(BY_HAND, scale=0.0), ModelFileError, "positive"),
+        (dataclasses.replace(BY_HAND, scale=0.0), ParameterError, "model's scale"),
         (dataclasses.replace(BY_HAND, output="z"), ModelFileError, "no output 'z'"),
         (dataclasses.replace(BY_HAND, network="ir_50"), ParameterError, "network is"),
     ],
