@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from facever.errors import FaceverError, FileError
+from facever.errors import FaceverError, FileError, ParameterError
 
 _ELSEWHERE = "choose another place"
 
@@ -75,6 +75,25 @@ def check_folder_place(path: Path) -> None:
     """
     with naming_write_errors(path, _ELSEWHERE):
         _try_to_write(path, path)
+
+
+def check_outside(out: Path, source: Path, name: str, source_name: str) -> None:
+    """Refuse to write into a folder that is read.
+
+    Args:
+        out: What is to be written.
+        source: What is read.
+        name: What the command calls the one, for the message.
+        source_name: What it calls the other.
+
+    Raises:
+        ParameterError: If ``out`` is the folder ``source``, or inside it.
+    """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise ParameterError(
+            f"{name} must not be inside {source_name}, got {out} in {source}: it would "
+            "be a part of its own source; write it beside it"
+        )
 
 
 def _refuse_folder(path: Path) -> None:

@@ -37,7 +37,7 @@ from facever.faces.photo_source import PhotoListing, PhotoSource
 from facever.faces.photos import check_max_pixels
 from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers, count_workers
-from facever.files import check_folder_place
+from facever.files import check_folder_place, check_outside
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
@@ -208,11 +208,7 @@ def align(
     started = time.monotonic()
     _check_options(face, detector, landmarks, max_pixels)
     find_template(template)
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise ParameterError(
-            f"OUT must not be inside SOURCE, got {out} in {source}: a store there "
-            "would be a part of its own source; write it beside it"
-        )
+    check_outside(out, source, "OUT", "SOURCE")
     check_folder_place(out)
     num_workers = count_workers(workers)
     known = None if landmarks is None else read_landmarks(landmarks)

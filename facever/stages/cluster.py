@@ -28,7 +28,7 @@ from facever.data.store.folder import FAILURES_FILE, STORE_FILE
 from facever.errors import FileError, MismatchError, ParameterError
 from facever.faces.detection import face_at
 from facever.faces.photo_source import PhotoSource
-from facever.files import check_folder_place, whole_file, whole_folder
+from facever.files import check_folder_place, check_outside, whole_file, whole_folder
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.verdict import choose_threshold, rate_in_words
@@ -163,11 +163,7 @@ def cluster(
             for models of another template.
     """
     photos, out = Path(photos), Path(out)
-    if photos.is_dir() and out.resolve().is_relative_to(photos.resolve()):
-        raise ParameterError(
-            f"OUT must not be inside PHOTOS, got {out}: what is written there would be "
-            "taken for photos the next time"
-        )
+    check_outside(out, photos, "OUT", "PHOTOS")
     check_array(array, photos.suffix == ".npz")
     if copy:
         _check_copy(photos, out / PEOPLE_FOLDER)

@@ -15,7 +15,7 @@ from facever.data.store.jpeg import check_quality, encode_jpeg
 from facever.data.store.merging import join_stores
 from facever.data.store.subsets import SubsetRules, choose_crops, read_list, split_rows
 from facever.errors import DataError, ParameterError
-from facever.files import check_folder_place
+from facever.files import check_folder_place, check_outside
 from facever.progress import Advance, progress_bar
 from facever.results import Result
 
@@ -122,6 +122,7 @@ def merge_stores(stores: Sequence[str | Path], out: str | Path) -> MergedStore:
         out: A new folder, or a store.
 
     Raises:
+        ParameterError: If ``out`` is inside a store.
         MismatchError: If the settings differ.
         DataError: If the stores hold different things of one photo (see
             ``join_stores``), or one is damaged.
@@ -129,6 +130,9 @@ def merge_stores(stores: Sequence[str | Path], out: str | Path) -> MergedStore:
             is as it was.
     """
     out = Path(out)
+    for store in map(Path, stores):
+        if store.resolve() != out.resolve():
+            check_outside(out, store, "--out", "STORES")
     with hold_store(out):
         old = CropStore.open(out) if (out / STORE_FILE).exists() else None
         if old is None:
@@ -175,11 +179,12 @@ def subset_store(
         seed: Seed of that draw.
 
     Raises:
-        ParameterError: If a number is out of its range.
+        ParameterError: If a number is out of its range, or ``out`` is inside the store.
         DataError: If nothing is left, or a crop is damaged.
         FileError: If a file cannot be read or written.
     """
     out = Path(out)
+    check_outside(out, Path(store), "OUT", "STORE")
     check_folder_place(out)
     rules = SubsetRules(
         identities=read_list(Path(identities)) if identities else None,
@@ -218,15 +223,17 @@ def split_store(
         seed: Seed of the draw.
 
     Raises:
-        ParameterError: If the share is out of its range, or both folders are one.
+        ParameterError: If the share is out of its range, both folders are one, or one
+            is inside the store.
         DataError: If there are fewer than two identities, or a crop is damaged.
         FileError: If a folder cannot be read or written.
     """
     first, second = Path(first), Path(second)
     if first.resolve() == second.resolve():
         raise ParameterError(f"the two new stores need two folders, got {first} twice")
-    check_folder_place(first)
-    check_folder_place(second)
+    for out, name in ((first, "FIRST"), (second, "SECOND")):
+        check_outside(out, Path(store), name, "STORE")
+        check_folder_place(out)
     crops = CropStore.open(store)
     return SplitStores(
         *(
@@ -249,12 +256,14 @@ def compress_store(
         quality: The JPEG quality, in [1, 100].
 
     Raises:
-        ParameterError: If the quality is out of its range.
+        ParameterError: If the quality is out of its range, or ``out`` is inside the
+            store.
         DataError: If the store is compressed already, or a crop is damaged.
         FileError: If a folder cannot be read or written.
     """
     out = Path(out)
     check_quality(quality)
+    check_outside(out, Path(store), "OUT", "STORE")
     check_folder_place(out)
     crops = CropStore.open(store)
     if JPEG_SETTING in crops.settings:

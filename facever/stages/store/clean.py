@@ -35,7 +35,7 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import LEFT_OUT_FILE
 from facever.data.store.tables import label_identities
 from facever.errors import DataError, ParameterError
-from facever.files import check_folder_place, whole_file
+from facever.files import check_folder_place, check_outside, whole_file
 from facever.hardware import pick_device
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
@@ -120,7 +120,7 @@ def clean_store(
 
     Raises:
         ParameterError: If not exactly one of model and embeddings is given, or the
-            test's embeddings without a test.
+            test's embeddings without a test, or ``out`` is inside the store.
         DataError: If ``out`` has lists that were edited.
         FaceverError: If a file is missing or does not fit.
     """
@@ -134,6 +134,7 @@ def clean_store(
         )
     check_array(array, embeddings is not None)
     out = Path(out)
+    check_outside(out, Path(store), "OUT", "STORE")
     check_folder_place(out)
     check_unedited(out)
     rules = rules or CleaningRules()
@@ -184,11 +185,13 @@ def apply_lists(store: str | Path, folder: str | Path, out: str | Path) -> Clean
         out: A new folder; its ``left_out.csv`` names what was removed, and why.
 
     Raises:
+        ParameterError: If ``out`` is inside the store.
         FileError: If a file is missing or cannot be written.
         DataError: If the lists are of another store or name what it does not hold, or
             nothing would be left.
     """
     folder, out = Path(folder), Path(out)
+    check_outside(out, Path(store), "--apply", "STORE")
     check_folder_place(out)
     crops = CropStore.open(store)
     plan = read_plan(folder)

@@ -7,7 +7,7 @@ from facever.choices import ExportForm
 from facever.data.store.crop_store import CropStore
 from facever.data.store.exporting import export_folders, export_rec, export_tar
 from facever.data.store.jpeg import check_quality
-from facever.files import check_folder_place, whole_folder
+from facever.files import check_folder_place, check_outside, whole_folder
 from facever.progress import progress_bar
 from facever.results import Result
 
@@ -51,13 +51,14 @@ def export_store(
         shard_size: Number of crops in a tar shard.
 
     Raises:
-        ParameterError: If a number is out of its range.
+        ParameterError: If a number is out of its range, or ``out`` is inside the store.
         DataError: If a crop is damaged.
         FileError: If a folder cannot be read or written.
     """
     out = Path(out)
     if quality is not None:
         check_quality(quality)
+    check_outside(out, Path(store), "OUT", "STORE")
     check_folder_place(out)
     crops = CropStore.open(store)
     with (
