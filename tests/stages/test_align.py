@@ -159,7 +159,7 @@ def test_who_is_in_a_photo_is_asked_and_told(tmp_path):
         align(tmp_path / "photos", tmp_path / "crops", **way)
     summary = align(tmp_path / "photos", tmp_path / "crops", identity="parent", **way)
     assert CropStore.open(tmp_path / "crops").identities == ["Ann", "Bo"]
-    assert "  2 people in 3 photos" in summary.lines()
+    assert "  2 people in 3 photos; 1 person has one photo" in summary.lines()
 
 
 def test_single_wrong_landmarks_go_to_the_ledger(tmp_path):
@@ -174,7 +174,7 @@ def test_single_wrong_landmarks_go_to_the_ledger(tmp_path):
         "P2/0002.png": "landmarks lie outside the photo of 50x42 pixels",
     }
     assert summary.notes == (
-        "7 people in 8 photos",
+        "7 people in 8 photos; 6 people have one photo",
         r"'.\\P0/0000.png' in the list of landmarks is taken for 'P0/0000.png', and so "
         "on",
     )

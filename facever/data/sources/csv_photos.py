@@ -8,14 +8,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from facever.csv_tables import CsvRow, read_csv
+from facever.data.sources.folders import is_photo_file
 from facever.errors import DataError
-from facever.faces.photo_source import (
-    PHOTO_SUFFIXES,
-    PhotoListing,
-    PhotoSource,
-    safe_name,
-    suffix_of,
-)
+from facever.faces.photo_source import PhotoListing, PhotoSource, safe_name
 
 LANDMARK_COLUMNS = [f"{axis}{point}" for point in range(1, 6) for axis in "xy"]
 
@@ -40,8 +35,11 @@ def list_csv_photos(path: Path) -> PhotoListing:
         path, ["source", "identity"], LANDMARK_COLUMNS, ignore_others=True
     ):
         source = safe_name(row.place, row["source"])
-        if suffix_of(source) not in PHOTO_SUFFIXES:
-            raise DataError(f"{row.place}: {source} has no photo's suffix")
+        if not is_photo_file(path.parent / source):
+            raise DataError(
+                f"{row.place}: {source} has no photo's suffix, such as .jpg, and does "
+                "not begin as a photo"
+            )
         if not row["identity"]:
             raise row.wrong("identity", "a name")
         if source in photos:

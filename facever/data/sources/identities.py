@@ -1,6 +1,7 @@
 """Who is in a photo that has no other sign of it than its path."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -44,8 +45,14 @@ def name_people(listing: PhotoListing, identity: str) -> PhotoListing:
 def describe_people(listing: PhotoListing) -> list[str]:
     """How many people and photos there are, and what is odd about that; a line each."""
     photos = listing.photos
-    num_people = len({photo.identity for photo in photos})
+    # What is damaged in a file of photos may be nobody's.
+    num_photos = Counter(photo.identity for photo in photos if photo.identity)
+    num_people = len(num_photos)
     lines = [f"{_count(num_people, 'person', 'people')} in {_count(len(photos))}"]
+    num_single = sum(number == 1 for number in num_photos.values())
+    if num_single and num_people > 1:
+        single = _count(num_single, "person has", "people have")
+        lines[0] += f"; {single} one photo"
     if not _goes_by_path(listing):
         return lines
     paths = [_path(photo) for photo in photos]
@@ -55,10 +62,11 @@ def describe_people(listing: PhotoListing) -> list[str]:
             "folders lie in folders, and the topmost is the person; with --identity "
             f"parent, by the folder that holds the photo, there are {by_parent}"
         )
-    if num_people == len(photos) > 1 and not any("/" in path for path in paths):
+    if num_people == len(photos) > 1:
+        named_by = "folder" if any("/" in path for path in paths) else "file"
         lines.append(
-            "every photo is a person of its own, named by its file; if names say who "
-            r"it is, such as Ann_1.jpg, take --identity '(.+)_\d+'"
+            f"every photo is a person of its own, named by its {named_by}; if names "
+            r"say who it is, such as Ann_1.jpg, take --identity '(.+)_\d+'"
         )
     return lines
 

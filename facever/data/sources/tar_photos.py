@@ -11,7 +11,7 @@ import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -29,11 +29,12 @@ from facever.faces.photo_source import (
     safe_name,
     suffix_of,
 )
-from facever.faces.photos import MAX_FILE_BYTES
+from facever.faces.photos import MAX_FILE_BYTES, begins_as_photo
 
 _SIGNS = (".json", ".txt", ".cls")
 _MAX_SIGN_BYTES = 1 << 20
 _MAX_HEADER_BYTES = 1 << 20
+_BEGINNING_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,11 @@ class _Sample:
 def list_tar_photos(path: Path) -> PhotoListing:
     """List the photos of a tar file, or of all ``.tar`` files in a folder.
 
-    A photo is named by its member; in a folder, behind the name of the tar file and a
-    slash. Its identity is ``identity`` or ``label`` of the JSON object, or the text of
-    ``.txt``, or else of ``.cls``; without any it is that of a photo in a folder. The
-    JSON object may also have ``landmarks``, five pairs of pixels. What is damaged is
-    listed with the reason.
+    A photo is known by its suffix, or else by its first bytes. It is named by its
+    member; in a folder, behind the name of the tar file and a slash. Its identity is
+    ``identity`` or ``label`` of the JSON object, or the text of ``.txt``, or else of
+    ``.cls``; without any it is that of a photo in a folder. The JSON object may also
+    have ``landmarks``, five pairs of pixels. What is damaged is listed with the reason.
 
     Raises:
         FileError: If a file cannot be read or is no tar file.
@@ -112,10 +113,10 @@ def _list_shard(
         folder, slash, file = name.rpartition("/")
         key = folder + slash + file.partition(".")[0]
         suffix = suffix_of(name)
-        if suffix in PHOTO_SUFFIXES or isinstance(part, NoPhoto):
-            samples.setdefault(key, _Sample()).photos.append((name, part))
-        elif suffix in _SIGNS and isinstance(part, TarPart):
+        if isinstance(part, TarPart) and suffix in _SIGNS:
             samples.setdefault(key, _Sample()).signs[suffix] = part
+        elif _is_photo(path, suffix, part):
+            samples.setdefault(key, _Sample()).photos.append((name, part))
         else:
             skipped[suffix] += 1
     for sample in samples.values():
@@ -127,6 +128,14 @@ def _list_shard(
                 except PhotoError as error:
                     part = NoPhoto(str(error))
             yield PhotoSource(prefix + name, identity, path, part, landmarks)
+
+
+def _is_photo(path: Path, suffix: str, part: PhotoPart) -> bool:
+    """Whether a member is a photo, by its suffix or its first bytes, or damaged."""
+    if suffix in PHOTO_SUFFIXES or not isinstance(part, TarPart):
+        return True
+    beginning = replace(part, size=min(part.size, _BEGINNING_BYTES))
+    return begins_as_photo(beginning.read(path))
 
 
 class _HeaderReader(io.FileIO):

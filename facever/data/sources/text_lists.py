@@ -3,14 +3,13 @@
 from collections import Counter
 from pathlib import Path
 
+from facever.data.sources.folders import is_photo_file
 from facever.errors import DataError, FileError
 from facever.faces.photo_source import (
-    PHOTO_SUFFIXES,
     PhotoListing,
     PhotoSource,
     identity_of,
     safe_name,
-    suffix_of,
 )
 
 
@@ -23,8 +22,8 @@ def list_text_photos(path: Path) -> PhotoListing:
 
     Raises:
         FileError: If the file cannot be read or is no text.
-        DataError: If it names a photo twice, one outside its folder, one without a
-            photo's suffix, or an empty identity.
+        DataError: If it names a photo twice, one outside its folder, what is no photo
+            by its suffix or first bytes, or an empty identity.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -40,8 +39,11 @@ def list_text_photos(path: Path) -> PhotoListing:
         name, tab, identity = line.partition("\t")
         name, identity = name.strip(), identity.strip()
         name = safe_name(where, name)
-        if suffix_of(name) not in PHOTO_SUFFIXES:
-            raise DataError(f"{where}: {name} has no photo's suffix, such as .jpg")
+        if not is_photo_file(path.parent / name):
+            raise DataError(
+                f"{where}: {name} has no photo's suffix, such as .jpg, and does not "
+                "begin as a photo"
+            )
         if tab and not identity:
             raise DataError(f"{where}: the identity after the tab is empty")
         if name in photos:

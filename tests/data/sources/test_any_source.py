@@ -105,6 +105,27 @@ def test_every_source_gives_the_same_crops(sources, tmp_path):
         assert CropStore.open(again).sources == store.sources
 
 
+@pytest.mark.parametrize("suffix", ["", ".dat", ".jpg_large"])
+def test_photos_in_files_are_recognised_by_content(tmp_path, suffix):
+    pixels, content = png(0)
+    name = f"Ann/1{suffix}"
+    members = [(name, content), ("Ann/2.cfg", b"notes"), ("Bo/3", b"")]
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "Ann" / "2.cfg").write_bytes(b"notes")
+    (tmp_path / "list.txt").write_text(f"{name}\n")
+    (tmp_path / "list.csv").write_text(f"source,identity\n{name},Ann\n")
+    tar(tmp_path / "a.tar", members)
+    for source in ("a.tar", "list.txt", "list.csv"):
+        [photo] = find_photos(tmp_path / source).photos
+        assert (photo.source, photo.identity) == (name, "Ann")
+        np.testing.assert_array_equal(photo.read(MAX_PIXELS), pixels)
+    assert find_photos(tmp_path / "a.tar").skipped == {".cfg": 1, "": 1}
+    (tmp_path / "list.txt").write_text("Ann/2.cfg\n")
+    with pytest.raises(DataError, match=r"2\.cfg has no photo's suffix, such as \.jpg"):
+        find_photos(tmp_path / "list.txt")
+
+
 def test_names_of_tar_shards_and_pairs(sources):
     folder, _, one, shards, pairs, _ = sources[0]
     assert facts(folder)[0] == ("Ann/0.png", "Ann")

@@ -74,14 +74,27 @@ def test_a_shard_is_no_folder():
 
 def test_what_is_odd_is_said():
     assert describe_people(listing("Ann/1.jpg", "Ann/2.jpg", "Bo/3.jpg")) == [
-        "2 people in 3 photos"
+        "2 people in 3 photos; 1 person has one photo"
     ]
+    assert describe_people(listing("A/1.jpg", "A/2.jpg", "B/3.jpg", "C/4.jpg")) == [
+        "3 people in 4 photos; 2 people have one photo"
+    ]
+    assert describe_people(listing("Ann/1.jpg")) == ["1 person in 1 photo"]
     [_, deep] = describe_people(listing("Ann/x/1.jpg", "Ann/y/2.jpg", "Bo/3.jpg"))
     assert deep.endswith(
         "with --identity parent, by the folder that holds the photo, there are 3"
     )
     [count, flat] = describe_people(listing("Ann_1.jpg", "Ann_2.jpg"))
-    assert count == "2 people in 2 photos"
+    assert count == "2 people in 2 photos; 2 people have one photo"
     assert flat.endswith(r"take --identity '(.+)_\d+'")
+    assert "named by its file" in flat
+    [_, nested] = describe_people(listing("Ann_1/a.jpg", "Ann_2/a.jpg"))
+    assert nested == flat.replace("its file", "its folder")
     named = PhotoListing([PhotoSource("1.jpg", "Ann", Path("x.tar"))] * 2, Counter())
     assert describe_people(named) == ["1 person in 2 photos"]
+    # As labels of a tar file say it, and with a damaged member.
+    every = [PhotoSource(f"{n}.jpg", who, Path("x.tar")) for n, who in enumerate("ABB")]
+    lost = PhotoSource("byte-7", "", Path("x.tar"))
+    assert describe_people(PhotoListing([*every, lost], Counter())) == [
+        "2 people in 4 photos; 1 person has one photo"
+    ]
