@@ -26,6 +26,7 @@ from facever.cli.options import (
     DetectorOption,
     Device,
     FramesOption,
+    IdentityOption,
     MaxPixels,
     Model,
     ModelOption,
@@ -101,14 +102,7 @@ def align(
             "CelebA's lists and InsightFace's .lst are read, too."
         ),
     ] = None,
-    identity: Annotated[
-        str | None,
-        typer.Option(
-            help="Who is in a photo: top (the topmost folder), parent (the folder that "
-            "holds the photo), or a regular expression for the path, of which the "
-            "first group is the person. By default as SOURCE says, or else top."
-        ),
-    ] = None,
+    identity: IdentityOption = None,
     template: Annotated[
         TemplateName,
         typer.Option(

@@ -14,7 +14,13 @@ from facever.choices import (
     IndexKind,
     OneFace,
 )
-from facever.cli.options import Array, FramesOption, KeptDetectorOption, MaxPixels
+from facever.cli.options import (
+    Array,
+    FramesOption,
+    IdentityOption,
+    KeptDetectorOption,
+    MaxPixels,
+)
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
 
@@ -93,6 +99,7 @@ def gallery_add(
             help="The person on the photos; a single photo or video needs it."
         ),
     ] = None,
+    identity: IdentityOption = None,
     fields: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,6 +131,7 @@ def gallery_add(
         model,
         photos,
         name=name,
+        identity=identity,
         fields=fields or (),
         detector=detector,
         max_pixels=max_pixels,

@@ -47,6 +47,14 @@ ModelOption = Annotated[
         help="A model file, or a ready model's name; sface comes with the extra ready."
     ),
 ]
+IdentityOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Who is in a photo: top (the topmost folder), parent (the folder that "
+        "holds the photo), or a regular expression for the path, of which the first "
+        "group is the person. By default as the photos' source says, or else top."
+    ),
+]
 FramesOption = Annotated[
     str,
     typer.Option(

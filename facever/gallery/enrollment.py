@@ -35,6 +35,7 @@ class FaceSource(Protocol):
         batch: Number of faces to ask for at a time.
         several: How many faces were found on each photo that shows more than one, by
             its source, of the rows that were embedded.
+        notes: What is to be known of where they come from, a line each.
     """
 
     names: list[str]
@@ -42,6 +43,7 @@ class FaceSource(Protocol):
     origins: Sequence[Origin | None]
     batch: int
     several: dict[str, int]
+    notes: tuple[str, ...]
 
     def digest(self, row: int) -> str | None:
         """SHA-256 of what a face is read from; None if it is not to be had."""
@@ -56,6 +58,7 @@ class PhotoFaces:
     """One face of each photo."""
 
     batch = _BATCH
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class StoreFaces:
     """The crops of a store."""
 
     batch = _BATCH
+    notes: tuple[str, ...] = ()
 
     def __init__(self, store: CropStore, embedder: Embedder) -> None:
         folder = str(store.folder.resolve())
@@ -146,6 +150,7 @@ class EmbeddingFaces:
     """Faces that somebody has embedded already."""
 
     batch = _EMBEDDINGS_BATCH
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

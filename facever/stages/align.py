@@ -15,11 +15,7 @@ from facever.choices import (
 )
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
-from facever.data.sources.identities import (
-    ask_about_levels,
-    describe_people,
-    name_people,
-)
+from facever.data.sources.identities import describe_people, settle_people
 from facever.data.sources.landmark_check import check_landmarks
 from facever.data.sources.landmark_file import (
     LandmarkList,
@@ -163,6 +159,7 @@ def align(
     device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     template: TemplateName = "112x96",
+    by_person: bool = True,
     only: set[str] | None = None,
     shard: Shard | None = None,
 ) -> AlignSummary:
@@ -194,6 +191,8 @@ def align(
             of one.
         max_pixels: Larger photos go to the ledger.
         template: The crops that the model takes; see ``TEMPLATES``.
+        by_person: Whether anybody will ask who is on the photos; if not, folders that
+            are no people, such as ``train/``, do not matter.
         only: Sources that are wanted, others are left for a later run; by default all.
         shard: The part of the photos that this machine aligns. ``facever data merge``
             of all parts, in their order, gives the store of one run, byte for byte.
@@ -214,12 +213,10 @@ def align(
     known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
         listing = find_photos(source, frames)
-        if identity is None:
-            ask_about_levels(listing)
-        else:
-            listing = name_people(listing, identity)
-        people = describe_people(listing)
-        listing = replace(listing, notes=(*people, *listing.notes))
+        if by_person:
+            listing = settle_people(listing, identity)
+            people = describe_people(listing)
+            listing = replace(listing, notes=(*people, *listing.notes))
         if known is not None:
             listing = _with_landmarks(listing, known)
     by_landmarks = detector != "crops" and listing.has_landmarks

@@ -280,6 +280,7 @@ def _find_faces(
             photos,
             out / CROPS_FOLDER,
             face="all",
+            by_person=False,
             detector=detector,
             frames=frames,
             device=device,

@@ -230,6 +230,18 @@ def test_copies_are_not_mixed_with_those_that_are_there(
     sort(world)
 
 
+def test_folders_that_are_no_people_do_not_matter(world: SimpleNamespace) -> None:
+    """Nobody asks who is on the photos by their folders."""
+    for folder in ("train/a", "test/b"):
+        (world.photos.parent / "split" / folder).mkdir(parents=True)
+    shutil.move(world.photos / "2019", world.photos.parent / "split/train/a/2019")
+    shutil.move(world.photos / "trip", world.photos.parent / "split/test/b/trip")
+    summary = cluster(
+        world.photos.parent / "split", world.out, model=world.model, device="cpu"
+    )
+    assert summary.num_faces == 7
+
+
 def test_copies_from_a_tar_file(world: SimpleNamespace, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "photos.tar", "w") as tar:
         for name in PHOTOS:

@@ -15,6 +15,22 @@ _NOT_PEOPLE = frozenset(
 )
 
 
+def settle_people(listing: PhotoListing, identity: str | None) -> PhotoListing:
+    """A listing with identities as a user says, or else as they stand without a doubt.
+
+    Args:
+        listing: What a source holds.
+        identity: See ``name_people``; None for what the source says.
+
+    Raises:
+        FaceverError: In the same cases as ``name_people`` and ``ask_about_levels``.
+    """
+    if identity is not None:
+        return name_people(listing, identity)
+    ask_about_levels(listing)
+    return listing
+
+
 def name_people(listing: PhotoListing, identity: str) -> PhotoListing:
     r"""A listing with identities by the paths of the photos.
 
@@ -37,9 +53,38 @@ def name_people(listing: PhotoListing, identity: str) -> PhotoListing:
         >>> name_people(listing, r"([A-Za-z]+)_\d+\.").photos[0].identity
         'Ann'
     """
-    name_of = _rule(identity)
+    name_of = identity_rule(identity)
     photos = [replace(p, identity=name_of(_path(p))) for p in listing.photos]
     return replace(listing, photos=photos)
+
+
+def identity_rule(identity: str) -> Callable[[str], str]:
+    """Who is in a photo, by its path; see ``name_people``.
+
+    Raises:
+        ParameterError: If it is no regular expression. The rule itself raises a
+            ``DataError`` where it finds nobody.
+    """
+    if identity == "top":
+        return identity_of
+    if identity == "parent":
+        return _parent
+    try:
+        pattern = re.compile(identity)
+    except re.error as error:
+        raise ParameterError(
+            "identity must be top, parent or a regular expression, got "
+            f"{identity!r}: {error}"
+        ) from None
+
+    def match(name: str) -> str:
+        found = pattern.search(name)
+        person = found and found[1 if pattern.groups else 0]
+        if not person or not person.strip():
+            raise DataError(f"identity {identity!r} finds nobody in {name}")
+        return person.strip()
+
+    return match
 
 
 def describe_people(listing: PhotoListing) -> list[str]:
@@ -107,29 +152,6 @@ def _path(photo: PhotoSource) -> str:
     shard, _, rest = photo.source.partition("/")
     is_shard = photo.path.suffix == ".tar" and photo.path.stem == shard
     return rest if is_shard and photo.identity == identity_of(rest) else photo.source
-
-
-def _rule(identity: str) -> Callable[[str], str]:
-    if identity == "top":
-        return identity_of
-    if identity == "parent":
-        return _parent
-    try:
-        pattern = re.compile(identity)
-    except re.error as error:
-        raise ParameterError(
-            "identity must be top, parent or a regular expression, got "
-            f"{identity!r}: {error}"
-        ) from None
-
-    def match(name: str) -> str:
-        found = pattern.search(name)
-        person = found and found[1 if pattern.groups else 0]
-        if not person or not person.strip():
-            raise DataError(f"identity {identity!r} finds nobody in {name}")
-        return person.strip()
-
-    return match
 
 
 def _parent(name: str) -> str:

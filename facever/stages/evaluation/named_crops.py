@@ -88,6 +88,7 @@ def align_named(
         photos,
         out,
         face=face,
+        by_person=False,
         only=set(files),
         template=template.name,
         max_pixels=max_pixels,

@@ -67,6 +67,7 @@ class EnrollSummary(Result):
         several: How many faces there are on each new photo that shows more than one.
         face: Which of these was enrolled.
         alike: Photos that are the same, byte by byte, under several names.
+        notes: What else there is to know about the photos' source, a line each.
     """
 
     gallery: str
@@ -80,10 +81,12 @@ class EnrollSummary(Result):
     several: dict[str, int]
     face: OneFace
     alike: list[list[NamedPhoto]]
+    notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """Each photo that was left out or leaves a doubt, and the totals."""
         return [
+            *(f"  {note}" for note in self.notes),
             *(f"  left out {photo}: {why}" for photo, why in self.left_out.items()),
             *self._doubts(),
             f"{self.gallery}: {self.num_added} enrolled, {self.num_known} were there "
@@ -168,6 +171,7 @@ def add(
     replaces: bool = False,
     array: str | None = None,
     frames: str = "all",
+    identity: str | None = None,
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -182,7 +186,8 @@ def add(
         photos: A source of photos, see ``find_photos``; a crop store, whose crops are
             taken as they are; or an ``.npz`` of embeddings. In a folder or an ``.npz``,
             a photo belongs to the person whom its topmost folder is named after, or, if
-            it lies in no folder, the person whom the file is named after.
+            it lies in no folder, the person whom the file is named after, or as
+            ``identity`` says.
         name: The person on all of the photos. A single photo or video needs it.
         fields: Further facts about the photos, each as ``key=value``.
         detector: How faces are found in photos without known landmarks; None for the
@@ -193,16 +198,25 @@ def add(
             embedded again.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
         frames: Which frames of a video are taken; see ``find_photos``.
+        identity: The person on each photo by its path: ``top``, ``parent`` or a regular
+            expression, see ``name_people``.
 
     Raises:
-        ParameterError: If a single photo or video has no name, or ``face`` is no choice
-            of one face.
+        ParameterError: If a single photo or video has no name, name and identity are
+            given together, or ``face`` is no choice of one face.
+        DataError: If ``identity`` finds nobody in a path, or ``train/`` and ``test/``
+            would be people.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If the gallery was made for another model.
         GalleryError: If nothing could be enrolled; the message gives some reasons.
     """
     photos = Path(photos)
-    if name is None and (is_photo(photos) or is_video_file(photos)):
+    if name is not None and identity is not None:
+        raise ParameterError(
+            f"give either --name or --identity, got {name!r} and {identity!r}"
+        )
+    is_alone = is_photo(photos) or is_video_file(photos)
+    if name is None and identity is None and is_alone:
         kind = "photo" if is_photo(photos) else "video"
         raise ParameterError(f"{photos}: whose {kind} is this? say so with --name NAME")
     if face not in get_args(OneFace):
@@ -214,7 +228,16 @@ def add(
     embedder = choose_embedder(
         model, photos, detector_in_use(gallery, detector), max_pixels
     )
-    faces = find_faces(photos, embedder, name, face, array, frames)
+    faces = find_faces(
+        photos,
+        embedder,
+        name,
+        face,
+        array,
+        frames,
+        identity,
+        by_person=True,
+    )
     with (
         _open_or_create(gallery, embedder, photos, array) as people,
         progress_bar("enroll", len(faces.names), "faces") as advance,
@@ -238,6 +261,7 @@ def add(
         several=done.several,
         face=face,
         alike=done.alike,
+        notes=faces.notes,
     )
 
 

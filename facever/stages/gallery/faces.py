@@ -11,6 +11,11 @@ from facever.choices import (
     OneFace,
 )
 from facever.data.sources.any_source import find_photos
+from facever.data.sources.identities import (
+    describe_people,
+    identity_rule,
+    settle_people,
+)
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
 from facever.errors import MismatchError, ParameterError
@@ -37,6 +42,8 @@ def find_faces(
     face: OneFace = DEFAULT_FACE,
     array: str | None = None,
     frames: str = "all",
+    identity: str | None = None,
+    by_person: bool = False,
 ) -> FaceSource:
     """Faces of whatever photos can be read from, of a crop store or of an ``.npz``.
 
@@ -51,9 +58,15 @@ def find_faces(
         face: Which face to take of a photo that has several.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
         frames: Which frames of a video are taken; see ``find_photos``.
+        identity: The person on each photo by its path, see ``name_people``, in place of
+            what its source says.
+        by_person: Whether it matters who is on the photos: doubts are asked about or
+            noted.
 
     Raises:
-        ParameterError: If ``name`` is blank.
+        ParameterError: If ``name`` is blank, or ``identity`` is no rule.
+        DataError: If ``identity`` finds nobody in a path, or ``train/`` and ``test/``
+            would be people.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If an ``.npz`` is of another model.
     """
@@ -76,9 +89,16 @@ def find_faces(
     else:
         assert embedder is not None
         listing = find_photos(path, frames)
+        if by_person and name is None:
+            listing = settle_people(listing, identity)
         faces = PhotoFaces(listing.photos, embedder, listing.has_landmarks, face)
+        if by_person:
+            people = describe_people(listing) if name is None else []
+            faces.notes = (*people, *listing.notes)
     if name is not None:
         faces.names = [name] * len(faces.names)
+    elif identity is not None and not isinstance(faces, PhotoFaces):
+        faces.names = list(map(identity_rule(identity), faces.sources))
     return faces
 
 

@@ -210,6 +210,7 @@ def test_model_and_photos_align_only_what_the_pairs_name(
         only: set[str],
         template: str,
         max_pixels: int,
+        by_person: bool,
     ) -> SimpleNamespace:
         asked.append((source, out, face, only))
         write_store(out, sorted(only))

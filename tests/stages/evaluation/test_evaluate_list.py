@@ -230,6 +230,7 @@ def test_the_prominent_face_of_the_photos_that_are_named(
         only: set[str],
         template: str,
         max_pixels: int,
+        by_person: bool,
     ) -> None:
         assert (source, out) == (photos, tmp_path / "out" / "crops")
         assert face == "prominent"

@@ -104,6 +104,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, failing: set[str]) -> list[set[str]]:
         only: set[str],
         template: str,
         max_pixels: int,
+        by_person: bool,
     ) -> SimpleNamespace:
         assert face == "center"
         kept.append(only)

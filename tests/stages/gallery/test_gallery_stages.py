@@ -119,6 +119,7 @@ def test_enrolls_folders_and_finds_each_photo(
     assert "enroll" in printed.err
     assert printed.out == ""
     assert done.lines() == [
+        "  3 people in 6 photos; 1 person has one photo",
         "  left out Ann/dark.png: no face found",
         "  left out Bob/broken.jpg: not an image that can be read",
         f"{people}: 4 enrolled, 0 were there already, 2 left out; now 4 faces of 3 "
@@ -867,3 +868,54 @@ def test_frames_of_videos_are_enrolled_searched_and_migrated(
     with pytest.raises(ParameterError, match=r"clip\.avi: whose video is this\?"):
         stage.add(people, other, clip)
     assert stage.add(people, other, clip, name="Cy", frames="first:1").num_added == 1
+
+
+def people_in(gallery: Path) -> dict[str, str]:
+    """Who is enrolled by which photo."""
+    with Gallery(gallery) as people:
+        return {entry.source: entry.name for entry in people.entries()}
+
+
+def test_who_is_on_photos_is_asked_and_said(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(
+        ["train/Ann/1.png", "test/Ann/2.png", "test/Bob/3.png"]
+    ):
+        write_photo(folder / name, picture(seed))
+    people = tmp_path / "gallery"
+    with pytest.raises(
+        DataError, match=r"train/ would be 2 people .* --identity parent"
+    ):
+        stage.add(people, model, folder)
+    assert not people.exists()
+    done = stage.add(people, model, folder, identity="parent")
+    expected = {
+        "train/Ann/1.png": "Ann",
+        "test/Ann/2.png": "Ann",
+        "test/Bob/3.png": "Bob",
+    }
+    assert people_in(people) == expected
+    assert "  2 people in 3 photos; 1 person has one photo" in done.lines()
+    # One person on all of them, and a search, ask nobody.
+    assert stage.add(tmp_path / "one", model, folder, name="Cy").num_people == 1
+    assert len(gallery_search.search(people, model, folder).found) == 3
+    with pytest.raises(ParameterError, match="either --name or --identity, got 'Cy'"):
+        stage.add(people, model, folder, name="Cy", identity="top")
+    with pytest.raises(DataError, match="finds nobody in test/Ann/2"):
+        stage.add(people, model, folder, identity="([a-z]+)_")
+
+
+def test_who_is_in_a_store_or_a_file_of_embeddings_goes_by_path_when_asked(
+    tmp_path: Path, model: Path
+) -> None:
+    store = write_store(tmp_path / "store")
+    stage.add(tmp_path / "of-store", model, store, identity=r"/(\d)\.")
+    assert people_in(tmp_path / "of-store") == {"Di/1.png": "1", "Di/2.png": "2"}
+    file = tmp_path / "e.npz"
+    images = np.array(["train/Ann/1.png", "train/Bob/2.png"])
+    np.savez(file, embeddings=np.eye(2, 16, dtype=np.float32), images=images)
+    stage.add(tmp_path / "of-file", None, file, identity="parent")
+    assert people_in(tmp_path / "of-file") == {
+        "train/Ann/1.png": "Ann",
+        "train/Bob/2.png": "Bob",
+    }
