@@ -28,7 +28,7 @@ from facever.data.sources.text_lists import list_text_photos
 from facever.data.sources.videos import is_video_file, list_video_frames, take_frames
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
-from facever.errors import FileError
+from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import PhotoListing, PhotoSource
 
 
@@ -50,8 +50,16 @@ class StoredCrop:
     def read(
         self, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS
     ) -> UInt8[np.ndarray, "high wide 3"]:
-        """The pixels."""
-        return np.array(_open(path).crops[self.row])
+        """The pixels.
+
+        Raises:
+            PhotoError: If they are not those that were written.
+        """
+        store = _open(path)
+        try:
+            return store.crops_for(store.template)[self.row]
+        except DataError as error:
+            raise PhotoError(str(error)) from error
 
 
 class SourceKind(NamedTuple):

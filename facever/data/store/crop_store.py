@@ -32,6 +32,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8, UInt32
 
 from facever.csv_tables import read_csv
+from facever.data.store.checked_crops import CheckedCrops, StoredCrops
 from facever.data.store.checksums import load_checksums, map_array
 from facever.data.store.folder import (
     CROPS_FILE,
@@ -60,7 +61,7 @@ from facever.faces.templates import (
 
 JPEG_SETTING = "jpeg_quality"
 
-Crops = UInt8[np.ndarray, "crops high wide 3"] | JpegCrops
+Crops = StoredCrops | CheckedCrops
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class CropStore:
     """
 
     folder: Path
-    crops: Crops
+    crops: StoredCrops
     identities: list[str]
     labels: Int64[np.ndarray, " crops"]
     sources: list[str]
@@ -136,22 +137,18 @@ class CropStore:
         """All that ``crops.csv`` says of these rows in numbers, in its order."""
         return np.hstack([self._points[rows], self._faces[rows]])
 
-    def crops_for(self, template: Template) -> Crops:
-        """The crops as a model of a template takes them.
+    def crops_for(self, template: Template) -> CheckedCrops:
+        """The crops as a model of a template takes them, checked when they are read.
 
-        They are the same array, or a view of some of its rows and columns where the
-        store's crops contain those of the template.
+        They are whole, or some of the rows and columns where the store's crops contain
+        those of the template.
 
         Raises:
             MismatchError: If the store's crops do not serve; the message says what to
                 do.
         """
         window = require_window(template, self.template, str(self.folder))
-        if template is self.template:
-            return self.crops
-        if isinstance(self.crops, JpegCrops):
-            return self.crops.seen_through(window)
-        return self.crops[:, *window]
+        return CheckedCrops(self.folder, self.crops, self.checksums, window)
 
     # Read when first asked for: few ask, and it takes longer than all the rest.
     @cached_property
@@ -286,7 +283,7 @@ def known_template(folder: Path) -> Template | None:
         return None
 
 
-def open_crops(folder: Path, template: Template | None) -> Crops:
+def open_crops(folder: Path, template: Template | None) -> StoredCrops:
     """The crops of a store, whatever its other files are like.
 
     Args:

@@ -4,7 +4,6 @@
 begins, and then the length of the file.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,6 @@ from jaxtyping import Int64, UInt8
 from facever.data.store.checksums import map_array
 from facever.data.store.folder import JPEG_FILE, OFFSETS_FILE
 from facever.errors import DataError, FileError, ParameterError
-
-Window = tuple[slice, slice]
-_WHOLE: Window = (slice(None), slice(None))
 
 
 class JpegCrops:
@@ -35,15 +31,12 @@ class JpegCrops:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(
-        self, folder: Path, encoded_shape: tuple[int, int, int], window: Window = _WHOLE
-    ) -> None:
+    def __init__(self, folder: Path, encoded_shape: tuple[int, int, int]) -> None:
         """Open the JPEGs of a store.
 
         Args:
             folder: The store's folder.
             encoded_shape: The shape of each JPEG: height, width and three colours.
-            window: The rows and columns of it that are seen.
 
         Raises:
             FileError: If the two files are missing or do not fit each other.
@@ -51,24 +44,15 @@ class JpegCrops:
         self.folder = folder
         self.offsets = _read_offsets(folder)
         self.encoded_shape = encoded_shape
-        self._window = window
-        sides = [len(range(*part.indices(size))) for part, size in self._sides()]
-        self.shape = (len(self.offsets) - 1, *sides, 3)
+        self.shape = (len(self.offsets) - 1, *encoded_shape)
         self._content = (
             np.memmap(folder / JPEG_FILE, np.uint8, "r")
             if self.offsets[-1]
             else np.empty(0, np.uint8)
         )
 
-    def _sides(self) -> Iterator[tuple[slice, int]]:
-        return zip(self._window, self.encoded_shape[:2], strict=True)
-
     def __len__(self) -> int:
         return self.shape[0]
-
-    def seen_through(self, window: Window) -> "JpegCrops":
-        """The same crops, of which only some rows and columns are seen."""
-        return JpegCrops(self.folder, self.encoded_shape, window)
 
     def __getitem__(self, rows: Any) -> UInt8[np.ndarray, "*rows high wide 3"]:
         """Decode the crop of a row, or those of a slice, of row numbers or of a mask.
@@ -86,7 +70,7 @@ class JpegCrops:
         return crops
 
     def __reduce__(self) -> tuple[type["JpegCrops"], tuple[Any, ...]]:
-        return JpegCrops, (self.folder, self.encoded_shape, self._window)
+        return JpegCrops, (self.folder, self.encoded_shape)
 
     def encoded(self, row: int) -> memoryview:
         """The JPEG of a row, as it stands in the file."""
@@ -101,7 +85,7 @@ class JpegCrops:
                 f"{self.folder / JPEG_FILE}: the JPEG of row {row} is damaged; "
                 "facever data verify lists all that are"
             )
-        return np.asarray(crop[self._window], np.uint8)
+        return np.asarray(crop, np.uint8)
 
 
 def encode_jpeg(crop: UInt8[np.ndarray, "high wide 3"], quality: int) -> bytes:
