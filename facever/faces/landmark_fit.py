@@ -99,7 +99,8 @@ def find_misfit(landmarks: Float64[np.ndarray, "faces 5 2"]) -> Misfit | None:
         exchanged = known[..., ::-1] if axes == _EXCHANGED else known
         left, turns = _fit(exchanged * factors, _GOALS[np.array(_ORDERS)])
         left = np.median(left, axis=0)
-        left[np.abs(np.median(turns, axis=0)) > _STEEPEST_TURN] = np.inf
+        # Of their sizes: upside down is a half turn to either side.
+        left[np.median(np.abs(turns), axis=0) > _STEEPEST_TURN] = np.inf
         order = int(left.argmin())
         if left[order] < (largest if best is None else best.residual):
             reasons = [reason for reason in (axes, _name(_ORDERS[order])) if reason]

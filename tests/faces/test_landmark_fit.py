@@ -73,6 +73,16 @@ def test_what_is_wrong_throughout_is_named(order, axes, seed, num_faces):
         assert misfit.residual < 0.15
 
 
+@pytest.mark.parametrize("swap", list(SWAPS)[:3])
+def test_faces_tilted_to_both_sides_are_not_upside_down(swap):
+    """Turned by a half, they are near +180 and -180 degrees, the mean of which is 0."""
+    tilts = np.exp(1j * np.array([0.1, -0.1] * 4))[:, None]
+    for seed in range(30):
+        plane = faces(8, seed)[:, SWAPS[swap]] @ (1, 1j) * tilts
+        points = np.stack([plane.real, plane.imag], axis=-1)
+        assert find_misfit(points).reason == swap
+
+
 def profile(turn):
     """Five points of a head, 1 wide, seen from the side; radians."""
     head = np.array([(-1, 0, 0), (1, 0, 0), (0, 1.1, 1.3), (-0.8, 2.3, 0.3)])

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from facever.errors import DataError, FileError, ParameterError
 from facever.inference.embeddings_file import (
@@ -70,6 +72,57 @@ def test_an_array_for_each_photo_is_not_listed_whole(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"p0, p1, .*p7 and 6,992 more") as caught:
         read_embeddings(path)
     assert len(str(caught.value)) < 500 + len(str(path))
+
+
+@given(
+    num_photos=st.integers(1, 9),
+    size=st.integers(1, 9),
+    kind=st.sampled_from(["<f2", "<f4", "<f8", ">f4", ">f8"]),
+    order=st.sampled_from("CF"),
+    version=st.sampled_from([(1, 0), (2, 0), (3, 0), None]),
+    compression=st.sampled_from(
+        [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+    ),
+    names=st.sampled_from([None, ("features", "paths"), ("features", "images")]),
+    more=st.sets(st.sampled_from(["model_fingerprint", "checksums", "labels", "gone"])),
+)
+def test_every_form_gives_the_embeddings(
+    tmp_path_factory: pytest.TempPathFactory,
+    num_photos: int,
+    size: int,
+    kind: str,
+    order: str,
+    version: tuple[int, int] | None,
+    compression: int,
+    names: tuple[str, str] | None,
+    more: set[str],
+) -> None:
+    """Types, orders, NumPy's versions of the form, compressions, names, more arrays."""
+    expected = [[row + 0.25 * column for column in range(size)] for row in range(9)]
+    expected = expected[:num_photos]
+    photos = [f"Zoë/{'x' * number}.jpg" for number in range(num_photos)]
+    others = {
+        "model_fingerprint": np.array("abc"),
+        "checksums": np.arange(num_photos, dtype=np.uint32),
+        "labels": np.arange(3),
+        "gone": np.array(["never", None], dtype=object),
+    }
+    arrays = {
+        (names or ("embeddings", "images"))[0]: np.array(expected, kind, order=order),
+        (names or ("embeddings", "images"))[1]: np.array(photos),
+        **{name: others[name] for name in more},
+    }
+    path = tmp_path_factory.mktemp("npz") / "some.npz"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, version)
+    option = None if names is None else ",".join(names[: 1 + (names[1] != "images")])
+    found = read_embeddings(path, option)
+    assert found.embeddings.tolist() == expected
+    assert found.images == photos
+    assert found.model_fingerprint == ("abc" if "model_fingerprint" in more else None)
+    assert (found.checksums is not None) == ("checksums" in more)
 
 
 @pytest.mark.parametrize("fingerprint", [None, "abc"])
