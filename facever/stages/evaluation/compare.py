@@ -1,34 +1,37 @@
 """``facever evaluate compare``: several reports of the same pairs, side by side."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from facever.csv_tables import read_csv
-from facever.errors import DataError, FileError, ParameterError
+from facever.csv_tables import write_csv
+from facever.data.store.crop_store import CropStore
+from facever.errors import DataError, FaceverError, ParameterError
+from facever.files import whole_file
 from facever.results import Result, plain
-from facever.stages.evaluation.report_folder import check_report_folder
-from facever.verification.evaluation import Evaluation, judged_scores
-from facever.verification.protocols import PairList
+from facever.stages.evaluation.features import crop_finder
+from facever.stages.evaluation.read_report import ReadReport, read_report
+from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
+from facever.verification.evaluation import Evaluation
+from facever.verification.reporting.disagreements import differing_rows
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.report import (
     JSON_FILE,
-    SCORE_COLUMNS,
-    SCORES_FILE,
     check_same_pairs,
     write_report,
 )
 from facever.verification.reporting.report_json import headline_numbers
+from facever.verification.reporting.worst_errors import CropOf
 from facever.verification.uncertainty.error_bars import (
     folder_bootstrap,
     folder_identities,
 )
 from facever.verification.uncertainty.paired import PairedComparison, compare_models
+
+DIFFERING_FILE = "differing.csv"
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,24 @@ class ModelComparison(Result):
     """Models on the same pairs, side by side.
 
     Attributes:
-        evaluations: The headline of each report, by the name of the report's folder.
+        evaluations: What is compared of each report, by the name of the report's
+            folder, the most accurate first.
         headlines: In words, what each of them was measured on.
         differences: The first model less the second, by the names of both.
+        num_differing: Number of pairs that not all models judge alike.
+        notes: What a reader of the numbers must know, a line each.
         page: The new report's page; the other files lie beside it.
     """
 
     evaluations: dict[str, Evaluation]
     headlines: dict[str, str]
     differences: dict[tuple[str, str], PairedComparison]
+    num_differing: int
+    notes: tuple[str, ...]
     page: Path
 
     def lines(self) -> list[str]:
-        """A line for each model and each two of them, and one for the report."""
+        """A line for each model, best first, each two of them, note and file."""
         models = [
             f"{name} ({self.headlines[name]}): accuracy {100 * each.accuracy:.2f} ± "
             f"{100 * each.standard_error:.2f} %, AUC {100 * each.auc:.3f} %"
@@ -58,7 +66,14 @@ class ModelComparison(Result):
             _difference_line(first, second, found)
             for (first, second), found in self.differences.items()
         ]
-        return [*models, *pairs, f"report: {self.page}"]
+        table = self.page.with_name(DIFFERING_FILE)
+        return [
+            *models,
+            *pairs,
+            *self.notes,
+            f"{self.num_differing:,} pairs are not judged alike: {table}",
+            f"report: {self.page}",
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """The headline numbers and the differences."""
@@ -71,16 +86,25 @@ class ModelComparison(Result):
             for (first, second), found in self.differences.items()
         ]
         numbers: dict[str, Any] = plain(
-            {"models": models, "differences": differences, "report": self.page}
+            {
+                "models": models,
+                "differences": differences,
+                "num_differing": self.num_differing,
+                "notes": self.notes,
+                "report": self.page,
+            }
         )
         return numbers
 
 
 def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComparison:
-    """Put the headlines of reports of the same pairs side by side.
+    """Put reports of the same pairs side by side, and like beside like.
 
-    Writes a report with all of them and, for every two, McNemar's exact test and the
-    bootstrap of the differences.
+    Of each report its headline is taken or, where these are of different ways to
+    compare (with and without a PCA), the first way that all reports have, which is
+    said. The most accurate comes first and is the headline. For every two models there
+    are McNemar's exact test and the bootstrap of the differences, and ``differing.csv``
+    lists the pairs that not all judge alike; they are shown where crops are known.
 
     Args:
         out: Folder of the new report.
@@ -88,12 +112,14 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
             ``scores.csv`` beside each is read too.
 
     Returns:
-        The headlines and the differences.
+        What was compared, and the differences.
 
     Raises:
         ParameterError: If there are fewer than two, one is given twice, or ``out`` is
             the folder of one.
-        FaceverError: If a report cannot be read, or they are not of the same pairs.
+        DataError: If they are not of the same pairs in the same folds, have no way to
+            compare in common, or treat pairs without a photo by different rules.
+        FaceverError: If a report cannot be read.
     """
     out = Path(out)
     paths = [Path(path) for path in reports]
@@ -113,25 +139,85 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
     names = [place.name for place in places]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
-    whole = {name: _read(folder) for name, folder in zip(names, folders, strict=True)}
-    evaluations = {name: evaluation for name, (_, evaluation) in whole.items()}
+    read = {name: read_report(f) for name, f in zip(names, folders, strict=True)}
+    chosen, notes = _choose_alike(read)
+    evaluations = {name: read[name].evaluations[chosen[name]] for name in read}
     check_same_pairs(evaluations)
+    _check_missing_rules(evaluations)
+    evaluations = dict(
+        sorted(evaluations.items(), key=lambda e: (-e[1].accuracy, -e[1].auc))
+    )
     differences = {
         (first, second): _compare(evaluations[first], evaluations[second])
-        for first, second in combinations(names, 2)
+        for first, second in combinations(evaluations, 2)
     }
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
-    headlines = {name: headline for name, (headline, _) in whole.items()}
+    headlines = {name: read[name].describe(chosen[name]) for name in evaluations}
+    differing = list(differing_rows(evaluations))
+    with whole_file(out / DIFFERING_FILE) as temporary:
+        columns = "fold", "left", "right", "same", *evaluations
+        write_csv(temporary, columns, differing)
     page = write_report(
         out,
         evaluations,
         f"{len(names)} models on the same pairs",
-        headlines,
+        {**headlines, **({"notes": "; ".join(notes)} if notes else {})},
+        crop_of=_find_pictures(read.values()),
         extras=ReportExtras(bootstraps, differences=differences),
     )
-    return ModelComparison(evaluations, headlines, differences, page)
+    return ModelComparison(
+        evaluations, headlines, differences, len(differing), notes, page
+    )
+
+
+def _choose_alike(
+    read: Mapping[str, ReadReport],
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What to compare of each report, by the names of both, and what is to be said."""
+    ways = {name: report.ways for name, report in read.items()}
+    first, *others = ways.values()
+    common = [way for way in first if all(way in other for other in others)]
+    if not common:
+        of_each = "; ".join(f"{name} by {' and '.join(w)}" for name, w in ways.items())
+        raise DataError(
+            f"the reports have no way to compare in common: {of_each}; evaluate again "
+            "with the same --pca, --whiten, --subtract-mean and --measure"
+        )
+    chosen = {name: each[common[0]] for name, each in ways.items()}
+    headlines = {name: next(iter(each)) for name, each in ways.items()}
+    if set(headlines.values()) == {common[0]}:
+        return chosen, ()
+    of_each = ", ".join(f"{name}'s by {way!r}" for name, way in headlines.items())
+    return chosen, (
+        f"compared by {common[0]!r}, which all reports have, for their headlines are "
+        f"of several ways: {of_each}",
+    )
+
+
+def _check_missing_rules(evaluations: Mapping[str, Evaluation]) -> None:
+    rules = {name: each.missing_rule for name, each in evaluations.items()}
+    if len(set(rules.values())) > 1 and any(
+        each.num_missing_pairs for each in evaluations.values()
+    ):
+        of_each = ", ".join(f"{name} {rule}" for name, rule in rules.items())
+        raise DataError(
+            "the reports treat pairs without a photo by different rules, "
+            f"{of_each}: evaluate again with the same --missing"
+        )
+
+
+def _find_pictures(reports: Iterable[ReadReport]) -> CropOf | None:
+    """The crops of the first report of which they are still there."""
+    for report in reports:
+        pairs = report.evaluations[next(iter(report.evaluations))].pairs
+        places = [report.settings.get("crops"), report.folder / CROPS_FOLDER]
+        for place in places:
+            with suppress(FaceverError):
+                if place is not None:
+                    return crop_finder(CropStore.open(place), pairs.sources)
+    return None
 
 
 def _difference_line(first: str, second: str, found: PairedComparison) -> str:
@@ -159,56 +245,3 @@ def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
         second_scores=second.scores,
         second_right=second.accepted == same,
     )
-
-
-def _read(folder: Path) -> tuple[str, Evaluation]:
-    """In words what a report's headline was measured on, and the headline itself."""
-    try:
-        numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        rows = list(read_csv(folder / SCORES_FILE, SCORE_COLUMNS, exact=True))
-    except FileError:
-        raise
-    except OSError as error:
-        raise FileError(
-            f"cannot read {error.filename}: {error.strerror}; give the folder of a "
-            "report, with report.json and scores.csv"
-        ) from None
-    except ValueError as error:
-        raise DataError(
-            f"{folder} has a damaged {JSON_FILE} or {SCORES_FILE} ({error}); evaluate "
-            "again"
-        ) from None
-    try:
-        model = numbers["models"][0]
-        settings = numbers["settings"]
-        of = settings.get("model") or settings.get("embeddings")
-        headline = f"{model['name']}, of {of}" if of else model["name"]
-        rows = [row for row in rows if row["model"] == model["name"]]
-        pairs = PairList(
-            [row["left"] for row in rows],
-            [row["right"] for row in rows],
-            np.array([row["same"] == "1" for row in rows], dtype=np.bool_),
-            np.array([int(row["fold"]) - 1 for row in rows], dtype=np.int64),
-        )
-        scores = np.array([float(row["score"] or "-inf") for row in rows])
-        thresholds = np.array([float(fold["threshold"]) for fold in model["folds"]])
-        missing = model["missing"]
-        evaluation = judged_scores(
-            scores,
-            thresholds,
-            pairs,
-            list(missing["photos"]),
-            int(missing["num_pairs"]),
-            missing["rule"],
-            model["pca_components"],
-        )
-        # Quotients of counts, which are the same on every machine.
-        found = [*evaluation.accuracies.tolist(), evaluation.auc]
-        if found != [*(fold["accuracy"] for fold in model["folds"]), model["auc"]]:
-            raise DataError(f"{SCORES_FILE} gives other numbers than {JSON_FILE}")
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{folder} is not a whole report of this version of facever ({error}); "
-            "evaluate again"
-        ) from None
-    return headline, evaluation

@@ -223,6 +223,8 @@ def _read(
         "embeddings": str(path),
         "embeddings_sha256": sha256(path),
     }
+    if store is not None:
+        settings["crops"] = str(store.folder)
     if file.model_fingerprint:
         settings["model_fingerprint"] = file.model_fingerprint
     crop_of = None if store is None else crop_finder(store, named)

@@ -18,7 +18,8 @@ class ReportExtras:
         rules: The headline's embeddings under other projects' rules, by the rule's
             name.
         differences: Differences of two models, the first less the second, by the names
-            of both.
+            of both. Where there are any, the first evaluation is the best, and pairs
+            are shown that others judge differently.
         frames: What became of the frames, where the pairs are of videos.
     """
 

@@ -12,6 +12,7 @@ from facever.verification.reporting.charts import (
     histogram_svg,
     roc_svg,
 )
+from facever.verification.reporting.disagreements import disagreements
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import (
     Setting,
@@ -50,7 +51,10 @@ def render_page(
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
-    parts = [_hero(name, first, title, alone=len(evaluations) == 1)]
+    whose = "" if len(evaluations) == 1 else f"<b>{escape(name)}</b>: "
+    if extras.differences:
+        whose = f"<b>{escape(name)}</b>, the best of {len(evaluations)}: "
+    parts = [_hero(whose, first, title)]
     if len(evaluations) > 1:
         parts.append(_comparison(evaluations))
     if extras.differences:
@@ -66,6 +70,7 @@ def render_page(
         ),
         *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
+        *([disagreements(evaluations, crop_of)] if extras.differences else []),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
         *([failed_frames(extras.frames)] if extras.frames else []),
         _missing(evaluations, reasons),
@@ -74,10 +79,9 @@ def render_page(
     return whole_page(title, parts)
 
 
-def _hero(name: str, evaluation: Evaluation, title: str, alone: bool) -> str:
+def _hero(whose: str, evaluation: Evaluation, title: str) -> str:
     pairs = evaluation.pairs
     num_right = int(np.count_nonzero(evaluation.accepted == pairs.same))
-    whose = "" if alone else f"<b>{escape(name)}</b>: "
     facts = [
         ("AUC", f"{100 * evaluation.auc:.2f} %"),
         ("Equal error rate", f"{100 * evaluation.eer:.2f} %"),

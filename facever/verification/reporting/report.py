@@ -11,6 +11,7 @@ from facever.csv_tables import write_csv
 from facever.errors import DataError
 from facever.files import whole_file
 from facever.verification.evaluation import Evaluation
+from facever.verification.protocols import PairList
 from facever.verification.reporting.document_figures import save_roc
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
@@ -93,16 +94,33 @@ def check_same_pairs(evaluations: Mapping[str, Evaluation]) -> None:
         raise DataError("a report needs at least one evaluation, got none")
     (first_name, first), *others = evaluations.items()
     for name, other in others:
-        if (
-            other.pairs.left != first.pairs.left
-            or other.pairs.right != first.pairs.right
-            or not np.array_equal(other.pairs.same, first.pairs.same)
-            or not np.array_equal(other.pairs.fold, first.pairs.fold)
-        ):
+        reason = _difference(first.pairs, other.pairs)
+        if reason:
             raise DataError(
                 f"a report compares models on the same pairs; those of {name!r} are "
-                f"not those of {first_name!r}"
+                f"not those of {first_name!r}: {reason}"
             )
+
+
+def _difference(pairs: PairList, others: PairList) -> str:
+    """In words, what is other about the second list of pairs; empty if nothing is."""
+    if len(pairs) != len(others):
+        return f"{len(others):,} pairs and {len(pairs):,}"
+    for row, (one, other) in enumerate(
+        zip(
+            zip(pairs.left, pairs.right, strict=True),
+            zip(others.left, others.right, strict=True),
+            strict=True,
+        )
+    ):
+        if one != other:
+            return f"pair {row + 1} is {' and '.join(other)}, and {' and '.join(one)}"
+    if not np.array_equal(pairs.same, others.same):
+        row = int(np.argmax(pairs.same != others.same))
+        return f"pair {row + 1} shows one person in one of them and two in the other"
+    if not np.array_equal(pairs.fold, others.fold):
+        return "they are in other folds"
+    return ""
 
 
 def _score_rows(evaluations: Mapping[str, Evaluation]) -> Iterator[Sequence[object]]:

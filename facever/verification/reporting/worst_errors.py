@@ -70,8 +70,7 @@ def _error_cards(
 
 
 NO_PICTURES = (
-    '<p class="soft">The pictures need the crops; this run was given embeddings alone.'
-    "</p>"
+    '<p class="soft">The pictures need the crops, which this run does not know.</p>'
 )
 _JPEG_QUALITY = 88
 

@@ -15,6 +15,7 @@ from facever.stages.evaluation.compare import compare_reports
 from facever.stages.evaluation.evaluate import evaluate_lfw, evaluate_list
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
+from facever.stages.evaluation.read_report import read_report
 from facever.verification.evaluation import Evaluation
 
 Command = Callable[..., Any]
@@ -60,7 +61,7 @@ def write_embeddings(path: Path, seed: int, spread: float) -> Path:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
-    """Two reports in folders of their names, and what they were written from."""
+    """Two reports in folders of their names, and their headlines; the worse first."""
     import jaxtyping
 
     folder = tmp_path_factory.mktemp("reports")
@@ -68,8 +69,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evaluation]:
     found = {}
     jaxtyping.config.update("jaxtyping_disable", True)
     for name, seed, spread, judging in (
-        ("good", 0, 0.5, Judging(missing="lowest")),
-        ("bad", 1, 1.5, Judging(pca=False)),
+        ("bad", 1, 1.5, Judging(pca_components=2)),
+        ("good", 0, 0.5, Judging()),
     ):
         embeddings = write_embeddings(folder / f"{name}.npz", seed, spread)
         inputs = Inputs(embeddings=embeddings)
@@ -111,25 +112,52 @@ def read_differences(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_headlines_are_read_back_as_they_were(
+@pytest.mark.parametrize("missing", ["lowest", "reject"])
+def test_a_report_is_read_back_as_it_was(tmp_path: Path, missing: Any) -> None:
+    pairs = write_pairs(tmp_path / "pairs.txt")
+    inputs = Inputs(embeddings=write_embeddings(tmp_path / "e.npz", 0, 0.5))
+    written = evaluate_lfw(tmp_path / "a", pairs, inputs, Judging(missing=missing))
+    report = read_report(tmp_path / "a")
+    assert list(report.evaluations) == list(written.evaluations)
+    assert len(report.evaluations) == 2
+    for found, original in zip(
+        report.evaluations.values(), written.evaluations.values(), strict=True
+    ):
+        check_equal(found, original)
+        # What the test is about is there: missing pairs.
+        assert found.missing == [GONE]
+        assert found.num_missing_pairs > 0
+        unscored = found.num_missing_pairs * (missing == "reject")
+        assert np.isneginf(found.scores).sum() == unscored
+    assert [each.pca_components for each in report.evaluations.values()] == [3, None]
+    assert report.ways == {
+        "PCA, cosine": "PCA to 3, cosine",
+        "cosine": "cosine",
+    }
+
+
+def test_the_best_comes_first_whatever_the_order(
     tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
 ) -> None:
-    found = compare_reports(tmp_path / "out", folders).evaluations
-    assert list(found) == ["good", "bad"]
-    for evaluation, original in zip(found.values(), reports.values(), strict=True):
-        check_equal(evaluation, original)
-    good, bad = found.values()
-    # What the test is about is there: missing pairs by two rules, and a PCA.
-    assert good.missing == bad.missing == [GONE]
-    assert good.num_missing_pairs == bad.num_missing_pairs > 0
-    assert (good.missing_rule, bad.missing_rule) == ("lowest", "reject")
-    assert np.isfinite(good.scores).all()
-    assert np.isneginf(bad.scores).sum() == bad.num_missing_pairs
-    assert (good.pca_components, bad.pca_components) == (3, None)
-    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    both = [
+        compare_reports(tmp_path / f"out{number}", given)
+        for number, given in enumerate((folders, folders[::-1]))
+    ]
+    bad, good = reports.values()
+    assert good.accuracy > bad.accuracy
+    for number, found in enumerate(both):
+        assert list(found.evaluations) == ["good", "bad"]
+        check_equal(found.evaluations["good"], good)
+        check_equal(found.evaluations["bad"], bad)
+        assert list(found.differences) == [("good", "bad")]
+        assert found.notes == ()
+        page = (tmp_path / f"out{number}" / "report.html").read_text()
+        assert f"{100 * good.accuracy:.2f} %<small>" in page
+        assert "<b>good</b>, the best of 2: " in page
+    numbers = json.loads((tmp_path / "out0" / "report.json").read_text())
     assert numbers["settings"]["good"].startswith("PCA to 3, cosine, of ")
     assert numbers["settings"]["good"].endswith("good.npz")
-    assert numbers["settings"]["bad"].startswith("cosine, of ")
+    assert numbers["settings"]["bad"].startswith("PCA to 2, cosine, of ")
 
 
 def test_the_tests_of_the_difference(
@@ -142,7 +170,7 @@ def test_the_tests_of_the_difference(
     assert shown["mcnemar_p_value"] == numbers["mcnemar_p_value"]
     assert shown["accuracy"]["value"] == numbers["accuracy"]["difference"]
     assert (numbers["first"], numbers["second"]) == ("good", "bad")
-    good, bad = (
+    bad, good = (
         [
             (score > evaluation.thresholds[fold]) == same
             for score, same, fold in zip(
@@ -168,7 +196,7 @@ def test_the_tests_of_the_difference(
     assert numbers["mcnemar_p_value"] == pytest.approx(two_sided(*alone))
     difference = (counts[True, False] - counts[False, True]) / 60
     assert numbers["accuracy"]["difference"] == pytest.approx(difference)
-    aucs = [evaluation.auc for evaluation in reports.values()]
+    aucs = [evaluation.auc for evaluation in reports.values()][::-1]
     assert numbers["auc"]["difference"] == pytest.approx(aucs[0] - aucs[1])
     assert numbers["auc"]["low"] <= aucs[0] - aucs[1] <= numbers["auc"]["high"]
     assert (numbers["drawn"], numbers["num_identities"]) == ("people", 6)
@@ -183,18 +211,22 @@ def test_command(
     reports: dict[str, Evaluation],
     command: Command,
 ) -> None:
-    good, bad = folders
+    bad, good = folders
     out = tmp_path / "out"
-    finished = command("evaluate", "compare", good / "report.json", bad, "--out", out)
+    finished = command("evaluate", "compare", bad / "report.json", good, "--out", out)
     assert finished.code == 0, finished.err
     lines = finished.out.splitlines()
-    assert len(lines) == 4
-    for line, name, original in zip(lines, ("good", "bad"), reports.values()):  # noqa: B905
+    assert len(lines) == 5
+    originals = [*reports.values()][::-1]
+    for line, name, original in zip(lines, ("good", "bad"), originals):  # noqa: B905
         assert line.startswith(f"{name} (")
         assert f"): accuracy {100 * original.accuracy:.2f} ± " in line
     assert lines[2].startswith("good less bad: accuracy +")
     assert "McNemar p = " in lines[2]
-    assert lines[3] == f"report: {out / 'report.html'}"
+    with (out / "differing.csv").open(newline="") as file:
+        count = len(list(csv.reader(file))) - 1
+    assert lines[3] == f"{count} pairs are not judged alike: {out / 'differing.csv'}"
+    assert lines[4] == f"report: {out / 'report.html'}"
 
 
 def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
@@ -203,14 +235,13 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
         for run, folder in zip("abc", [*folders, folders[0]], strict=True)
     ]
     found = compare_reports(tmp_path / "out", copies).evaluations
-    assert list(found) == [str(copy) for copy in copies]
+    # The second is the best; the first and the last are the same report.
+    ranked = [str(copies[place]) for place in (1, 0, 2)]
+    assert list(found) == ranked
     pairs = read_differences(tmp_path / "out")
-    assert [(p["first"], p["second"]) for p in pairs] == list(
-        combinations(map(str, copies), 2)
-    )
-    # The first and the last are the same report.
-    assert pairs[1]["mcnemar_p_value"] == 1
-    assert pairs[1]["accuracy"]["difference"] == 0
+    assert [(p["first"], p["second"]) for p in pairs] == list(combinations(ranked, 2))
+    assert pairs[2]["mcnemar_p_value"] == 1
+    assert pairs[2]["accuracy"]["difference"] == 0
 
 
 def test_folders_that_are_no_people(tmp_path: Path) -> None:
@@ -229,7 +260,7 @@ def test_folders_that_are_no_people(tmp_path: Path) -> None:
         evaluate_list(tmp_path / name, pairs, inputs, Judging(pca=False))
     compared = compare_reports(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
     found = compared.evaluations
-    assert list(found) == ["a", "b"]
+    assert set(found) == {"a", "b"}
     [numbers] = read_differences(tmp_path / "out")
     assert (numbers["drawn"], numbers["num_identities"]) == ("pairs", None)
     right = [each.accepted == each.pairs.same for each in found.values()]
@@ -250,10 +281,173 @@ def test_folders_that_are_no_people(tmp_path: Path) -> None:
 def test_reports_of_other_pairs(tmp_path: Path, folders: list[Path]) -> None:
     pairs = write_pairs(tmp_path / "pairs.txt", first_number=2)
     inputs = Inputs(embeddings=write_embeddings(tmp_path / "e.npz", 0, 1.0))
-    evaluate_lfw(tmp_path / "other", pairs, inputs, Judging(pca=False))
-    with pytest.raises(DataError, match="those of 'other' are not those of 'good'"):
-        compare_reports(tmp_path / "out", [folders[0], tmp_path / "other"])
+    says = (
+        "those of 'other' are not those of 'bad': pair 16 is "
+        r"P0/P0_0003\.jpg and P1/P1_0001\.jpg, and P0/P0_0002\.jpg and P1/P1_0001\.jpg"
+    )
+    other = [tmp_path / "other"]
+    evaluate_lfw(other[0], pairs, inputs)
+    with pytest.raises(DataError, match=says):
+        compare_reports(tmp_path / "out", [folders[0], *other])
+    lines = write_pairs(pairs).read_text().splitlines()
+    pairs.write_text("\n".join(["2\t15", *lines[31:], *lines[1:31]]) + "\n")
+    evaluate_lfw(other[0], pairs, inputs)
+    with pytest.raises(DataError, match="those of 'bad': pair 1 is P3"):
+        compare_reports(tmp_path / "out", [folders[0], *other])
+    pairs.write_text("\n".join(["2\t14", *lines[1:15], *lines[16:30], *lines[31:45]]))
+    with pairs.open("a") as file:
+        file.write("\n" + "\n".join(lines[46:60]) + "\n")
+    evaluate_lfw(other[0], pairs, inputs)
+    with pytest.raises(DataError, match="those of 'bad': 56 pairs and 60"):
+        compare_reports(tmp_path / "out", [folders[0], *other])
     assert not (tmp_path / "out").exists()
+
+
+def test_reports_of_other_folds(tmp_path: Path) -> None:
+    rows = [(f"{n}.jpg", f"{n + 1}.jpg", n % 4 == 0) for n in range(0, 16, 2)]
+    images = [f"{n}.jpg" for n in range(16)]
+    vectors = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    np.savez(tmp_path / "e.npz", embeddings=vectors, images=images)
+    for name, fold_of in (("a", lambda n: n // 4), ("b", lambda n: n // 2 % 2)):
+        lines = [
+            f"{left},{right},{int(same)},{fold_of(n)}"
+            for n, (left, right, same) in enumerate(rows)
+        ]
+        path = tmp_path / f"{name}.csv"
+        path.write_text("\n".join(["left,right,same,fold", *lines]))
+        inputs = Inputs(embeddings=tmp_path / "e.npz")
+        evaluate_list(tmp_path / name, path, inputs, Judging(pca=False))
+    with pytest.raises(DataError, match=r"not those of 'a': they are in other folds$"):
+        compare_reports(tmp_path / "out", [tmp_path / "a", tmp_path / "b"])
+
+
+def evaluate_as(folder: Path, **judging: Any) -> Path:
+    embeddings = write_embeddings(folder.with_suffix(".npz"), len(folder.name), 1.0)
+    pairs = write_pairs(folder.with_name("pairs.txt"))
+    evaluate_lfw(folder, pairs, Inputs(embeddings=embeddings), Judging(**judging))
+    return folder
+
+
+def test_like_is_compared_with_like(tmp_path: Path) -> None:
+    with_pca = evaluate_as(tmp_path / "with-pca")
+    without = evaluate_as(tmp_path / "without", pca=False)
+    found = compare_reports(tmp_path / "out", [with_pca, without])
+    plain = {
+        folder.name: read_report(folder).evaluations["cosine"]
+        for folder in (with_pca, without)
+    }
+    assert {name: each.accuracy for name, each in found.evaluations.items()} == {
+        name: each.accuracy for name, each in plain.items()
+    }
+    assert all(
+        headline.startswith("cosine, of") for headline in found.headlines.values()
+    )
+    [note] = found.notes
+    assert note == (
+        "compared by 'cosine', which all reports have, for their headlines are of "
+        "several ways: with-pca's by 'PCA, cosine', without's by 'cosine'"
+    )
+    assert note in found.lines()
+    assert found.to_dict()["notes"] == [note]
+    settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
+    assert settings["notes"] == note
+    # Two headlines without a PCA need no word.
+    other = evaluate_as(tmp_path / "another", pca=False)
+    assert compare_reports(tmp_path / "out", [without, other]).notes == ()
+
+
+@pytest.mark.parametrize(
+    "judging",
+    [
+        {"measure": "euclidean", "pca": False},
+        {"subtract_mean": True, "pca": False},
+    ],
+)
+def test_unlike_is_not_compared(tmp_path: Path, judging: dict[str, Any]) -> None:
+    one = evaluate_as(tmp_path / "one", pca=False)
+    other = evaluate_as(tmp_path / "other", **judging)
+    with pytest.raises(DataError, match=r"no way .* common: one by cosine; other by"):
+        compare_reports(tmp_path / "out", [one, other])
+    assert not (tmp_path / "out").exists()
+
+
+def test_rules_for_missing_photos_are_one(tmp_path: Path) -> None:
+    one = evaluate_as(tmp_path / "one")
+    other = evaluate_as(tmp_path / "other", missing="lowest")
+    says = "by different rules, one reject, other lowest: .* same --missing"
+    with pytest.raises(DataError, match=says):
+        compare_reports(tmp_path / "out", [one, other])
+    # Where nothing is missing they do nothing.
+    for path in (one, other):
+        embeddings = dict(np.load(path.with_suffix(".npz")))
+        more = np.ones((1, 6), np.float32)
+        np.savez(
+            path.with_suffix(".npz"),
+            embeddings=np.concatenate([embeddings["embeddings"], more]),
+            images=np.array([*embeddings["images"].tolist(), GONE]),
+        )
+    for path, missing in ((one, "reject"), (other, "lowest")):
+        inputs = Inputs(embeddings=path.with_suffix(".npz"))
+        evaluate_lfw(path, tmp_path / "pairs.txt", inputs, Judging(missing=missing))
+    compare_reports(tmp_path / "out", [one, other])
+
+
+def test_a_report_of_another_kind(tmp_path: Path, folders: list[Path]) -> None:
+    (folders[0] / "report.json").rename(folders[0] / "view_1.json")
+    with pytest.raises(DataError, match=r"bad holds view_1\.json, which is no"):
+        compare_reports(tmp_path / "out", folders)
+
+
+def test_pairs_that_are_not_judged_alike_are_listed(
+    tmp_path: Path, folders: list[Path], reports: dict[str, Evaluation]
+) -> None:
+    found = compare_reports(tmp_path / "out", folders)
+    bad, good = reports.values()
+    expected = []
+    for row, (left, right) in enumerate(
+        zip(good.pairs.left, good.pairs.right, strict=True)
+    ):
+        same, fold = bool(good.pairs.same[row]), int(good.pairs.fold[row])
+        is_right = [
+            (each.scores[row] > each.thresholds[fold]) == same for each in (good, bad)
+        ]
+        if is_right[0] != is_right[1]:
+            votes = [str(int(each)) for each in is_right]
+            expected.append([str(fold + 1), left, right, str(int(same)), *votes])
+    with (tmp_path / "out" / "differing.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["fold", "left", "right", "same", "good", "bad"]
+    assert rows == expected
+    assert len(rows) == found.num_differing > 0
+
+
+def test_pictures_come_from_the_crops_of_a_report(
+    tmp_path: Path, folders: list[Path], make_store: Callable[..., Path]
+) -> None:
+    compare_reports(tmp_path / "none", folders)
+    page = (tmp_path / "none" / "report.html").read_text()
+    assert "Judged differently" in page
+    assert "data:image/jpeg" not in page
+    assert "The pictures need the crops" in page
+    # As --photos leaves them in the report's folder, but for their names.
+    store = make_store(folders[1] / "crops", (4,) * 6)
+    table = (store / "crops.csv").read_text()
+    for person in range(6):
+        for number in range(4):
+            ours = f"P{person}/P{person}_000{number + 1}.png"
+            table = table.replace(f"P{person}/{number}.png", ours)
+    (store / "crops.csv").write_text(table)
+    compare_reports(tmp_path / "own", folders)
+    page = (tmp_path / "own" / "report.html").read_text()
+    assert "data:image/jpeg" in page
+    assert "The pictures need the crops" not in page
+    # As --crops names them, elsewhere.
+    (folders[1] / "crops").rename(tmp_path / "elsewhere")
+    spoil_json(
+        folders[0], lambda n: n["settings"].update(crops=str(tmp_path / "elsewhere"))
+    )
+    compare_reports(tmp_path / "named", folders)
+    assert "data:image/jpeg" in (tmp_path / "named" / "report.html").read_text()
 
 
 def spoil_json(folder: Path, spoil: Callable[[dict[str, Any]], object]) -> None:
@@ -273,6 +467,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "json is a list": lambda f: (f / "report.json").write_text("[]"),
     "json is binary": lambda f: (f / "report.json").write_bytes(b"\xff\xfe\x00"),
     "no models": lambda f: spoil_json(f, lambda n: n.update(models=[])),
+    "no settings": lambda f: spoil_json(f, lambda n: n.update(settings=None)),
     "an older version": lambda f: spoil_json(
         f, lambda n: n["models"][0].pop("missing")
     ),
@@ -313,10 +508,10 @@ def test_a_folder_without_a_report(
     tmp_path: Path, folders: list[Path], gone: str
 ) -> None:
     (folders[1] / gone).unlink()
-    with pytest.raises(FileError, match=f"bad/{gone}: No such file"):
+    with pytest.raises(FileError, match=f"good/{gone}: No such file"):
         compare_reports(tmp_path / "out", folders)
     shutil.rmtree(folders[1])
-    with pytest.raises(FileError, match=r"bad/report\.json: No such file"):
+    with pytest.raises(FileError, match=r"good/report\.json: No such file"):
         compare_reports(tmp_path / "out", folders)
     other = tmp_path / "numbers.json"
     shutil.copy(folders[0] / "report.json", other)
@@ -329,7 +524,7 @@ def test_a_folder_without_a_report(
 
 
 def test_reports_that_cannot_be_compared(tmp_path: Path, folders: list[Path]) -> None:
-    good, bad = folders
+    bad, good = folders
     for given, says in (
         ([], "at least 2 reports, got 0"),
         ([good], "at least 2 reports, got 1"),

@@ -207,7 +207,7 @@ def test_a_single_model_without_pictures(evaluations, tmp_path: Path, name) -> N
     tags = Tags(page.read_text(encoding="utf-8"))
     assert "img" not in [tag for tag, _ in tags.tags]
     assert "Side by side" not in tags.text
-    assert "embeddings alone" in tags.text
+    assert "The pictures need the crops" in tags.text
     assert "every pair has both its photos" in tags.text
 
 
