@@ -59,6 +59,7 @@ class Access:
 class _Refusal:
     status: int
     reason: str
+    close: bool = False
 
 
 class Guard:
@@ -88,6 +89,11 @@ class Guard:
     def _refusal(self, scope: Scope) -> _Refusal | None:
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
+        if length and "transfer-encoding" in headers:
+            # Servers in front of this one may take the other one for its length.
+            return _Refusal(
+                400, "send either Content-Length or Transfer-Encoding", close=True
+            )
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             return _Refusal(413, str(too_many_bytes()))
         if self._access.token is None:
@@ -154,6 +160,8 @@ async def _refuse(refusal: _Refusal, send: Send) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
+    if refusal.close:
+        headers.append((b"connection", b"close"))
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     start = {"type": "http.response.start", "status": refusal.status}

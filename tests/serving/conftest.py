@@ -18,6 +18,7 @@ from facever.gallery.meta import Threshold
 from facever.inference.embedder import Embedder, load
 from facever.serving.app import create_app
 from facever.serving.binding import choose_access, listen
+from facever.serving.connections import server_config
 from facever.serving.face_reader import FaceReader
 from facever.serving.gallery_thread import GalleryThread
 from facever.synthetic import draw_face
@@ -164,7 +165,7 @@ def client(make_app: MakeApp) -> Iterator[TestClient]:
 def address(make_app: MakeApp) -> Iterator[str]:
     """Of a server that runs in a thread."""
     sock = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(make_app(), log_level="warning"))
+    server = uvicorn.Server(server_config(make_app()))
     thread = threading.Thread(target=server.run, args=([sock],))
     thread.start()
     yield f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart")
-# Clients may send a photo slowly, or wait for others' photos.
-_MOST_CONNECTIONS = 64
-_SECONDS_TO_FINISH = 5
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,9 @@ class ReadyServer(Result):
         num_embeddings: Number of photos that are enrolled.
         num_people: Number of people who are enrolled.
         can_write: Whether people can be enrolled and removed.
-        token: What a request from another machine must send; None if only this machine
-            is served.
+        asks_for_token: Whether requests must send a token.
+        token: What a request must send, if it was made up; None if only this machine is
+            served, or the user has chosen the token and knows it.
         address: What to open in a browser.
     """
 
@@ -43,6 +41,7 @@ class ReadyServer(Result):
     num_embeddings: int
     num_people: int
     can_write: bool
+    asks_for_token: bool
     token: str | None
     address: str
 
@@ -53,9 +52,9 @@ class ReadyServer(Result):
             f"{self.gallery}: {self.num_embeddings} faces of {self.num_people} people; "
             f"it {change}"
         ]
-        if self.token is not None:
+        if self.asks_for_token:
             lines += [
-                f"Authorization: Bearer {self.token}",
+                f"Authorization: Bearer {self.token or 'the token that was given'}",
                 "photos and token travel unencrypted: put TLS in front of the server",
             ]
         return [*lines, f"open {self.address} in a browser; Ctrl-C stops the server"]
@@ -125,13 +124,16 @@ def serve(
         opened.callback(people.close)
         app = create_app(people, FaceReader(embedder), access, write)
         info = people.ask(AnyGallery.info)
+        # What the user has chosen may be a secret that no log should hold.
+        made_up = access.token if token is None else None
         ready = ReadyServer(
             gallery=str(gallery),
             num_embeddings=info.num_embeddings,
             num_people=info.num_people,
             can_write=write,
-            token=access.token,
-            address=page_address(host, sock.getsockname()[1], access.token),
+            asks_for_token=access.token is not None,
+            token=made_up,
+            address=page_address(host, sock.getsockname()[1], made_up),
         )
         with watch_for_sigterm() as terminated:
             _run(app, sock, lambda: when_ready(ready))
@@ -144,6 +146,8 @@ def _run(app: "FastAPI", sock: socket, when_ready: Callable[[], None]) -> None:
     """Answer requests until SIGINT or SIGTERM, and end what was begun."""
     import uvicorn
 
+    from facever.serving.connections import server_config
+
     class Server(uvicorn.Server):
         """Says when it is ready: it answers then, and signals reach it."""
 
@@ -151,16 +155,8 @@ def _run(app: "FastAPI", sock: socket, when_ready: Callable[[], None]) -> None:
             await super().startup(sockets)
             when_ready()
 
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_graceful_shutdown=_SECONDS_TO_FINISH,
-    )
     try:
-        Server(config).run([sock])
+        Server(server_config(app)).run([sock])
     except KeyboardInterrupt:
         # uvicorn has ended everything, and raises what made it stop.
         return

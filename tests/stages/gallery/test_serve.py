@@ -109,6 +109,24 @@ def test_serves_others_with_a_token_until_sigterm(
     assert err == f"facever: {people}: SIGTERM ended the server, in good order\n"
 
 
+@pytest.mark.parametrize(("how", "form"), [("option", []), ("environment", ["--json"])])
+def test_a_token_that_the_user_chose_is_never_printed(
+    people: Path,
+    model: Path,
+    start: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    form: list[str],
+) -> None:
+    secret = "correct-horse-battery"
+    if how == "environment":
+        monkeypatch.setenv("FACEVER_TOKEN", secret)
+    given = ["--token", secret] if how == "option" else []
+    served = start(people, "--model", model, "--host", "0.0.0.0", *given, *form)
+    _, out, err = served.end(signal.SIGINT)
+    assert secret not in "".join(served.lines) + out + err
+
+
 def test_says_as_json_where_it_is_and_the_token(
     people: Path, model: Path, start: Any
 ) -> None:
