@@ -119,6 +119,13 @@ def align(
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
     frames: FramesOption = "all",
+    extra_labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="A CSV file to write, with the labels that records of a .rec have "
+            "behind the first, which is the person; by default they are ignored."
+        ),
+    ] = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     shard: Annotated[
         str | None,
@@ -140,6 +147,7 @@ def align(
         landmarks=landmarks,
         identity=identity,
         frames=frames,
+        extra_labels=extra_labels,
         workers=workers,
         device=device,
         max_pixels=max_pixels,

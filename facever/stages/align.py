@@ -13,15 +13,12 @@ from facever.choices import (
     FaceRule,
     TemplateName,
 )
+from facever.data.recordio.extra_labels import write_extra_labels
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.folders import describe_skipped
 from facever.data.sources.identities import describe_people, settle_people
 from facever.data.sources.landmark_check import check_landmarks
-from facever.data.sources.landmark_file import (
-    LandmarkList,
-    match_landmarks,
-    read_landmarks,
-)
+from facever.data.sources.landmark_file import read_landmarks, with_landmarks
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import FAILURES_FILE
 from facever.data.store.writer import CropWriter
@@ -33,7 +30,7 @@ from facever.faces.photo_source import PhotoListing, PhotoSource
 from facever.faces.photos import check_max_pixels
 from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers, count_workers
-from facever.files import check_folder_place, check_outside
+from facever.files import check_file_place, check_folder_place, check_outside
 from facever.progress import format_seconds, progress_bar, waiting
 from facever.results import Result
 
@@ -155,6 +152,7 @@ def align(
     landmarks: Path | None = None,
     identity: str | None = None,
     frames: str = "all",
+    extra_labels: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -185,6 +183,8 @@ def align(
             expression, see ``name_people``; by default as the source says, and the
             topmost folder where it says nothing.
         frames: Which frames of a video are taken; see ``find_photos``.
+        extra_labels: A CSV file to write with the labels of a ``.rec`` behind the
+            first; see ``write_extra_labels``.
         workers: Processes; by default one for each CPU that this process may use.
         device: Where MTCNN runs; ``auto``: on a GPU if there is one. Another kind of
             device rounds differently: a store of two kinds is not byte for byte that
@@ -209,6 +209,8 @@ def align(
     find_template(template)
     check_outside(out, source, "OUT", "SOURCE")
     check_folder_place(out)
+    if extra_labels is not None:
+        check_file_place(extra_labels)
     num_workers = count_workers(workers)
     known = None if landmarks is None else read_landmarks(landmarks)
     with waiting(f"listing {source}"):
@@ -217,8 +219,10 @@ def align(
             listing = settle_people(listing, identity)
             people = describe_people(listing)
             listing = replace(listing, notes=(*people, *listing.notes))
+        if extra_labels is not None:
+            write_extra_labels(extra_labels, listing.photos)
         if known is not None:
-            listing = _with_landmarks(listing, known)
+            listing = with_landmarks(listing, known)
     by_landmarks = detector != "crops" and listing.has_landmarks
     if by_landmarks and TEMPLATES[template].needs_box:
         raise ParameterError(
@@ -280,19 +284,6 @@ def _check_options(
     if landmarks is not None and detector != "mtcnn":
         raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
     check_max_pixels(max_pixels)
-
-
-def _with_landmarks(listing: PhotoListing, known: LandmarkList) -> PhotoListing:
-    """The photos with the landmarks that a file lists, in place of their own."""
-    photos = listing.photos
-    found, notes = match_landmarks(list(known.points), [p.source for p in photos])
-    points = {photo: known.points[name] for photo, name in found.items()}
-    return replace(
-        listing,
-        photos=[replace(p, landmarks=points.get(p.source)) for p in photos],
-        has_landmarks=True,
-        notes=(*listing.notes, *known.notes, *notes),
-    )
 
 
 def store_settings(recipe: AlignRecipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from facever.data.recordio.format import RecordFile
 from facever.data.recordio.scan import RecordScan
 from facever.data.recordio.writer import HEAD, LABEL_BYTES, MAX_LABEL
 
-_HEAD_WORDS = HEAD.size // 4
+HEAD_WORDS = HEAD.size // 4
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,9 @@ class RecordHeaders:
     Attributes:
         offsets: The byte where each record begins.
         labels: The first or only label of each record.
+        num_labels: Number of labels of each record.
+        has_others: Whether a record has other labels than the first and, as the second
+            of two, InsightFace's mark 0 or 1 of whether the photo is aligned.
         is_photo: Whether a photo follows the labels of each record.
         reasons: The reason why a record gives no photo, by row. Records that describe
             others, as InsightFace's files have them, have no reason.
@@ -26,6 +29,8 @@ class RecordHeaders:
 
     offsets: Int64[np.ndarray, " records"]
     labels: Float32[np.ndarray, " records"]
+    num_labels: Int64[np.ndarray, " records"]
+    has_others: Bool[np.ndarray, " records"]
     is_photo: Bool[np.ndarray, " records"]
     reasons: dict[int, str]
 
@@ -43,10 +48,10 @@ def read_headers(file: RecordFile, scan: RecordScan) -> RecordHeaders:
         file: The records.
         scan: The places of the records in this file.
     """
-    words = file.heads(scan.offsets, _HEAD_WORDS + 1)
+    words = file.heads(scan.offsets, HEAD_WORDS + 2)
     floats = words.view("<f4")
     flags = words[:, 0].astype(np.int64)
-    labels = np.where(flags > 0, floats[:, _HEAD_WORDS], floats[:, 1])
+    labels = np.where(flags > 0, floats[:, HEAD_WORDS], floats[:, 1])
     num_photo_bytes = scan.sizes - HEAD.size - LABEL_BYTES * flags
     is_photo = num_photo_bytes > 0
     describes_others = (num_photo_bytes == 0) & (flags > 1)
@@ -59,4 +64,9 @@ def read_headers(file: RecordFile, scan: RecordScan) -> RecordHeaders:
     ):
         for row in np.flatnonzero(wrong).tolist():
             reasons.setdefault(row, reason)
-    return RecordHeaders(scan.offsets, labels, is_photo, reasons)
+    is_marked = np.isin(floats[:, HEAD_WORDS + 1], (0, 1))
+    has_others = (flags > 2) | ((flags == 2) & ~is_marked)
+    num_labels = np.maximum(flags, 1)
+    return RecordHeaders(
+        scan.offsets, labels, num_labels, has_others, is_photo, reasons
+    )

@@ -24,17 +24,18 @@ References:
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32
 
 from facever.choices import DEFAULT_MAX_PIXELS
 from facever.data.recordio.format import RecordFile, read_record_index
-from facever.data.recordio.headers import RecordHeaders, read_headers
+from facever.data.recordio.headers import HEAD_WORDS, RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
 from facever.data.recordio.writer import MAX_LABEL, unpack_record
 from facever.errors import DataError, FileError, PhotoError
@@ -47,9 +48,11 @@ class RecordPart:
 
     Attributes:
         offset: The byte where the photo's record begins.
+        num_labels: Number of labels in it, at least 1.
     """
 
     offset: int
+    num_labels: int = 1
 
     @property
     def where(self) -> str:
@@ -66,6 +69,13 @@ class RecordPart:
             return unpack_record(_open(path).read(self.offset))[1]
         except (FileError, DataError) as error:
             raise PhotoError(str(error)) from None
+
+    def extra_labels(self, path: Path) -> Float32[np.ndarray, " labels"]:
+        """The labels behind the first."""
+        num_words = HEAD_WORDS + self.num_labels
+        [words] = _open(path).heads(np.array([self.offset]), num_words)
+        labels: Float32[np.ndarray, " labels"] = words[HEAD_WORDS + 1 :].view("<f4")
+        return labels
 
 
 def list_record_photos(path: Path) -> PhotoListing:
@@ -87,8 +97,7 @@ def list_record_photos(path: Path) -> PhotoListing:
     index_path = path.with_suffix(".idx")
     if not index_path.exists():
         keys = dict(enumerate(sorted({*row_at, *scan.damages})))
-        entries = _entries(headers, row_at, scan.damages, keys)
-        return PhotoListing(_sources(path, entries), Counter())
+        return _listing(path, headers, _entries(headers, row_at, scan.damages, keys))
     index = read_record_index(index_path)
     notes: list[str] = []
     first = _first_identity(headers, row_at.get(index.get(0, -1)))
@@ -108,8 +117,7 @@ def list_record_photos(path: Path) -> PhotoListing:
     for at in set(keys.values()) - row_at.keys() - damages.keys():
         ends = at >= file.num_bytes
         damages[at] = "the file ends before it" if ends else "no record begins here"
-    entries = _entries(headers, row_at, damages, keys)
-    return PhotoListing(_sources(path, entries), Counter(), notes=tuple(notes))
+    return _listing(path, headers, _entries(headers, row_at, damages, keys), notes)
 
 
 @lru_cache(maxsize=8)
@@ -122,6 +130,7 @@ class _Entry(NamedTuple):
     name: str
     identity: str
     reason: str | None
+    row: int = -1
 
 
 def _first_identity(headers: RecordHeaders, row: int | None) -> float:
@@ -152,20 +161,34 @@ def _entries(
         if reason is not None:
             entries.append(_Entry(at, f"{key:08d}", "", reason))
         elif is_photo[row]:
-            entries.append(_Entry(at, f"{key:08d}", f"{int(labels[row]):08d}", None))
+            identity = f"{int(labels[row]):08d}"
+            entries.append(_Entry(at, f"{key:08d}", identity, None, row))
     for at in damages.keys() - set(keys.values()):
         entries.append(_Entry(at, f"byte-{at}", "", damages[at]))
     return sorted(entries)
 
 
-def _sources(path: Path, entries: list[_Entry]) -> list[PhotoSource]:
+def _listing(
+    path: Path,
+    headers: RecordHeaders,
+    entries: list[_Entry],
+    notes: Iterable[str] = (),
+) -> PhotoListing:
     parts: Iterator[PhotoPart] = (
-        RecordPart(entry.offset)
+        RecordPart(entry.offset, int(headers.num_labels[entry.row]))
         if entry.reason is None
         else NoPhoto(f"byte {entry.offset}: {entry.reason}")
         for entry in entries
     )
-    return [
+    photos = [
         PhotoSource(entry.name, entry.identity, path, part)
         for entry, part in zip(entries, parts, strict=True)
     ]
+    good = [entry.row for entry in entries if entry.reason is None]
+    if num_others := int(np.count_nonzero(headers.has_others[good])):
+        label_note = (
+            f"{num_others} photos have labels behind the first, which is the person; "
+            "facever align --extra-labels FILE.csv keeps them"
+        )
+        notes = (*notes, label_note)
+    return PhotoListing(photos, Counter(), notes=tuple(notes))

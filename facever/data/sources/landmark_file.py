@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from facever.errors import DataError, FileError
 from facever.faces.landmark_fit import FITTING_RESIDUAL, find_misfit, residuals
-from facever.faces.photo_source import PHOTO_SUFFIXES, suffix_of
+from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoListing, suffix_of
 
 _SPACES = re.compile(r"[\s,;]+")
 _SEPARATORS = (re.compile("\t"), re.compile(";"), re.compile(","), _SPACES)
@@ -146,6 +146,23 @@ def match_landmarks(
             f"{names[0]!r}, the photos are called {photos[0]!r}"
         )
     return found, tuple(_say_matches(found, unknown, len(photos)))
+
+
+def with_landmarks(listing: PhotoListing, known: LandmarkList) -> PhotoListing:
+    """The photos with the landmarks that a file lists, in place of their own.
+
+    Raises:
+        DataError: See ``match_landmarks``.
+    """
+    photos = listing.photos
+    found, notes = match_landmarks(list(known.points), [p.source for p in photos])
+    points = {photo: known.points[name] for photo, name in found.items()}
+    return replace(
+        listing,
+        photos=[replace(p, landmarks=points.get(p.source)) for p in photos],
+        has_landmarks=True,
+        notes=(*listing.notes, *known.notes, *notes),
+    )
 
 
 def _say_matches(
