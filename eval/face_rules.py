@@ -69,7 +69,7 @@ def main() -> None:
         "machine": describe_machine(),
         "versions": describe_versions(),
     }
-    options.out.write_text(json.dumps(content, indent=2) + "\\n", encoding="utf-8")
+    options.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def find_others(
