@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
 import cv2
@@ -22,6 +23,8 @@ from facever.errors import FaceverError
 
 TASKS_AHEAD = 2
 """Tasks that are given out before the next answer is asked for, for each worker."""
+
+_LEFT_TO_THE_RUN = (signal.SIGINT, signal.SIGTERM)
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -34,8 +37,10 @@ class WorkerPool:
             for answer in pool.answers(embed, photos):
                 ...
 
-    A worker ends with this process, however that ends, and leaves Ctrl-C to it. OpenCV
-    has one thread in it, since there is a worker for every CPU already.
+    A worker ends with this process, however that ends, and leaves signals to it: an
+    error that leaves the block, Ctrl-C among them, ends all of them in the middle of
+    their work. OpenCV has one thread in it, since there is a worker for every CPU
+    already.
     """
 
     def __init__(
@@ -57,17 +62,18 @@ class WorkerPool:
         self._num_workers = num_workers
         self._option = option
         # A fork would copy the threads' locks, as they happen to be at that moment.
+        context = multiprocessing.get_context("spawn")
+        ended, self._still_wanted = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(
-            num_workers,
-            multiprocessing.get_context("spawn"),
-            _start_worker,
-            (prepare, *arguments),
+            num_workers, context, _start_worker, (ended, prepare, *arguments)
         )
 
     def __enter__(self) -> "WorkerPool":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self._still_wanted.close()
         self.close()
 
     def close(self) -> None:
@@ -96,7 +102,8 @@ class WorkerPool:
             for task in tasks:
                 if len(ahead) == TASKS_AHEAD * self._num_workers:
                     yield ahead.popleft().result()
-                ahead.append(self._pool.submit(work, task))
+                with _without_signals():
+                    ahead.append(self._pool.submit(work, task))
             while ahead:
                 yield ahead.popleft().result()
         except BrokenProcessPool:
@@ -107,16 +114,39 @@ class WorkerPool:
             ) from None
 
 
-def _start_worker(prepare: Callable[..., None], *arguments: Any) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _without_signals() -> Iterator[None]:
+    """Start processes that signals to the whole group do not reach.
+
+    They inherit the mask, and would be ended in the middle of their imports otherwise.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_RUN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(
+    ended: Connection, prepare: Callable[..., None], *arguments: Any
+) -> None:
+    threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
+    for number in _LEFT_TO_THE_RUN:
+        signal.signal(number, signal.SIG_IGN)
     cv2.setNumThreads(1)
     prepare(*arguments)
 
 
-def _end_with_parent() -> None:
-    """End this worker when the run is killed; it would wait for work for ever."""
+def _end_with_parent(ended: Connection) -> None:
+    """End this worker when the run is killed; it would wait for work for ever.
+
+    Args:
+        ended: A pipe whose other end the run closes when it wants no more answers.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    wait([parent.sentinel])
+    wait([parent.sentinel, ended])
     os._exit(1)

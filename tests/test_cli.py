@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import shutil
 import sys
@@ -942,6 +943,7 @@ def test_ctrl_c_says_what_comes_next(
 
     monkeypatch.setattr(embed, "embed", stop)
     monkeypatch.setattr(gallery_upkeep, "list_people", stop)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # else it would end the tests, too
     finished = command(*call.split())
     assert finished.code == 130
     line = check_one_line(finished.err)

@@ -1,8 +1,10 @@
 """The console command: one subcommand a stage, no logic."""
 
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -40,6 +42,10 @@ from facever.version import __version__
 
 class _Stopped(Exception):
     """Ctrl-C; a KeyboardInterrupt would be swallowed by typer, without a word."""
+
+
+class _Terminated(BaseException):
+    """SIGTERM; no clause that catches errors of photos or files may take it for one."""
 
 
 class _Commands(TyperGroup):
@@ -407,14 +413,34 @@ def main() -> None:
 
     A signal's exit code is 128 and its number, as shells have it.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except TerminatedError as error:
+        # Of several processes, one speaks for all.
+        _leave(143, str(error) if os.environ.get("RANK", "0") == "0" else "")
     except FaceverError as error:
-        print(f"facever: {' '.join(str(error).splitlines())}", file=sys.stderr)
-        sys.exit(143 if isinstance(error, TerminatedError) else 2)
+        _leave(2, str(error))
+    except _Terminated:
+        _leave_now(143, "ended by SIGTERM")
     except _Stopped:
-        print(
-            "facever: stopped; the same command goes on or begins again",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+        _leave_now(130, "stopped")
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise _Terminated
+
+
+def _leave_now(code: int, word: str) -> NoReturn:
+    """End at once: every block has been left, and Python takes seconds to forget."""
+    line = f"facever: {word}; the same command goes on or begins again"
+    print(line, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _leave(code: int, line: str) -> NoReturn:
+    if line:
+        print(f"facever: {' '.join(line.splitlines())}", file=sys.stderr)
+    sys.exit(code)

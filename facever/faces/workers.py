@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from facever.errors import ParameterError
 from facever.faces.aligner import AlignedPhoto, AlignRecipe, PhotoAligner
@@ -38,9 +39,9 @@ class AlignWorkers:
     def __enter__(self) -> "AlignWorkers":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._pool:
-            self._pool.close()
+            self._pool.__exit__(*error)
 
     def align(
         self, batches: Iterable[list[PhotoSource]]

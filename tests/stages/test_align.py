@@ -1,5 +1,6 @@
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -402,6 +403,39 @@ def test_a_killed_run_takes_its_workers_along(tmp_path):
     child.kill()
     child.wait()
     assert len(workers) >= 2
+    give_up = time.monotonic() + 60
+    while any(map(is_running, workers)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not any(map(is_running, workers))
+    align(photos, out, landmarks=landmarks, workers=1)
+    align(photos, tmp_path / "whole", landmarks=landmarks, workers=1)
+    assert read_files(out) == read_files(tmp_path / "whole")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(
+    ("sent", "code", "said"),
+    [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_ends_the_command_and_its_workers_with_a_line(
+    tmp_path, sent, code, said
+):
+    photos, landmarks = make_photos(tmp_path, 300)
+    out = tmp_path / "crops"
+    command = [sys.executable, "-m", "facever", "align", photos, out, "--workers", "2"]
+    with subprocess.Popen(
+        [*command, "--landmarks", landmarks], stderr=subprocess.PIPE, text=True
+    ) as run:
+        while run.poll() is None and len(children_of(run.pid)) < 3:
+            time.sleep(0.005)
+        workers = children_of(run.pid)
+        run.send_signal(sent)
+        error = run.communicate()[1]
+    assert run.returncode == code, error
+    assert error.splitlines()[-1] == (
+        f"facever: {said}; the same command goes on or begins again"
+    )
+    assert "Traceback" not in error
     give_up = time.monotonic() + 60
     while any(map(is_running, workers)) and time.monotonic() < give_up:
         time.sleep(0.05)

@@ -93,8 +93,8 @@ class CropWorkers:
     def __enter__(self) -> "CropWorkers":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._pool.close()
+    def __exit__(self, *error: Any) -> None:
+        self._pool.__exit__(*error)
 
     def read(
         self, tasks: Iterable[ReadTask]
