@@ -224,6 +224,13 @@ def gallery_serve(
             help="The token that requests must send; by default one is made up.",
         ),
     ] = None,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            help="Height times width of the largest photo that is taken; its file may "
+            "have 25 MB."
+        ),
+    ] = DEFAULT_MAX_PIXELS,
     wants_json: AsJson = False,
 ) -> None:
     """Serve a web page: who is on a photo, do two photos show one person?
@@ -239,6 +246,7 @@ def gallery_serve(
         port=port,
         write=write,
         token=token,
+        max_pixels=max_pixels,
         when_ready=lambda ready: typer.echo(
             as_json(ready.to_dict()) if wants_json else str(ready)
         ),

@@ -7,6 +7,7 @@ from threading import Lock
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import ParameterError
 from facever.faces.detection import Face
 from facever.faces.photo_source import photo_in_memory
@@ -39,12 +40,21 @@ class FaceReader:
 
     Requests come in threads. One photo is read at a time: detector and network use all
     cores by themselves, so two at once would finish no earlier, and a decoded photo of
-    the largest size takes 150 MB, which forty threads must not hold together.
+    the largest size takes 240 MB, which forty threads must not hold together.
     """
 
-    def __init__(self, embedder: Embedder) -> None:
-        """Take what finds and embeds faces."""
+    def __init__(
+        self, embedder: Embedder, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> None:
+        """Take what finds and embeds faces.
+
+        Args:
+            embedder: Finds and embeds faces.
+            max_pixels: Height times width of the largest photo that is taken, at least
+                1.
+        """
         self.embedder = embedder
+        self.max_pixels = max_pixels
         self._lock = Lock()
 
     def read(self, upload: Upload, face: int = 0) -> ReadPhoto:
@@ -60,7 +70,7 @@ class FaceReader:
             ParameterError: If there is no such face.
         """
         with self._lock:
-            uploaded = photo_in_memory("this photo", upload.decode())
+            uploaded = photo_in_memory("this photo", upload.decode(self.max_pixels))
             [photo] = self.embedder.align([uploaded], "all")
             photo.check()
             if face >= len(photo.faces):

@@ -25,7 +25,7 @@ from facever.serving.answers import (
 from facever.serving.face_reader import FaceReader, ReadPhoto
 from facever.serving.gallery_thread import GalleryThread
 from facever.serving.guard import API
-from facever.serving.uploads import MAX_BYTES, MAX_PIXELS, Upload
+from facever.serving.uploads import MAX_BYTES, Upload
 from facever.version import __version__
 
 _Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, AVIF, GIF or BMP")]
@@ -80,7 +80,7 @@ class Routes:
             num_faces=info.num_embeddings,
             writable=self._write,
             max_bytes=MAX_BYTES,
-            max_pixels=MAX_PIXELS,
+            max_pixels=self._reader.max_pixels,
             version=__version__,
             **self._threshold(),
         )

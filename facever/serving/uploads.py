@@ -1,18 +1,16 @@
 """Photos that strangers send: what is taken, and what is refused before decoding."""
 
 import hashlib
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import PhotoError, UploadError
-from facever.faces.photos import decode_photo
+from facever.faces.photos import decode_photo, photo_size
 
 MAX_BYTES = 25_000_000
-MAX_PIXELS = 50_000_000
 # The formats that a browser shows, by Pillow's names. Pillow knows more, but reads some
 # (EPS) by other programs, which no stranger may start.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP")
@@ -32,8 +30,13 @@ class Upload:
     content: bytes
     name: str
 
-    def decode(self) -> UInt8[np.ndarray, "height width 3"]:
+    def decode(
+        self, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> UInt8[np.ndarray, "height width 3"]:
         """The photo, upright, in RGB; only its header is read before it is accepted.
+
+        Args:
+            max_pixels: Height times width of the largest photo that is taken.
 
         Raises:
             UploadError: If the file is too large, of a wrong type, or damaged.
@@ -41,22 +44,21 @@ class Upload:
         if len(self.content) > MAX_BYTES:
             raise too_many_bytes()
         try:
-            width, height = Image.open(io.BytesIO(self.content), formats=FORMATS).size
-        except Image.DecompressionBombError:
-            raise UploadError(413, f"the photo has over {_MEGAPIXELS}") from None
-        except Exception:
-            # Pillow raises errors of many kinds on damaged headers.
+            height, width = photo_size(self.content, FORMATS)
+        except PhotoError:
             raise UploadError(
                 415,
                 "this file is no photo that can be read: send a JPEG, PNG, WebP, AVIF, "
                 "GIF or BMP",
             ) from None
-        if width * height > MAX_PIXELS:
+        if width * height > max_pixels:
             raise UploadError(
-                413, f"the photo has {width}x{height} pixels, over {_MEGAPIXELS}"
+                413,
+                f"the photo has {width}x{height} pixels, over the {max_pixels:,} that "
+                "are taken; the server's --max-pixels says how many",
             )
         try:
-            return decode_photo(self.content, MAX_PIXELS, FORMATS)
+            return decode_photo(self.content, max_pixels, FORMATS)
         except PhotoError as error:
             raise UploadError(422, f"the photo cannot be read: {error}") from None
 
@@ -82,6 +84,3 @@ def too_many_bytes() -> UploadError:
     return UploadError(
         413, f"the file is too large: {MAX_BYTES // 1_000_000} MB are taken at most"
     )
-
-
-_MEGAPIXELS = f"the {MAX_PIXELS // 1_000_000} million that are taken"

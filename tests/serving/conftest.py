@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS, DetectorKind
 from facever.faces.templates import DEFAULT_TEMPLATE
@@ -143,11 +144,14 @@ def make_app(
     opened: list[GalleryThread] = []
 
     def make(
-        write: bool = True, host: str = "127.0.0.1", token: str | None = None
+        write: bool = True,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> FastAPI:
         people = GalleryThread(folder, embedder.model_fingerprint)
         opened.append(people)
-        reader = FaceReader(embedder)
+        reader = FaceReader(embedder, max_pixels)
         return create_app(people, reader, choose_access(host, token), write)
 
     yield make

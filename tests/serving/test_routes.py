@@ -1,4 +1,5 @@
 import base64
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_says_what_the_gallery_holds(client: TestClient) -> None:
     assert (answer["threshold"], answer["threshold_from"]) == (0.99999, "gallery")
     assert (answer["threshold_fpir"], answer["threshold_far"]) == (0.01, None)
     assert answer["writable"] is True
+    assert (answer["max_bytes"], answer["max_pixels"]) == (25_000_000, 80_000_000)
+
+
+def test_takes_as_many_pixels_as_it_says(
+    make_app: Callable[..., Any], album: Album
+) -> None:
+    height, width, _ = album["Ann"].photo.shape
+    for limit, status in ((height * width, 200), (height * width - 1, 413)):
+        app = make_app(max_pixels=limit)
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            assert client.get("/api/gallery").json()["max_pixels"] == limit
+            answer = client.post("/api/search", files={"photo": album["Ann"].png})
+            assert answer.status_code == status
+    assert f"over the {limit:,} that are taken" in answer.json()["error"]
 
 
 def test_finds_an_enrolled_person_as_brute_force_does(

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import UploadError
 from facever.serving import guard, uploads
-from facever.serving.uploads import MAX_BYTES, MAX_PIXELS, Upload
+from facever.serving.uploads import MAX_BYTES, Upload
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
@@ -75,7 +76,7 @@ def test_refuses_what_is_no_photo(content: bytes) -> None:
 @pytest.mark.parametrize(
     ("width", "height"),
     [
-        (MAX_PIXELS // 5000 + 1, 5000),
+        (DEFAULT_MAX_PIXELS // 5000 + 1, 5000),
         (12_000, 12_000),
         (60_000, 60_000),
         (2**31 - 1, 9),
@@ -87,13 +88,25 @@ def test_refuses_too_many_pixels_by_the_header(
     monkeypatch.setattr(uploads, "decode_photo", None)
     refused = refusal(png_that_claims(width, height))
     assert refused.status == 413
-    assert "50 million" in str(refused)
+    assert f"{width}x{height} pixels, over the 80,000,000 that are" in str(refused)
+    assert "--max-pixels" in str(refused)
 
 
 def test_as_many_pixels_as_are_taken_get_decoded() -> None:
-    refused = refusal(png_that_claims(MAX_PIXELS // 5000, 5000))
+    refused = refusal(png_that_claims(DEFAULT_MAX_PIXELS // 5000, 5000))
     assert refused.status == 422
     assert "damaged or truncated" in str(refused)
+
+
+def test_the_limit_is_the_server_s() -> None:
+    # Above twice Pillow's own limit, at which Pillow refuses to open a file.
+    content = png_that_claims(20_000, 20_000)
+    with pytest.raises(UploadError, match="damaged or truncated") as refused:
+        Upload(content, "photo.jpg").decode(400_000_000)
+    assert refused.value.status == 422
+    with pytest.raises(UploadError, match="over the 399,999,999 that") as refused:
+        Upload(content, "photo.jpg").decode(399_999_999)
+    assert refused.value.status == 413
 
 
 def test_a_damaged_photo_is_refused_with_its_reason() -> None:

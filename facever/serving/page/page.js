@@ -434,7 +434,7 @@ async function refresh() {
   if (!gallery.writable) facts.push("only looked at");
   $("#gallery-facts").textContent = facts.join(" · ");
   for (const place of document.querySelectorAll(".limits")) {
-    place.textContent = `JPEG, PNG, WebP, AVIF, GIF or BMP, up to ${gallery.max_bytes / 1e6} MB`;
+    place.textContent = `JPEG, PNG, WebP, AVIF, GIF or BMP, up to ${gallery.max_bytes / 1e6} MB and ${(gallery.max_pixels / 1e6).toLocaleString("en")} million pixels`;
   }
 }
 

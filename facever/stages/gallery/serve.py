@@ -8,8 +8,9 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
-from facever.choices import DEFAULT_MODEL
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL
 from facever.errors import ParameterError, TerminatedError
+from facever.faces.photos import check_max_pixels
 from facever.gallery.base import AnyGallery, Place
 from facever.inference.embedder import load
 from facever.results import Result
@@ -83,6 +84,7 @@ def serve(
     port: int = 8000,
     write: bool = False,
     token: str | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     when_ready: Callable[[ReadyServer], None],
 ) -> StoppedServer:
     """Serve a web page, and the API behind it, until Ctrl-C.
@@ -95,6 +97,7 @@ def serve(
         port: Port to listen at; 0 for any that is free.
         write: Whether people can be enrolled and removed.
         token: The token that requests must send; None makes one up.
+        max_pixels: Height times width of the largest photo that is taken.
         when_ready: Function that is called once, when the server answers.
 
     Raises:
@@ -110,6 +113,7 @@ def serve(
             f"gallery serve needs {', '.join(missing)}, which is not installed; "
             "pip install 'facever[serve]'"
         )
+    check_max_pixels(max_pixels)
     from facever.serving.app import create_app
     from facever.serving.binding import choose_access, listen, page_address
     from facever.serving.face_reader import FaceReader
@@ -122,7 +126,7 @@ def serve(
         embedder = load(model, detector=detector_in_use(gallery))
         people = GalleryThread(gallery, embedder.model_fingerprint)
         opened.callback(people.close)
-        app = create_app(people, FaceReader(embedder), access, write)
+        app = create_app(people, FaceReader(embedder, max_pixels), access, write)
         info = people.ask(AnyGallery.info)
         # What the user has chosen may be a secret that no log should hold.
         made_up = access.token if token is None else None

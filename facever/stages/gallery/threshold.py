@@ -1,6 +1,6 @@
 """The stage ``facever gallery threshold``: below which cosine is it nobody?"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from facever.results import Result, table_lines
 from facever.verification.all_pairs import compare_all, count_pairs
 from facever.verification.identification.leave_one_out import (
     OpenSet,
+    Stranger,
     leave_one_out,
     open_set,
     similar_strangers,
@@ -27,6 +28,9 @@ from facever.verification.roc import num_allowed, too_few_impostors
 # Twenty thousand photos are 200 million pairs, enough for any rate worth asking for.
 _MAX_PHOTOS = 20_000
 _SEED = 0
+# A cosine above it is that of a photo with itself, but for rounding.
+_SAME_FACE = 1 - 1e-5
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,8 @@ def choose_threshold(
 
     Raises:
         ParameterError: Unless exactly one of the rates is given, and it is in (0, 1).
-        DataError: If the gallery has too few photos or people for the rate.
+        DataError: If the gallery has too few photos or people for the rate, or one
+            photo under several names decides the threshold.
         FileError: If there is no gallery, or it is damaged.
     """
     if (far is None) == (fpir is None):
@@ -154,6 +159,9 @@ def choose_threshold(
             assert fpir is not None
             cosine = threshold_at_fpir(found, fpir)
             threshold = Threshold(cosine, "fpir", fpir, len(entries))
+        if cosine > _SAME_FACE:
+            doubles = similar_strangers(found, probes, _SAME_FACE)
+            raise _same_faces(gallery, _as_pairs(entries, doubles))
         people.set_threshold(threshold)
     mated = found.mated
     usual = float(np.median(found.own[mated])) if mated.any() else 1.0
@@ -163,11 +171,37 @@ def choose_threshold(
         num_probes=len(probes),
         open_set=open_set(found, threshold.cosine),
         rank_one=float(np.mean(found.rank[mated] == 1)) if mated.any() else None,
-        similar=[
-            SimilarPair(entries[pair.first], entries[pair.second], pair.cosine)
-            for pair in similar_strangers(found, probes, max(usual, threshold.cosine))
-        ],
+        similar=_as_pairs(
+            entries, similar_strangers(found, probes, max(usual, threshold.cosine))
+        ),
         num_shown=num_shown,
+    )
+
+
+def _as_pairs(
+    entries: Sequence[Entry], strangers: Sequence[Stranger]
+) -> list[SimilarPair]:
+    return [
+        SimilarPair(entries[pair.first], entries[pair.second], pair.cosine)
+        for pair in strangers
+    ]
+
+
+def _same_faces(gallery: Place, doubles: Sequence[SimilarPair]) -> DataError:
+    """The error that photos are enrolled under several names."""
+    shown = [
+        " and ".join(
+            f"{e.source} of {e.name} ({e.id})" for e in (one.first, one.second)
+        )
+        for one in doubles[:_MOST_SHOWN]
+    ]
+    if len(doubles) > _MOST_SHOWN:
+        shown.append(f"and {len(doubles) - _MOST_SHOWN:,} more pairs")
+    return DataError(
+        f"{gallery}: the same photo is enrolled under different names, so that only a "
+        f"threshold of 1 would do, which calls everybody nobody: {'; '.join(shown)}; "
+        "remove the wrong ones with gallery remove ID, or give a higher rate; nothing "
+        "was changed"
     )
 
 

@@ -97,6 +97,32 @@ def test_two_names_of_one_person_are_listed(people: Path) -> None:
     assert "again.jpg" in str(found)
 
 
+@pytest.mark.parametrize("rate", [{"fpir": 0.03}, {"far": 3e-4}])
+def test_one_photo_under_several_names_is_named(
+    people: Path, rate: dict[str, float]
+) -> None:
+    before = choose_threshold(people, **rate).threshold
+    with Gallery(people) as gallery:
+        [(entries, units)] = gallery.read()
+        ids = gallery.add(["Twice"] * 8, units[:8], [f"{n}.jpg" for n in range(8)])
+    with pytest.raises(DataError) as caught:
+        choose_threshold(people, **rate)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "calls everybody nobody" in message
+    named = sum(
+        f"{entry.source} of {entry.name} ({entry.id}) and {n}.jpg of Twice ({ids[n]})"
+        in message
+        for n, entry in enumerate(entries[:8])
+    )
+    assert named == 5
+    assert "; and 3 more pairs; remove" in message
+    with Gallery(people) as gallery:
+        assert gallery.info().threshold == before
+        gallery.remove(ids)
+    assert choose_threshold(people, **rate).threshold == before
+
+
 def test_searches_say_nobody_by_the_gallery_s_own_threshold(
     people: Path, tmp_path: Path
 ) -> None:
