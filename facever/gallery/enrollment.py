@@ -187,6 +187,8 @@ class Enrollment:
         several: How many faces there are on each new photo that shows more than one.
         alike: Photos that are the same, byte by byte, under several names, each as the
             names and sources.
+        renamed: What new photos are called whose source another photo of their person
+            has already, by that source.
     """
 
     num_added: int
@@ -196,6 +198,7 @@ class Enrollment:
     num_replaced: int = 0
     several: dict[str, int] = field(default_factory=dict)
     alike: list[list[NamedPhoto]] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 def enroll(
@@ -266,6 +269,12 @@ def enroll(
         num_replaced=len(changed) - num_failed if replaces else 0,
         several=dict(faces.several),
         alike=_find_alike(gallery, places),
+        renamed={
+            faces.sources[row]: places[row].source
+            for row in new
+            if places[row].source != faces.sources[row]
+            and faces.sources[row] not in left_out
+        },
     )
 
 
@@ -308,20 +317,23 @@ def _find_place(
         enrolled = gallery.origin(known)
         then = enrolled and enrolled.digest
         is_same = then is not None and then == digest
-        if is_same or not _elsewhere(enrolled, origin):
+        if is_same or not _elsewhere(enrolled, origin, asked):
             is_changed = None not in (then, digest) and not is_same
             return _Place(asked, known, origin, is_changed)
     raise AssertionError("unreachable")
 
 
-def _elsewhere(enrolled: Origin | None, asked: Origin | None) -> bool:
+def _elsewhere(enrolled: Origin | None, asked: Origin | None, source: str) -> bool:
     """Whether the two are different photos, as far as their places say.
 
-    A photo that is gone from where it was enrolled from has been moved.
+    A photo that is gone from where it was enrolled from has been moved, and perhaps
+    edited on the way. But a name without a folder, such as ``1.jpg``, says too little
+    for that: with other bytes in another place it is another photo.
     """
     if enrolled is None or asked is None or enrolled == asked:
         return False
-    return Path(enrolled.path).exists()
+    is_bare = "/" not in source and None not in (enrolled.digest, asked.digest)
+    return is_bare or Path(enrolled.path).exists()
 
 
 def _find_alike(

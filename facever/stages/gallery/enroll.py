@@ -67,6 +67,8 @@ class EnrollSummary(Result):
         several: How many faces there are on each new photo that shows more than one.
         face: Which of these was enrolled.
         alike: Photos that are the same, byte by byte, under several names.
+        renamed: What new photos are called in the gallery whose source another photo of
+            their person has already, by that source.
         notes: What else there is to know about the photos' source, a line each.
     """
 
@@ -81,6 +83,7 @@ class EnrollSummary(Result):
     several: dict[str, int]
     face: OneFace
     alike: list[list[NamedPhoto]]
+    renamed: dict[str, str]
     notes: tuple[str, ...]
 
     def lines(self) -> list[str]:
@@ -111,6 +114,12 @@ class EnrollSummary(Result):
             lines.append(
                 f"  {len(self.changed)} photos have changed since they were enrolled, "
                 f"{done}: {_some(self.changed)}"
+            )
+        if self.renamed:
+            names = [f"{source} as {new}" for source, new in self.renamed.items()]
+            lines.append(
+                f"  {len(names)} photos are called as another photo of their person, "
+                f"which is kept, and enrolled by another name: {_some(names)}"
             )
         if self.alike:
             groups = [
@@ -261,6 +270,7 @@ def add(
         several=done.several,
         face=face,
         alike=done.alike,
+        renamed=done.renamed,
         notes=faces.notes,
     )
 

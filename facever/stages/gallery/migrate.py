@@ -6,6 +6,7 @@ from pathlib import Path
 from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import GalleryError
 from facever.gallery.base import Place
+from facever.gallery.meta import Threshold
 from facever.gallery.migration import reembed
 from facever.gallery.opening import check_gallery_place, open_gallery
 from facever.inference.embedder import load
@@ -24,18 +25,31 @@ class GalleryMigration(Result):
         num_embedded: Faces that were embedded by the new model.
         dropped: Name and source of each entry that was removed because its face cannot
             be read any more, and the reason.
+        old_threshold: The threshold that was removed, for it was chosen for the old
+            model; None if there was none.
     """
 
     gallery: str
     num_embedded: int
     dropped: dict[str, str]
+    old_threshold: Threshold | None
 
     def lines(self) -> list[str]:
-        """Each entry that was dropped, with the reason, and the totals."""
+        """Each entry that was dropped, and why, the totals, and the old threshold."""
+        old = self.old_threshold
         return [
             *(f"  dropped {entry}: {why}" for entry, why in self.dropped.items()),
             f"{self.gallery}: {self.num_embedded} faces embedded again, "
             f"{len(self.dropped)} dropped",
+            *(
+                [
+                    f"the threshold {old.cosine:.4f} was the old model's and is "
+                    "removed: choose one with facever gallery threshold "
+                    f"{self.gallery} --{old.rule} {old.rate:g}"
+                ]
+                if old
+                else []
+            ),
         ]
 
 
@@ -69,6 +83,7 @@ def migrate(
     embedder = load(model, detector=detector_in_use(gallery), max_pixels=max_pixels)
     with open_gallery(gallery) as people:
         people.check_can("migrate")
+        old_threshold = people.info().threshold
         if people.info().model_fingerprint == embedder.model_fingerprint:
             raise GalleryError(f"{gallery}: it is of this model already")
         with progress_bar("embed", len(people), "faces") as advance:
@@ -89,4 +104,4 @@ def migrate(
             embedder.model_fingerprint,
             model_details(embedder),
         )
-    return GalleryMigration(str(gallery), len(found.embeddings), missing)
+    return GalleryMigration(str(gallery), len(found.embeddings), missing, old_threshold)

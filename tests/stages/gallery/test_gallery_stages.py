@@ -541,6 +541,8 @@ def test_a_photo_of_the_same_name_in_another_folder_is_not_taken_for_known(
     for num_added in (1, 0):
         done = stage.add(people, model, other, name="Ann")
         assert (done.num_added, done.num_known) == (num_added, 1 - num_added)
+        told = [line for line in done.lines() if "1.png as 1.png~2" in line]
+        assert (len(told), len(done.renamed)) == (num_added, num_added)
     with Gallery(people) as gallery:
         assert [entry.source for entry in gallery.entries()] == ["1.png", "1.png~2"]
 
@@ -548,6 +550,31 @@ def test_a_photo_of_the_same_name_in_another_folder_is_not_taken_for_known(
     (photos / "Ann").rename(photos / "Anna")
     done = stage.add(people, model, photos / "Anna" / "1.png", name="Ann")
     assert (done.num_added, done.num_known, done.left_out) == (0, 1, {})
+
+
+def test_a_photo_of_a_common_name_is_another_even_if_the_first_is_gone(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    """As photos that a camera numbers anew, brought in one by one and then removed."""
+    people = tmp_path / "people"
+    first = write_photo(tmp_path / "a" / "1.png", picture(1))
+    stage.add(people, model, first, name="Ann")
+    kept = embedding_of(people, "1.png")
+    first.unlink()
+    second = write_photo(tmp_path / "b" / "1.png", picture(2))
+    done = stage.add(people, model, second, name="Ann", replaces=True)
+    assert (done.num_added, done.changed, done.num_replaced) == (1, [], 0)
+    assert done.renamed == {"1.png": "1.png~2"}
+    np.testing.assert_array_equal(embedding_of(people, "1.png"), kept)
+    assert not np.allclose(embedding_of(people, "1.png~2"), kept)
+    # In its own place it has changed.
+    write_photo(tmp_path / "b" / "1.png", picture(3))
+    done = stage.add(people, model, second, name="Ann")
+    assert (done.num_added, done.changed) == (0, ["1.png"])
+    # Wherever it is moved to, it is known by its bytes.
+    moved = write_photo(tmp_path / "c" / "1.png", picture(2))
+    done = stage.add(people, model, moved, name="Ann")
+    assert (done.num_added, done.changed, done.num_embeddings) == (0, [], 2)
 
 
 def test_searches_many_photos_at_once(tmp_path: Path, photos: Path) -> None:
@@ -708,7 +735,12 @@ def test_migrate_is_as_enrolling_anew(
         reader.set_threshold(Threshold(0.5, "far", 1e-3, 6))
         reader.search(np.ones((1, 16)))
 
-        gallery_migrate.migrate(people, other)
+        done = gallery_migrate.migrate(people, other)
+        assert done.old_threshold == Threshold(0.5, "far", 1e-3, 6)
+        assert done.lines()[-1] == (
+            "the threshold 0.5000 was the old model's and is removed: choose one with "
+            f"facever gallery threshold {people} --far 0.001"
+        )
 
         with pytest.raises(MismatchError, match="gallery migrate"):
             reader.search(np.ones((1, 16)))
