@@ -554,7 +554,7 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     ),
     "model threshold: one identity": (
         "model threshold {w}/model.safetensors {w}/one_person",
-        ["at least 2 identities", "4 crops of 1 identities"],
+        ["at least 2 identities", "4 crops of 1 identity"],
     ),
     "model threshold: no rate": (
         "model threshold {w}/model.safetensors {w}/crops --far 1",

@@ -57,7 +57,8 @@ class Schedule:
             raise ParameterError(f"steps must be >= 1, got {self.steps}")
         if not 0 <= self.warmup < self.steps:
             raise ParameterError(
-                f"warmup must be in [0, {self.steps}), got {self.warmup}"
+                f"warmup must be in [0, {self.steps}), the run's steps, got "
+                f"{self.warmup}; factor shortens a run with its warmup, or name another"
             )
         if list(self.drops) != sorted(set(self.drops)):
             raise ParameterError(f"drops must rise, got {list(self.drops)}")

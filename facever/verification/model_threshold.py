@@ -47,7 +47,8 @@ def check_threshold_pairs(labels: Int64[np.ndarray, " crops"]) -> None:
     if len(counts) < 2 or counts.max() < 2:
         raise DataError(
             "a threshold needs held-out crops of at least 2 identities, and 2 crops of "
-            f"one of them; got {len(labels)} crops of {len(counts)} identities"
+            f"one of them; got {len(labels)} crops of {len(counts)} "
+            + ("identity" if len(counts) == 1 else "identities")
         )
 
 

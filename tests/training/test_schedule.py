@@ -83,8 +83,8 @@ def test_cosine_falls_from_the_full_rate_through_half_of_it_to_zero() -> None:
     ("options", "message"),
     [
         ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"steps": 10, "warmup": 10}, r"warmup must be in \[0, 10\), got 10"),
-        ({"steps": 10, "warmup": -1}, r"warmup must be in \[0, 10\), got -1"),
+        ({"steps": 10, "warmup": 10}, r"warmup must be in \[0, 10\), .* got 10;"),
+        ({"steps": 10, "warmup": -1}, r"warmup must be in \[0, 10\), .* got -1;"),
         ({"steps": 10, "drops": (5, 3)}, r"drops must rise, got \[5, 3\]"),
         ({"steps": 10, "drops": (5, 5)}, r"drops must rise, got \[5, 5\]"),
         ({"steps": 10, "drops": (5, 10)}, r"in \(0, 10\).* got 10; factor shortens"),

@@ -177,11 +177,15 @@ def split_identities(
         raise ParameterError(f"num_held_out must be >= 0, got {num_held_out}")
     num_identities = int(labels.max()) + 1 if len(labels) else 0
     if num_identities - num_held_out < 2:
+        remedy = (
+            f"data.validation_identities must be at most {num_identities - 2}, got "
+            f"{num_held_out}; few people"
+            if num_identities >= 2
+            else "few people"
+        )
         raise DataError(
-            f"training needs at least 2 identities, the crops show {num_identities} "
-            f"and {num_held_out} of them are to be held out "
-            "(data.validation_identities); few people are enrolled in a gallery, not "
-            "trained on: facever gallery add"
+            f"training needs at least 2 identities, the crops show {num_identities}: "
+            f"{remedy} are enrolled in a gallery, not trained on: facever gallery add"
         )
     drawn = np.random.default_rng((seed, 2)).permutation(num_identities)
     is_held_out = np.zeros(num_identities, bool)

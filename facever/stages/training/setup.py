@@ -175,7 +175,13 @@ def _check_held_out(config: TrainConfig, labels: Int64[np.ndarray, " crops"]) ->
             "validate_every to the steps between two looks"
         )
     if len(labels):
-        check_threshold_pairs(labels)
+        try:
+            check_threshold_pairs(labels)
+        except DataError as error:
+            raise ConfigError(
+                f"{error}; hold out others by data.validation_identities or "
+                "data.people, or nobody, by data.validation_identities=0"
+            ) from None
     elif config.validate_every is not None:
         raise ConfigError(
             f"validate_every={config.validate_every} looks at held-out people, but "

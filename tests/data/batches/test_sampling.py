@@ -151,8 +151,12 @@ def test_the_seed_draws_who_is_held_out() -> None:
 
 @pytest.mark.parametrize(("count", "held_out"), [(0, 0), (1, 0), (3, 2), (3, 9)])
 def test_two_identities_are_the_least_to_train_on(count: int, held_out: int) -> None:
-    with pytest.raises(DataError, match=f"at least 2 .* show {count} and {held_out} "):
+    with pytest.raises(DataError, match=f"at least 2 .* show {count}: ") as refused:
         split_identities(np.arange(count), held_out, 0)
+    # The key and its limit, where it is the key that is wrong.
+    says = f"data.validation_identities must be at most {count - 2}, got {held_out};"
+    assert (says in str(refused.value)) == (count >= 2)
+    assert "facever gallery add" in str(refused.value)
 
 
 def test_fewer_than_none_cannot_be_held_out() -> None:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -566,13 +567,14 @@ class TestRefusedBeforeTheFirstStep:
     ) -> None:
         store = make_store(tmp_path / "crops", num_crops)
         message = self.refused(
-            DataError,
+            ConfigError,
             store,
             tmp_path / "run",
             data={"validation_identities": held_out},
             batch_size=2,
         )
         assert "held-out" in message
+        assert "by data.validation_identities=0" in message
         assert "at least 2 identities" in message
 
     def test_more_crops_a_step_than_there_are(
@@ -809,6 +811,8 @@ class TestValidation:
         changed = np.array(crops.crops)
         changed[held_out] = 255 - changed[held_out]
         np.save(copy / "crops.npy", changed)
+        checksums = [zlib.crc32(crop.tobytes()) for crop in changed]
+        np.save(copy / "checksums.npy", np.array(checksums, np.uint32))
         other = load_file(train(self.config(copy, tmp_path / "run")).model)
         for name, value in load_file(model).items():
             assert torch.equal(other[name], value), name
