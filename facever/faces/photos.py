@@ -2,6 +2,7 @@
 
 import io
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -221,10 +222,15 @@ def _as_photo_errors() -> Iterator[None]:
 
 def _read_file(path: Path) -> bytes:
     try:
-        is_huge = path.stat().st_size > MAX_FILE_BYTES
-        content = b"" if is_huge else path.read_bytes()
+        found = path.stat()
+        # A pipe may never come to its end, and a device has none.
+        is_file = stat.S_ISREG(found.st_mode)
+        is_huge = found.st_size > MAX_FILE_BYTES
+        content = path.read_bytes() if is_file and not is_huge else b""
     except OSError as error:
         raise PhotoError(f"cannot be opened: {error.strerror or error}") from None
+    if not is_file:
+        raise PhotoError("not a file, but a pipe, a device or a folder")
     if is_huge:
         raise PhotoError(f"too large: the file has over {MAX_FILE_BYTES} bytes")
     return content

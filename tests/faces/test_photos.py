@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import sys
 import zlib
@@ -288,6 +289,23 @@ def test_a_photo_that_would_expand_is_refused_by_its_header(tmp_path, side):
     path = tmp_path / "a.png"
     path.write_bytes(png_that_claims(side, side))
     with pytest.raises(PhotoError, match="too large"):
+        read_photo(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("kind", ["pipe", "device", "link to a device", "folder"])
+def test_what_is_no_file_is_not_opened(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)  # nobody ever writes into it
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    if kind == "link to a device":
+        (tmp_path / "a.jpg").symlink_to(path)
+        path = tmp_path / "a.jpg"
+    with pytest.raises(PhotoError, match="not a file, but a pipe"):
         read_photo(path)
 
 

@@ -34,12 +34,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from facever.choices import DEFAULT_MAX_PIXELS
-from facever.data.recordio.format import RecordFile, read_record_index
+from facever.data.recordio.format import PART_HEAD, RecordFile, read_record_index
 from facever.data.recordio.headers import HEAD_WORDS, RecordHeaders, read_headers
 from facever.data.recordio.scan import scan_records
 from facever.data.recordio.writer import MAX_LABEL, unpack_record
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import NoPhoto, PhotoListing, PhotoPart, PhotoSource
+
+_SHORTEST_RECORD = PART_HEAD.size + 4 * HEAD_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +96,11 @@ def list_record_photos(path: Path) -> PhotoListing:
     scan = scan_records(file)
     headers = read_headers(file, scan)
     row_at = dict(zip(headers.offsets.tolist(), range(len(scan.offsets)), strict=True))
+    found_damages = _apart(scan.damages)
     index_path = path.with_suffix(".idx")
     if not index_path.exists():
-        keys = dict(enumerate(sorted({*row_at, *scan.damages})))
-        return _listing(path, headers, _entries(headers, row_at, scan.damages, keys))
+        keys = dict(enumerate(sorted({*row_at, *found_damages})))
+        return _listing(path, headers, _entries(headers, row_at, found_damages, keys))
     index = read_record_index(index_path)
     notes: list[str] = []
     first = _first_identity(headers, row_at.get(index.get(0, -1)))
@@ -113,7 +116,7 @@ def list_record_photos(path: Path) -> PhotoListing:
             f"{left_out} photos are left out: {index_path.name} does not list them"
         )
     keys = {key: at for key, at in index.items() if key not in beyond}
-    damages = dict(scan.damages)
+    damages = dict(found_damages)
     for at in set(keys.values()) - row_at.keys() - damages.keys():
         ends = at >= file.num_bytes
         damages[at] = "the file ends before it" if ends else "no record begins here"
@@ -123,6 +126,17 @@ def list_record_photos(path: Path) -> PhotoListing:
 @lru_cache(maxsize=8)
 def _open(path: Path) -> RecordFile:
     return RecordFile(path)
+
+
+def _apart(damages: dict[int, str]) -> dict[int, str]:
+    """Damages in the file's order, one of those between which no photo can lie."""
+    places: dict[int, str] = {}
+    before = -_SHORTEST_RECORD
+    for at, reason in damages.items():
+        if at - before >= _SHORTEST_RECORD:
+            places[at] = reason
+        before = at
+    return places
 
 
 class _Entry(NamedTuple):

@@ -97,7 +97,8 @@ def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
     source, rule = Path(source), parse_frame_rule(frames)
     kind = next((kind for kind in SOURCES.values() if kind.holds(source)), None)
     if kind is None:
-        raise FileError(f"no photos at {source}: no such file or folder")
+        reason = "a pipe or a device" if source.exists() else "no such file or folder"
+        raise FileError(f"no photos at {source}: {reason}")
     listing = kind.list_photos(source)
     if not listing.photos:
         skipped = describe_skipped(listing.skipped)

@@ -468,3 +468,13 @@ def test_a_file_that_is_gone_or_changed(tmp_path):
     with pytest.raises(PhotoError, match="byte 4: no record begins here"):
         RecordPart(4).read(path)
     assert photo.part.read(path) == jpeg(0)
+
+
+@pytest.mark.parametrize("spacing", [4, 8, 16])
+def test_a_heap_of_magic_numbers_is_one_damage(tmp_path, spacing):
+    path = tmp_path / "magic.rec"
+    path.write_bytes(b"\x0a\x23\xd7\xce".ljust(spacing, b"\xff") * 20_000)
+    listing = list_record_photos(path)
+    [photo] = listing.photos
+    with pytest.raises(PhotoError, match="byte 0"):
+        photo.read()
