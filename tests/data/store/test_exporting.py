@@ -159,7 +159,7 @@ def test_damage_is_not_exported(store, tmp_path, to):
 
 def test_what_cannot_be(store, tmp_path, monkeypatch):
     with pytest.raises(FileError, match="is there already: choose another name"):
-        export_store(store, store, to="tar")
+        export_store(store, tmp_path, to="tar")
     with pytest.raises(ParameterError, match="shard_size must be at least 1, got 0"):
         export_store(store, tmp_path / "out", to="tar", shard_size=0)
     with pytest.raises(ParameterError, match="JPEG quality must be in"):
