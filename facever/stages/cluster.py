@@ -1,10 +1,9 @@
 """``facever cluster``: photos without names, sorted by person."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -23,25 +22,27 @@ from facever.csv_tables import write_csv
 from facever.data.sources.any_source import find_photos
 from facever.data.store.contact_sheet import draw_groups
 from facever.data.store.crop_store import CropStore, photo_of
-from facever.data.store.exporting import DistinctNames
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
-from facever.errors import FileError, MismatchError, ParameterError
-from facever.faces.detection import face_at
-from facever.faces.photo_source import PhotoSource
-from facever.files import check_folder_place, check_outside, whole_file, whole_folder
+from facever.errors import MismatchError, ParameterError
+from facever.faces.face_box import boxes_around
+from facever.files import check_folder_place, check_outside, whole_file
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.verdict import choose_threshold, rate_in_words
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.align import align
+from facever.stages.person_folders import (
+    ALONE_NAME,
+    check_replaceable,
+    write_person_folders,
+)
 
 CROPS_FOLDER = "crops"
 EMBEDDINGS_FILE = "embeddings.npz"
 CLUSTERS_FILE = "clusters.csv"
 SHEET_FILE = "clusters.png"
 PEOPLE_FOLDER = "people"
-ALONE_NAME = "alone"
 
 COLUMNS = "photo face cluster cosine left top right bottom".split()
 
@@ -63,6 +64,8 @@ class ClusterSummary(Result):
         table: The CSV file with a line for each face.
         sheet: The picture of the largest clusters; None without crops or clusters.
         people: The folder of copies; None where none were asked for.
+        old_people: The folder of copies that an earlier run has left, where none were
+            asked for now: their clusters may be others.
         num_failed: Number of photos that cannot be read or show no face.
         failures: The table of these, with reasons; None if there are none.
     """
@@ -78,6 +81,7 @@ class ClusterSummary(Result):
     table: Path
     sheet: Path | None
     people: Path | None
+    old_people: Path | None
     num_failed: int
     failures: Path | None
 
@@ -99,6 +103,11 @@ class ClusterSummary(Result):
             lines.append(f"  the largest clusters: {self.sheet}")
         if self.people:
             lines.append(f"  copies of the photos: {self.people}")
+        if self.old_people:
+            lines.append(
+                f"  of an earlier run, perhaps by other clusters: {self.old_people}; "
+                "--copy replaces it"
+            )
         if self.failures:
             lines.append(
                 f"  {self.num_failed:,} photos without a face, and why: {self.failures}"
@@ -145,7 +154,8 @@ def cluster(
         far: In its place, the false accept rate of a threshold that the model knows.
         min_size: Faces that make a cluster, at least 2.
         copy: Copy each photo into the folders ``people/person-001`` and so on of all
-            who are on it, or ``people/alone`` if nobody on it is in a cluster.
+            who are on it, or ``people/alone`` if nobody on it is in a cluster. Copies
+            of an earlier run are replaced, if nobody has changed anything there.
         detector: How faces are found in photos without known landmarks.
         frames: Which frames of a video are taken; see ``find_photos``.
         max_pixels: Height times width of the largest photo that is read.
@@ -165,8 +175,9 @@ def cluster(
     photos, out = Path(photos), Path(out)
     check_outside(out, photos, "OUT", "PHOTOS")
     check_array(array, photos.suffix == ".npz")
+    people = out / PEOPLE_FOLDER
     if copy:
-        _check_copy(photos, out / PEOPLE_FOLDER)
+        _check_copy(photos, people)
     check_folder_place(out)
     if model is None and photos.suffix != ".npz":
         model = DEFAULT_MODEL
@@ -190,9 +201,11 @@ def cluster(
         write_csv(temporary, COLUMNS, _rows(faces, found))
     has_sheet = _write_sheet(out / SHEET_FILE, faces.store, found)
     if copy:
-        _copy_photos(
-            find_photos(photos, frames).photos, faces, found, out / PEOPLE_FOLDER
-        )
+        clusters_on: dict[str, set[int]] = defaultdict(set)
+        for source, number in zip(faces.sources, found.clusters.tolist(), strict=True):
+            clusters_on[photo_of(source)].add(number)
+        listing = find_photos(photos, frames)
+        write_person_folders(listing.photos, clusters_on, found.num_clusters, people)
     store = faces.store
     return ClusterSummary(
         out=out,
@@ -205,7 +218,8 @@ def cluster(
         far=rate,
         table=out / CLUSTERS_FILE,
         sheet=out / SHEET_FILE if has_sheet else None,
-        people=out / PEOPLE_FOLDER if copy else None,
+        people=people if copy else None,
+        old_people=people if people.exists() and not copy else None,
         num_failed=len(store.failures) if store else 0,
         failures=store.folder / FAILURES_FILE if store and store.failures else None,
     )
@@ -245,10 +259,7 @@ def _check_copy(photos: Path, people: Path) -> None:
         raise ParameterError(
             f"--copy copies photos, and {photos} has none: give the photos themselves"
         )
-    if people.exists():
-        raise FileError(
-            f"{people} is there already: rename or remove it, or choose another folder"
-        )
+    check_replaceable(people)
 
 
 def _read_faces(path: Path, array: str | None, embedder: Embedder | None) -> _Faces:
@@ -311,10 +322,10 @@ def _rows(faces: _Faces, found: FaceClusters) -> Iterator[tuple[object, ...]]:
 
 
 def _boxes(faces: _Faces) -> Float[np.ndarray, "faces 4"]:
-    """The smallest box around each face's landmarks, pixels; NaN where unknown."""
+    """The box of each face, as its landmarks place it, pixels; NaN where unknown."""
     if faces.store is None:
         return np.full((len(faces.sources), 4), np.nan)
-    return np.array([face_at(landmarks).box for landmarks in faces.store.landmarks])
+    return boxes_around(faces.store.landmarks)
 
 
 def _write_sheet(path: Path, store: CropStore | None, found: FaceClusters) -> bool:
@@ -326,41 +337,3 @@ def _write_sheet(path: Path, store: CropStore | None, found: FaceClusters) -> bo
         sheet = draw_groups(cluster_groups(store, found))
         Image.fromarray(sheet).save(temporary, format="PNG")
     return True
-
-
-def _copy_photos(
-    photos: Sequence[PhotoSource], faces: _Faces, found: FaceClusters, people: Path
-) -> None:
-    clusters_on: dict[str, set[int]] = defaultdict(set)
-    for source, number in zip(faces.sources, found.clusters.tolist(), strict=True):
-        clusters_on[photo_of(source)].add(number)
-    digits = max(3, len(str(found.num_clusters)))
-    names: dict[str, DistinctNames] = defaultdict(DistinctNames)
-    with (
-        whole_folder(people) as temporary,
-        progress_bar("copy", len(clusters_on), "photos") as advance,
-    ):
-        for place, photo in enumerate(photos):
-            if photo.source not in clusters_on:
-                continue
-            on_it = clusters_on[photo.source]
-            for number in sorted(on_it - {ALONE}) or [ALONE]:
-                folder = (
-                    ALONE_NAME if number == ALONE else f"person-{number + 1:0{digits}}"
-                )
-                (temporary / folder).mkdir(exist_ok=True)
-                old = PurePosixPath(photo.source)
-                name = names[folder].give(old.stem, place) + old.suffix
-                _copy_photo(photo, temporary / folder / name)
-            advance()
-
-
-def _copy_photo(photo: PhotoSource, path: Path) -> None:
-    if photo.part is None:
-        shutil.copyfile(photo.path, path)
-        return
-    content = photo.part.read(photo.path)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:  # A frame of a video; crop stores are refused.
-        Image.fromarray(content).save(path, quality=95)
