@@ -76,7 +76,7 @@ def test_mistakes_end_with_code_2(tmp_path, make_store, command):
         (("subset", store, tmp_path / "o", "--sample", "9"), "must be in [1, 2]"),
         (("split", store, tmp_path / "a", tmp_path / "a"), "need two folders"),
         (("compress", store, tmp_path / "o", "--quality", "0"), "[1, 100], got 0"),
-        (("export", store, store, "--to", "tar"), "is there already"),
+        (("export", store, tmp_path, "--to", "tar"), "is there already"),
     ]:
         done = command("data", *arguments)
         assert done.code == 2
