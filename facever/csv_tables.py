@@ -1,9 +1,14 @@
 """CSV files whose first line names the columns: read with checks, and written.
 
 A message about a file's content names the file, the line and the column.
+
+Text such as ``=1+1`` or ``@ann`` is a formula to the spreadsheet that opens a table,
+and may do harm there. In tables for people it is written with an apostrophe before it,
+and read without.
 """
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +61,7 @@ def read_csv(
     optional: Sequence[str] = (),
     *,
     exact: bool = False,
+    for_people: bool = False,
     ignore_others: bool = False,
 ) -> Iterator[CsvRow]:
     """Read the rows of a table in UTF-8, with or without a byte order mark.
@@ -70,6 +76,8 @@ def read_csv(
         exact: Take values as they are, in files that facever writes itself: with spaces
             around them, and with bytes that are not UTF-8 as ``surrogateescape`` keeps
             them. In files that people write, spaces are taken off.
+        for_people: Take off the apostrophe that ``write_csv`` put before formulas, as
+            is done in files that people write.
         ignore_others: Skip columns with other names; they are an error otherwise, since
             one may be a misspelt name.
 
@@ -108,6 +116,8 @@ def read_csv(
                         f"{where}: expected {len(header)} values "
                         f"({', '.join(header)}), got {len(fields)}: {','.join(row)!r}"
                     )
+                if for_people or not exact:
+                    fields = [_FORMULA_KEPT.sub("", field) for field in fields]
                 values = dict(zip(header, fields, strict=True))
                 wanted = {c: values[c] for c in (*required, *optional) if c in values}
                 yield CsvRow(path, rows.line_num, wanted)
@@ -127,7 +137,11 @@ def read_csv(
 
 
 def write_csv(
-    path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    for_people: bool = False,
 ) -> None:
     """Write a table that ``read_csv`` gives back, ``exact`` for odd names.
 
@@ -135,6 +149,8 @@ def write_csv(
         path: The file; see ``whole_file`` for a way to write it whole or not at all.
         columns: The names of the columns.
         rows: The rows, each with a value for each column; None is an empty value.
+        for_people: Whether people open it in a spreadsheet: text that would be a
+            formula gets an apostrophe then.
 
     Raises:
         OSError: If the file cannot be written.
@@ -146,8 +162,28 @@ def write_csv(
         quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(columns)
         for row in rows:
+            if for_people:
+                row = [_without_formula(value) for value in row]
             odd = any(isinstance(value, str) and "\r" in value for value in row)
             (quoting if odd else writer).writerow(row)
+
+
+# A spreadsheet takes off one apostrophe itself, so text that has one gets another.
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_FORMULA_KEPT = re.compile(r"^'(?='*[=+\-@\t\r])")
+
+
+def _without_formula(value: object) -> object:
+    is_text = isinstance(value, str) and not _is_number(value)
+    return f"'{value}" if is_text and _FORMULA.match(str(value)) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _fits(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,27 @@ class Result(ABC):
         return None
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        return "\n".join(map(printable, self.lines()))
+
+
+# Line breaks and what steers a terminal, and what turns the order of letters around:
+# names of people and files are what strangers typed.
+_STEERING = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+
+
+# JSON escapes the first of them itself; its own line breaks stay.
+_BEYOND_JSON = re.compile(_STEERING.pattern.replace("\x00-\x1f", ""))
+
+
+def printable(line: str) -> str:
+    r"""A line of text in which control characters are escapes, as Python writes them.
+
+    >>> printable("Ann\x1b[2J\nBob")
+    'Ann\\x1b[2J\\nBob'
+    """
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], line)
 
 
 def plain(value: Any) -> Any:
@@ -75,6 +96,7 @@ def as_json(content: Any) -> str:
     Bytes of a file's name that are no text become JSON's escapes.
     """
     text = json.dumps(content, ensure_ascii=False, indent=2)
+    text = _BEYOND_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -95,7 +117,7 @@ def table_lines(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
             column, justify="right" if is_number else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     text = StringIO()
     width = shutil.get_terminal_size().columns
     # Names are what people typed: they are not markup.

@@ -108,3 +108,46 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         FileError, match=r"cannot read .*: Is a directory; expected CSV"
     ):
         list(read_csv(tmp_path, ["a"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("@ann/1.jpg", "'@ann/1.jpg"),
+        ("+ann", "'+ann"),
+        ("-ann", "'-ann"),
+        ("\tann", "'\tann"),
+        ("'=1", "''=1"),
+        # No formulas: numbers, names, and an apostrophe of a name's own.
+        ("-0.25", "-0.25"),
+        ("+1e3", "+1e3"),
+        ("-inf", "-inf"),
+        ("'t Hooft", "'t Hooft"),
+        ("ann=1", "ann=1"),
+        ("'", "'"),
+        ("", ""),
+    ],
+)
+def test_formulas_are_escaped_for_people_and_read_back(
+    tmp_path: Path, text: str, written: str
+) -> None:
+    path = tmp_path / "table.csv"
+    write_csv(path, ["name", "other"], [(text, "x")], for_people=True)
+    with path.open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [["name", "other"], [written, "x"]]
+    [row] = read_csv(path, ["name", "other"], exact=True, for_people=True)
+    assert row["name"] == text
+    write_csv(path, ["name", "other"], [(text, "x")])
+    [row] = read_csv(path, ["name", "other"], exact=True)
+    assert row["name"] == text
+
+
+@given(text=st.text(alphabet="'=+-@\t a1", max_size=6))
+def test_every_text_comes_back_from_a_table_for_people(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("tables") / "table.csv"
+    write_csv(path, ["name", "other"], [(text, "x")], for_people=True)
+    [row] = read_csv(path, ["name", "other"], exact=True, for_people=True)
+    assert row["name"] == text

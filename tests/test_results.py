@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facever.results import Result, as_json, plain, table_lines
+from facever.results import Result, as_json, plain, printable, table_lines
 
 
 @dataclass(frozen=True)
@@ -70,3 +70,17 @@ def test_a_table_sets_numbers_to_the_right_and_takes_names_as_they_are() -> None
     assert "│      3 │" in text
     assert "│  1,200 │" in text
     assert table_lines(["", ""], [["a", "b"]])[0].count("a") == 0
+
+
+def test_control_characters_are_escapes_in_text_tables_and_json() -> None:
+    name = "Ann\x1b[2J\n\x9bBob\u202e"
+    shown = r"Ann\x1b[2J\n\x9bBob\u202e"
+    assert printable(f"{name}: 3 photos") == f"{shown}: 3 photos"
+    assert printable("Zoë Ann, 山田") == "Zoë Ann, 山田"
+    table = table_lines(["name"], [[name]])
+    assert any(shown in line for line in table)
+    assert not any("\x1b" in line for line in table)
+    text = as_json({"name": name})
+    assert text.isascii()
+    assert json.loads(text) == {"name": name}
+    assert text.count("\n") == 2

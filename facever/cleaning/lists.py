@@ -122,7 +122,7 @@ def overlap_rows(
 def write_list(path: Path, rows: Iterable[Row]) -> None:
     """Write a list under one of the names of ``COLUMNS``."""
     with whole_file(path) as temporary:
-        write_csv(temporary, COLUMNS[path.name], rows)
+        write_csv(temporary, COLUMNS[path.name], rows, for_people=True)
 
 
 def write_cleaning_json(folder: Path, about: Mapping[str, object]) -> None:
@@ -228,7 +228,7 @@ def read_plan(folder: Path) -> CleaningPlan:
 
 
 def _read_list(path: Path) -> Iterator[CsvRow]:
-    for row in read_csv(path, COLUMNS[path.name], exact=True):
+    for row in read_csv(path, COLUMNS[path.name], exact=True, for_people=True):
         if row["action"] not in _ACTIONS[path.name]:
             raise row.wrong("action", " or ".join(_ACTIONS[path.name]))
         yield row

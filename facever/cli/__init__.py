@@ -36,7 +36,7 @@ from facever.cli.options import (
 )
 from facever.cli.showing import shows_result
 from facever.errors import FaceverError, TerminatedError
-from facever.results import Result
+from facever.results import Result, printable
 from facever.version import __version__
 
 
@@ -442,5 +442,6 @@ def _leave_now(code: int, word: str) -> NoReturn:
 
 def _leave(code: int, line: str) -> NoReturn:
     if line:
-        print(f"facever: {' '.join(line.splitlines())}", file=sys.stderr)
+        line = printable(" ".join(line.splitlines()))
+        print(f"facever: {line}", file=sys.stderr)
     sys.exit(code)

@@ -88,7 +88,7 @@ def export_gallery(
                 blocks.append(embeddings)
                 advance(len(entries))
 
-        write_csv(entries_file, _COLUMNS, rows())
+        write_csv(entries_file, _COLUMNS, rows(), for_people=True)
         every = np.concatenate(blocks)
         with embeddings_file.open("wb") as binary:
             np.save(binary, every)
@@ -186,5 +186,5 @@ def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
 def _read_folder(path: Path) -> tuple[Any, Iterator[Any], Any]:
     about = json.loads((path / _ABOUT_FILE).read_text(encoding="utf-8"))
     embeddings = np.load(path / _EMBEDDINGS_FILE, allow_pickle=False)
-    rows = read_csv(path / _ENTRIES_FILE, _COLUMNS, exact=True)
+    rows = read_csv(path / _ENTRIES_FILE, _COLUMNS, exact=True, for_people=True)
     return about, ([row[column] for column in _COLUMNS] for row in rows), embeddings

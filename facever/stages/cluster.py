@@ -198,7 +198,7 @@ def cluster(
             faces.embeddings, cosine, method=method, min_size=min_size, advance=advance
         )
     with whole_file(out / CLUSTERS_FILE) as temporary:
-        write_csv(temporary, COLUMNS, _rows(faces, found))
+        write_csv(temporary, COLUMNS, _rows(faces, found), for_people=True)
     has_sheet = _write_sheet(out / SHEET_FILE, faces.store, found)
     if copy:
         clusters_on: dict[str, set[int]] = defaultdict(set)

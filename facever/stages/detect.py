@@ -163,7 +163,7 @@ def detect(
             kept = list(found)
         else:
             with whole_file(out) as temporary:
-                write_csv(temporary, FACE_COLUMNS, _csv_rows(found))
+                write_csv(temporary, FACE_COLUMNS, _csv_rows(found), for_people=True)
     return FoundFaces(
         source=source,
         detector=detector,

@@ -158,7 +158,9 @@ def export_folders(
         (out / path).write_bytes(picture.content)
         index.append((row, path, identity, source))
         advance(1)
-    write_csv(out / INDEX_FILE, ["row", "file", "identity", "source"], index)
+    write_csv(
+        out / INDEX_FILE, ["row", "file", "identity", "source"], index, for_people=True
+    )
 
 
 def export_tar(
@@ -224,7 +226,9 @@ def export_rec(
         (row, key, store.identity_of(row), store.sources[row])
         for key, row in enumerate(rows.tolist(), start=1)
     )
-    write_csv(out / INDEX_FILE, ["row", "key", "identity", "source"], index)
+    write_csv(
+        out / INDEX_FILE, ["row", "key", "identity", "source"], index, for_people=True
+    )
 
 
 def _facts(store: CropStore, row: int) -> dict[str, object]:

@@ -158,7 +158,7 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
     differing = list(differing_rows(evaluations))
     with whole_file(out / DIFFERING_FILE) as temporary:
         columns = "fold", "left", "right", "same", *evaluations
-        write_csv(temporary, columns, differing)
+        write_csv(temporary, columns, differing, for_people=True)
     page = write_report(
         out,
         evaluations,

@@ -284,7 +284,7 @@ def _write_probes(
             )
         )
     with whole_file(path) as temporary:
-        write_csv(temporary, PROBE_COLUMNS, rows)
+        write_csv(temporary, PROBE_COLUMNS, rows, for_people=True)
 
 
 def _write(path: Path, numbers: dict[str, Any]) -> None:

@@ -68,7 +68,9 @@ def read_report(folder: Path) -> ReadReport:
         )
     try:
         numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-        rows = list(read_csv(folder / SCORES_FILE, SCORE_COLUMNS, exact=True))
+        rows = list(
+            read_csv(folder / SCORES_FILE, SCORE_COLUMNS, exact=True, for_people=True)
+        )
     except FileError:
         raise
     except OSError as error:

@@ -78,7 +78,12 @@ def write_report(
         written[PAGE_FILE].write_text(page, encoding="utf-8")
         text = json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False)
         written[JSON_FILE].write_text(text + "\n", encoding="utf-8")
-        write_csv(written[SCORES_FILE], SCORE_COLUMNS, _score_rows(evaluations))
+        write_csv(
+            written[SCORES_FILE],
+            SCORE_COLUMNS,
+            _score_rows(evaluations),
+            for_people=True,
+        )
         save_roc(written[PICTURE_FILE], evaluations, "png")
         save_roc(written[DRAWING_FILE], evaluations, "svg")
     return out / PAGE_FILE
