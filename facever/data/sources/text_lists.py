@@ -28,7 +28,9 @@ def list_text_photos(path: Path) -> PhotoListing:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise FileError(f"{path} is no list of photos: it is not UTF-8 text") from None
+        raise FileError(
+            f"{path} is no list of photos: it is not UTF-8 text; unpack an archive first"
+        ) from None
     photos: dict[str, PhotoSource] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
