@@ -29,7 +29,7 @@ def list_text_photos(path: Path) -> PhotoListing:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise FileError(
-            f"{path} is no list of photos: it is not UTF-8 text; unpack an archive first"
+            f"{path} is no list of photos: it is not UTF-8 text; unpack archives first"
         ) from None
     photos: dict[str, PhotoSource] = {}
     for number, line in enumerate(lines, start=1):
