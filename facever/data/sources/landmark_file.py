@@ -225,7 +225,7 @@ def _choose_columns(
     ways = [(start, is_apart) for is_apart in (False, True) for start in starts]
     fits = np.array([_middle(residuals(_take(judged, *way))) for way in ways])
     best = int(fits[: len(starts)].argmin())
-    if fits[best] > FITTING_RESIDUAL >= fits.min():
+    if fits.min() < min(fits[best] / 2, FITTING_RESIDUAL):
         best = int(fits.argmin())
     elif fits[best] > FITTING_RESIDUAL:
         misfits = [find_misfit(_take(judged, *way)) for way in ways]

@@ -84,7 +84,7 @@ def read_rows(path: Path, kind: str) -> list[Row]:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If it is not text, or empty, or quotes in it do not end.
+        DataError: If it is not text, or without a row, or quotes in it do not end.
     """
     text = read_text(path, kind)
 
@@ -105,6 +105,8 @@ def read_rows(path: Path, kind: str) -> list[Row]:
             f"{path}, behind line {last}: no {kind}, in which quotes begin and end a "
             f"field ({error})"
         ) from None
+    if not rows:
+        raise DataError(f"{path} holds nothing but separators; expected {kind}")
     return [
         Row(line, fields if len(fields) > 1 else fields[0].split())
         for line, fields in rows

@@ -308,6 +308,7 @@ def test_truths_that_contradict_each_other(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("", "empty"),
+        ('""\n', "holds nothing but separators; expected list of pairs"),
         ("left,right,same\n", "no threshold can be chosen"),
         ("left,right,same\na,b,1\na,c,1\n", "got 2 genuine and 0 impostor pairs"),
         ("Ann 1 2\nBob 1 2\n", "got 2 genuine and 0 impostor pairs"),
