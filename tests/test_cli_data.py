@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from facever.data.store.checksums import crop_checksums, write_checksums
 from facever.data.store.crop_store import CropStore
 
 
@@ -56,7 +57,9 @@ def test_the_stages_take_compressed_stores(tmp_path, make_store, make_model, com
     assert command("data", "compress", store, jpeg).code == 0
     # The oracle: the same pixels in an uncompressed store.
     make_store(pixels, (3, 3))
-    np.save(pixels / "crops.npy", CropStore.open(jpeg).crops[:])
+    crops = CropStore.open(jpeg).crops[:]
+    np.save(pixels / "crops.npy", crops)
+    write_checksums(pixels, [crop_checksums(crop.data for crop in crops)])
     found = []
     for crops in (jpeg, pixels):
         out = tmp_path / f"{crops.name}.npz"
