@@ -21,7 +21,7 @@ TemplateName = Literal["112x96", "112x112", "128x128", "160x160", "150x150"]
 ChannelOrder = Literal["RGB", "BGR"]
 """The order in which a network takes the colours of a pixel."""
 
-ArrayChannels = Literal["rgb", "bgr"]
+ArrayChannels = Literal["rgb", "bgr", "RGB", "BGR"]
 """The order of colours in arrays that are given as photos; OpenCV reads BGR."""
 
 DEFAULT_FACE: Final = "prominent"

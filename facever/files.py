@@ -11,6 +11,7 @@ neither a kill nor a power cut leaves half of a file under the name of a whole o
 
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -75,6 +76,18 @@ def check_folder_place(path: Path) -> None:
     """
     with naming_write_errors(path, _ELSEWHERE):
         _try_to_write(path, path)
+
+
+def address_hint(path: Path | str) -> str:
+    """The end of a message about a file that is not there: is it an address?
+
+    >>> address_hint("/data/a.jpg"), address_hint(Path("https://example.org/a.jpg"))
+    ('', '; nothing is downloaded: fetch the file and give its path')
+    """
+    # A path has one of the two slashes alone.
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        return ""
+    return "; nothing is downloaded: fetch the file and give its path"
 
 
 def check_outside(out: Path, source: Path, name: str, source_name: str) -> None:

@@ -68,6 +68,21 @@ def format_seconds(seconds: float) -> str:
 
 
 @contextmanager
+def shown_on_terminal(what: str) -> Iterator[None]:
+    """Say at once on a terminal what goes on, until it is done; elsewhere nothing.
+
+    Args:
+        what: What is being done, such as ``"loading sface"``.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(f"{what} ..."):
+        yield
+
+
+@contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Say that something of unknown length goes on, if it takes two seconds or more.
 

@@ -154,6 +154,18 @@ BAD_INPUT: dict[str, tuple[str, list[str]]] = {
     "align: no workers": ("align {w} {o} --workers 0", ["workers", "got 0"]),
     "align: no pixels": ("align {w} {o} --max-pixels 0", ["max_pixels", "got 0"]),
     "detect: no pixels": ("detect {w} --max-pixels 0", ["max_pixels", "got 0"]),
+    "verify: an address": (
+        "verify https://example.org/a.jpg {w}/wall.png",
+        ["example.org/a.jpg", "nothing is downloaded: fetch the file"],
+    ),
+    "align: an address": (
+        "align https://example.org/a.jpg {o}",
+        ["example.org/a.jpg", "nothing is downloaded: fetch the file"],
+    ),
+    "embed: an address for a model": (
+        "embed https://example.org/model.onnx {w}/crops {o}.npz",
+        ["example.org/model.onnx", "nothing is downloaded: fetch the file"],
+    ),
     "verify: too large a photo": (
         "verify {w}/wall.png {w}/wall.png --model {w}/model.safetensors "
         "--max-pixels 8099",

@@ -1,12 +1,20 @@
 import io
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 from rich.console import Console
 
 from facever import progress
-from facever.progress import format_seconds, ignore_progress, progress_bar, waiting
+from facever.progress import (
+    format_seconds,
+    ignore_progress,
+    progress_bar,
+    shown_on_terminal,
+    waiting,
+)
 
 
 @pytest.mark.parametrize(
@@ -156,12 +164,34 @@ class TestOnATerminal:
             pass
         assert "120/200" in screen.getvalue()
 
-    def test_a_failure_gives_the_cursor_back(self, screen: io.StringIO) -> None:
-        with pytest.raises(KeyError), progress_bar("embed", 5, "crops"):
+    @pytest.mark.parametrize(
+        "shown_work",
+        [lambda: progress_bar("embed", 5, "crops"), lambda: shown_on_terminal("x")],
+    )
+    def test_a_failure_gives_the_cursor_back(
+        self,
+        screen: io.StringIO,
+        shown_work: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        with pytest.raises(KeyError), shown_work():
             raise KeyError
         # ESC [ ? 25 l hides the cursor, h shows it.
         shown = screen.getvalue()
         assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l") >= 0
+
+    def test_what_has_no_length_is_told_at_once(
+        self, screen: io.StringIO, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with shown_on_terminal("loading sface"):
+            pass
+        assert "loading sface ..." in screen.getvalue()
+        assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_pipe_nothing_is_told_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_on_terminal("loading sface"):
+        pass
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_default_of_library_calls_shows_nothing(

@@ -316,19 +316,23 @@ def verify(
     ] = None,
 ) -> Result:
     """Say whether two photos show the same person."""
-    from facever.stages.verify import verify as stage
+    from facever.progress import shown_on_terminal
 
-    return stage(
-        first,
-        second,
-        model=model,
-        threshold=threshold,
-        far=far,
-        face=face,
-        detector=detector,
-        max_pixels=max_pixels,
-        show=show,
-    )
+    # To import torch alone takes seconds.
+    with shown_on_terminal(f"loading {model}"):
+        from facever.stages.verify import verify as stage
+
+        return stage(
+            first,
+            second,
+            model=model,
+            threshold=threshold,
+            far=far,
+            face=face,
+            detector=detector,
+            max_pixels=max_pixels,
+            show=show,
+        )
 
 
 @app.command()

@@ -89,7 +89,8 @@ def model_import(
         TemplateName | None, typer.Option(help="The crops it takes, height x width.")
     ] = None,
     channels: Annotated[
-        ChannelOrder | None, typer.Option(help="The order of a pixel's colours.")
+        ChannelOrder | None,
+        typer.Option(case_sensitive=False, help="The order of a pixel's colours."),
     ] = None,
     mean: Annotated[
         str | None, typer.Option(help=f"Subtracted from the pixels: {_TRIPLE}.")

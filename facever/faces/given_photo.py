@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -101,7 +101,7 @@ def as_source(
     Raises:
         ParameterError: If it is none of these, or an address: nothing is downloaded.
     """
-    if channels not in ("rgb", "bgr"):
+    if channels not in get_args(ArrayChannels):
         raise ParameterError(f"channels must be rgb or bgr, got {channels!r}")
     if isinstance(photo, PhotoSource):
         return photo
@@ -182,7 +182,7 @@ def _rgb(
     pixels = array.reshape(*array.shape[:2], -1)
     if pixels.shape[2] == 1:
         pixels = pixels.repeat(3, axis=2)
-    if channels == "bgr":
+    if channels.lower() == "bgr":
         pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     pixels = np.ascontiguousarray(pixels)
     return pixels if pixels.shape[2] == 3 else pixels_of(Image.fromarray(pixels))
@@ -192,4 +192,6 @@ def _not_taken(given: object) -> str:
     got = type(given).__name__
     if isinstance(given, np.ndarray):
         got = f"an array {list(given.shape)} of {given.dtype}"
+    elif isinstance(given, list | tuple | Iterator):
+        got += ": give one photo at a time"
     return f"a photo must be {_TAKEN}; got {got}"

@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 
 from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import ParameterError, PhotoError
+from facever.files import address_hint
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -228,7 +229,8 @@ def _read_file(path: Path) -> bytes:
         is_huge = found.st_size > MAX_FILE_BYTES
         content = path.read_bytes() if is_file and not is_huge else b""
     except OSError as error:
-        raise PhotoError(f"cannot be opened: {error.strerror or error}") from None
+        reason = f"{error.strerror or error}{address_hint(path)}"
+        raise PhotoError(f"cannot be opened: {reason}") from None
     if not is_file:
         raise PhotoError("not a file, but a pipe, a device or a folder")
     if is_huge:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facever.errors import ModelFileError
+from facever.files import address_hint
 from facever.inference.backends.foreign import ForeignNetwork
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
@@ -145,8 +146,9 @@ def _find_backend(path: Path) -> Backend:
         )
     if not path.is_file():
         raise ModelFileError(
-            f"there is no model file {path}; facever train writes model.safetensors "
-            f"into its out folder, and ready models are {', '.join(READY)}"
+            f"there is no model file {path}{address_hint(path)}; facever train writes "
+            f"{_TRAINED_NAME} into its out folder, and ready models are "
+            f"{', '.join(READY)}"
         )
     backend = BACKENDS.get(path.suffix.lower())
     if backend is None:

@@ -194,7 +194,9 @@ def test_a_closed_file_is_a_photo_that_cannot_be_read() -> None:
 REFUSED: dict[str, tuple[Any, str]] = {
     "number": (7, "got int"),
     "nothing": (None, "got NoneType"),
-    "nested list": ([[1, 2], [3, 4]], "got list"),
+    "nested list": ([[1, 2], [3, 4]], "got list: give one photo at a time"),
+    "two photos": (("a.jpg", "b.jpg"), "got tuple: give one photo at a time"),
+    "generator": ((name for name in ["a.jpg"]), "got generator: give one photo at a"),
     "integers": (COLOURS.astype(int), r"an array \[6, 5, 3\] of int64"),
     "16 bits": (COLOURS.astype(np.uint16), r"an array \[6, 5, 3\] of uint16"),
     "bool": (GREY > 9, r"an array \[6, 5\] of bool"),
@@ -243,6 +245,9 @@ def test_a_tensor_and_a_file_open_as_text_are_refused(tmp_path: Path) -> None:
 def test_channels_and_a_photo_in_place_of_photos_are_refused() -> None:
     with pytest.raises(ParameterError, match="channels must be rgb or bgr, got 'gbr'"):
         as_source(COLOURS, channels="gbr")
+    for channels in ("bgr", "BGR"):
+        found = as_source(COLOURS[:, :, ::-1], channels=channels).read(10**6)
+        np.testing.assert_array_equal(found, COLOURS)
     for one in ("a.jpg", Path("a.jpg"), COLOURS, b"bytes"):
         with pytest.raises(ParameterError, match="must be a list of photos, got one"):
             list(as_sources(one))

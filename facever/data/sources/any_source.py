@@ -30,6 +30,7 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import PhotoListing, PhotoSource
+from facever.files import address_hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
     kind = next((kind for kind in SOURCES.values() if kind.holds(source)), None)
     if kind is None:
         reason = "a pipe or a device" if source.exists() else "no such file or folder"
-        raise FileError(f"no photos at {source}: {reason}")
+        raise FileError(f"no photos at {source}: {reason}{address_hint(source)}")
     listing = kind.list_photos(source)
     if not listing.photos:
         skipped = describe_skipped(listing.skipped)

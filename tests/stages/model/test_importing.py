@@ -139,6 +139,13 @@ def test_weights_find_their_network_and_preset(tmp_path):
         import_model(tmp_path / "068.ckpt", other, ImportSettings(template="112x112"))
 
 
+def test_colours_may_be_written_small(command, tmp_path, network):
+    words = "--template 112x112 --channels bgr --mean 1 --scale 2".split()
+    done = command("model", "import", network, tmp_path / "model.onnx", *words)
+    assert done.code == 0, done.err
+    assert load_model(tmp_path / "model.onnx").header.channel_order == "BGR"
+
+
 def test_info_is_the_same_as_json(command, tmp_path, network):
     out = tmp_path / "model.onnx"
     import_model(network, out, BY_HAND)
