@@ -1,5 +1,6 @@
 """Embeddings and the photos they belong to, in an ``.npz`` file."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,16 @@ def read_embeddings(path: str | Path, array: str | None = None) -> EmbeddingsFil
             f"{path}: checksums must be uint32 of shape {list(images.shape)}, got "
             f"{checksums.dtype} of shape {list(checksums.shape)}"
         )
+    if model is not None and (model.ndim or model.dtype.kind != "U"):
+        raise DataError(
+            f"{path}: model_fingerprint must be a text, got {model.dtype} of shape "
+            f"{list(model.shape)}"
+        )
     return EmbeddingsFile(
-        embeddings, images.tolist(), None if model is None else str(model), checksums
+        embeddings,
+        _texts_of(path, images_name, images),
+        None if model is None else _texts_of(path, "model_fingerprint", model[None])[0],
+        checksums,
     )
 
 
@@ -173,3 +182,24 @@ def _read_array(
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: {name!r} is no array; {expected}")
     return array
+
+
+def _texts_of(
+    path: Path, name: str, array: np.ndarray[Any, np.dtype[Any]]
+) -> list[str]:
+    """The texts of an array, of whose letters a damaged file may have made others."""
+    order = array.dtype.byteorder
+    letters = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(order))
+    # Python takes larger ones, and goes wrong later.
+    is_text = not (letters > sys.maxunicode).any()
+    texts: list[str] = array.tolist() if is_text else []
+    try:
+        # Names of files that are not UTF-8 are kept as Python keeps them.
+        "".join(texts).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        is_text = False
+    if not is_text:
+        raise DataError(
+            f"{path}: {name} holds letters that are none; write the file again"
+        )
+    return texts

@@ -100,7 +100,7 @@ def test_every_form_gives_the_embeddings(
     """Types, orders, NumPy's versions of the form, compressions, names, more arrays."""
     expected = [[row + 0.25 * column for column in range(size)] for row in range(9)]
     expected = expected[:num_photos]
-    photos = [f"Zoë/{'x' * number}.jpg" for number in range(num_photos)]
+    photos = [f"Zoë王\U0001f600/{'x' * number}.jpg" for number in range(num_photos)]
     others = {
         "model_fingerprint": np.array("abc"),
         "checksums": np.arange(num_photos, dtype=np.uint32),
@@ -109,7 +109,7 @@ def test_every_form_gives_the_embeddings(
     }
     arrays = {
         (names or ("embeddings", "images"))[0]: np.array(expected, kind, order=order),
-        (names or ("embeddings", "images"))[1]: np.array(photos),
+        (names or ("embeddings", "images"))[1]: np.array(photos).astype(f"{kind[0]}U"),
         **{name: others[name] for name in more},
     }
     path = tmp_path_factory.mktemp("npz") / "some.npz"
@@ -145,6 +145,15 @@ def test_checksums_of_crops_are_kept(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_embeddings(path).checksums, checksums)
 
 
+def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
+    """As Python spells them, and as the crop store keeps them."""
+    names = [b"A/\xff.jpg".decode(errors="surrogateescape"), "B/王.jpg"]
+    write_embeddings(
+        tmp_path / "a.npz", EmbeddingsFile(GOOD["embeddings"], names, None)
+    )
+    assert read_embeddings(tmp_path / "a.npz").images == names
+
+
 class Hostile:
     def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('unpickled')",))
@@ -163,6 +172,13 @@ class Hostile:
         ({"checksums": np.array([1, 2])}, r"checksums must be uint32 .* got int64"),
         ({"checksums": np.zeros(3, np.uint32)}, r"of shape \[2\], got uint32 .*\[3\]"),
         ({"images": np.array([["a", "b"]])}, r"of shape \[1, 2\]"),
+        ({"images": np.array(["a", "\ud800"])}, "images holds letters that are none"),
+        (
+            {"images": np.full((2, 3), -1, np.int32).view("U3")[:, 0]},
+            "letters that are",
+        ),
+        ({"model_fingerprint": np.arange(3)}, r"must be a text, got int64 of .*\[3\]"),
+        ({"model_fingerprint": np.array("\ud800")}, "model_fingerprint holds letters"),
         ({"images": np.array([Hostile(), "b"], dtype=object)}, "array 'images'"),
         ({"embeddings": np.array([Hostile()], dtype=object)}, "array 'embeddings'"),
     ],
