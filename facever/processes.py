@@ -24,8 +24,6 @@ from facever.errors import FaceverError
 TASKS_AHEAD = 2
 """Tasks that are given out before the next answer is asked for, for each worker."""
 
-_LEFT_TO_THE_RUN = (signal.SIGINT, signal.SIGTERM)
-
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
@@ -37,7 +35,7 @@ class WorkerPool:
             for answer in pool.answers(embed, photos):
                 ...
 
-    A worker ends with this process, however that ends, and leaves signals to it: an
+    A worker ends with this process, however that ends, and leaves Ctrl-C to it: an
     error that leaves the block, Ctrl-C among them, ends all of them in the middle of
     their work. OpenCV has one thread in it, since there is a worker for every CPU
     already.
@@ -102,7 +100,7 @@ class WorkerPool:
             for task in tasks:
                 if len(ahead) == TASKS_AHEAD * self._num_workers:
                     yield ahead.popleft().result()
-                with _without_signals():
+                with _without_ctrl_c():
                     ahead.append(self._pool.submit(work, task))
             while ahead:
                 yield ahead.popleft().result()
@@ -115,15 +113,17 @@ class WorkerPool:
 
 
 @contextmanager
-def _without_signals() -> Iterator[None]:
-    """Start processes that signals to the whole group do not reach.
+def _without_ctrl_c() -> Iterator[None]:
+    """Start processes that the Ctrl-C of a terminal leaves alone.
 
-    They inherit the mask, and would be ended in the middle of their imports otherwise.
+    It goes to the whole group, and one that is still importing would print where it
+    was. They inherit the mask.
+    SIGTERM stays: the pool ends workers by it.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_THE_RUN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
@@ -134,8 +134,7 @@ def _start_worker(
     ended: Connection, prepare: Callable[..., None], *arguments: Any
 ) -> None:
     threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
-    for number in _LEFT_TO_THE_RUN:
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     prepare(*arguments)
 
