@@ -422,7 +422,12 @@ def test_a_signal_ends_the_command_and_its_workers_with_a_line(
 ):
     photos, landmarks = make_photos(tmp_path, 300)
     out = tmp_path / "crops"
-    command = [sys.executable, "-m", "facever", "align", photos, out, "--workers", "2"]
+    # A shell that runs the tests in the background has Ctrl-C ignored.
+    main = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from facever.cli import main; main()"
+    )
+    command = [sys.executable, "-c", main, "align", photos, out, "--workers", "2"]
     with subprocess.Popen(
         [*command, "--landmarks", landmarks], stderr=subprocess.PIPE, text=True
     ) as run:
