@@ -29,8 +29,8 @@ def evaluations() -> dict[str, Evaluation]:
     # Pairs 0, 2 and 5 are right by the first alone, pair 4 by the second alone, pair 7
     # by neither.
     return {
-        "first": judged([0.9, 0.6, 0.1, 0.4, 0.2, 0.9, 0.1, 0.8]),
-        NASTY: judged([0.4, 0.7, 0.6, 0.1, 0.5, 0.1, 0.2, 0.9]),
+        "first": judged([1.1, 0.6, 0.45, 0.4, 0.2, 0.6, 0.1, 0.8]),
+        NASTY: judged([0.4, 0.7, 1.1, 0.1, 0.5, 0.0, 0.2, 0.9]),
     }
 
 
@@ -48,14 +48,14 @@ def cards(page: str) -> list[list[str]]:
 
 def test_what_one_is_right_of_alone_the_surest_first(evaluations) -> None:
     page = disagreements(evaluations, None)
-    # Both are surer of pair 5, 0.6 above and 0.2 below the threshold, than of 0, of
-    # which the second is 0.1 below, and of 2, of which it is 0.1 above, listed later.
+    # Both are sure of pair 5, 0.3 above and 0.3 below the threshold. Of pair 0 the
+    # first is surest, but the second is not, and of pair 2 it is the other way round.
     assert cards(page) == [
         [
             f"first is right, {NASTY} wrong. The surest 3 of 3.",
-            "L/ 5 R/ 5 one person +0.600, -0.200",
-            "L/ 0 R/ 0 one person +0.400, -0.100",
-            "L/ 2 R/ 2 two people -0.400, +0.100",
+            "L/ 5 R/ 5 one person +0.300, -0.300",
+            "L/ 0 R/ 0 one person +0.600, -0.100",
+            "L/ 2 R/ 2 two people -0.050, +0.600",
         ],
         [
             f"{NASTY} is right, first wrong. The surest 1 of 1.",
@@ -81,12 +81,12 @@ def test_pictures(evaluations) -> None:
 
 
 def test_pairs_without_a_score_are_the_least_sure(evaluations) -> None:
-    scores = [0.4, 0.7, 0.6, 0.1, 0.5, -np.inf, 0.2, 0.9]
+    scores = [0.4, 0.7, 1.1, 0.1, 0.5, -np.inf, 0.2, 0.9]
     page = disagreements({**evaluations, NASTY: judged(scores)}, None)
     assert cards(page)[0][1:] == [
-        "L/ 0 R/ 0 one person +0.400, -0.100",
-        "L/ 2 R/ 2 two people -0.400, +0.100",
-        "L/ 5 R/ 5 one person +0.600, no score",
+        "L/ 0 R/ 0 one person +0.600, -0.100",
+        "L/ 2 R/ 2 two people -0.050, +0.600",
+        "L/ 5 R/ 5 one person +0.300, no score",
     ]
 
 
