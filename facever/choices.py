@@ -41,6 +41,9 @@ Mirror = Literal["sum", "concat", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 """The numbers a network computes with; ``auto``: bf16 where there are units for it."""
 
+Backend = Literal["auto", "torch", "onnxruntime", "openvino"]
+"""What computes a network; ``auto``: the fastest that is known to give the same."""
+
 Measure = Literal["cosine", "euclidean"]
 """How two embeddings are compared."""
 
