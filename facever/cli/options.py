@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from facever.choices import Detector, Precision
+from facever.choices import Backend, Detector, Precision
 
 Device = Annotated[
     str, typer.Option(help="Where the network runs: auto, cpu, cuda, cuda:1 and so on.")
@@ -13,6 +13,14 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         help="Numbers of the network; auto is bf16 where the device is made for it."
+    ),
+]
+BackendOption = Annotated[
+    Backend,
+    typer.Option(
+        help="What computes the networks. auto: the fastest that is installed and "
+        "known to give the same. onnxruntime and openvino come with the extras onnx "
+        "and openvino."
     ),
 ]
 DetectorOption = Annotated[
