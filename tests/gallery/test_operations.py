@@ -239,7 +239,7 @@ class MappedMachine(GalleryMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patch.setattr(index_building, "_MIN_EXACT_IN_FILE", 1)
-        self.patch.setattr(index_rows, "_FEW", 1)
+        self.patch.setattr(index_rows, "FEW", 1)
 
 
 class QdrantMachine(GalleryMachine):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from facever.errors import FileError, GalleryError
-from facever.files import sync
+from facever.files import put_in_place
 from facever.gallery.folder.connecting import connect
 
 DATABASE_NAME = "gallery.sqlite"
@@ -191,8 +191,7 @@ def create_database(folder: Path, schema: str) -> None:
                 f"PRAGMA journal_mode = WAL; BEGIN; {schema} COMMIT;"
             )
         # Takes the place of an empty folder, but never of one with something in it.
-        building.rename(folder)
-        sync(folder.parent)
+        put_in_place(building, folder)
     except (OSError, sqlite3.OperationalError) as error:
         shutil.rmtree(building, ignore_errors=True)
         if (folder / DATABASE_NAME).exists():

@@ -115,8 +115,9 @@ class Gallery(AnyGallery):
 
     def entries(self, where: Filter | None = None) -> list[Entry]:
         """The entries that meet a filter, by default all, in the order of adding."""
-        blocks = self._store.entries(where or EVERYTHING)
-        return [entry for block in blocks for _, entry in block]
+        with self._store.reading():
+            blocks = self._store.entries(where or EVERYTHING)
+            return [entry for block in blocks for _, entry in block]
 
     def read(
         self, where: Filter | None = None
@@ -137,7 +138,8 @@ class Gallery(AnyGallery):
 
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
-        return self._store.names()
+        with self._store.reading():
+            return self._store.names()
 
     def verify(self) -> int:
         """Read everything and check that it is what this gallery would have written.
@@ -275,9 +277,16 @@ class Gallery(AnyGallery):
         where: Filter,
     ) -> list[list[Match]]:
         # The searcher knows whose each row is: no entry but those found is read.
-        found = self._searcher.refreshed().search(units, k, by, where)
-        numbers = {hit.number for hits in found for hit in hits}
-        entries = self._store.entries_of(np.array(sorted(numbers), np.int64))
+        searcher = self._searcher.refreshed()
+        found = searcher.search(units, k, by, where)
+        people = {hit.number: hit.person for hits in found for hit in hits}
+        entries = self._store.entries_of(np.array(sorted(people), np.int64))
+        known = [
+            number
+            for number, entry in entries.items()
+            if entry.name == searcher.rows.name_of(people[number])
+        ]
+        self._store.check_all(len(known), len(people))
         return [[_match(hit, entries[hit.number]) for hit in hits] for hits in found]
 
 

@@ -5,10 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from facever.gallery.folder.store import GalleryStore
+from facever.gallery.folder.store import FEW, GalleryStore
 from facever.gallery.indexes.index import Index
-
-_FEW = 8192
 
 
 class IndexRows:
@@ -30,6 +28,7 @@ class IndexRows:
         self.codes: Int64[np.ndarray, " rows"] = np.empty(0, np.int64)
         self._store = store
         self._code_of: dict[str, int] = {}
+        self._names: list[str] = []
         self._sequence = store.last()[1]
 
     def __len__(self) -> int:
@@ -38,7 +37,7 @@ class IndexRows:
     @property
     def num_people(self) -> int:
         """How many codes were given so far."""
-        return len(self._code_of)
+        return len(self._names)
 
     @property
     def alive_numbers(self) -> Int64[np.ndarray, " rows"]:
@@ -62,6 +61,9 @@ class IndexRows:
 
         Args:
             index: The index of these rows, which gets the new ones.
+
+        Raises:
+            FileError: If a row is damaged, or missing without having been removed.
         """
         changed, self._sequence = self._store.changes_after(self._sequence)
         last = int(self.numbers[-1]) if len(self.numbers) else 0
@@ -80,6 +82,12 @@ class IndexRows:
             self.alive = np.append(self.alive, np.zeros(len(new), bool))
             self.codes = np.append(self.codes, np.full(len(new), -1, np.int64))
             self._read_names(new)
+        if len(new) or len(old):
+            self._store.check_all(int(np.count_nonzero(self.alive)))
+
+    def name_of(self, code: int) -> str:
+        """Whose code it is."""
+        return self._names[code]
 
     def places(self, numbers: Int64[np.ndarray, " some"]) -> Int64[np.ndarray, " some"]:
         """The rows of numbers that are in memory."""
@@ -87,15 +95,16 @@ class IndexRows:
 
     def _read_names(self, numbers: Int64[np.ndarray, " some"]) -> None:
         """Note which of these rows are there, and whose they are."""
-        if len(numbers) > _FEW:
-            # All names are read from an index, a few from among the embeddings.
+        if len(numbers) > FEW:
+            # All names are read from SQLite's index, which no checksum covers, and a
+            # few from among the embeddings.
             names = self._store.names()
             present = self._store.numbers_by_name()
             codes = np.repeat(self._codes(names), list(names.values()))
         else:
-            people = self._store.people_of(numbers)
+            people = self._store.entries_of(numbers)
             present = np.array(list(people), np.int64)
-            codes = self._codes(people.values())
+            codes = self._codes(entry.name for entry in people.values())
         places = self.places(present)
         known = places < len(self.numbers)
         self.codes[places[known]] = codes[known]
@@ -105,4 +114,5 @@ class IndexRows:
         """The code of each name; new names get new ones."""
         known = self._code_of
         codes = [known.setdefault(name, len(known)) for name in names]
+        self._names.extend(list(known)[len(self._names) :])
         return np.array(codes, np.int64)

@@ -1,6 +1,7 @@
 """People's names and embeddings on disk: the source of truth of a gallery."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -26,6 +27,9 @@ from facever.gallery.meta import GalleryMeta
 _ROWS_A_READ = 512
 
 Block = tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]
+
+FEW = 8192
+"""So many entries are read in the time in which nobody notices."""
 
 # What is read of an entry, always together: the checksum is of all of it.
 _ENTRY = "id, name, source, added, fields, origin, entry_checksum"
@@ -137,18 +141,51 @@ class GalleryStore:
         )
 
     def names(self) -> dict[str, int]:
-        """How many embeddings each person has, in the order of the names."""
-        return dict(
-            self._database.execute(
-                "SELECT name, COUNT(*) FROM entries GROUP BY name ORDER BY name"
+        """How many embeddings each person has, in the order of the names.
+
+        Of more than ``FEW`` they are read from SQLite's index of the names, which no
+        checksum covers; to be called within ``reading``.
+
+        Raises:
+            FileError: If they are damaged, or not as many as the gallery has.
+        """
+        if self.count() <= FEW:
+            every = (
+                entry.name for block in self.entries(EVERYTHING) for _, entry in block
             )
+            return dict(sorted(Counter(every).items()))
+        rows = self._database.execute(
+            "SELECT name, COUNT(*) FROM entries GROUP BY name ORDER BY name"
         )
+        names = dict(rows)
+        self.check_all(sum(names.values()))
+        return names
 
     def count(self, where: Filter = EVERYTHING) -> int:
         """How many entries meet a filter."""
         condition, values = _condition(where)
         query = f"SELECT COUNT(*) FROM entries WHERE {condition}"
         return int(self._database.execute(query, values)[0][0])
+
+    def check_all(self, num_found: int, num_there: int | None = None) -> None:
+        """Compare the photos that were found with those that must be there.
+
+        A flipped bit can hide a row, which leaves no checksum that differs.
+
+        Args:
+            num_found: How many were found.
+            num_there: How many there are; None asks SQLite's index of the ids, and is
+                for all of the gallery, within the same ``reading``.
+
+        Raises:
+            FileError: If it is another number.
+        """
+        if num_there is None:
+            num_there = self.count()
+        if num_found != num_there:
+            raise self._database.damaged(
+                f"{num_found} photos are found where there are {num_there}"
+            )
 
     def read_after(self, number: int) -> Iterator[Block]:
         """Numbers and embeddings of the rows added after a row, block by block.
@@ -162,23 +199,18 @@ class GalleryStore:
             yield self._as_block(rows, dim)
 
     def embeddings(self, numbers: Int64[np.ndarray, " rows"]) -> Block:
-        """Numbers, ascending, and embeddings of those of these rows that are there."""
+        """Numbers, ascending, and embeddings of these rows.
+
+        Raises:
+            FileError: If one is damaged, or not there.
+        """
         rows = self._database.execute(
             f"SELECT {_EMBEDDING} FROM entries WHERE number IN "
             "(SELECT value FROM json_each(?)) ORDER BY number",
             (json.dumps(numbers.tolist()),),
         )
+        self.check_all(len(rows), len(numbers))
         return self._as_block(rows, self.meta().embedding_size)
-
-    def people_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, str]:
-        """The names of those of these rows that are there."""
-        return dict(
-            self._database.execute(
-                "SELECT number, name FROM entries "
-                "WHERE number IN (SELECT value FROM json_each(?))",
-                (json.dumps(numbers.tolist()),),
-            )
-        )
 
     def numbers_by_name(self) -> Int64[np.ndarray, " rows"]:
         """The numbers of all rows, in the order of their names.
@@ -239,16 +271,26 @@ class GalleryStore:
         return np.array([row[0] for row in rows], np.int64)
 
     def entries(self, where: Filter) -> Iterator[list[tuple[int, Entry]]]:
-        """Numbers and entries that meet a filter, block by block, as added."""
+        """Numbers and entries that meet a filter, block by block, as added.
+
+        To be called within ``reading``.
+
+        Raises:
+            FileError: If one is damaged, or all are asked for and some are not there.
+        """
         condition, values = _condition(where)
         query = (
             f"SELECT number, {_ENTRY} FROM entries WHERE {condition} ORDER BY number"
         )
+        num_found = 0
         for rows in self._database.read(query, values, _ROWS_A_READ):
+            num_found += len(rows)
             yield [(row[0], self._as_entry(row[1:])) for row in rows]
+        if where.is_everything:
+            self.check_all(num_found)
 
     def entries_of(self, numbers: Int64[np.ndarray, " rows"]) -> dict[int, Entry]:
-        """The rows with these numbers, without their embeddings."""
+        """Those of the rows with these numbers that are there, without embeddings."""
         rows = self._database.execute(
             f"SELECT number, {_ENTRY} FROM entries "
             "WHERE number IN (SELECT value FROM json_each(?))",

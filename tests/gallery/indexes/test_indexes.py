@@ -30,7 +30,7 @@ def _always_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small galleries are searched by their index, and it has a file, too."""
     monkeypatch.setattr(searching, "_FEW", 20)
     monkeypatch.setattr(index_building, "_MIN_EXACT_IN_FILE", 1024)
-    monkeypatch.setattr(index_rows, "_FEW", 20)
+    monkeypatch.setattr(index_rows, "FEW", 20)
 
 
 def people(count: int, seed: int = 0) -> np.ndarray:
