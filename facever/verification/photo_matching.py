@@ -191,11 +191,11 @@ def match_pairs(
         for side in (pairs.left, pairs.right)
     )
     if not ((left >= 0) & (right >= 0)).any():
-        raise DataError(
-            "no pair has embeddings of both its photos; pairs name photos such as "
-            f"{pairs.left[0]!r}, the embeddings are of "
-            + (f"photos such as {images[0]!r}" if len(images) else "no photo at all")
+        said = "; ".join(matches.notes) or (
+            f"pairs name photos such as {pairs.left[0]!r}, the embeddings are of no "
+            "photo at all"
         )
+        raise DataError(f"no pair has embeddings of both its photos; {said}")
     vectors = embeddings[rows[found]].astype(np.float64)
     for wrong, what in (
         (~np.isfinite(vectors).all(axis=1), "NaN or infinity"),

@@ -422,8 +422,12 @@ def test_bad_embeddings(draw) -> None:
     twice = [*images[:-1], images[0].replace(".jpg", ".png")]
     with pytest.raises(DataError, match="rows 1 and 72"):
         evaluate_pairs(embeddings, twice, pairs)
-    with pytest.raises(DataError, match="no pair has embeddings of both"):
-        evaluate_pairs(embeddings, [f"x/x{n}.jpg" for n in range(72)], pairs)
+    odd = [f"{image.removesuffix('.jpg')} old.jpg" for image in images]
+    with pytest.raises(DataError, match="no pair has embeddings of both") as caught:
+        evaluate_pairs(embeddings, odd, pairs)
+    name = pairs.sources[0].removesuffix(".jpg")
+    says = f"not there: {name}.jpg; a similar name there: {name} old.jpg"
+    assert says in str(caught.value)
     with pytest.raises(DataError, match="of no photo at all"):
         evaluate_pairs(np.empty((0, 8)), [], pairs)
     with pytest.raises(ParameterError, match="between 1 and 8"):

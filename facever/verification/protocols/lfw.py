@@ -73,7 +73,7 @@ def is_lfw_row(fields: Sequence[str]) -> bool:
 
 
 def pairs_of_lfw_rows(
-    path: Path, rows: Sequence[Row], unique: bool = False
+    path: Path, rows: Sequence[Row], unique: bool = False, said: Sequence[str] = ()
 ) -> PairList:
     """The pairs of a file of LFW's form; see ``read_lfw_pairs``.
 
@@ -81,6 +81,7 @@ def pairs_of_lfw_rows(
         path: The file, for messages.
         rows: Its rows.
         unique: See ``make_pair_list``.
+        said: What is to be said of the file already.
     """
     header = None if _may_be_pair(rows[0].fields) else rows[0]
     listed = [_list_pair(path, row) for row in rows[header is not None :]]
@@ -89,7 +90,7 @@ def pairs_of_lfw_rows(
         listed = [
             replace(pair, fold=fold) for pair, fold in zip(listed, folds, strict=True)
         ]
-    return make_pair_list(path, listed, unique, notes)
+    return make_pair_list(path, listed, unique, [*said, *notes])
 
 
 def read_lfw_view_1(train: Path, test: Path) -> PairList:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facever.errors import DataError, ParameterError
@@ -11,7 +11,7 @@ from facever.verification.protocols.listed_pairs import ListedPair, make_pair_li
 from facever.verification.protocols.pairs import PairList
 from facever.verification.protocols.text import Row, is_count, read_rows
 
-_KIND = "list of pairs"
+_KIND = "a list of pairs"
 _REMEDY = (
     "say which columns are the first photo, the second photo, the truth and, if there "
     "is one, the fold, by name or by number from 1, such as --columns img1,img2,label"
@@ -85,6 +85,7 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
 
     The truth is 1 or true for a genuine pair and 0, -1 or false for an impostor pair.
     Folds are counted from any number. Without folds that serve, see ``divide_pairs``.
+    Lines at the top that begin with ``#`` are comments, unless they name the columns.
     What is concluded about the list stands in the notes of the result.
 
     Args:
@@ -104,10 +105,9 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
         DataError: If it has none of these forms, a row is not like the others (the
             message names file and line), or there are too few pairs.
     """
-    rows = read_rows(path, _KIND)
+    rows, notes = _skip_comments(path, read_rows(path, _KIND))
     if not columns and _is_lfw(rows):
-        return pairs_of_lfw_rows(path, rows, unique)
-    notes = []
+        return pairs_of_lfw_rows(path, rows, unique, notes)
     if len(rows[0].fields) < 3 and len(rows) > 1:
         notes.append(
             f"{path}, line {rows[0].line}: {' '.join(rows[0].fields)!r} is no pair and "
@@ -119,6 +119,8 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
     if columns:
         found = _given_columns(where, names, columns)
         has_names = _read_truth(names[found.same]) is None
+        if not has_names:
+            found = replace(found, names=_numbers_as_names(names))
     elif (named := _named_columns(names)) is not None:
         found, has_names = named, True
     else:
@@ -133,6 +135,25 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
             "say something else"
         )
     return make_pair_list(path, listed, unique, notes)
+
+
+def _skip_comments(path: Path, rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """The rows behind the comments at the top, and what is to be said of those."""
+
+    def is_comment(fields: Sequence[str]) -> bool:
+        # A photo's name may begin so, and column names do where NumPy wrote them.
+        is_pair = len(fields) > 2 and _read_truth(fields[2]) is not None
+        may_be_other = is_pair or is_lfw_row(fields) or bool(_named_columns(fields))
+        return fields[0] == "#" or (fields[0].startswith("#") and not may_be_other)
+
+    start = next(
+        (place for place, row in enumerate(rows) if not is_comment(row.fields)), 0
+    )
+    notes = [
+        f"{path}, line {row.line}: {' '.join(row.fields)!r} is taken for a comment"
+        for row in rows[:start]
+    ]
+    return rows[start:], notes
 
 
 def _is_lfw(rows: Sequence[Row]) -> bool:
@@ -207,13 +228,18 @@ def _columns_of_pair(where: str, rows: Sequence[Row]) -> _Columns:
     elif len(fields) >= 3 and truths == {0}:
         left, right, same, fold = 1, 2, 0, None
     else:
+        same = -1
+    if same < 0 or _truth_in(rows[0], same) is None:
         raise DataError(
             f"{where}: expected a pair (photo, photo, 1 or 0; or LFW's name, number, "
             "number; or name, number, name, number) or column names that tell photos "
             f"and truth, got {', '.join(fields)}; {_REMEDY}"
         )
-    names = [f"column {number}" for number in range(1, len(fields) + 1)]
-    return _Columns(left, right, same, fold, names)
+    return _Columns(left, right, same, fold, _numbers_as_names(fields))
+
+
+def _numbers_as_names(fields: Sequence[str]) -> list[str]:
+    return [f"column {number}" for number in range(1, len(fields) + 1)]
 
 
 def _list_pair(path: Path, row: Row, columns: _Columns) -> ListedPair:
@@ -240,7 +266,8 @@ def _list_pair(path: Path, row: Row, columns: _Columns) -> ListedPair:
     if columns.fold is not None:
         if not _is_whole(row.fields[columns.fold]):
             raise wrong(
-                columns.fold, "a whole number; leave the fold out of --columns else"
+                columns.fold,
+                "a fold's number (--columns with three columns reads no fold)",
             )
         fold = int(float(row.fields[columns.fold]))
     left, right = (

@@ -30,7 +30,9 @@ def read_text(path: Path, kind: str) -> str:
             f"{path} is not a text file in UTF-8 (byte {error.start}); expected {kind}"
         ) from None
     except OSError as error:
-        raise FileError(f"cannot read {kind} {path}: {error.strerror}") from None
+        raise FileError(
+            f"cannot read {path}: {error.strerror}; expected {kind}"
+        ) from None
     if not text.strip():
         raise DataError(f"{path} is empty; expected {kind}")
     return text
@@ -102,8 +104,8 @@ def read_rows(path: Path, kind: str) -> list[Row]:
     except csv.Error as error:
         last = rows[-1].line if rows else 0
         raise DataError(
-            f"{path}, behind line {last}: no {kind}, in which quotes begin and end a "
-            f"field ({error})"
+            f"{path}, behind line {last}: expected {kind}, in which quotes begin and "
+            f"end a field ({error})"
         ) from None
     if not rows:
         raise DataError(f"{path} holds nothing but separators; expected {kind}")

@@ -174,9 +174,14 @@ def test_every_form_of_a_table(
         ("a/2.jpg,1,1", "a/2.jpg,,1", 2, "same: expected 1 or true, or 0, -1 or false"),
         ("a/2.jpg,1,1", "a/2.jpg,2,1", 2, "-1 or false, got '2'"),
         ("a/2.jpg,1,1", "a/2.jpg,nan,1", 2, "-1 or false, got 'nan'"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,1.5", 2, "fold: expected a whole number; leave the"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,train", 2, "fold: expected a whole number; leave"),
-        ("a/2.jpg,1,1", "a/2.jpg,1,²", 2, "fold: expected a whole number"),
+        (
+            "a/2.jpg,1,1",
+            "a/2.jpg,1,1.5",
+            2,
+            "fold: expected a fold's number (--columns with",
+        ),
+        ("a/2.jpg,1,1", "a/2.jpg,1,train", 2, "fold: expected a fold's number"),
+        ("a/2.jpg,1,1", "a/2.jpg,1,²", 2, "fold: expected a fold's number"),
         ("a/2.jpg", "", 2, "right: expected a photo, got ''"),
         ('"b/2, old.jpg"', '"b/2"x', 4, "quotes begin and end a field"),
         ('"b/2, old.jpg"', '"b/2', 4, "quotes begin and end a field"),
@@ -200,6 +205,7 @@ def test_malformed_row_is_named(
     ("header", "rows"),
     [
         ("who,whom,what", ["a,b,maybe"]),
+        ("who,whom,what", ["a,b,1", "a,c,0", "b,d,1", "c,d,0"]),
         ("left,right", ["a,b"]),
         ("left,left,same", ["a,b,1"]),
         ("left,right,same,label", ["a,b,1,1"]),
@@ -230,6 +236,39 @@ def test_given_columns(tmp_path: Path) -> None:
     for columns in ("who,whom", "1,2,3,4,5", "who,whom,nobody", "0,1,2", "1,2,5"):
         with pytest.raises(ParameterError, match="columns must be"):
             read_pair_list(path, columns)
+
+
+def test_columns_given_by_number_have_no_photo_for_a_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "7,a,b,1\n7,a,c,0\n7,b,d,1\n7,c,d,0\n")
+    pairs = read_pair_list(path, "2,3,4")
+    assert (pairs.left, pairs.right) == (["a", "a", "b", "c"], ["b", "c", "d", "d"])
+    assert pairs.notes[0] == (
+        "columns of pairs.csv: left is column 2, right is column 3, same is column 4; "
+        "not used: column 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a.jpg b.jpg 1\na.jpg c.jpg 0\n#b.jpg d.jpg 1\nc.jpg d.jpg 0\n",
+        "2 1\nAnn 1 2\nAnn 1 Bob 1\nBob 1 2\nAnn 2 Bob 2\n",
+        "left,right,same\n#a,b,1\na,c,0\nb,d,1\nc,d,0\n",
+        "# left,right,same\na,b,1\na,c,0\nb,d,1\nc,d,0\n",
+        "#a,b,1\na,c,0\nb,d,1\nc,d,0\n",
+    ],
+)
+def test_comments_at_the_top(tmp_path: Path, rows: str) -> None:
+    expected = read_pair_list(write(tmp_path, rows))
+    assert len(expected) == 4
+    path = write(tmp_path, f"# of 2 people\n#\n{rows}")
+    found = read_pair_list(path)
+    assert (found.left, found.right) == (expected.left, expected.right)
+    assert found.fold.tolist() == expected.fold.tolist()
+    assert found.notes[:2] == (
+        f"{path}, line 1: '# of 2 people' is taken for a comment",
+        f"{path}, line 2: '#' is taken for a comment",
+    )
 
 
 def test_the_truth_may_stand_first(tmp_path: Path) -> None:
@@ -308,7 +347,7 @@ def test_truths_that_contradict_each_other(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("", "empty"),
-        ('""\n', "holds nothing but separators; expected list of pairs"),
+        ('""\n', "holds nothing but separators; expected a list of pairs"),
         ("left,right,same\n", "no threshold can be chosen"),
         ("left,right,same\na,b,1\na,c,1\n", "got 2 genuine and 0 impostor pairs"),
         ("Ann 1 2\nBob 1 2\n", "got 2 genuine and 0 impostor pairs"),
