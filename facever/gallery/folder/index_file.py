@@ -128,9 +128,10 @@ def read_index(folder: Path, meta: GalleryMeta, kind: type[Index]) -> IndexFile 
     line, _, _ = content[:_MOST_HEADER].tobytes().partition(b"\n")
     try:
         header: dict[str, Any] = json.loads(line)
-        num_rows, newest = header.pop("num_rows"), header.pop("newest")
+        num_rows, [number, entry_id] = int(header.pop("num_rows")), header.pop("newest")
+        newest = int(number), str(entry_id)
         writer = header.pop("writer")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError):
         raise FileError(f"{path} is damaged (no header)") from None
     if header != _header(meta, kind):
         return None
@@ -142,9 +143,7 @@ def read_index(folder: Path, meta: GalleryMeta, kind: type[Index]) -> IndexFile 
     start = len(line) + 1
     end = start + 8 * num_rows
     numbers = content[start:end].view("<i8").astype(np.int64)
-    return IndexFile(
-        numbers, (newest[0], newest[1]), np.asarray(content[end : -_CHECKSUM.size])
-    )
+    return IndexFile(numbers, newest, np.asarray(content[end : -_CHECKSUM.size]))
 
 
 def remove_index(folder: Path) -> None:

@@ -214,7 +214,7 @@ def test_an_index_emptied_and_filled_again_is_of_its_kind_again(tmp_path: Path) 
 
 @pytest.mark.parametrize("kind", ["exact", "sq8"])
 @pytest.mark.parametrize(
-    "damage", ["cut", "cut to a line", "changed", "empty", "text", "of another"]
+    "damage", ["cut", "cut to a line", "changed", "empty", "text", "list", "of another"]
 )
 def test_a_damaged_index_file_is_built_again_and_said(
     tmp_path: Path, kind: str, damage: str, caplog: pytest.LogCaptureFixture
@@ -237,6 +237,7 @@ def test_a_damaged_index_file_is_built_again_and_said(
         "changed": bytes(changed),
         "empty": b"",
         "text": b"hello\n",
+        "list": b"[1]\n",
         "of another": (other / INDEX_NAME).read_bytes() if other.exists() else b"",
     }[damage]
     file.write_bytes(bad)
@@ -260,6 +261,8 @@ def written_anew(file: Path, old: bytes, new: bytes) -> None:
     ("kind", "old", "new", "said"),
     [
         ("sq8", f"faiss {faiss.__version__}", "faiss 1.2.3", "written by faiss 1.2.3"),
+        ("sq8", '"num_rows": 1100', '"num_rows": []', "is damaged"),
+        ("sq8", '"newest": [1100,', '"newest": [{},', "is damaged"),
         ("sq8", "IxSQ", "Junk", "faiss refuses it: .*not recognized"),
         ("hnsw", "IHNf", "IHNs", "faiss refuses it|it is a IndexHNSWSQ"),
     ],
