@@ -3,7 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
+
+from pydantic import ConfigDict, TypeAdapter
 
 from facever.choices import By
 from facever.errors import ParameterError
@@ -25,6 +27,8 @@ class Origin:
     path: str
     member: str | None = None
     digest: str | None = field(default=None, compare=False)
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,28 @@ def fields_as_json(fields: Mapping[str, Any]) -> str:
             f"fields must be JSON values by name, got {dict(fields)!a} ({error})"
         ) from None
     return text
+
+
+def fields_from_json(text: str) -> dict[str, Any]:
+    """The fields of which ``fields_as_json`` made a text.
+
+    Raises:
+        ValueError: If the text is anything else.
+    """
+    return _FIELDS.validate_json(text)
+
+
+def origin_from_json(text: str) -> Origin:
+    """The origin of which ``dataclasses.asdict`` and JSON made a text.
+
+    Raises:
+        ValueError: If the text is anything else.
+    """
+    return _ORIGINS.validate_json(text)
+
+
+_FIELDS = TypeAdapter(dict[str, Any])
+_ORIGINS = TypeAdapter(Origin)
 
 
 def check_by(by: str) -> None:

@@ -1,13 +1,18 @@
 """What all embeddings of a gallery have in common: its metadata."""
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from facever.errors import FileError, GalleryError, ParameterError
+
+_AS_WRITTEN = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,9 @@ class Threshold:
             people bring more false answers.
     """
 
-    cosine: float
+    __pydantic_config__: ClassVar = _AS_WRITTEN
+
+    cosine: Annotated[float, Field(ge=-1, le=1)]
     rule: str
     rate: float
     num_embeddings: int
@@ -46,9 +53,11 @@ class GalleryMeta:
         threshold: The threshold of a search; None if none was set.
     """
 
+    __pydantic_config__: ClassVar = _AS_WRITTEN
+
     format: int
     gallery_id: str
-    embedding_size: int
+    embedding_size: Annotated[int, Field(ge=1)]
     model_fingerprint: str | None
     model_details: dict[str, Any]
     created: str
@@ -112,16 +121,16 @@ def meta_from_json(
         meta = values()
         number = int(meta["format"])
         if number == version:
-            threshold = meta.pop("threshold")
-            return GalleryMeta(
-                **meta, threshold=None if threshold is None else Threshold(**threshold)
-            )
-    except (KeyError, TypeError, ValueError) as error:
+            return _METAS.validate_json(json.dumps(meta))
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise damaged("its metadata is unreadable") from error
     raise GalleryError(
         f"{place}: this gallery has format {number}, this facever reads format "
         f"{version}; use the facever that made it, or enroll the photos again"
     )
+
+
+_METAS = TypeAdapter(GalleryMeta)
 
 
 def now() -> str:

@@ -30,6 +30,22 @@ def unit_vectors(
     >>> unit_vectors(np.array([[3.0, 4.0]]))
     array([[0.6, 0.8]], dtype=float32)
     """
+    lengths = check_directions(vectors, names)
+    return _divide(vectors, lengths, dtype)
+
+
+def check_directions(
+    vectors: Float[np.ndarray, "rows dim"], names: Sequence[str] | None = None
+) -> Float64[np.ndarray, " rows"]:
+    """Refuse vectors that cannot be scaled to unit length; give their lengths.
+
+    Args:
+        vectors: One row a vector.
+        names: What each row belongs to, such as a photo, for the message.
+
+    Raises:
+        DataError: If a vector is all zero or not finite; the first one is named.
+    """
     lengths = _lengths(vectors)
     bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
     if len(bad):
@@ -39,7 +55,7 @@ def unit_vectors(
             f"embedding {bad[0]} of {len(vectors)}{whose} is all zero or not finite"
             f"{others}; leave out photos that have no embedding"
         )
-    return _divide(vectors, lengths, dtype)
+    return lengths
 
 
 def unit_or_zero(

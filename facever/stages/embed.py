@@ -11,6 +11,7 @@ from facever.files import check_file_place, whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import EmbeddingsFile, write_embeddings
 from facever.inference.model_file import load_model
+from facever.inference.vectors import check_directions
 from facever.progress import progress_bar
 from facever.results import Result
 
@@ -64,7 +65,8 @@ def embed(
         device: ``auto``, ``cpu``, ``cuda``...
 
     Raises:
-        FaceverError: If the model, the crops or an option does not fit.
+        FaceverError: If the model, the crops or an option does not fit, or the
+            embedding of a crop, which is named, is zero or not finite.
     """
     crops, out = Path(crops), Path(out)
     if out.suffix != ".npz":
@@ -83,6 +85,7 @@ def embed(
     with whole_file(out) as temporary:
         with progress_bar("embed", len(store), "crops") as advance:
             embeddings = embedder.embed_crops(fitting, batch_size, advance)
+        check_directions(embeddings, store.sources)
         content = EmbeddingsFile(
             embeddings, list(store.sources), embedder.model_fingerprint
         )

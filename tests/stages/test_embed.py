@@ -3,12 +3,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import facever
 from facever.data.store.crop_store import CropStore
-from facever.errors import FaceverError, FileError, ModelFileError, ParameterError
+from facever.errors import (
+    DataError,
+    FaceverError,
+    FileError,
+    ModelFileError,
+    ParameterError,
+)
+from facever.inference.backends.torch_weights import save_model
 from facever.inference.embeddings_file import read_embeddings
+from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
+from facever.models import build_network
 from facever.stages.embed import embed
 
 
@@ -119,6 +129,20 @@ def test_overwrites_what_is_there(model: Path, store: Path, tmp_path: Path) -> N
     out.write_text("older")
     embed(model, store, out)
     assert read(out)["embeddings"].shape == (6, 16)
+
+
+@pytest.mark.parametrize("weight", [0.0, 3e38])
+def test_an_embedding_of_zeros_or_beyond_numbers_is_refused_by_name(
+    store: Path, tmp_path: Path, weight: float
+) -> None:
+    options = {"width": 1 / 16, "embedding_size": 16}
+    network = build_network("resnet27", options)
+    torch.nn.init.constant_(network.get_submodule("fc5").weight, weight)
+    path = tmp_path / "model.safetensors"
+    save_model(path, network, ModelHeader("resnet27", options, 16))
+    with pytest.raises(DataError, match=r"0 of 6 \(P0/0.png\) is all zero or not fin"):
+        embed(path, store, tmp_path / "out.npz", device="cpu")
+    assert not (tmp_path / "out.npz").exists()
 
 
 class TestRefusals:

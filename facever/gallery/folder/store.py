@@ -13,7 +13,14 @@ from jaxtyping import Float32, Int64
 
 from facever.errors import FileError
 from facever.gallery.checksums import embedding_checksum, entry_checksum
-from facever.gallery.entries import Entry, Filter, Origin, fields_as_json
+from facever.gallery.entries import (
+    Entry,
+    Filter,
+    Origin,
+    fields_as_json,
+    fields_from_json,
+    origin_from_json,
+)
 from facever.gallery.folder.database import Database
 from facever.gallery.folder.tables import (
     check_schema,
@@ -306,7 +313,10 @@ class GalleryStore:
         for row in rows:
             self._as_entry(row)  # compares the row with its checksum
         text = rows[0][5] if rows else None
-        return None if text is None else Origin(**json.loads(text))
+        try:
+            return None if text is None else origin_from_json(text)
+        except ValueError:
+            raise self._changed("entry", entry_id) from None
 
     def photos_of(self, digests: Set[str]) -> dict[str, list[tuple[str, str]]]:
         """Name and source of the rows whose origin has one of these digests."""
@@ -337,7 +347,10 @@ class GalleryStore:
         if not typed or entry_checksum(texts) != checksum:
             raise self._changed("entry", row[0])
         entry_id, name, source, added, fields, _ = texts
-        return Entry(entry_id, name, source, added, json.loads(fields))
+        try:
+            return Entry(entry_id, name, source, added, fields_from_json(fields))
+        except ValueError:
+            raise self._changed("entry", entry_id) from None
 
     def _as_block(self, rows: list[Any], dim: int) -> Block:
         # There may be a million rows: as little in Python as can be.

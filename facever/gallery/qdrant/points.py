@@ -11,7 +11,15 @@ from jaxtyping import Float32
 from qdrant_client import models
 
 from facever.errors import FileError
-from facever.gallery.entries import Entry, Filter, Match, Origin, fields_as_json
+from facever.gallery.entries import (
+    Entry,
+    Filter,
+    Match,
+    Origin,
+    fields_as_json,
+    fields_from_json,
+    origin_from_json,
+)
 
 Point = models.Record | models.ScoredPoint
 
@@ -97,7 +105,7 @@ def as_entry(point: Point, damaged: Callable[[str], FileError]) -> Entry:
     payload = point.payload or {}
     try:
         name, source, added = (payload[key] for key in ("name", "source", "added"))
-        fields = json.loads(payload["fields"])
+        fields = fields_from_json(payload["fields"])
         if (
             all(isinstance(text, str) and text for text in (name, source, added))
             and isinstance(payload["number"], int)
@@ -120,7 +128,7 @@ def as_match(point: models.ScoredPoint, damaged: Callable[[str], FileError]) -> 
 def as_origin(point: Point) -> Origin | None:
     """Where a point's face can be read from again, None if nobody said."""
     text = (point.payload or {}).get("origin")
-    return None if text is None else Origin(**json.loads(text))
+    return None if text is None else origin_from_json(text)
 
 
 def as_condition(where: Filter) -> models.Filter | None:

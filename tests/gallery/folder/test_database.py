@@ -15,6 +15,7 @@ import pytest
 
 import facever
 from facever.errors import FaceverError, FileError, GalleryError
+from facever.gallery.checksums import entry_checksum, meta_checksum
 from facever.gallery.folder.database import DATABASE_NAME, Database
 from facever.gallery.folder.gallery import Gallery
 
@@ -193,9 +194,36 @@ def make(folder: Path) -> Path:
     return folder / DATABASE_NAME
 
 
-def change(database: Path, statement: str) -> None:
+def change(database: Path, statement: str, *values: object) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(statement)
+        connection.execute(statement, values)
+
+
+def forge_meta(database: Path, key: str, value: object) -> None:
+    """Change a setting, with the checksum that belongs to it."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        rows = dict(connection.execute("SELECT key, value FROM meta"))
+        found = {name: json.loads(text) for name, text in rows.items()}
+        del found["checksum"]
+        found[key] = value
+        found["checksum"] = meta_checksum(found)
+        for name, content in found.items():
+            connection.execute(
+                "UPDATE meta SET value = ? WHERE key = ?", (json.dumps(content), name)
+            )
+
+
+def forge_entries(database: Path, fields: str, origin: str | None = None) -> None:
+    """Change all entries, with the checksums that belong to them."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for texts in list(
+            connection.execute("SELECT id, name, source, added FROM entries")
+        ):
+            connection.execute(
+                "UPDATE entries SET fields = ?, origin = ?, entry_checksum = ? "
+                "WHERE id = ?",
+                (fields, origin, entry_checksum((*texts, fields, origin)), texts[0]),
+            )
 
 
 def overwrite(database: Path, start: int, count: int) -> None:
@@ -216,6 +244,38 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a strange version": (
         lambda path: change(path, "UPDATE meta SET value='x' WHERE key='format'"),
         "metadata is unreadable",
+    ),
+    "a version without end": (
+        lambda path: change(path, "UPDATE meta SET value='1e999' WHERE key='format'"),
+        "metadata is unreadable",
+    ),
+    "deep metadata": (
+        lambda path: change(path, "UPDATE meta SET value=?", "[" * 10**5),
+        "metadata is unreadable",
+    ),
+    "a forged size": (
+        lambda path: forge_meta(path, "embedding_size", "64"),
+        "metadata is unreadable",
+    ),
+    "a forged threshold": (
+        lambda path: forge_meta(
+            path,
+            "threshold",
+            {"cosine": "0", "rule": "far", "rate": 0.1, "num_embeddings": 5},
+        ),
+        "metadata is unreadable",
+    ),
+    "forged fields": (
+        lambda path: forge_entries(path, "[1]"),
+        "the entry of '.* by its checksum",
+    ),
+    "deep fields": (
+        lambda path: forge_entries(path, '{"a":' * 10**5),
+        "the entry of '.* by its checksum",
+    ),
+    "a forged origin": (
+        lambda path: forge_entries(path, "{}", '{"path": 5}'),
+        "the entry of '.* by its checksum",
     ),
     "short embedding": (
         lambda path: change(path, "UPDATE entries SET embedding=x'00' WHERE id > 'c'"),
@@ -242,6 +302,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def look_at(folder: Path) -> None:
+    with Gallery(folder) as gallery:
+        [found] = gallery.search(np.ones((1, 64)), k=200)
+        gallery.origin(found[0].id)
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_database_is_refused_and_left_alone(
     tmp_path: Path, damage: str
@@ -252,8 +318,7 @@ def test_a_damaged_database_is_refused_and_left_alone(
     before = database.read_bytes()
 
     with pytest.raises(FileError, match=message) as caught:
-        with Gallery(tmp_path / "people") as gallery:
-            gallery.search(np.ones((1, 64)), k=200)
+        look_at(tmp_path / "people")
 
     assert "\n" not in str(caught.value)
     assert str(tmp_path / "people") in str(caught.value)
