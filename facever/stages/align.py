@@ -1,6 +1,7 @@
 """The stage ``facever align``: photos in, a crop store out."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import FAILURES_FILE
 from facever.data.store.writer import CropWriter
 from facever.errors import DataError, ParameterError
-from facever.faces.aligner import NO_FACE, AlignedPhoto, AlignRecipe
+from facever.faces.aligner import NO_FACE, NO_LANDMARKS, AlignedPhoto, AlignRecipe
 from facever.faces.detection import FACE_RULES
 from facever.faces.detectors import check_detector
 from facever.faces.photo_source import PhotoListing, PhotoSource
@@ -53,7 +54,9 @@ class AlignSummary(Result):
         num_new: Number of these that this run aligned.
         num_crops: Crops in the store.
         num_without_face: Photos in the ledger because no face was found in them.
-        num_unreadable: Photos in the ledger for another reason.
+        num_without_landmarks: Photos in the ledger because landmarks are listed, and
+            none for them.
+        num_unusable: Photos in the ledger for another reason, such as damage.
         outside: Photos that this run aligned and whose crop, or one of them, lies by
             more than ``OUTSIDE_SHARE`` outside the photo.
         skipped: Files of the source that have no photo's suffix, in words.
@@ -66,19 +69,27 @@ class AlignSummary(Result):
     num_new: int
     num_crops: int
     num_without_face: int
-    num_unreadable: int
+    num_without_landmarks: int
+    num_unusable: int
     outside: list[str]
     skipped: str
     notes: tuple[str, ...]
     seconds: float
 
+    def why_without(self) -> str:
+        """How many photos gave no crop, by the kind of reason."""
+        without = [f"{self.num_without_face} without a face"]
+        if self.num_without_landmarks:
+            without.append(f"{self.num_without_landmarks} without landmarks")
+        return ", ".join([*without, f"{self.num_unusable} unusable"])
+
     def lines(self) -> list[str]:
         """The totals, and where the reasons stand for photos that gave no crop."""
         lines = [
             f"{self.out}: {self.num_crops} crops of {self.num_photos} photos, "
-            f"{self.num_without_face} without a face, {self.num_unreadable} unreadable"
+            f"{self.why_without()}"
         ]
-        if self.num_without_face + self.num_unreadable:
+        if self.num_without_face + self.num_without_landmarks + self.num_unusable:
             ledger = self.out / FAILURES_FILE
             lines.append(f"  photos without a crop, and why: {ledger}")
         if self.outside:
@@ -268,8 +279,7 @@ def align(
     if summary.num_crops == 0:
         raise DataError(
             f"{out}: none of {summary.num_photos} photos gave a crop "
-            f"({summary.num_without_face} without a face, {summary.num_unreadable} "
-            f"unreadable); {FAILURES_FILE} there says why"
+            f"({summary.why_without()}); {FAILURES_FILE} there says why"
         )
     return summary
 
@@ -335,16 +345,19 @@ def _summarise(
     listing: PhotoListing,
     seconds: float,
 ) -> AlignSummary:
-    num_failures = len(store.failures)
-    num_without_face = list(store.failures.values()).count(NO_FACE)
-    num_photos = num_failures + len({photo_of(source) for source in store.sources})
+    reasons = Counter(store.failures.values())
+    num_without_face, num_without_landmarks = reasons[NO_FACE], reasons[NO_LANDMARKS]
+    num_photos = len(store.failures) + len(
+        {photo_of(source) for source in store.sources}
+    )
     return AlignSummary(
         out=out,
         num_photos=num_photos,
         num_new=num_new,
         num_crops=len(store),
         num_without_face=num_without_face,
-        num_unreadable=num_failures - num_without_face,
+        num_without_landmarks=num_without_landmarks,
+        num_unusable=len(store.failures) - num_without_face - num_without_landmarks,
         outside=outside,
         skipped=describe_skipped(listing.skipped),
         notes=listing.notes,

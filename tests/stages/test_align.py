@@ -54,7 +54,8 @@ def test_landmark_mode(tmp_path, capsys):
     store = CropStore.open(tmp_path / "crops")
     assert summary.num_photos == summary.num_new == 60
     assert summary.num_crops == len(store) == 54
-    assert (summary.num_without_face, summary.num_unreadable) == (0, 6)
+    assert (summary.num_without_face, summary.num_without_landmarks) == (0, 2)
+    assert summary.num_unusable == 4
     assert store.sources == sorted(store.sources)
     assert store.identities == [f"P{number}" for number in range(7)]
     # Photo 9 is in folder 9 % 7 = 2 and so on.
@@ -71,7 +72,10 @@ def test_landmark_mode(tmp_path, capsys):
         np.testing.assert_array_equal(store.crops[row], expected)
     printed = str(summary)
     assert capsys.readouterr().out == ""
-    assert "54 crops of 60 photos, 0 without a face, 6 unreadable" in printed
+    assert (
+        "54 crops of 60 photos, 0 without a face, 2 without landmarks, 4 unusable"
+        in printed
+    )
     assert "failures.csv" in printed
     assert "1 other file (1 .txt)" in printed
 
@@ -102,7 +106,8 @@ def test_that_no_photo_gave_a_crop_is_an_error(tmp_path):
     (photos / "P0/0000.png").write_bytes(b"")
     landmarks.write_text(landmarks.read_text().splitlines()[0])
     ledger = (
-        r"none of 20 photos gave a crop \(0 without a face, 20 unreadable\); failures"
+        r"none of 20 photos gave a crop \(0 without a face, 18 without landmarks, "
+        r"2 unusable\); failures"
     )
     with pytest.raises(DataError, match=ledger):
         align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)

@@ -102,7 +102,7 @@ def describe_people(listing: PhotoListing) -> list[str]:
         return lines
     paths = [_path(photo) for photo in photos]
     by_parent = len({_parent(path) for path in paths})
-    if by_parent != num_people and any(path.count("/") > 1 for path in paths):
+    if any(path.count("/") > 1 for path in paths):
         lines.append(
             "folders lie in folders, and the topmost is the person; with --identity "
             f"parent, by the folder that holds the photo, there are {by_parent}"

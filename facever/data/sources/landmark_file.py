@@ -40,7 +40,8 @@ def read_landmarks(path: Path | str) -> LandmarkList:
     as CelebA's; a whole number in front of the path is left out, as in InsightFace's
     ``.lst``. Where a line has more than ten numbers (a label, a score, a box), those
     ten side by side are taken that fit a face best over the whole file; they may also
-    be five times x and then five times y, as InsightFace writes them.
+    be five times x and then five times y, as InsightFace writes them. Lines with NaN or
+    infinity, as for faces that nobody found, are left out and counted in the notes.
 
     Raises:
         FileError: If the file is missing or no text.
@@ -54,6 +55,7 @@ def read_landmarks(path: Path | str) -> LandmarkList:
     except OSError as error:
         raise FileError(f"no landmark file at {path}: {error.strerror}") from None
     rows: dict[str, list[float]] = {}
+    not_finite: dict[str, int] = {}
     num_numbers = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -75,15 +77,23 @@ def read_landmarks(path: Path | str) -> LandmarkList:
             )
         if name in rows:
             raise DataError(f"{where}: {name} is listed twice")
-        if not np.isfinite(values).all():
-            raise DataError(f"{where}: landmarks must be finite")
         rows[name] = values
-    if not rows:
+        if not np.isfinite(values).all():
+            not_finite[name] = number
+    if not_finite.keys() == rows.keys():
         raise FileError(
-            f"{path} is no landmark file: no line has a photo and 10 numbers"
+            f"{path} is no landmark file: no line has a photo and 10 finite numbers"
         )
-    points, notes = _choose_columns(np.array(list(rows.values())))
-    return LandmarkList(dict(zip(rows, points, strict=True)), notes)
+    known = {name: values for name, values in rows.items() if name not in not_finite}
+    points, notes = _choose_columns(np.array(list(known.values())))
+    if not_finite:
+        first = next(iter(not_finite.values()))
+        note = (
+            f"{len(not_finite)} lines of the list of landmarks have numbers that are "
+            f"not finite, such as line {first}, and are left out"
+        )
+        notes = (*notes, note)
+    return LandmarkList(dict(zip(known, points, strict=True)), notes)
 
 
 def match_landmarks(
@@ -178,7 +188,7 @@ def _say_matches(
             f"{unknown[0]!r}"
         )
     if len(found) < num_photos:
-        yield f"{num_photos - len(found)} photos are not in the list of landmarks"
+        yield f"the list of landmarks has none for {num_photos - len(found)} photos"
 
 
 def _split(line: str) -> tuple[str, list[float]]:

@@ -84,6 +84,11 @@ def test_what_is_odd_is_said():
     assert deep.endswith(
         "with --identity parent, by the folder that holds the photo, there are 3"
     )
+    # Years, of which each holds both: as many people, but others.
+    years = listing(
+        *(f"{y}/{who}/1.jpg" for y in (2019, 2020) for who in ("Ann", "Bo"))
+    )
+    assert describe_people(years)[1].endswith("that holds the photo, there are 2")
     [count, flat] = describe_people(listing("Ann_1.jpg", "Ann_2.jpg"))
     assert count == "2 people in 2 photos; 2 people have one photo"
     assert flat.endswith(r"take --identity '(.+)_\d+'")

@@ -76,7 +76,6 @@ def test_a_name_may_look_like_a_number(tmp_path):
         ("a.jpg" + "\t1" * 11, "expected 10 numbers, as in the lines before, got 11"),
         ("a.jpg" + "\t1" * 136, "got 136 numbers"),
         ("a.jpg" + "\t1" * 9 + "\tx", "got 0 numbers"),
-        ("a.jpg" + "\t1" * 9 + "\tnan", "must be finite"),
         ("ok.jpg" + "\t1" * 10, "listed twice"),
     ],
 )
@@ -85,13 +84,26 @@ def test_wrong_lines_are_refused_by_number(tmp_path, line, why):
         read(tmp_path, "ok.jpg" + "\t1" * 10 + "\n" + line + "\n")
 
 
+def test_faces_that_were_not_found_are_left_out(tmp_path):
+    lines = [f"0.jpg {FACE}", "1.jpg" + " nan" * 10, "2.jpg" + " -inf" * 10]
+    found = read(tmp_path, "\n".join([*lines, f"3.jpg {FACE}"]))
+    assert list(found.points) == ["0.jpg", "3.jpg"]
+    [note] = found.notes
+    assert note.startswith("2 lines of the list of landmarks have numbers that are not")
+    assert "such as line 2," in note
+    with pytest.raises(FileError, match="no line has a photo and 10 finite numbers"):
+        read(tmp_path, "\n".join(lines[1:]))
+    with pytest.raises(DataError, match=r"line 4: 1\.jpg is listed twice"):
+        read(tmp_path, "\n".join([*lines, f"1.jpg {FACE}"]))
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(FileError, match="no landmark file at"):
         read_landmarks(tmp_path / "missing.txt")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x80")
     with pytest.raises(FileError, match="not UTF-8"):
         read_landmarks(tmp_path / "bytes")
-    with pytest.raises(FileError, match="no line has a photo and 10 numbers"):
+    with pytest.raises(FileError, match="no line has a photo and 10 finite numbers"):
         read(tmp_path, "photo,x1,y1\n")
 
 
