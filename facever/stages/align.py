@@ -183,7 +183,9 @@ def align(
             ``.tar`` or a crop store; see ``find_photos``. Landmarks that it lists are
             used in place of the network.
         out: Folder of the store.
-        face: Which face to take when a photo has several.
+        face: Which face to take when a photo has several. With ``all``, the one that
+            the default rule takes is the photo's person, and the others are people of
+            their own, named after photo and face (``Ann/1.jpg#2``).
         detector: ``mtcnn``, ``mtcnn-sphereface`` for the thresholds 0.6, 0.7, 0.9 and
             the pyramid factor 0.85 of SphereFace, ``yunet`` for OpenCV's, which runs on
             the CPU, or ``crops`` for photos that are crops of the template, or of one
@@ -337,6 +339,25 @@ def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
     writer.commit()
 
 
+def _say_of_others(store: CropStore) -> Iterator[str]:
+    """Who the faces are that ``--face all`` takes beside the photo's person."""
+    photos = {*map(photo_of, store.sources)}
+    if num_others := len(store) - len(photos):
+        yield (
+            f"{num_others} faces beside the one that --face {DEFAULT_FACE} takes of "
+            f"their photo are people of their own, such as {_name_of_other(store)}"
+        )
+
+
+def _name_of_other(store: CropStore) -> str:
+    """The first identity that is a face of a photo."""
+    return next(
+        identity
+        for row, source in enumerate(store.sources)
+        if photo_of(identity := store.identity_of(row)) == photo_of(source) != identity
+    )
+
+
 def _summarise(
     out: Path,
     store: CropStore,
@@ -360,6 +381,6 @@ def _summarise(
         num_unusable=len(store.failures) - num_without_face - num_without_landmarks,
         outside=outside,
         skipped=describe_skipped(listing.skipped),
-        notes=listing.notes,
+        notes=(*_say_of_others(store), *listing.notes),
         seconds=seconds,
     )

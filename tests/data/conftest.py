@@ -41,7 +41,9 @@ def write_crops(crop_of: Callable[..., np.ndarray]) -> Callable[..., Path]:
         num_faces: int = 1,
         failures: Mapping[str, str] | None = None,
         settings: Mapping[str, object] = SETTINGS,
+        rules_known: bool = True,
     ) -> Path:
+        rules = [["largest"], ["prominent", "best"], ["center"]][:num_faces]
         with CropWriter(folder, settings, listing) as writer:
             for source, _ in listing:
                 if source in (failures or {}):
@@ -54,7 +56,7 @@ def write_crops(crop_of: Callable[..., np.ndarray]) -> Callable[..., Path]:
                     np.stack([rng.normal(size=(5, 2)) * 100 for rng in random]),
                     np.array([rng.random() for rng in random]),
                     num_faces,
-                    [["largest"], ["prominent", "best"], ["center"]][:num_faces],
+                    rules if rules_known else None,
                 )
             writer.finish()
         return folder

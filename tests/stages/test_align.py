@@ -509,6 +509,14 @@ def test_real_photos(tmp_path, data_folder):
     # Each rule takes one of them, and the first is the largest.
     assert store.by_rule[several].sum(axis=0).tolist() == [1, 1, 1, 1]
     assert store.by_rule[0, 1] == 1
+    # A group is no person: one of them is called as the photo, nobody is twice.
+    prominent = int(store.by_rule[several, 0].argmax())
+    who = [store.identity_of(row) for row in np.flatnonzero(several).tolist()]
+    assert who == [
+        "multiface" if face == prominent else f"multiface.jpg#{face + 1}"
+        for face in range(len(who))
+    ]
+    assert f"{len(who) - 1} faces beside the one that --face prominent" in str(summary)
     assert (store.residuals < 0.5).all()
     assert MtcnnDetector.MAX_DETECTION_PIXELS >= 1_000_000
     assert "without a face" in str(summary)

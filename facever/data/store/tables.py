@@ -24,7 +24,7 @@ POINT_COLUMNS = "x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
 FACE_COLUMNS = ["residual", "num_faces", *(f"by_{rule}" for rule in ONE_FACE_RULES)]
 CROP_COLUMNS = "row identity label source".split() + POINT_COLUMNS + FACE_COLUMNS
 FAILURE_COLUMNS = ["source", "reason"]
-_NUMBER_COLUMNS = POINT_COLUMNS + FACE_COLUMNS
+NUMBER_COLUMNS = POINT_COLUMNS + FACE_COLUMNS
 _HEADERS = [
     ",".join(columns).encode()
     for columns in (CROP_COLUMNS, CROP_COLUMNS[: -len(FACE_COLUMNS)])
@@ -35,7 +35,7 @@ _TYPES = {
     "identity": pa.binary(),
     "label": pa.int64(),
     "source": pa.binary(),
-    **dict.fromkeys(_NUMBER_COLUMNS, pa.float64()),
+    **dict.fromkeys(NUMBER_COLUMNS, pa.float64()),
 }
 
 

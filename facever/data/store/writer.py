@@ -5,7 +5,7 @@ the store are written there, and from there put into place (see ``folder``).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from facever.choices import OneFace
+from facever.choices import DEFAULT_FACE, OneFace
 from facever.csv_tables import write_csv
 from facever.data.store.checksums import write_store_json
 from facever.data.store.crop_store import (
@@ -35,6 +35,7 @@ from facever.data.store.folder import (
 from facever.data.store.tables import (
     CROP_COLUMNS,
     FAILURE_COLUMNS,
+    NUMBER_COLUMNS,
     crop_numbers,
     label_identities,
     number_texts,
@@ -43,6 +44,7 @@ from facever.data.store.unfinished import PhotoEntry, UnfinishedCrops, check_set
 from facever.errors import DataError
 from facever.files import check_folder_place, lock_folder, naming_write_errors
 
+_BY_DEFAULT_RULE = NUMBER_COLUMNS.index(f"by_{DEFAULT_FACE}")
 _REMEDY = "what was done before is kept, run the same command again"
 
 
@@ -165,11 +167,7 @@ class CropWriter:
         done = self._done()
         listing = [pair for pair in self._identity_of.items() if pair[0] in done]
         fingerprint = fingerprint_of(
-            [
-                (crop_source(source, face), identity)
-                for source, identity in listing
-                for face in range(len(done[source].rows))
-            ],
+            [names for names, _ in _name_crops(listing, done)],
             [source for source, _ in listing if done[source].reason is not None],
         )
         if not self._partial and self._old and self._old.fingerprint == fingerprint:
@@ -216,15 +214,11 @@ class CropWriter:
     ) -> None:
         partial = self._begin()
         folder = self._folder / PARTIAL_FOLDER
-        crops = [
-            (crop_source(source, face), identity, numbers)
-            for source, identity in listing
-            for face, numbers in enumerate(done[source].numbers)
-        ]
-        _, labels = label_identities([identity for _, identity, _ in crops])
+        crops = list(_name_crops(listing, done))
+        _, labels = label_identities([identity for (_, identity), _ in crops])
         rows = (
             [row, identity, labels[row], source, *number_texts(numbers)]
-            for row, (source, identity, numbers) in enumerate(crops)
+            for row, ((source, identity), numbers) in enumerate(crops)
         )
         write_csv(folder / CROPS_TABLE, CROP_COLUMNS, rows)
         reasons = [(source, done[source].reason) for source, _ in listing]
@@ -244,6 +238,22 @@ class CropWriter:
         partial.arrange(order, self._old)
         partial.close()
         write_store_json(folder, about)
+
+
+def _name_crops(
+    listing: Sequence[tuple[str, str]], done: Mapping[str, PhotoEntry]
+) -> Iterator[tuple[tuple[str, str], Sequence[float]]]:
+    """Source and identity of each crop, and its numbers.
+
+    Of a photo's several faces one is the photo's person, as by default. The others are
+    people of their own, ``photo#2`` and so on, for nobody says who they are.
+    """
+    for source, identity in listing:
+        faces = done[source].numbers
+        for face, numbers in enumerate(faces):
+            is_other = len(faces) > 1 and numbers[_BY_DEFAULT_RULE] == 0
+            who = f"{source}#{face + 1}" if is_other else identity
+            yield (crop_source(source, face), who), numbers
 
 
 def _photos_of(store: CropStore) -> dict[str, PhotoEntry]:

@@ -21,7 +21,7 @@ LISTING = [(f"{name}/{i}.jpg", name) for name in "CAB" for i in range(3)]
 
 @pytest.fixture
 def store(tmp_path, write_crops):
-    return write_crops(tmp_path / "s", LISTING, 2)
+    return write_crops(tmp_path / "s", LISTING, 2, rules_known=False)
 
 
 def read_index(out):

@@ -19,9 +19,9 @@ PHOTOS = {
 
 @pytest.fixture
 def write(tmp_path):
-    def write(face, num_kept, photos=PHOTOS, landmarks=CARD_POINTS):
+    def write(face, num_kept, photos=PHOTOS, landmarks=CARD_POINTS, folder="s"):
         listing = [(source, source[0]) for source in photos]
-        with CropWriter(tmp_path / "s", {"face": face}, listing) as writer:
+        with CropWriter(tmp_path / folder, {"face": face}, listing) as writer:
             for source, taken_by in photos.items():
                 num_crops = min(num_kept, len(taken_by))
                 crops = np.zeros((num_crops, 112, 96, 3), np.uint8)
@@ -44,6 +44,24 @@ def test_photos_of_which_rules_take_another_face(write, face, num_kept):
         "center": [],
         "best": ["A/2.jpg", "B/1.jpg"],
     }
+
+
+def test_a_group_is_not_one_person(write):
+    store = write("all", 9)
+    who = {s: store.identity_of(row) for row, s in enumerate(store.sources)}
+    assert who == {
+        "A/1.jpg": "A",
+        "A/2.jpg": "A",
+        "A/2.jpg#2": "A/2.jpg#2",
+        "B/1.jpg": "B",
+        "B/1.jpg#2": "B/1.jpg#2",
+        "B/1.jpg#3": "B/1.jpg#3",
+        "B/2.jpg": "B",
+        "B/2.jpg#2": "B/2.jpg#2",
+    }
+    # Whichever face is kept, alone it is the photo's person.
+    alone = write("best", 1, {"C/1.jpg": [["best"]]}, folder="alone")
+    assert alone.identities == ["C"]
 
 
 def test_they_are_counted_and_named(write):
