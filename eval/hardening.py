@@ -43,7 +43,7 @@ from facever.faces.templates import DEFAULT_TEMPLATE
 from facever.gallery.folder import index_building
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network

@@ -19,6 +19,7 @@ import torch
 
 from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
+from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.embedder import Embedder
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
@@ -51,7 +52,9 @@ def main() -> None:
     torch.manual_seed(0)
     header = model.header
     network = build_network(header.network, header.network_options).eval()
-    untrained = LoadedModel(network, header, Preprocessing(), fingerprint="")
+    untrained = LoadedModel(
+        TorchNetwork(network, Preprocessing()), header, fingerprint=""
+    )
     features = {
         # Every second pixel: half the size each way, for a quarter of the memory.
         "raw crops": crops[:, ::2, ::2].reshape(len(crops), -1).astype(np.float32),

@@ -140,7 +140,7 @@ def make_computation(
         )
     return Computation(
         device,
-        bf16=uses_bf16(config.precision, device),
+        bf16=uses_bf16(config.precision, str(device)),
         num_parts=config.accumulate,
         clip=config.optimiser.clip,
         is_compiled=config.compile,

@@ -9,6 +9,7 @@ from pathlib import Path
 from facever.version import __version__
 
 _PACKAGES = ("torch", "numpy", "opencv-python-headless", "facenet-pytorch")
+_UNITS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
 def describe_versions() -> dict[str, str]:
@@ -58,18 +59,24 @@ def describe_machine() -> dict[str, str | int]:
     return machine
 
 
+def cpu_units() -> list[str]:
+    """Which of the units that networks gain from the processor has, where known."""
+    flags = _cpu_fields().get("flags", "").split()
+    return [unit for unit in _UNITS if unit in flags]
+
+
 def _processor() -> str:
     """The processor's name; Linux keeps it where platform does not look."""
+    name = _cpu_fields().get("model name", platform.processor())
+    units = cpu_units()
+    return f"{name} ({', '.join(units)})" if units else name
+
+
+def _cpu_fields() -> dict[str, str]:
+    """What Linux says of its first processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return platform.processor()
-    fields = dict(line.partition(":")[::2] for line in lines if ":" in line)
-    trimmed = {name.strip(): value.strip() for name, value in fields.items()}
-    name = trimmed.get("model name", platform.processor())
-    units = [
-        unit
-        for unit in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-        if unit in trimmed.get("flags", "").split()
-    ]
-    return f"{name} ({', '.join(units)})" if units else name
+        return {}
+    fields = (line.partition(":")[::2] for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, value in fields}

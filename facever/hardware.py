@@ -1,9 +1,37 @@
-"""Which device and which number format to compute with."""
+"""Which device and which number format to compute with.
 
-import torch
+torch is imported where it is asked for: that takes seconds, and other runtimes than
+torch do without.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from facever.choices import Precision
+from facever.environment import cpu_units
 from facever.errors import ParameterError
+
+if TYPE_CHECKING:
+    import torch
+
+# Files of drivers: NVIDIA's, AMD's, and those of Windows under Linux.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+
+def device_name(name: str = "auto") -> str:
+    """The name of a device, as ``pick_device`` finds it.
+
+    torch is not imported where the CPU is meant, or all there is.
+
+    Raises:
+        ParameterError: If there is no such device on this machine.
+    """
+    has_gpu = any(Path(file).exists() for file in _GPU_FILES)
+    if name == "cpu" or (name == "auto" and not has_gpu):
+        return "cpu"
+    return str(pick_device(name))
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -18,6 +46,8 @@ def pick_device(name: str = "auto") -> torch.device:
     Raises:
         ParameterError: If there is no such device on this machine.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -30,17 +60,22 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-def has_bf16_units(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware, not by emulation."""
-    if device.type == "cuda":
+def has_bf16_units(device: str) -> bool:
+    """Whether a device multiplies bfloat16 in hardware, not by emulation.
+
+    Args:
+        device: ``cpu``, or another name of torch's.
+    """
+    if device.startswith("cuda"):
+        import torch
+
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        known = torch.cpu.get_capabilities()
-        return any(known.get(unit, False) for unit in ("avx512_bf16", "amx_bf16"))
+    if device == "cpu":
+        return bool({"avx512_bf16", "amx_bf16"} & set(cpu_units()))
     return False
 
 
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
+def uses_bf16(precision: Precision, device: str) -> bool:
     """Whether a precision means bfloat16 on a device.
 
     ``auto`` takes bfloat16 where there are units for it, float32 elsewhere.

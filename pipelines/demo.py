@@ -26,6 +26,7 @@ from facever.config.training import TrainConfig
 from facever.data.store.crop_store import CropStore
 from facever.gallery.answering import answer
 from facever.gallery.folder.gallery import Gallery
+from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.embedder import Embedder
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
@@ -172,7 +173,8 @@ def write_sheet(store: CropStore, path: Path) -> None:
 def untrained(model: LoadedModel) -> LoadedModel:
     torch.manual_seed(SEED)
     network = build_network(model.header.network, model.header.network_options)
-    return LoadedModel(network.eval(), model.header, Preprocessing(), fingerprint="")
+    started = TorchNetwork(network.eval(), Preprocessing())
+    return LoadedModel(started, model.header, fingerprint="")
 
 
 def embed(name: str, model: LoadedModel, store: CropStore) -> np.ndarray:

@@ -109,7 +109,7 @@ def make_model() -> Callable[..., Path]:
     """Write a model file of a tiny random network; keywords go into its header."""
     import torch
 
-    from facever.inference.backends.torch_weights import save_model
+    from facever.inference.formats.safetensors_file import save_model
     from facever.inference.header import ModelHeader
     from facever.models import build_network
 

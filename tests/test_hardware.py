@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from facever import hardware
+from facever import environment, hardware
 from facever.errors import ParameterError
 from facever.hardware import has_bf16_units, pick_device, uses_bf16
 
@@ -27,19 +30,24 @@ def test_cpu_is_always_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capabilities", "expected"),
+    ("flags", "expected"),
     [
-        ({}, False),
-        ({"avx512_bf16": False, "amx_bf16": False, "avx2": True}, False),
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
+        ("", False),
+        ("fpu avx2 avx512f", False),
+        ("fpu avx512_bf16 avx2", True),
+        ("amx_tile amx_bf16", True),
     ],
 )
 def test_bf16_units_of_a_cpu(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool
+    monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert has_bf16_units(CPU) is expected
+    monkeypatch.setattr(environment, "_cpu_fields", lambda: {"flags": flags})
+    assert has_bf16_units("cpu") is expected
+
+
+def test_units_are_those_that_torch_sees() -> None:
+    seen = torch.cpu.get_capabilities()
+    assert has_bf16_units("cpu") is (seen["avx512_bf16"] or seen["amx_bf16"])
 
 
 @pytest.mark.parametrize(("version", "expected"), [((7, 5), False), ((8, 0), True)])
@@ -47,12 +55,18 @@ def test_bf16_units_of_a_gpu(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], expected: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: version)
-    assert has_bf16_units(torch.device("cuda")) is expected
+    assert has_bf16_units("cuda") is expected
 
 
 def test_only_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for units in (True, False):
         monkeypatch.setattr(hardware, "has_bf16_units", lambda _, units=units: units)
-        assert uses_bf16("auto", CPU) is units
-        assert uses_bf16("bf16", CPU)
-        assert not uses_bf16("fp32", CPU)
+        assert uses_bf16("auto", "cpu") is units
+        assert uses_bf16("bf16", "cpu")
+        assert not uses_bf16("fp32", "cpu")
+
+
+def test_the_cpu_is_named_without_torch() -> None:
+    check = "import sys, facever.hardware as h; h.device_name('cpu'); "
+    check += "h.has_bf16_units('cpu'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)

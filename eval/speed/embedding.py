@@ -21,8 +21,8 @@ import torch
 
 from facever.environment import describe_machine, describe_versions
 from facever.hardware import has_bf16_units, pick_device
-from facever.inference.backends.torch_weights import save_model
 from facever.inference.embedder import Embedder
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network
@@ -66,7 +66,7 @@ def main() -> None:
         "crops": options.crops,
         "mirror": "sum",
         "device": str(device),
-        "bf16_units": has_bf16_units(device),
+        "bf16_units": has_bf16_units(str(device)),
         "machine": describe_machine(),
         "versions": describe_versions(),
         "ways": {},
@@ -90,7 +90,7 @@ def main() -> None:
 
 def _ways(model: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     device = pick_device()
-    plain = load_model(model).network.to(device).eval()
+    plain = load_model(model).network.module.to(device).eval()
 
     @torch.inference_mode()
     def eager(crops: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def _ways(model: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
         "eager fp32": eager,
         "Embedder, auto": Embedder(load_model(model)).embed_crops,
     }
-    if has_bf16_units(device):
+    if has_bf16_units(str(device)):
         fp32 = Embedder(load_model(model), precision="fp32")
         ways["Embedder, fp32"] = fp32.embed_crops
     return ways

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from facever.choices import Detector
+from facever.choices import Backend, Detector
 from facever.errors import ParameterError
 from facever.faces.detection import Face
 
@@ -34,13 +34,16 @@ class DetectorKind(NamedTuple):
 DEFAULT_DETECTOR: Detector = "mtcnn"
 
 
-def make_detector(name: Detector, device: str = "cpu") -> Detect | None:
+def make_detector(
+    name: Detector, device: str = "cpu", backend: Backend = "auto"
+) -> Detect | None:
     """Load a detector.
 
     Args:
         name: A name in ``DETECTORS``.
         device: Where its networks run, by torch's name; ``yunet`` runs on the CPU
             whatever the device.
+        backend: What computes them; ``auto`` takes the fastest that finds the same.
 
     Returns:
         What finds faces; None for ``crops``, where there is nothing to find.

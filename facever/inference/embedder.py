@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, overload
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
-from torch import Tensor
 
 from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
     ArrayChannels,
+    Backend,
     Detector,
     FaceRule,
     OneFace,
@@ -29,7 +28,7 @@ from facever.faces.detection import Face
 from facever.faces.detectors import Detect, check_detector, make_detector
 from facever.faces.given_photo import GivenPhoto, as_sources, is_one_photo
 from facever.faces.photos import check_max_pixels
-from facever.hardware import pick_device, uses_bf16
+from facever.hardware import device_name
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
@@ -37,6 +36,7 @@ from facever.inference.vectors import unit_or_zero
 from facever.inference.verdict import ComparedPhoto, Verification, choose_threshold
 from facever.progress import Advance, ignore_progress
 from facever.results import plain, plain_fields
+from facever.runtimes import check_backend
 
 # Photos that are held in memory at a time.
 _BATCH_PHOTOS = 32
@@ -115,6 +115,9 @@ class Embedder:
             it.
         detector: How faces are found; it is loaded with the first photo.
         max_pixels: Height times width of the largest photo that is read.
+        backend: What computes the network and the detector's: ``torch``,
+            ``onnxruntime``, ``openvino``, or ``auto``: the fastest that is installed
+            and known to give the same.
 
     Attributes:
         header: What the model file says of itself.
@@ -122,10 +125,13 @@ class Embedder:
         embedding_size: Numbers in an embedding.
         template: The crops that the model takes.
         detector: How faces are found.
+        started: What computes the network, where, and with which numbers.
 
     Raises:
-        ParameterError: If the device is not there, the precision or the detector is
-            unknown, or ``max_pixels`` is below 1.
+        ParameterError: If the device is not there, the precision, the detector or the
+            backend is unknown or cannot compute this network, or ``max_pixels`` is
+            below 1.
+        ModelFileError: If the backend is not installed.
     """
 
     def __init__(
@@ -135,6 +141,7 @@ class Embedder:
         precision: Precision = "auto",
         detector: Detector = "mtcnn",
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        backend: Backend = "auto",
     ) -> None:
         if precision not in ("auto", "bf16", "fp32"):
             raise ParameterError(
@@ -143,11 +150,13 @@ class Embedder:
         self.header: ModelHeader = model.header
         self.model_fingerprint = model.fingerprint
         self.embedding_size = model.feature_size
-        self._device = pick_device(device)
-        self._bf16 = uses_bf16(precision, self._device)
         self.template = model.template
-        self._preprocessing = model.preprocessing
-        self._forward = model.start(self._device, self._bf16)
+        check_backend(backend)
+        self._device = device_name(device)
+        self._backend = backend
+        self.started = model.network.start(
+            model.header, self._device, precision, backend
+        )
         check_detector(detector)
         check_max_pixels(max_pixels)
         self._max_pixels = max_pixels
@@ -156,11 +165,10 @@ class Embedder:
     def __repr__(self) -> str:
         return (
             f"Embedder(network={self.header.network}, "
-            f"embedding_size={self.embedding_size}, device={self._device}, "
+            f"embedding_size={self.embedding_size}, computed by {self.started}, "
             f"model={self.model_fingerprint[:12]})"
         )
 
-    @torch.inference_mode()
     def embed_crops(
         self,
         crops: Crops,
@@ -183,23 +191,20 @@ class Embedder:
             raise ParameterError(f"batch_size must be >= 1, got {batch_size}")
         embeddings = np.empty((len(crops), self.embedding_size), np.float32)
         for start in range(0, len(crops), batch_size):
-            # A copy: torch warns of arrays that are read-only, as memory maps are.
-            chunk = np.array(crops[start : start + batch_size], order="C")
-            features = self._features(torch.from_numpy(chunk).to(self._device))
-            embeddings[start : start + len(chunk)] = features.float().cpu().numpy()
+            chunk = np.asarray(crops[start : start + batch_size])
+            embeddings[start : start + len(chunk)] = self._features(chunk)
             advance(len(chunk))
         return embeddings
 
-    def _features(self, crops: Tensor) -> Tensor:
-        images = self._preprocessing(crops)
-        if self.header.mirror == "none":
-            return self._forward(images)
-        features = self._forward(images)
-        everywhere = torch.ones(len(crops), dtype=torch.bool, device=crops.device)
-        mirrored = self._forward(self._preprocessing(crops, everywhere))
-        if self.header.mirror == "sum":
-            return features + mirrored
-        return torch.cat([features, mirrored], dim=1)
+    def _features(
+        self, crops: UInt8[np.ndarray, "crops high wide 3"]
+    ) -> Float32[np.ndarray, "crops dim"]:
+        mirror = self.header.mirror
+        views = self.started.compute(crops, mirror != "none")
+        if mirror == "concat":
+            return np.concatenate(views, axis=1)
+        merged: np.ndarray = views.sum(axis=0)
+        return merged
 
     def align(
         self,
@@ -424,7 +429,7 @@ class Embedder:
 
     @cached_property
     def _detect(self) -> Detect | None:
-        return make_detector(self.detector, str(self._device))
+        return make_detector(self.detector, self._device, self._backend)
 
 
 def _embedded(
@@ -456,6 +461,7 @@ def load(
     precision: Precision = "auto",
     detector: Detector = "mtcnn",
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    backend: Backend = "auto",
 ) -> Embedder:
     """An ``Embedder`` from a model file, or of a ready model.
 
@@ -465,12 +471,15 @@ def load(
         precision: ``auto``, ``bf16`` or ``fp32``.
         detector: How faces are found in photos; see ``facever.choices.Detector``.
         max_pixels: Height times width of the largest photo that is read.
+        backend: What computes; see ``Embedder``.
 
     Returns:
         An embedder that is ready to ``embed`` and ``verify`` photos.
 
     Raises:
-        ModelFileError: If the file is missing, damaged or foreign.
-        ParameterError: If the device is not there, or ``max_pixels`` is below 1.
+        ModelFileError: If the file is missing, damaged or foreign, or the backend is
+            not installed.
+        ParameterError: If the device is not there, ``max_pixels`` is below 1, or the
+            backend cannot compute this network.
     """
-    return Embedder(load_model(model), device, precision, detector, max_pixels)
+    return Embedder(load_model(model), device, precision, detector, max_pixels, backend)

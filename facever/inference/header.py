@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from facever.choices import ChannelOrder, Mirror
+from facever.choices import Backend, ChannelOrder, Mirror
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
 
@@ -39,6 +39,44 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
 Scale = Annotated[float, Field(ge=0.01, le=10_000)]
 
+Numbers = Literal["fp32", "fp16", "bf16", "int8"]
+"""What a network computes with."""
+
+PARITY_BOUNDS: dict[Numbers, float] = {
+    "fp32": 0.99999,
+    "fp16": 0.9995,
+    "bf16": 0.9995,
+    "int8": 0.97,
+}
+"""The lowest cosine to the features in float32 at which numbers count as the same.
+
+That of int8 is what an export must reach to be written.
+"""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How like the features of a backend are to the network's in float32.
+
+    Attributes:
+        backend: What computed.
+        precision: The numbers it computed with.
+        batch_size: Crops at a time.
+        lowest_cosine: Over all crops.
+        mean_cosine: Over all crops.
+    """
+
+    backend: Backend
+    precision: Numbers
+    batch_size: int
+    lowest_cosine: Cosine
+    mean_cosine: Cosine
+
+    @property
+    def holds(self) -> bool:
+        """Whether that is enough to use the one for the other."""
+        return self.lowest_cosine >= PARITY_BOUNDS[self.precision]
+
 
 @dataclass(frozen=True)
 class ModelHeader:
@@ -66,6 +104,11 @@ class ModelHeader:
         crop_width: Pixels.
         channel_order: The order of the colours in the network's input.
         facever_version: That wrote the file.
+        precision: The numbers of the weights, or of all between them.
+        parity: How like backends are to the network in float32, where it was measured.
+        export: How an exported file was made; empty in others.
+        source_fingerprint: Of the model that it was exported from, where it gives the
+            same embeddings; else empty.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(
@@ -89,6 +132,10 @@ class ModelHeader:
     crop_width: int = DEFAULT_TEMPLATE.width
     channel_order: ChannelOrder = "RGB"
     facever_version: str = ""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    parity: list[Parity] = field(default_factory=list)
+    export: dict[str, Any] = field(default_factory=dict)
+    source_fingerprint: str = ""
 
     def find_template(self) -> Template | None:
         """The template of its crops; None if this version does not know it."""
@@ -194,6 +241,7 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
         facts = dict(content)
         version = facts.pop("format")
         header = _HEADERS.validate_json(json.dumps(facts))
+        _check_colours(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = _first(error) if isinstance(error, ValidationError) else str(error)
         raise ModelFileError(
@@ -211,6 +259,16 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
             "of a template that this version of facever does not know; update facever"
         )
     return StoredHeader(path, header, content, digest)
+
+
+def _check_colours(header: ModelHeader) -> None:
+    for name in ("mean", "scale"):
+        value = getattr(header, name)
+        if isinstance(value, list) and len(value) != 3:
+            raise ValueError(
+                f"{name} must be one number or three, for red, green and blue, got "
+                f"{value}"
+            )
 
 
 def _digest(content: dict[str, Any], network_digest: str) -> str:

@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
-
 from facever.choices import Mirror
 from facever.errors import ParameterError
 from facever.faces.templates import Template
-from facever.inference.backends.runtime import Forward, RuntimeNetwork
 from facever.inference.header import ModelHeader
-from facever.inference.preprocessing import Preprocessing
+from facever.inference.network import Network
 
 
 @dataclass(frozen=True)
@@ -18,16 +14,14 @@ class LoadedModel:
     """A model file in memory.
 
     Attributes:
-        network: In evaluation mode, on the CPU; or one that a runtime computes.
+        network: Computes features from crops.
         header: What the file says of itself.
-        preprocessing: From crops to network input.
         fingerprint: SHA-256 of everything that decides the embeddings, by which
             galleries and reports know the model; a new threshold leaves it as it is.
     """
 
-    network: nn.Module | RuntimeNetwork
+    network: Network
     header: ModelHeader
-    preprocessing: Preprocessing
     fingerprint: str
 
     @property
@@ -65,22 +59,3 @@ class LoadedModel:
         )
         fingerprint = f"{self.fingerprint}+mirror={mirror}"
         return replace(self, header=header, fingerprint=fingerprint)
-
-    def start(self, device: torch.device, bf16: bool) -> Forward:
-        """Bring the network to a device.
-
-        Args:
-            device: Where to compute.
-            bf16: Whether to compute in bfloat16, where the network's runtime can.
-        """
-        if isinstance(self.network, RuntimeNetwork):
-            return self.network.start(device, bf16)
-        network = self.network.to(device)
-        network.to(memory_format=torch.channels_last)
-
-        def forward(images: Tensor) -> Tensor:
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                features: Tensor = network(images)
-            return features.float()
-
-        return forward

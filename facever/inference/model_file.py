@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from facever.errors import ModelFileError
 from facever.files import address_hint
-from facever.inference.backends.foreign import ForeignNetwork
+from facever.inference.formats.foreign import ForeignNetwork
 from facever.inference.header import ModelHeader
 from facever.inference.model import LoadedModel
 from facever.inference.ready import READY, load_ready
 
 
-class Backend(NamedTuple):
-    """A format of model files, and what computes the networks in them.
+class Format(NamedTuple):
+    """A format of model files.
 
     Attributes:
         title: What it is, in words, for messages.
@@ -51,7 +51,7 @@ class Backend(NamedTuple):
 
     def _import(self) -> Any:
         try:
-            return import_module(f"facever.inference.backends.{self.module}")
+            return import_module(f"facever.inference.formats.{self.module}")
         except ModuleNotFoundError as error:
             if self.extra is None or (error.name or "").startswith("facever"):
                 raise
@@ -61,16 +61,14 @@ class Backend(NamedTuple):
             ) from None
 
 
-BACKENDS: dict[str, Backend] = {
-    ".safetensors": Backend("a network of facever's own", "torch_weights", None),
-    ".onnx": Backend("an ONNX file", "onnx_runtime", "onnx"),
-    ".xml": Backend("an OpenVINO model", "openvino_runtime", "openvino"),
+FORMATS: dict[str, Format] = {
+    ".safetensors": Format("a network of facever's own", "safetensors_file", None),
+    ".onnx": Format("an ONNX file", "onnx_file", "onnx"),
+    ".xml": Format("an OpenVINO model", "openvino_file", "openvino"),
 }
 """By the suffix of the file."""
 
-FOREIGN_SUFFIXES = tuple(
-    suffix for suffix, backend in BACKENDS.items() if backend.is_foreign
-)
+FOREIGN_SUFFIXES = tuple(suffix for suffix, kind in FORMATS.items() if kind.is_foreign)
 """The suffixes of the formats that other projects write."""
 
 
@@ -81,7 +79,7 @@ def load_model(model: Path | str) -> LoadedModel:
     """Read a model file, or a ready model by its name.
 
     Args:
-        model: A file of a format in ``BACKENDS``, or a name in ``READY``. Nothing in a
+        model: A file of a format in ``FORMATS``, or a name in ``READY``. Nothing in a
             file is executed as code.
 
     Returns:
@@ -94,7 +92,7 @@ def load_model(model: Path | str) -> LoadedModel:
     path = Path(model)
     if str(model) in READY and not path.exists():
         return load_ready(str(model))
-    return _find_backend(path).load(path)
+    return _find_format(path).load(path)
 
 
 def open_foreign(path: Path, output: str | None = None) -> ForeignNetwork:
@@ -108,10 +106,10 @@ def open_foreign(path: Path, output: str | None = None) -> ForeignNetwork:
         ModelFileError: If the file is of another format, or damaged, or no network from
             an image to an embedding.
     """
-    backend = _find_backend(path)
-    if not backend.is_foreign:
-        raise ModelFileError(f"{path} is {backend.title}, which needs no import")
-    return backend.open_network(path, output)
+    kind = _find_format(path)
+    if not kind.is_foreign:
+        raise ModelFileError(f"{path} is {kind.title}, which needs no import")
+    return kind.open_network(path, output)
 
 
 def copy_foreign(source: Path, out: Path, header: ModelHeader) -> None:
@@ -121,7 +119,7 @@ def copy_foreign(source: Path, out: Path, header: ModelHeader) -> None:
         ModelFileError: If the source cannot be read.
         FileError: If the copy cannot be written.
     """
-    _find_backend(source).copy_with_header(source, out, header)
+    _find_format(source).copy_with_header(source, out, header)
 
 
 def write_header(path: Path, header: ModelHeader) -> None:
@@ -131,10 +129,10 @@ def write_header(path: Path, header: ModelHeader) -> None:
         ModelFileError: If the file cannot be read.
         FileError: If it cannot be written; it is as it was then.
     """
-    _find_backend(path).write_header(path, header)
+    _find_format(path).write_header(path, header)
 
 
-def _find_backend(path: Path) -> Backend:
+def _find_format(path: Path) -> Format:
     inside, beside = path / _TRAINED_NAME, path.with_name(_TRAINED_NAME)
     if path.is_dir():
         hint = f"; did you mean {inside}?" if inside.is_file() else ""
@@ -150,10 +148,10 @@ def _find_backend(path: Path) -> Backend:
             f"{_TRAINED_NAME} into its out folder, and ready models are "
             f"{', '.join(READY)}"
         )
-    backend = BACKENDS.get(path.suffix.lower())
-    if backend is None:
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
         raise ModelFileError(
             f"{path} is none of the model files that are read "
-            f"({', '.join(BACKENDS)}); facever model import makes one of other files"
+            f"({', '.join(FORMATS)}); facever model import makes one of other files"
         )
-    return backend
+    return kind

@@ -66,17 +66,12 @@ def make_preprocessing(
     """Preprocessing from the plain numbers of a model file's header.
 
     Raises:
-        ParameterError: If a scale is not positive, or there are numbers for other than
-            three colours.
+        ParameterError: If a scale is not positive.
     """
-    values = []
-    for name, value in (("mean", mean), ("scale", scale)):
-        if isinstance(value, Sequence):
-            if len(value) != 3:
-                raise ParameterError(
-                    f"{name} must be one number or three, for red, green and blue, got "
-                    f"{list(value)}"
-                )
-            value = torch.tensor(value, dtype=torch.float32)
-        values.append(value)
-    return Preprocessing(values[0], values[1], channel_order)
+    return Preprocessing(_colours(mean), _colours(scale), channel_order)
+
+
+def _colours(value: float | Sequence[float] | Tensor) -> float | Tensor:
+    if isinstance(value, Sequence):
+        return torch.tensor(value, dtype=torch.float32)
+    return value

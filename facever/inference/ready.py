@@ -61,8 +61,8 @@ def load_ready(name: str) -> LoadedModel:
     ready = READY[name]
     path = ready.file.find()
     try:
-        from facever.inference.backends.foreign import make_model
-        from facever.inference.backends.onnx_runtime import open_network
+        from facever.inference.formats.foreign import make_model
+        from facever.inference.formats.onnx_file import open_network
     except ModuleNotFoundError as error:
         raise ModelFileError(
             f"{ready.file.title} needs the package {error.name}: "

@@ -1,8 +1,5 @@
 """Weights that can be computed with: floating numbers, finite, no negative variance."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,21 +28,3 @@ def check_tensor(name: str, value: Tensor) -> None:
             raise DataError(f"{name} holds a negative variance, {value.min():g}")
         if value.max() == 0:
             raise DataError(f"{name} holds no variance above zero")
-
-
-def check_constants(constants: Iterable[tuple[str, np.ndarray]]) -> None:
-    """Refuse constants of another project's network that are NaN or infinite.
-
-    Minus infinity is left: some networks mask with it.
-
-    Args:
-        constants: Names and numbers.
-
-    Raises:
-        DataError: If there is one; the message names it.
-    """
-    for name, value in constants:
-        if np.issubdtype(value.dtype, np.floating):
-            highest = value.max(initial=-np.inf)
-            if np.isnan(highest) or highest == np.inf:
-                raise DataError(f"{name} holds numbers that are not finite")

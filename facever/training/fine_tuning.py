@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from facever.errors import ModelFileError, ParameterError
+from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.model_file import load_model
 from facever.training.checkpoint import read_checkpoint
 
@@ -41,14 +42,14 @@ def read_initial(path: Path) -> InitialWeights:
             f"a checkpoint of step {content['step']:,}",
         )
     model = load_model(path)
-    if not isinstance(model.network, nn.Module):
+    if not isinstance(model.network, TorchNetwork):
         raise ModelFileError(
             f"init: {path} holds a network that can be run but not trained; start from "
             "a .safetensors"
         )
     header = model.header
     options = "".join(f" {key}={each}" for key, each in header.network_options.items())
-    weights = model.network.state_dict()
+    weights = model.network.module.state_dict()
     if header.channel_order == "BGR":
         # Training gives RGB: the first convolution takes its planes the other way.
         first = next(name for name, value in weights.items() if value.ndim == 4)

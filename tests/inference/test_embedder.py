@@ -70,7 +70,7 @@ def by_hand(path: Path, crops: np.ndarray) -> np.ndarray:
     loaded = load_model(path)
     mean = loaded.header.mean
     if mean == "image":
-        mean = loaded.preprocessing.mean.numpy()
+        mean = loaded.network.preprocessing.mean.numpy()
     outputs = []
     for crop in crops:
         planes = np.moveaxis(
@@ -78,7 +78,7 @@ def by_hand(path: Path, crops: np.ndarray) -> np.ndarray:
         )
         image = torch.from_numpy(planes[None].copy()).float()
         with torch.no_grad():
-            outputs.append(loaded.network(image)[0].numpy())
+            outputs.append(loaded.network.module(image)[0].numpy())
     return np.stack(outputs)
 
 
@@ -107,7 +107,7 @@ class TestEmbedCrops:
     def test_mean_and_scale_are_those_of_the_file(
         self, tmp_path: Path, crops: np.ndarray, mean: float | str
     ) -> None:
-        from facever.inference.backends.torch_weights import save_model
+        from facever.inference.formats.safetensors_file import save_model
         from facever.inference.header import ModelHeader
         from facever.models import build_network
 

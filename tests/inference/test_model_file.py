@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import facever
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import TEMPLATES
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model_file import load_model, write_header
 from facever.models import build_network
@@ -90,14 +90,14 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     loaded = load_model(path)
 
     assert loaded.header == header
-    assert not loaded.network.training
-    before, after = network.state_dict(), loaded.network.state_dict()
+    assert not loaded.network.module.training
+    before, after = network.state_dict(), loaded.network.module.state_dict()
     assert before.keys() == after.keys()
     for name, value in before.items():
         assert torch.equal(after[name], value), name
         assert after[name].dtype == value.dtype
-    assert torch.equal(loaded.preprocessing.mean, mean_image)
-    assert loaded.preprocessing.scale == 64.0
+    assert torch.equal(loaded.network.preprocessing.mean, mean_image)
+    assert loaded.network.preprocessing.scale == 64.0
     assert loaded.feature_size == 32
 
 
@@ -329,6 +329,7 @@ class TestDamagedHeaders:
             {"scale": float("inf")},
             {"mean": float("nan")},
             {"mean": [1e6, 0, 0]},
+            {"mean": [127, 127]},
             {"threshold": 1.01},
             {"threshold": float("nan")},
             {"thresholds": [[0.001, -2.0]]},
@@ -372,7 +373,6 @@ class TestDamagedHeaders:
             # The weights and the network agree, the header says another size.
             {"embedding_size": 8},
             {"mean": "image"},
-            {"mean": [127, 127]},
             # A network of facever's own that takes other crops than its header says.
             crop_fields(TEMPLATES["112x112"]),
         ],
@@ -436,7 +436,7 @@ def test_weights_that_no_training_gives_are_named(
 
 
 def test_a_network_in_use_does_not_change_with_its_file(model: Path) -> None:
-    network = load_model(model).network
+    network = load_model(model).network.module
     before = {name: value.clone() for name, value in network.state_dict().items()}
     model.write_bytes(bytes(model.stat().st_size))
     for name, value in network.state_dict().items():
@@ -444,9 +444,9 @@ def test_a_network_in_use_does_not_change_with_its_file(model: Path) -> None:
 
 
 def test_weights_of_half_precision_are_taken(model: Path) -> None:
-    before = load_model(model).network.state_dict()["fc5.weight"]
+    before = load_model(model).network.module.state_dict()["fc5.weight"]
     after = load_model(damaged_weight(model, "fc5.weight", torch.float16))
-    found = after.network.state_dict()["fc5.weight"]
+    found = after.network.module.state_dict()["fc5.weight"]
     assert torch.equal(found, before.half().float())
 
 

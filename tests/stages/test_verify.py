@@ -149,7 +149,7 @@ def test_all_faces_are_no_choice(model: Path, photos: list[Path]) -> None:
 def test_nothing_is_imported_that_two_photos_do_not_need() -> None:
     code = """
 import sys
-import facever.stages.verify, facever.inference.backends.onnx_runtime
+import facever.stages.verify, facever.inference.formats.onnx_file
 from facever.faces.detectors import make_detector
 make_detector("mtcnn")
 heavy = {"albumentations", "facenet_pytorch", "faiss", "matplotlib", "pandas", "scipy"}

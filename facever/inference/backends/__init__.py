@@ -1,1 +1,1 @@
-"""The formats of model files, and what computes the networks in them."""
+"""What computes networks: torch, onnxruntime, OpenVINO."""

@@ -9,7 +9,7 @@ from facever.choices import ChannelOrder, Mirror, TemplateName
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import find_template
 from facever.files import check_new_file
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model_file import (
     FOREIGN_SUFFIXES,

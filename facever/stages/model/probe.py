@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64
 
 from facever.choices import DEFAULT_MAX_PIXELS, ChannelOrder, Mirror
@@ -19,9 +18,8 @@ from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, MismatchError, ParameterError
 from facever.faces.templates import TEMPLATES, Template
 from facever.files import check_folder_place, check_new_file, whole_file
-from facever.hardware import pick_device
-from facever.inference.backends.ports import ImageInput
-from facever.inference.backends.runtime import RuntimeNetwork
+from facever.inference.backends.runtime_network import RuntimeNetwork
+from facever.inference.formats.ports import ImageInput
 from facever.inference.model_file import open_foreign
 from facever.inference.pixel_scales import PIXEL_SCALES
 from facever.progress import progress_bar
@@ -105,7 +103,7 @@ def probe_model(
             Input(*each)
             for each in product(finders, get_args(ChannelOrder), PIXEL_SCALES)
         ]
-        features = _Features(network, finders, pick_device(device))
+        features = _Features(network, finders, device)
         choice = choose_way(
             len(inputs),
             pair_list,
@@ -194,11 +192,10 @@ class _Features:
         self,
         network: RuntimeNetwork,
         finders: Mapping[Template, FindCrops],
-        device: torch.device,
+        device: str,
     ) -> None:
-        self._forward = network.start(device, bf16=False)
+        self._forward = network.forward(device)
         self._finders = finders
-        self._device = device
         # By the way and whether of mirror images, and then by the photo's key.
         self._known: defaultdict[
             tuple[Input, bool], dict[str, Float32[np.ndarray, " dim"]]
@@ -263,14 +260,12 @@ class _Features:
                     self._known[way] |= dict(zip(some, vectors, strict=True))
                     advance(len(some), str(way[0]))
 
-    @torch.inference_mode()
     def _embed(
         self, way: tuple[Input, bool], crops: np.ndarray
     ) -> Float32[np.ndarray, "crops dim"]:
         given, is_mirrored = way
-        images = torch.from_numpy(crops).to(self._device)
-        mirrored = torch.full((len(crops),), is_mirrored, device=self._device)
-        vectors = self._forward(given.preprocessing()(images, mirrored)).cpu().numpy()
+        views = crops[:, :, ::-1] if is_mirrored else crops
+        vectors = self._forward(given.prepare(views))
         # Numbers that are too large for a network are a wrong way, not an error: a zero
         # vector is as like to one vector as to any other.
         vectors[~np.isfinite(vectors).all(axis=1)] = 0

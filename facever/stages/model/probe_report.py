@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from facever.choices import ChannelOrder, Mirror
 from facever.errors import DataError, FaceverError
 from facever.faces.templates import Template
+from facever.inference.backends.runtime_network import Pixels, to_pixels
 from facever.inference.pixel_scales import PIXEL_SCALES
-from facever.inference.preprocessing import Preprocessing, make_preprocessing
 from facever.progress import format_seconds
 from facever.results import Result, plain, table_lines
 from facever.verification.probe import LEVEL, USABLE_ACCURACY, Choice, Standing
@@ -45,10 +46,10 @@ class Input:
     def __str__(self) -> str:
         return f"{self.template.name} {self.channel_order} {self.pixels}"
 
-    def preprocessing(self) -> Preprocessing:
+    def prepare(self, crops: UInt8[np.ndarray, "crops height width 3"]) -> Pixels:
         """From crops to what the network is given."""
         _, mean, scale = PIXEL_SCALES[self.pixels]
-        return make_preprocessing(mean, scale, self.channel_order)
+        return to_pixels(crops, mean, scale, self.channel_order)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import Tensor
 from facever import build
 from facever.config.training import TrainConfig
 from facever.faces.templates import TEMPLATES
+from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.embedder import Embedder
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model import LoadedModel
@@ -59,7 +60,9 @@ def measure_held_out(
         advance: Function that is told the progress, one unit for each crop.
     """
     model = LoadedModel(
-        network, model_header(config, run), run.preprocessing, fingerprint=""
+        TorchNetwork(network, run.preprocessing),
+        model_header(config, run),
+        fingerprint="",
     )
     embedder = Embedder(model, config.device, config.precision)
     rows = run.split.held_out

@@ -11,7 +11,7 @@ from torch import Tensor
 from facever.config.training import TrainConfig
 from facever.errors import FileError
 from facever.files import hold_folder
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.training.held_out import (

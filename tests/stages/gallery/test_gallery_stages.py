@@ -27,7 +27,7 @@ from facever.faces.templates import CARD_POINTS
 from facever.gallery.entries import Filter, Match, Origin
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import Threshold
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network

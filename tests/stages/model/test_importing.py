@@ -277,7 +277,7 @@ class TestReady:
         embedder = load("sface", "cpu")
         assert model.header.mirror == "sum"
         # OpenCV wants the graph's dead inputs gone.
-        from facever.inference.backends.onnx_graph import read_onnx, with_real_inputs
+        from facever.inference.formats.onnx_graph import read_onnx, with_real_inputs
 
         content = with_real_inputs(read_onnx(row.file.find())).SerializeToString()
         net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))

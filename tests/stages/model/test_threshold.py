@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FaceverError, ModelFileError, ParameterError
-from facever.inference.backends.torch_weights import save_model
 from facever.inference.embedder import Embedder, load
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network
@@ -119,7 +119,7 @@ def test_a_model_with_a_mean_image(
     after = load_model(model)
     assert after.header.threshold == found.threshold != 0.5
     assert after.header.mean == "image"
-    assert torch.equal(after.preprocessing.mean, image)
+    assert torch.equal(after.network.preprocessing.mean, image)
     assert after.fingerprint == before.fingerprint
 
 

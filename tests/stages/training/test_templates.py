@@ -12,7 +12,7 @@ from facever.config.training import TrainConfig
 from facever.data.store.writer import CropWriter
 from facever.errors import MismatchError
 from facever.faces.templates import TEMPLATES
-from facever.inference.backends.torch_weights import save_model
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model_file import load_model
 from facever.inference.preprocessing import Preprocessing

@@ -176,7 +176,7 @@ class TestWhatARunLeaves:
     def test_the_weights_of_the_last_step(self, trained: Path) -> None:
         checkpoint = torch.load(trained / "checkpoint.pt", weights_only=True)
         assert checkpoint["step"] == 10
-        weights = load_model(trained / "model.safetensors").network.state_dict()
+        weights = load_model(trained / "model.safetensors").network.module.state_dict()
         assert weights.keys() == checkpoint["network"].keys()
         for name, value in checkpoint["network"].items():
             assert torch.equal(weights[name], value), name
@@ -854,7 +854,7 @@ def test_the_mean_image_is_that_of_the_training_crops(
     assert 0 < len(rows) < len(crops)
     expected = np.array(crops.crops[rows]).astype(np.float64).mean(axis=0)
     assert loaded.header.mean == "image"
-    found = loaded.preprocessing.mean
+    found = loaded.network.preprocessing.mean
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
     # Without the mean the embeddings would be others: it is used, not only kept.

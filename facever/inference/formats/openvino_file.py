@@ -5,19 +5,19 @@ The header stands in the ``.xml``, in the model's runtime information.
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import openvino
-import torch
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
-from facever.inference.backends.foreign import ForeignNetwork, make_model, runtime_error
-from facever.inference.backends.ports import Port, find_image_input, find_output
-from facever.inference.backends.runtime import RuntimeNetwork
+from facever.inference.backends.openvino_backend import read_model, start
+from facever.inference.backends.runtime_network import RunningGraph, RuntimeNetwork
+from facever.inference.formats.foreign import ForeignNetwork, make_model
+from facever.inference.formats.ports import Port, find_image_input, find_output
 from facever.inference.header import (
     HEADER_KEY,
     ModelHeader,
@@ -65,37 +65,17 @@ def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
         raise ModelFileError(
             f"{path} has {num_bytes:,} bytes; networks of up to {MAX_BYTES:,} are read"
         )
-    core = openvino.Core()
-    try:
-        model = core.read_model(path, weights)
-    except RuntimeError as error:
-        raise runtime_error(path, "OpenVINO", error) from None
+    model = read_model(path, path, weights)
     image = find_image_input(path, [_port(each) for each in model.inputs])
     outputs = [_port(each) for each in model.outputs]
     place = outputs.index(find_output(path, outputs, output))
 
-    def start(device: torch.device, bf16: bool) -> Callable[[np.ndarray], np.ndarray]:
-        settings = {
-            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        }
-        try:
-            compiled = core.compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise runtime_error(path, "OpenVINO", error) from None
-
-        def run(images: np.ndarray) -> np.ndarray:
-            try:
-                features = compiled([images])[place]
-            except RuntimeError as error:
-                raise runtime_error(path, "OpenVINO", error) from None
-            return np.array(features)
-
-        return run
+    def on_openvino(device: str, bf16: bool) -> RunningGraph:
+        return start(path, model, place, bf16)
 
     return ForeignNetwork(
         path,
-        RuntimeNetwork(image, start),
+        RuntimeNetwork(path, image, {"openvino": on_openvino}),
         _digest(path),
         _normalises_itself(model),
         _constants(model),

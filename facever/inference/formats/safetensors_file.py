@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from facever.errors import FaceverError, MismatchError, ModelFileError
 from facever.files import whole_file
+from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.header import (
     HEADER_KEY,
     ModelHeader,
@@ -104,9 +105,8 @@ def load(path: Path) -> LoadedModel:
             "file that facever train wrote"
         ) from None
     return LoadedModel(
-        network.eval(),
+        TorchNetwork(network.eval(), preprocessing),
         header,
-        preprocessing,
         _digest(tensors, start_fingerprint(header)).hexdigest(),
     )
 

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facever.errors import FaceverError, MismatchError, ModelFileError
-from facever.inference.backends.runtime import RuntimeNetwork
+from facever.errors import DataError, FaceverError, MismatchError, ModelFileError
+from facever.inference.backends.runtime_network import RuntimeNetwork
 from facever.inference.header import ModelHeader, start_fingerprint
 from facever.inference.model import LoadedModel
-from facever.inference.preprocessing import make_preprocessing
-from facever.inference.sound_weights import check_constants
 
 
 @dataclass(frozen=True)
@@ -43,12 +41,9 @@ def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
     Raises:
         ModelFileError: If the two contradict each other, or a weight is not finite.
     """
-    # What a network is called decides nothing.
-    fingerprint = start_fingerprint(replace(header, network=""))
-    fingerprint.update(foreign.digest.encode())
     network = foreign.network
     try:
-        check_constants(foreign.constants)
+        _check_constants(foreign.constants)
         template = header.find_template()
         assert template is not None
         network.image.check_size(template)
@@ -60,18 +55,37 @@ def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
             )
         if header.mean == "image":
             raise MismatchError("mean is an image there, and the file carries none")
-        preprocessing = make_preprocessing(
-            header.mean, header.scale, header.channel_order
-        )
     except FaceverError as error:
         raise ModelFileError(
             f"{foreign.path}: the network does not fit what its header says ({error}); "
             "write the header anew with facever model import"
         ) from None
-    return LoadedModel(network, header, preprocessing, fingerprint.hexdigest())
+    return LoadedModel(network, header, _fingerprint(foreign, header))
+
+
+def _fingerprint(foreign: ForeignNetwork, header: ModelHeader) -> str:
+    if header.source_fingerprint:
+        return header.source_fingerprint
+    # What a network is called decides nothing.
+    begun = start_fingerprint(replace(header, network=""))
+    begun.update(foreign.digest.encode())
+    return begun.hexdigest()
 
 
 def runtime_error(path: Path, runtime: str, error: Exception) -> ModelFileError:
     """What a runtime says of a network that it cannot load or compute, as one line."""
     reason = " ".join(str(error).split())[:300]
     return ModelFileError(f"{path} cannot be run by {runtime}: {reason}")
+
+
+def _check_constants(constants: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Refuse weights that are NaN or infinite; some networks mask with minus infinity.
+
+    Raises:
+        DataError: If there is one; the message names it.
+    """
+    for name, value in constants:
+        if np.issubdtype(value.dtype, np.floating):
+            highest = value.max(initial=-np.inf)
+            if np.isnan(highest) or highest == np.inf:
+                raise DataError(f"{name} holds numbers that are not finite")

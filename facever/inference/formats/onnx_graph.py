@@ -20,15 +20,17 @@ from google.protobuf.message import DecodeError
 from onnx import (
     GraphProto,
     ModelProto,
+    NodeProto,
     TensorProto,
     ValueInfoProto,
     external_data_helper,
+    helper,
     numpy_helper,
 )
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
-from facever.inference.backends.ports import Port
+from facever.inference.formats.ports import Port
 from facever.inference.header import HEADER_KEY, ModelHeader, header_text
 
 MAX_BYTES = 2**31 - 1
@@ -126,10 +128,60 @@ def with_real_inputs(model: ModelProto) -> ModelProto:
     return copy
 
 
-def has_compressed_weights(model: ModelProto) -> bool:
-    """Whether weights are stored as small integers, and nothing else is quantised."""
-    kinds = {node.op_type for node in model.graph.node}
-    return "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+def with_plain_weights(model: ModelProto) -> ModelProto:
+    """A copy whose weights are stored as they are used, not as small integers.
+
+    Else a runtime decompresses them anew for every image, or cannot read them at all.
+    Numbers that a network itself makes small, as quantised networks do, stay small.
+
+    References:
+        Open Neural Network Exchange, operator DequantizeLinear:
+        ``(x - x_zero_point) * x_scale``, of one scale, one along an axis, or one for
+        each block of an axis.
+    """
+    plain = ModelProto()
+    plain.CopyFrom(model)
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        return plain
+    del plain.graph.node[:]
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and set(node.input) <= stored.keys():
+            weights = _dequantise(node, [stored[name] for name in node.input])
+            plain.graph.initializer.append(
+                numpy_helper.from_array(weights, node.output[0])
+            )
+        else:
+            plain.graph.node.append(node)
+    used = set(_names_read(plain.graph))
+    kept = [each for each in plain.graph.initializer if each.name in used]
+    del plain.graph.initializer[:]
+    plain.graph.initializer.extend(kept)
+    return plain
+
+
+def _dequantise(node: NodeProto, inputs: list[TensorProto]) -> np.ndarray:
+    numbers, scale, *zero = (numpy_helper.to_array(each) for each in inputs)
+    facts = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    axis, block = facts.get("axis", 1), facts.get("block_size", 0)
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        if block:
+            rows = np.repeat(values, block, axis)
+            return np.take(rows, np.arange(numbers.shape[axis]), axis)
+        if values.size > 1:
+            axes = [
+                size if at == axis % numbers.ndim else 1
+                for at, size in enumerate(numbers.shape)
+            ]
+            return values.reshape(axes)
+        return values.reshape(())
+
+    whole = numbers.astype(np.float32)
+    if zero:
+        whole -= spread(zero[0]).astype(np.float32)
+    weights: np.ndarray = (whole * spread(scale)).astype(scale.dtype)
+    return weights
 
 
 def normalises_itself(model: ModelProto, image: str) -> bool:

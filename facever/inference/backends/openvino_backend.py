@@ -1,0 +1,115 @@
+"""Networks in OpenVINO's files or as ONNX graphs, computed by OpenVINO on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from facever.errors import ModelFileError
+from facever.inference.backends.runtime_network import RunningGraph
+from facever.inference.formats.foreign import runtime_error
+from facever.runtimes import num_threads
+
+# Of the largest number; bfloat16 keeps 8 bits.
+_ROUNDING = 0.05
+
+
+def read_model(
+    path: Path, content: Path | bytes, weights: Path | None = None
+) -> openvino.Model:
+    """Read a model.
+
+    Args:
+        path: Its file, for messages.
+        content: An ``.xml``, or an ONNX model.
+        weights: The ``.bin`` of an ``.xml``.
+
+    Raises:
+        ModelFileError: If OpenVINO cannot read it.
+    """
+    core = openvino.Core()
+    try:
+        return (
+            core.read_model(content, weights) if weights else core.read_model(content)
+        )
+    except RuntimeError as error:
+        raise runtime_error(path, "OpenVINO", error) from None
+
+
+def start(path: Path, model: openvino.Model, output: int, bf16: bool) -> RunningGraph:
+    """Load a model.
+
+    One that takes a fixed number of images takes any number then, where that gives the
+    same; it is several times faster.
+
+    Args:
+        path: Its file, for messages.
+        model: With one input.
+        output: Place of the output to compute.
+        bf16: Whether to compute in bfloat16, not in float32.
+
+    Raises:
+        ModelFileError: If OpenVINO cannot compute it.
+    """
+    shape = model.inputs[0].get_partial_shape()
+    if shape[0].is_dynamic:
+        return _compile(path, model, output, bf16, None)
+    fixed = _compile(path, model, output, bf16, shape[0].get_length())
+    if shape.is_dynamic:
+        return fixed
+    free = _free_batch(path, model, output, bf16)
+    agree = free is not None and _agree(fixed, free, tuple(shape.to_shape()))
+    return free if free is not None and agree else fixed
+
+
+def _compile(
+    path: Path,
+    model: openvino.Model,
+    output: int,
+    bf16: bool,
+    batch_size: int | None,
+) -> RunningGraph:
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_NUM_THREADS": num_threads(),
+    }
+    try:
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise runtime_error(path, "OpenVINO", error) from None
+
+    def run(images: np.ndarray) -> np.ndarray:
+        try:
+            return np.array(compiled([images])[output])
+        except RuntimeError as error:
+            raise runtime_error(path, "OpenVINO", error) from None
+
+    return RunningGraph(run, batch_size)
+
+
+def _free_batch(
+    path: Path, model: openvino.Model, output: int, bf16: bool
+) -> RunningGraph | None:
+    """The same for any number of images; None if it is made for a fixed number."""
+    free = model.clone()
+    shape = free.inputs[0].get_partial_shape()
+    shape[0] = -1
+    try:
+        free.reshape(shape)
+    except RuntimeError:
+        return None
+    return _compile(path, free, output, bf16, None)
+
+
+def _agree(fixed: RunningGraph, free: RunningGraph, shape: tuple[int, ...]) -> bool:
+    """Whether images give the same together as apart."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (2 * shape[0], *shape[1:])).astype(np.float32)
+    apart = np.concatenate([fixed.run(half) for half in np.split(images, 2)])
+    try:
+        together = free.run(images)
+    except ModelFileError:
+        return False
+    if together.shape != apart.shape:
+        return False
+    return bool(np.abs(together - apart).max() <= _ROUNDING * np.abs(apart).max())

@@ -1,0 +1,62 @@
+"""The packages that compute networks, and how they are started."""
+
+import os
+from importlib.util import find_spec
+from typing import NamedTuple, get_args
+
+from facever.choices import Backend
+from facever.errors import ModelFileError, ParameterError
+
+
+class Runtime(NamedTuple):
+    """A package that computes networks.
+
+    Attributes:
+        package: What is imported.
+        extra: The extra of facever that brings it; None where facever needs it anyway.
+    """
+
+    package: str
+    extra: str | None
+
+
+RUNTIMES: dict[Backend, Runtime] = {
+    "openvino": Runtime("openvino", "openvino"),
+    "onnxruntime": Runtime("onnxruntime", "onnx"),
+    "torch": Runtime("torch", None),
+}
+"""By the name of the backend; those that are faster on CPUs come first."""
+
+
+def is_installed(backend: Backend) -> bool:
+    """Whether the package of a backend is there; it is not imported."""
+    return find_spec(RUNTIMES[backend].package) is not None
+
+
+def check_backend(backend: Backend) -> None:
+    """Refuse a backend that is unknown, or not installed.
+
+    Raises:
+        ParameterError: If there is no backend of that name; the message lists them.
+        ModelFileError: If its package is missing; the message says how it is had.
+    """
+    if backend not in get_args(Backend):
+        names = ", ".join(get_args(Backend))
+        raise ParameterError(f"backend must be one of {names}, got {backend!r}")
+    if backend == "auto" or is_installed(backend):
+        return
+    runtime = RUNTIMES[backend]
+    raise ModelFileError(
+        f"backend {backend} needs the package {runtime.package}: "
+        f"pip install '.[{runtime.extra}]' in a checkout of facever"
+    )
+
+
+def num_threads() -> int:
+    """Threads that a runtime may use: OMP_NUM_THREADS, or the CPUs of this process."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
