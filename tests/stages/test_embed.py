@@ -14,8 +14,8 @@ from facever.errors import (
     ModelFileError,
     ParameterError,
 )
-from facever.inference.backends.torch_weights import save_model
 from facever.inference.embeddings_file import read_embeddings
+from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network
