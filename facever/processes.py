@@ -37,8 +37,8 @@ class WorkerPool:
 
     A worker ends with this process, however that ends, and leaves Ctrl-C to it: an
     error that leaves the block, Ctrl-C among them, ends all of them in the middle of
-    their work. OpenCV has one thread in it, since there is a worker for every CPU
-    already.
+    their work. OpenCV and what computes networks have one thread in it, since there is
+    a worker for every CPU already.
     """
 
     def __init__(
@@ -136,6 +136,7 @@ def _start_worker(
     threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # As ``facever.runtimes.num_threads`` reads it.
     prepare(*arguments)
 
 

@@ -12,25 +12,25 @@ class Runtime(NamedTuple):
     """A package that computes networks.
 
     Attributes:
-        package: What is imported.
+        packages: What is imported.
         extra: The extra of facever that brings it; None where facever needs it anyway.
     """
 
-    package: str
+    packages: tuple[str, ...]
     extra: str | None
 
 
 RUNTIMES: dict[Backend, Runtime] = {
-    "openvino": Runtime("openvino", "openvino"),
-    "onnxruntime": Runtime("onnxruntime", "onnx"),
-    "torch": Runtime("torch", None),
+    "openvino": Runtime(("openvino",), "openvino"),
+    "onnxruntime": Runtime(("onnx", "onnxruntime"), "onnx"),
+    "torch": Runtime(("torch",), None),
 }
 """By the name of the backend; those that are faster on CPUs come first."""
 
 
 def is_installed(backend: Backend) -> bool:
-    """Whether the package of a backend is there; it is not imported."""
-    return find_spec(RUNTIMES[backend].package) is not None
+    """Whether the packages of a backend are there; they are not imported."""
+    return all(find_spec(package) for package in RUNTIMES[backend].packages)
 
 
 def check_backend(backend: Backend) -> None:
@@ -47,7 +47,7 @@ def check_backend(backend: Backend) -> None:
         return
     runtime = RUNTIMES[backend]
     raise ModelFileError(
-        f"backend {backend} needs the package {runtime.package}: "
+        f"backend {backend} needs the package {' and '.join(runtime.packages)}: "
         f"pip install '.[{runtime.extra}]' in a checkout of facever"
     )
 

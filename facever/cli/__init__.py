@@ -25,6 +25,7 @@ from facever.cli.gallery import gallery_app
 from facever.cli.model import model_app
 from facever.cli.options import (
     Array,
+    BackendOption,
     DetectorOption,
     Device,
     FramesOption,
@@ -124,6 +125,7 @@ def align(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
+    backend: BackendOption = "auto",
     frames: FramesOption = "all",
     extra_labels: Annotated[
         Path | None,
@@ -156,6 +158,7 @@ def align(
         extra_labels=extra_labels,
         workers=workers,
         device=device,
+        backend=backend,
         max_pixels=max_pixels,
         template=template,
         shard=None if shard is None else Shard.parse(shard),
@@ -193,6 +196,7 @@ def detect(
     device: Annotated[
         str, typer.Option(help="Where the detector runs: auto, cpu, cuda, cuda:1 ...")
     ] = "auto",
+    backend: BackendOption = "auto",
     frames: FramesOption = "all",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> Result:
@@ -206,6 +210,7 @@ def detect(
         show=show,
         workers=workers,
         device=device,
+        backend=backend,
         frames=frames,
         max_pixels=max_pixels,
     )

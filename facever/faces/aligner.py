@@ -10,6 +10,7 @@ from jaxtyping import Float64, UInt8
 from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
+    Backend,
     Detector,
     FaceRule,
     OneFace,
@@ -19,6 +20,7 @@ from facever.errors import DataError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at, rules_taking
 from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
+from facever.faces.mtcnn_backends import settle
 from facever.faces.photo_source import PhotoSource
 from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
 from facever.results import plain
@@ -114,7 +116,8 @@ class AlignRecipe:
         by_landmarks: Use the landmarks that the photos' sources list, not a detector.
         max_pixels: See ``read_photo``.
         template: What the crops look like; see ``TEMPLATES``.
-        device: Where the detector's networks run, by torch's name.
+        device: Where the detector's networks run, by torch's name, or ``auto``.
+        backend: What computes them; see ``make_detector``.
     """
 
     detector: Detector = "mtcnn"
@@ -123,6 +126,7 @@ class AlignRecipe:
     max_pixels: int = DEFAULT_MAX_PIXELS
     template: TemplateName = "112x96"
     device: str = "cpu"
+    backend: Backend = "auto"
 
     @property
     def uses_network(self) -> bool:
@@ -131,13 +135,29 @@ class AlignRecipe:
 
     @property
     def uses_torch(self) -> bool:
-        """Whether faces are searched by networks that run on a device of torch's."""
-        return not self.by_landmarks and DETECTORS[self.detector].runs_on_torch
+        """Whether faces are searched by torch, in a recipe that is settled."""
+        return self._has_backends and self.backend == "torch"
+
+    @property
+    def _has_backends(self) -> bool:
+        return not self.by_landmarks and DETECTORS[self.detector].has_backends
+
+    def settle(self) -> "AlignRecipe":
+        """The recipe with what ``auto`` means on this machine, for several processes.
+
+        Raises:
+            ParameterError: If there is no such backend or device.
+            ModelFileError: If the backend's package is not installed.
+        """
+        if not self._has_backends:
+            return self
+        backend, device = settle(self.backend, self.device)
+        return replace(self, backend=backend, device=device)
 
     def make_aligner(self) -> "PhotoAligner":
         """The aligner; loads the detector if there is one."""
         return PhotoAligner(
-            detect=make_detector(self.detector, self.device)
+            detect=make_detector(self.detector, self.device, self.backend)
             if self.uses_network
             else None,
             by_landmarks=self.by_landmarks,

@@ -22,13 +22,12 @@ class DetectorKind(NamedTuple):
     """A way to find faces.
 
     Attributes:
-        make: Loads it, for a device by torch's name.
-        runs_on_torch: Whether it runs on that device; others run on the CPU, and torch
-            is not imported for them.
+        make: Loads it, for a device by torch's name and a backend.
+        has_backends: Whether these two are asked for; others run in OpenCV, on the CPU.
     """
 
-    make: Callable[[str], Detect | None]
-    runs_on_torch: bool
+    make: Callable[[str, Backend], Detect | None]
+    has_backends: bool
 
 
 DEFAULT_DETECTOR: Detector = "mtcnn"
@@ -41,19 +40,21 @@ def make_detector(
 
     Args:
         name: A name in ``DETECTORS``.
-        device: Where its networks run, by torch's name; ``yunet`` runs on the CPU
-            whatever the device.
-        backend: What computes them; ``auto`` takes the fastest that finds the same.
+        device: Where its networks run, by torch's name.
+        backend: What computes them. ``auto`` is torch on other devices than the CPU;
+            there it is the fastest that is installed of OpenVINO, onnxruntime and
+            torch, which find the same faces. Backends but torch run on the CPU, and
+            ``yunet`` in OpenCV on the CPU, whatever the device.
 
     Returns:
         What finds faces; None for ``crops``, where there is nothing to find.
 
     Raises:
-        ParameterError: If there is no detector of that name.
+        ParameterError: If there is no detector, backend or device of that name.
         ModelFileError: If a package that it needs is not installed.
     """
     check_detector(name)
-    return DETECTORS[name].make(device)
+    return DETECTORS[name].make(device, backend)
 
 
 def check_detector(name: str) -> None:
@@ -68,32 +69,32 @@ def check_detector(name: str) -> None:
         )
 
 
-# The networks are imported when they are asked for: torch alone takes seconds.
-def _mtcnn(device: str) -> Detect:
+# The networks are imported when they are asked for.
+def _mtcnn(device: str, backend: Backend) -> Detect:
     from facever.faces.mtcnn import MtcnnDetector
 
-    return MtcnnDetector(device=device).detect
+    return MtcnnDetector(device=device, backend=backend).detect
 
 
-def _mtcnn_sphereface(device: str) -> Detect:
+def _mtcnn_sphereface(device: str, backend: Backend) -> Detect:
     from facever.faces.mtcnn import SPHEREFACE, MtcnnDetector
 
-    return MtcnnDetector(SPHEREFACE, device).detect
+    return MtcnnDetector(SPHEREFACE, device, backend).detect
 
 
-def _yunet(device: str) -> Detect:
+def _yunet(device: str, backend: Backend) -> Detect:
     from facever.faces.yunet import YunetDetector
 
     return YunetDetector().detect
 
 
-def _crops(device: str) -> None:
+def _crops(device: str, backend: Backend) -> None:
     """The photos are aligned crops already: nothing is searched."""
 
 
 DETECTORS: dict[Detector, DetectorKind] = {
-    "mtcnn": DetectorKind(_mtcnn, runs_on_torch=True),
-    "mtcnn-sphereface": DetectorKind(_mtcnn_sphereface, runs_on_torch=True),
-    "yunet": DetectorKind(_yunet, runs_on_torch=False),
-    "crops": DetectorKind(_crops, runs_on_torch=False),
+    "mtcnn": DetectorKind(_mtcnn, has_backends=True),
+    "mtcnn-sphereface": DetectorKind(_mtcnn_sphereface, has_backends=True),
+    "yunet": DetectorKind(_yunet, has_backends=False),
+    "crops": DetectorKind(_crops, has_backends=False),
 }

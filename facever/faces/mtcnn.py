@@ -1,10 +1,12 @@
 """The MTCNN cascade, driven for many photos at a time.
 
-The three networks and their weights are facenet-pytorch's. The steps around them are
-written anew, to the same numbers: pixel averages come from one integral image a photo
-(whole numbers, hence exact), the networks run channels-last over pieces that fit the
-caches, and suppression works on one photo at a time, so that a photo's faces do not
-depend on its neighbours in the batch. Importing this module imports torch.
+The three networks and their weights are facenet-pytorch's; what computes them is chosen
+in ``facever.faces.mtcnn_backends``, and torch is imported only if it is chosen. The
+steps around them are written anew, to the same numbers: pixel averages come from one
+integral image a photo (whole numbers, hence exact), one photo after the other, while it
+is in the caches; the networks take pieces of all photos that fit the caches; and
+suppression works on one photo at a time, so that a photo's faces do not depend on its
+neighbours in the batch.
 
 At the photo's border they differ on purpose. A box that reaches over it is padded, as
 in the authors' own code, where facenet-pytorch cuts it off and stretches the rest; but
@@ -18,17 +20,20 @@ References:
     convolutional networks, 2016.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
-from torch import nn
 
+from facever.choices import Backend
 from facever.faces.detection import Face, area
+from facever.faces.mtcnn_backends import Run, settle, start
 from facever.faces.mtcnn_networks import (
+    CascadeNetwork,
     output_network,
     proposal_network,
     refining_network,
@@ -40,13 +45,15 @@ _SMALLEST_FACE = 20
 _GREY, _CONTRAST = 127.5, 1 / 128  # Grey is zero to the networks.
 # Shorter side of a level, pixels, whose windows show a face that fills the photo or
 # more: its windows are from 0.6 to 2.4 times as large as that side of the photo.
-_FILLED_LEVELS = (5, 20)
+_FILLED_LEVELS = (5, 20.0)
 _BEYOND = 6  # Pixels of such a level that windows may reach over the border.
 _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
-# Pieces whose activations stay in the caches: about twice as fast as whole batches.
-_PROPOSAL_PIXELS, _REFINE_PIECE, _OUTPUT_PIECE = 100_000, 128, 16
-# A GPU takes larger ones: its memory is the limit.
+# Pixels of a piece of levels, whose values stay in the caches.
+_PROPOSAL_PIXELS = 100_000
+# A GPU takes larger pieces of all kinds: its memory is the limit.
 _TIMES_ON_GPU = 64
+# Pixels of the photos that go through all stages together.
+_TOGETHER_PIXELS = 1_000_000
 
 # Boxes whose overlaps with all that are left are computed at a time.
 _SUPPRESSING = 64
@@ -54,6 +61,9 @@ _SUPPRESSING = 64
 # Their number changes within a function, so it has no name here.
 Boxes = Float32[np.ndarray, "_ 5"]
 Index = Int64[np.ndarray, " _"]
+# An integral image: a row and a column more than the photo.
+Sums = Int32[np.ndarray, "_ _ 3"]
+_Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -90,15 +100,25 @@ class MtcnnDetector:
     MAX_DETECTION_PIXELS = 4_000_000
 
     def __init__(
-        self, settings: CascadeSettings | None = None, device: str = "cpu"
+        self,
+        settings: CascadeSettings | None = None,
+        device: str = "cpu",
+        backend: Backend = "auto",
     ) -> None:
         """Load the networks.
 
         Args:
             settings: How to search; facenet-pytorch's by default.
-            device: Where the networks run, by torch's name.
+            device: Where the networks run, by torch's name, or ``auto``.
+            backend: What computes them; see ``facever.faces.mtcnn_backends``.
+
+        Raises:
+            ParameterError: If there is no such backend or device.
+            ModelFileError: If the backend's package is not installed.
         """
-        self._cascade = _Cascade(settings or CascadeSettings(), device)
+        self._cascade = _Cascade(
+            settings or CascadeSettings(), *settle(backend, device)
+        )
 
     def detect(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[list[Face]]:
         """Find the faces in each photo, largest first.
@@ -110,70 +130,78 @@ class MtcnnDetector:
             For each photo its faces, perhaps none; landmarks and boxes in its pixels.
         """
         faces: list[list[Face]] = [[] for _ in photos]
-        same_size: dict[tuple[int, ...], list[int]] = {}
-        for index, photo in enumerate(photos):
-            same_size.setdefault(photo.shape, []).append(index)
-        for (height, width, _), members in same_size.items():
-            shrink = min(1.0, (self.MAX_DETECTION_PIXELS / (height * width)) ** 0.5)
-            size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-            step = max(1, self.MAX_DETECTION_PIXELS // (size[0] * size[1]))
-            for start in range(0, len(members), step):
-                batch = members[start : start + step]
-                views = [_resize(photos[index], size) for index in batch]
-                found = self._cascade.detect(views)
-                grow = np.array([width / size[0], height / size[1]])
-                for index, (boxes, points) in zip(batch, found, strict=True):
-                    faces[index] = _make_faces(boxes, points, grow)
+        sizes = [self._search_size(photo) for photo in photos]
+        for batch in _group(sizes):
+            views = [_resize(photos[index], sizes[index]) for index in batch]
+            found = self._cascade.detect(views)
+            for index, (boxes, points) in zip(batch, found, strict=True):
+                height, width, _ = photos[index].shape
+                grow = np.array([width, height]) / sizes[index]
+                faces[index] = _make_faces(boxes, points, grow)
         return faces
+
+    def _search_size(self, photo: UInt8[np.ndarray, "height width 3"]) -> _Size:
+        """Width and height at which a photo is searched."""
+        height, width, _ = photo.shape
+        shrink = min(1.0, (self.MAX_DETECTION_PIXELS / (height * width)) ** 0.5)
+        return max(1, round(width * shrink)), max(1, round(height * shrink))
 
 
 class _Cascade:
-    """Finds faces in photos of one size; the networks run on a device of torch's."""
+    """Finds faces in some photos; the networks are a backend's, on a device."""
 
-    def __init__(self, settings: CascadeSettings, device: str) -> None:
+    def __init__(
+        self, settings: CascadeSettings, backend: Backend, device: str
+    ) -> None:
         self._settings = settings
-        self._device = torch.device(device)
-        self._proposal = self._prepare(proposal_network())
-        self._refine = self._prepare(refining_network())
-        self._output = self._prepare(output_network())
+        self._times = 1 if device == "cpu" else _TIMES_ON_GPU
+        self._proposal, self._refining, self._output = (
+            _Stage(network, start(network, backend, device), self._times)
+            for network in (proposal_network(), refining_network(), output_network())
+        )
 
-    @torch.inference_mode()
     def detect(
-        self, photos: Sequence[UInt8[np.ndarray, "height width 3"]]
-    ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
+        self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]
+    ) -> list[tuple[Float64[np.ndarray, "_ 5"], Float64[np.ndarray, "_ 5 2"]]]:
         """The faces of each photo: box and score in five columns, and landmarks."""
-        sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
-        shorter = min(photos[0].shape[:2])
-        factor = self._settings.pyramid_factor
-        found = self._search(sums, _scales(shorter, factor, _CELL), beyond=0)
+        sums = [cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos]
+        found = self._search(sums, smallest=_CELL)
         empty = [photo for photo, (boxes, _) in enumerate(found) if not len(boxes)]
         if empty:
             smallest, largest = _FILLED_LEVELS
-            scales = [
-                scale
-                for scale in _scales(shorter, factor, smallest)
-                if shorter * scale <= largest
-            ]
-            again = self._search(sums[empty], scales, beyond=_BEYOND)
+            own = [sums[photo] for photo in empty]
+            again = self._search(own, smallest, largest, beyond=_BEYOND)
             for photo, faces in zip(empty, again, strict=True):
                 found[photo] = faces
         return found
 
     def _search(
         self,
-        sums: Int32[np.ndarray, "photos rows columns 3"],
-        scales: Sequence[float],
-        beyond: int,
-    ) -> list[tuple[Float64[np.ndarray, "faces 5"], Float64[np.ndarray, "faces 5 2"]]]:
-        """The faces of each photo that windows at these scales lead to.
+        sums: Sequence[Sums],
+        smallest: int,
+        largest: float = np.inf,
+        beyond: int = 0,
+    ) -> list[tuple[Float64[np.ndarray, "_ 5"], Float64[np.ndarray, "_ 5 2"]]]:
+        """The faces of each photo that windows at some levels lead to.
 
         Args:
             sums: Integral images.
-            scales: The scales of the levels of the pyramid.
+            smallest: Least shorter side of the levels that are searched, pixels.
+            largest: Greatest shorter side.
             beyond: Pixels of a level that windows may reach over the border; even, so
                 that those inside stay where they are.
         """
-        boxes, photo_index = self._propose(sums, scales, beyond)
+        proposed: list[Boxes] = []
+        for shape, members in groupby(sums, key=np.shape):
+            shorter = min(shape[:2]) - 1
+            scales = [
+                scale
+                for scale in _scales(shorter, self._settings.pyramid_factor, smallest)
+                if shorter * scale <= largest
+            ]
+            proposed += self._propose(list(members), scales, beyond)
+        photo_index = np.repeat(np.arange(len(sums)), [len(own) for own in proposed])
+        boxes = np.concatenate(proposed)
         boxes, photo_index = self._refine_boxes(sums, boxes, photo_index)
         boxes, photo_index, points = self._locate(sums, boxes, photo_index)
         return [
@@ -185,86 +213,100 @@ class _Cascade:
         ]
 
     def _propose(
+        self, sums: Sequence[Sums], scales: Sequence[float], beyond: int
+    ) -> list[Boxes]:
+        """Stage 1: in each photo windows of every size that may hold a face.
+
+        Args:
+            sums: Of photos of one size.
+            scales: From a photo to each level.
+            beyond: See ``_search``.
+        """
+        boxes_of: list[list[np.ndarray]] = [[] for _ in sums]
+        rows, columns, _ = sums[0].shape
+        sizes = [
+            (int((rows - 1) * scale + 1), int((columns - 1) * scale + 1))
+            for scale in scales
+        ]
+        pixels = max((high * wide for high, wide in sizes), default=1)
+        piece = max(1, self._times * _PROPOSAL_PIXELS // pixels)
+        for first in range(0, len(sums), piece):
+            part = sums[first : first + piece]
+            levels = [
+                np.zeros(
+                    (len(part), 3, high + 2 * beyond, wide + 2 * beyond), np.float32
+                )
+                for high, wide in sizes
+            ]
+            # A photo's levels one after the other, while its sums are in the caches.
+            for photo, own in enumerate(part):
+                for level, (high, wide) in zip(levels, sizes, strict=True):
+                    inside = np.s_[:, beyond : beyond + high, beyond : beyond + wide]
+                    _shrink(own, level[photo][inside])
+            for level, scale in zip(levels, scales, strict=True):
+                found, photo_index = self._windows_of(level, scale, beyond)
+                for photo, own in enumerate(_split(found, photo_index, len(part))):
+                    boxes_of[first + photo].append(own[_suppress(own, _LEVEL_OVERLAP)])
+        return [_join_levels(levels) for levels in boxes_of]
+
+    def _windows_of(
         self,
-        sums: Int32[np.ndarray, "photos rows columns 3"],
-        scales: Sequence[float],
+        level: Float32[np.ndarray, "photos 3 height width"],
+        scale: float,
         beyond: int,
-    ) -> tuple[Boxes, Index]:
-        """Stage 1: windows of every size that may hold a face."""
-        num_photos = len(sums)
-        boxes_of: list[list[np.ndarray]] = [[] for _ in range(num_photos)]
-        for scale in scales:
-            level = _shrink(sums, scale)
-            if beyond:
-                frame = (beyond, beyond)
-                level = np.pad(level, ((0, 0), frame, frame, (0, 0)))
-            piece = max(1, _PROPOSAL_PIXELS // (level.shape[1] * level.shape[2]))
-            scores, moves = self._run(self._proposal, level, piece)
-            scores = scores[:, 1]
-            hit = scores >= self._settings.proposal_score
-            photo_index, row, column = np.nonzero(hit)
-            corner = np.stack([column, row], axis=1).astype(np.float32)
-            corner = corner * _STRIDE - beyond
-            found = np.concatenate(
-                [
-                    np.floor((corner + 1) / np.float32(scale)),
-                    np.floor((corner + _CELL) / np.float32(scale)),
-                    scores[hit][:, None],
-                    moves.transpose(0, 2, 3, 1)[hit],
-                ],
-                axis=1,
-            )
-            for photo, own in enumerate(_split(found, photo_index, num_photos)):
-                boxes_of[photo].append(own[_suppress(own, _LEVEL_OVERLAP)])
-        kept = []
-        for levels in boxes_of:
-            own = np.concatenate(levels) if levels else np.empty((0, 9), np.float32)
-            kept.append(own[_suppress(own, _OVERLAP)])
-        photo_index = np.repeat(np.arange(num_photos), [len(own) for own in kept])
-        found = np.concatenate(kept)
-        sizes = found[:, [2, 3, 2, 3]] - found[:, [0, 1, 0, 1]]
-        moved = found[:, :4] + found[:, 5:] * sizes
-        boxes = np.concatenate([moved, found[:, 4:5]], axis=1)
-        return _make_square(boxes), photo_index
+    ) -> tuple[Float32[np.ndarray, "_ 9"], Index]:
+        """Windows of a level of several photos: box, score and the box's moves."""
+        values = self._proposal.run(level)
+        hit = values[:, 0] >= _logit(self._settings.proposal_score)
+        photo_index, row, column = np.nonzero(hit)
+        numbers = values[photo_index, :, row, column]
+        corner = np.stack([column, row], axis=1).astype(np.float32)
+        corner = corner * _STRIDE - beyond
+        found = np.concatenate(
+            [
+                np.floor((corner + 1) / np.float32(scale)),
+                np.floor((corner + _CELL) / np.float32(scale)),
+                _probability(numbers[:, :1]),
+                numbers[:, 1:],
+            ],
+            axis=1,
+        )
+        return found, photo_index
 
     def _refine_boxes(
-        self,
-        sums: Int32[np.ndarray, "photos rows columns 3"],
-        boxes: Boxes,
-        photo_index: Index,
+        self, sums: Sequence[Sums], boxes: Boxes, photo_index: Index
     ) -> tuple[Boxes, Index]:
         """Stage 2: fewer and better boxes."""
         boxes, photo_index, crops = _cut(sums, boxes, photo_index, 24)
         if not len(boxes):
             return boxes, photo_index
-        scores, moves = self._run(self._refine, crops, _REFINE_PIECE)
-        boxes, kept = _rescore(boxes, scores[:, 1], self._settings.refined_score)
-        photo_index, moves = photo_index[kept], moves[kept]
+        values = self._refining.run_in_pieces(crops)
+        kept = values[:, 0] > _logit(self._settings.refined_score)
+        boxes, photo_index, values = boxes[kept], photo_index[kept], values[kept]
+        boxes[:, 4] = _probability(values[:, 0])
         picks = [
             own[_suppress(boxes[own], _OVERLAP)]
             for own in _split(np.arange(len(boxes)), photo_index, len(sums))
         ]
         pick = np.concatenate(picks)
-        return _make_square(_move(boxes[pick], moves[pick])), photo_index[pick]
+        return _make_square(_move(boxes[pick], values[pick, 1:])), photo_index[pick]
 
     def _locate(
-        self,
-        sums: Int32[np.ndarray, "photos rows columns 3"],
-        boxes: Boxes,
-        photo_index: Index,
+        self, sums: Sequence[Sums], boxes: Boxes, photo_index: Index
     ) -> tuple[Boxes, Index, Float32[np.ndarray, "_ 5 2"]]:
         """Stage 3: the faces and their landmarks."""
         boxes, photo_index, crops = _cut(sums, boxes, photo_index, 48)
         if not len(boxes):
             return boxes, photo_index, np.empty((0, 5, 2), np.float32)
-        scores, moves, places = self._run(self._output, crops, _OUTPUT_PIECE)
-        boxes, kept = _rescore(boxes, scores[:, 1], self._settings.output_score)
-        photo_index, moves, places = photo_index[kept], moves[kept], places[kept]
+        values = self._output.run_in_pieces(crops)
+        kept = values[:, 0] > _logit(self._settings.output_score)
+        boxes, photo_index, values = boxes[kept], photo_index[kept], values[kept]
+        boxes[:, 4] = _probability(values[:, 0])
         sizes = boxes[:, 2:4] - boxes[:, :2] + 1
         # Ten numbers: five x, then five y, as fractions of the box.
-        places = places.reshape(-1, 2, 5).transpose(0, 2, 1)
+        places = values[:, 5:].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = sizes[:, None] * places + boxes[:, None, :2] - 1
-        boxes = _move(boxes, moves)
+        boxes = _move(boxes, values[:, 1:5])
         picks = [
             own[_suppress_inner(boxes[own], _OVERLAP)]
             for own in _split(np.arange(len(boxes)), photo_index, len(sums))
@@ -272,26 +314,58 @@ class _Cascade:
         pick = np.concatenate(picks)
         return boxes[pick], photo_index[pick], points[pick]
 
-    def _prepare(self, network: nn.Module) -> nn.Module:
-        return network.eval().to(self._device).to(memory_format=torch.channels_last)
 
-    def _run(
-        self,
-        network: nn.Module,
-        images: Float32[np.ndarray, "images height width 3"],
-        piece: int,
-    ) -> list[np.ndarray]:
-        """The network's outputs over all images, a piece at a time."""
-        if self._device.type != "cpu":
-            piece *= _TIMES_ON_GPU
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-        # TF32 would move landmarks by a hundredth of a pixel.
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            pieces = [
-                [output.cpu() for output in network(part.to(self._device))]
-                for part in torch.split(batch, piece)
-            ]
-        return [torch.cat(parts).numpy() for parts in zip(*pieces, strict=True)]
+class _Stage:
+    """A network that is ready to run."""
+
+    def __init__(self, network: CascadeNetwork, run: Run, times: int) -> None:
+        self.run = run
+        self._piece = times * (network.batch or 1)
+
+    def run_in_pieces(
+        self, crops: Float32[np.ndarray, "crops 3 side side"]
+    ) -> Float32[np.ndarray, "crops numbers"]:
+        """The network's numbers for any number of crops, at least 1."""
+        firsts = range(0, len(crops), self._piece)
+        pieces = [self.run(crops[first : first + self._piece]) for first in firsts]
+        return np.concatenate(pieces)
+
+
+def _group(sizes: Sequence[_Size]) -> Iterator[list[int]]:
+    """Indices of photos that go through all stages together, by size."""
+    batch: list[int] = []
+    num_pixels = 0
+    for index in sorted(range(len(sizes)), key=sizes.__getitem__):
+        own = sizes[index][0] * sizes[index][1]
+        if batch and num_pixels + own > _TOGETHER_PIXELS:
+            yield batch
+            batch, num_pixels = [], 0
+        batch.append(index)
+        num_pixels += own
+    if batch:
+        yield batch
+
+
+def _logit(probability: float) -> np.float32:
+    """The number of which the logistic function is this probability."""
+    return np.float32(np.log(probability / (1 - probability)))
+
+
+def _probability(
+    logits: Float32[np.ndarray, "*windows"],
+) -> Float32[np.ndarray, "*windows"]:
+    """The logistic function, of numbers that reached a limit: none overflows."""
+    probability: np.ndarray = 1 / (1 + np.exp(-logits))
+    return probability
+
+
+def _join_levels(levels: Sequence[Float32[np.ndarray, "_ 9"]]) -> Boxes:
+    """Squares around the faces that a photo's windows show: few for each face."""
+    found = np.concatenate(levels) if levels else np.empty((0, 9), np.float32)
+    found = found[_suppress(found, _OVERLAP)]
+    sizes = found[:, [2, 3, 2, 3]] - found[:, [0, 1, 0, 1]]
+    moved = found[:, :4] + found[:, 5:] * sizes
+    return _make_square(np.concatenate([moved, found[:, 4:5]], axis=1))
 
 
 def _resize(
@@ -339,80 +413,93 @@ def _windows(size: int | np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndar
     return bins * sizes // num_bins, -(-(bins + 1) * sizes // num_bins)
 
 
+# Photos of one size have the same ones at every level.
+_windows_of_level = lru_cache(maxsize=256)(_windows)
+
+
 def _normalise(
-    total: np.ndarray, heights: np.ndarray, widths: np.ndarray
-) -> Float32[np.ndarray, "images height width 3"]:
-    mean = total.astype(np.float32)
-    mean /= heights.astype(np.float32)
-    mean /= widths.astype(np.float32)
+    total: Int32[np.ndarray, "*images rows columns 3"],
+    heights: Int64[np.ndarray, "*images rows"],
+    widths: Int64[np.ndarray, "*images columns"],
+    planes: Float32[np.ndarray, "*images 3 rows columns"],
+) -> None:
+    """Write the means of pixels as network input.
+
+    Args:
+        total: The sums of pixels.
+        heights: Rows of pixels in each of them.
+        widths: Columns of pixels.
+        planes: Where to.
+    """
+    # In rows of all colours: an inner loop over three would take most of the time.
+    *images, columns, colours = total.shape
+    mean = total.reshape(*images, columns * colours).astype(np.float32)
+    mean /= heights.astype(np.float32)[..., None]
+    mean /= np.repeat(widths.astype(np.float32), 3, axis=-1)[..., None, :]
     mean -= np.float32(_GREY)
-    mean *= np.float32(_CONTRAST)
-    return mean
+    pixels = np.moveaxis(mean.reshape(total.shape), -1, -3)
+    np.multiply(pixels, np.float32(_CONTRAST), out=planes)
 
 
-def _shrink(
-    sums: Int32[np.ndarray, "photos rows columns 3"], scale: float
-) -> Float32[np.ndarray, "photos height width 3"]:
-    """A level of the pyramid, as network input."""
-    height, width = sums.shape[1] - 1, sums.shape[2] - 1
-    top, bottom = _windows(height, int(height * scale + 1))
-    left, right = _windows(width, int(width * scale + 1))
-    bands = sums[:, bottom] - sums[:, top]
+def _shrink(sums: Sums, level: Float32[np.ndarray, "3 height width"]) -> None:
+    """Write a level of a photo's pyramid, as network input."""
+    rows, columns, _ = sums.shape
+    _, height, width = level.shape
+    top, bottom = _windows_of_level(rows - 1, height)
+    left, right = _windows_of_level(columns - 1, width)
     # np.take: about three times as fast as indexing with arrays.
-    total = np.take(bands, right, axis=2) - np.take(bands, left, axis=2)
-    return _normalise(total, (bottom - top)[:, None, None], (right - left)[:, None])
+    bands = np.take(sums, bottom, axis=0)
+    bands -= np.take(sums, top, axis=0)
+    total = np.take(bands, right, axis=1)
+    total -= np.take(bands, left, axis=1)
+    _normalise(total, bottom - top, right - left, level)
 
 
 def _cut(
-    sums: Int32[np.ndarray, "photos rows columns 3"],
-    boxes: Boxes,
-    photo_index: Index,
-    size: int,
-) -> tuple[Boxes, Index, Float32[np.ndarray, "_ {size} {size} 3"]]:
+    sums: Sequence[Sums], boxes: Boxes, photo_index: Index, size: int
+) -> tuple[Boxes, Index, Float32[np.ndarray, "_ 3 {size} {size}"]]:
     """The boxes that reach into their photo, and what they show, as network input.
 
     Where a box reaches over the border, it shows grey.
     """
-    _, rows, columns, _ = sums.shape
+    shapes = np.array([own.shape for own in sums])[photo_index]
     # Box corners count from 1 and are inclusive.
-    corners = np.floor(boxes[:, :4]).astype(np.int64)
-    left, top, right, bottom = (corners - [1, 1, 0, 0]).T
-    reaches = np.minimum(right, columns - 1) > np.maximum(left, 0)
-    reaches &= np.minimum(bottom, rows - 1) > np.maximum(top, 0)
-    left, top, right, bottom = (edge[reaches] for edge in (left, top, right, bottom))
+    corners = np.floor(boxes[:, :4]).astype(np.int64) - [1, 1, 0, 0]
+    bounds = shapes[:, [1, 0]] - 1  # Width and height of the photo.
+    reaches = np.minimum(corners[:, 2:], bounds) > np.maximum(corners[:, :2], 0)
+    reaches = reaches.all(axis=1)
     boxes, photo_index = boxes[reaches], photo_index[reaches]
+    left, top, right, bottom = corners[reaches].T
+    columns, rows = shapes[reaches, 1], shapes[reaches, 0]
     first_row, last_row = _windows(bottom - top, size)
     first_column, last_column = _windows(right - left, size)
-    heights = (last_row - first_row)[:, :, None, None]
-    widths = (last_column - first_column)[:, None, :, None]
+    heights, widths = last_row - first_row, last_column - first_column
     first_row, last_row = (
-        np.clip(edge + top[:, None], 0, rows - 1)[:, :, None]
+        np.clip(edge + top[:, None], 0, rows[:, None] - 1)
         for edge in (first_row, last_row)
     )
     first_column, last_column = (
-        np.clip(edge + left[:, None], 0, columns - 1)[:, None, :]
+        np.clip(edge + left[:, None], 0, columns[:, None] - 1)
         for edge in (first_column, last_column)
     )
-    base = (photo_index * rows)[:, None, None]
-    upper, lower = (base + first_row) * columns, (base + last_row) * columns
-    flat = sums.reshape(-1, 3)
-    total = np.take(flat, lower + last_column, axis=0)
-    total -= np.take(flat, lower + first_column, axis=0)
-    total -= np.take(flat, upper + last_column, axis=0)
-    total += np.take(flat, upper + first_column, axis=0)
-    crops = _normalise(total, heights, widths)
+    upper, lower = first_row * columns[:, None], last_row * columns[:, None]
+    crops = np.empty((len(boxes), 3, size, size), np.float32)
+    edges = np.searchsorted(photo_index, np.arange(len(sums) + 1))
+    for photo, own in enumerate(map(slice, edges[:-1], edges[1:])):
+        flat = sums[photo].reshape(-1, 3)
+        low, high = lower[own, :, None], upper[own, :, None]
+        near, far = first_column[own, None], last_column[own, None]
+        total = np.take(flat, low + far, axis=0)
+        total -= np.take(flat, low + near, axis=0)
+        total -= np.take(flat, high + far, axis=0)
+        total += np.take(flat, high + near, axis=0)
+        _normalise(total, heights[own], widths[own], crops[own])
     over = (left < 0) | (top < 0) | (right >= columns) | (bottom >= rows)
-    shown = (last_row - first_row)[over] * (last_column - first_column)[over]
-    missing = 1 - shown[..., None] / (heights[over] * widths[over])
-    crops[over] += (_GREY * _CONTRAST * missing).astype(np.float32)
+    shown_rows = (last_row - first_row)[over] / heights[over]
+    shown_columns = (last_column - first_column)[over] / widths[over]
+    missing = 1 - shown_rows[:, :, None] * shown_columns[:, None]
+    crops[over] += (_GREY * _CONTRAST * missing).astype(np.float32)[:, None]
     return boxes, photo_index, crops
-
-
-def _rescore(
-    boxes: Boxes, scores: Float32[np.ndarray, " _"], limit: float
-) -> tuple[Boxes, np.ndarray]:
-    kept = scores > limit
-    return np.concatenate([boxes[kept, :4], scores[kept, None]], axis=1), kept
 
 
 def _move(boxes: Boxes, moves: Float32[np.ndarray, "_ 4"]) -> Boxes:
@@ -434,6 +521,8 @@ def _split(values: np.ndarray, photo_index: Index, num_photos: int) -> list[np.n
 
 def _suppress(boxes: np.ndarray, overlap: float) -> np.ndarray:
     """Indices of the boxes that no better one overlaps, best first."""
+    if len(boxes) < 2:  # As in most levels.
+        return np.arange(len(boxes))
     order = np.argsort(-boxes[:, 4], kind="stable")
     left, top, right, bottom = boxes[order, :4].T.copy()
     areas = (right - left) * (bottom - top)

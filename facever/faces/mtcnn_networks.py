@@ -1,121 +1,140 @@
 """The three networks of MTCNN, with the weights that facenet-pytorch brings.
 
-That package is not imported: with it comes torchvision, whose import takes longer than
-finding the faces of a photo.
+They are layers and arrays, which each of ``facever.faces.mtcnn_backends`` computes in
+its own way. Neither facenet-pytorch nor torch is imported: the import of either takes
+longer than finding the faces of a photo.
 
 References:
     Zhang et al., Joint face detection and alignment using multi-task cascaded
     convolutional networks, 2016, figure 2.
 """
 
+import pickle
 from collections import OrderedDict
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from jaxtyping import Float32
 
 
-class CascadeNetwork(nn.Module):
-    """Layers one after the other, and outputs that all read what the last one gives.
+class Convolution(NamedTuple):
+    """A convolution of stride 1 without padding, and what is added to each channel."""
 
-    Args:
-        weights: Name of the weights' file in facenet-pytorch.
-        layers: By their names in that file.
-        outputs: The same; those of two classes, face and none, come first.
+    weight: Float32[np.ndarray, "outputs inputs high wide"]
+    bias: Float32[np.ndarray, " outputs"]
+
+
+class Prelu(NamedTuple):
+    """Multiplies what is below zero by the slope of its channel."""
+
+    slope: Float32[np.ndarray, " channels"]
+
+
+class Pool(NamedTuple):
+    """The largest value in squares of this side, every 2 pixels.
+
+    Squares at the right and the lower border may reach over it.
     """
 
-    def __init__(
-        self,
-        weights: str,
-        layers: dict[str, nn.Module],
-        outputs: dict[str, nn.Module],
-    ) -> None:
-        super().__init__()
-        self._layers = nn.Sequential(OrderedDict(layers))
-        self._outputs = nn.ModuleDict(outputs)
-        read = torch.load(_folder() / weights, weights_only=True)
-        for part in (self._layers, self._outputs):
-            part.load_state_dict({name: read[name] for name in part.state_dict()})
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The outputs in their order: probabilities, moves of the box, and so on."""
-        features = self._layers(images)
-        scores, *others = (output(features) for output in self._outputs.values())
-        return scores.softmax(dim=1), *others
+    side: int
 
 
-class _FlattenByColumns(nn.Module):
-    """One vector an image, a column after the other, as Caffe's weights want it."""
+class Dense(NamedTuple):
+    """A matrix product; an image is one vector first, a channel after the other."""
 
-    def forward(self, features: Tensor) -> Tensor:
-        return features.permute(0, 3, 2, 1).flatten(1)
+    weight: Float32[np.ndarray, "outputs inputs"]
+    bias: Float32[np.ndarray, " outputs"]
+
+
+Layer = Convolution | Prelu | Pool | Dense
+
+
+class CascadeNetwork(NamedTuple):
+    """A stage of the cascade, from pixels in [-1, 1] to numbers about a window.
+
+    The numbers are, in this order, how likely the window shows a face, before the
+    logistic function; 4 moves of its edges; and in the third stage 5 x and 5 y.
+
+    Attributes:
+        layers: One after the other.
+        side: Of the images that it takes, pixels; None where it takes images of any
+            size and looks at all windows in them.
+        batch: Number of images of that side that are taken at a time: as many as
+            leave their values in a CPU's caches.
+    """
+
+    layers: tuple[Layer, ...]
+    side: int | None = None
+    batch: int | None = None
 
 
 def proposal_network() -> CascadeNetwork:
-    """Stage 1, over whole photos: scores, and moves of the window."""
-    return CascadeNetwork(
-        "pnet.pt",
-        {
-            "conv1": nn.Conv2d(3, 10, 3),
-            "prelu1": nn.PReLU(10),
-            "pool1": nn.MaxPool2d(2, 2, ceil_mode=True),
-            "conv2": nn.Conv2d(10, 16, 3),
-            "prelu2": nn.PReLU(16),
-            "conv3": nn.Conv2d(16, 32, 3),
-            "prelu3": nn.PReLU(32),
-        },
-        {"conv4_1": nn.Conv2d(32, 2, 1), "conv4_2": nn.Conv2d(32, 4, 1)},
-    )
+    """Stage 1, over whole photos: all windows of 12x12 pixels, at a stride of 2."""
+    names = ("conv1", "prelu1", 2, "conv2", "prelu2", "conv3", "prelu3")
+    return CascadeNetwork(_layers("pnet.pt", names, ("conv4_1", "conv4_2")))
 
 
 def refining_network() -> CascadeNetwork:
-    """Stage 2, over windows of 24x24 pixels: scores, and moves of the box."""
-    return CascadeNetwork(
-        "rnet.pt",
-        {
-            "conv1": nn.Conv2d(3, 28, 3),
-            "prelu1": nn.PReLU(28),
-            "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),
-            "conv2": nn.Conv2d(28, 48, 3),
-            "prelu2": nn.PReLU(48),
-            "pool2": nn.MaxPool2d(3, 2, ceil_mode=True),
-            "conv3": nn.Conv2d(48, 64, 2),
-            "prelu3": nn.PReLU(64),
-            "flatten": _FlattenByColumns(),
-            "dense4": nn.Linear(576, 128),
-            "prelu4": nn.PReLU(128),
-        },
-        {"dense5_1": nn.Linear(128, 2), "dense5_2": nn.Linear(128, 4)},
+    """Stage 2, over windows of 24x24 pixels."""
+    names = (
+        *("conv1", "prelu1", 3, "conv2", "prelu2", 3, "conv3", "prelu3"),
+        *("dense4", "prelu4"),
     )
+    layers = _layers("rnet.pt", names, ("dense5_1", "dense5_2"))
+    return CascadeNetwork(layers, side=24, batch=32)
 
 
 def output_network() -> CascadeNetwork:
-    """Stage 3, over windows of 48x48: scores, moves of the box, and five points."""
-    return CascadeNetwork(
-        "onet.pt",
-        {
-            "conv1": nn.Conv2d(3, 32, 3),
-            "prelu1": nn.PReLU(32),
-            "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),
-            "conv2": nn.Conv2d(32, 64, 3),
-            "prelu2": nn.PReLU(64),
-            "pool2": nn.MaxPool2d(3, 2, ceil_mode=True),
-            "conv3": nn.Conv2d(64, 64, 3),
-            "prelu3": nn.PReLU(64),
-            "pool3": nn.MaxPool2d(2, 2, ceil_mode=True),
-            "conv4": nn.Conv2d(64, 128, 2),
-            "prelu4": nn.PReLU(128),
-            "flatten": _FlattenByColumns(),
-            "dense5": nn.Linear(1152, 256),
-            "prelu5": nn.PReLU(256),
-        },
-        {
-            "dense6_1": nn.Linear(256, 2),
-            "dense6_2": nn.Linear(256, 4),
-            "dense6_3": nn.Linear(256, 10),
-        },
+    """Stage 3, over windows of 48x48 pixels."""
+    names = (
+        *("conv1", "prelu1", 3, "conv2", "prelu2", 3, "conv3", "prelu3", 2),
+        *("conv4", "prelu4", "dense5", "prelu5"),
     )
+    layers = _layers("onet.pt", names, ("dense6_1", "dense6_2", "dense6_3"))
+    return CascadeNetwork(layers, side=48, batch=16)
+
+
+def _layers(
+    file: str, names: Sequence[str | int], outputs: Sequence[str]
+) -> tuple[Layer, ...]:
+    """Layers by their names in a file; a number is a pool of that side.
+
+    Args:
+        file: The weights' file in facenet-pytorch.
+        names: In their order.
+        outputs: Layers that all read what the last one gives, the classes first.
+    """
+    with (_folder() / file).open("rb") as opened:
+        saved = _read_state_dict(opened)
+    layers: list[Layer] = []
+    channels = 3
+    for name in names:
+        if isinstance(name, int):
+            layers.append(Pool(name))
+            continue
+        weight = saved[f"{name}.weight"]
+        if name.startswith("prelu"):
+            layers.append(Prelu(weight))
+        elif name.startswith("conv"):
+            layers.append(Convolution(weight, saved[f"{name}.bias"]))
+            channels = len(weight)
+        else:
+            # Caffe makes one vector of an image column by column: here it is by
+            # channel and row. After both networks' last convolution 3x3 are left.
+            by_column = weight.reshape(-1, 3, 3, channels)
+            by_channel = by_column.transpose(0, 3, 2, 1).reshape(weight.shape)
+            layers.append(Dense(by_channel, saved[f"{name}.bias"]))
+    # One layer for all outputs, and of the two classes, none and face, the difference:
+    # the logistic function of it is the second of both by softmax.
+    weight = np.concatenate([saved[f"{name}.weight"] for name in outputs])
+    bias = np.concatenate([saved[f"{name}.bias"] for name in outputs])
+    weight[1] -= weight[0]
+    bias[1] -= bias[0]
+    make = Convolution if weight.ndim == 4 else Dense
+    return (*layers, make(weight[1:], bias[1:]))
 
 
 def _folder() -> Path:
@@ -123,3 +142,55 @@ def _folder() -> Path:
     assert package is not None
     assert package.origin is not None
     return Path(package.origin).parent / "data"
+
+
+def _read_state_dict(file: BinaryIO) -> dict[str, Float32[np.ndarray, "..."]]:
+    """The arrays in a file as ``torch.save`` wrote them before version 1.6.
+
+    It is five pickles (a magic number, the version, facts of the machine, the state
+    dict, the names of the storages), and then each storage: its length as int64, and
+    its numbers.
+    """
+    for _ in range(3):
+        _Unpickler(file).load()
+    views = _Unpickler(file).load()
+    storages = {}
+    for name in _Unpickler(file).load():
+        (length,) = np.frombuffer(file.read(8), "<i8")
+        storages[name] = file.read(4 * int(length))
+    return {
+        name: np.ascontiguousarray(
+            np.ndarray(
+                view.shape,
+                "<f4",
+                storages[view.storage],
+                4 * view.offset,
+                [4 * step for step in view.steps],
+            )
+        )
+        for name, view in views.items()
+    }
+
+
+class _View(NamedTuple):
+    """An array in a storage; offset and steps are in numbers."""
+
+    storage: str
+    offset: int
+    shape: tuple[int, ...]
+    steps: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows no more than what stands in such a file of float32."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return {
+            ("collections", "OrderedDict"): OrderedDict,
+            ("torch", "FloatStorage"): None,
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *saved: _View(*saved[:4]),
+        }[module, name]
+
+    def persistent_load(self, saved: Any) -> str:
+        _, _, name, *_ = saved
+        return str(name)

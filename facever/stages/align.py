@@ -10,6 +10,7 @@ from typing import Any
 from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
+    Backend,
     Detector,
     FaceRule,
     TemplateName,
@@ -166,6 +167,7 @@ def align(
     extra_labels: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     template: TemplateName = "112x96",
     by_person: bool = True,
@@ -199,8 +201,9 @@ def align(
         extra_labels: A CSV file to write with the labels of a ``.rec`` behind the
             first; see ``write_extra_labels``.
         workers: Processes; by default one for each CPU that this process may use.
-        device: Where MTCNN runs; ``auto``: on a GPU if there is one. Another kind of
-            device rounds differently: a store of two kinds is not byte for byte that
+        device: Where MTCNN runs; ``auto``: on a GPU if there is one.
+        backend: What computes its networks; see ``make_detector``. Another backend or
+            kind of device rounds differently: a store of two is not byte for byte that
             of one.
         max_pixels: Larger photos go to the ledger.
         template: The crops that the model takes; see ``TEMPLATES``.
@@ -213,6 +216,7 @@ def align(
     Raises:
         ParameterError: If an option is out of its range.
         FileError: If there are no photos, or ``out`` cannot be written.
+        ModelFileError: If a package that the detector needs is not installed.
         DataError: If landmarks are wrong throughout, ``train/`` and ``test/`` would be
             people, ``out`` holds crops of other photos or made in another way, or no
             photo gave a crop.
@@ -246,11 +250,9 @@ def align(
         with waiting("checking the landmarks"):
             listing = replace(listing, photos=check_landmarks(listing.photos))
     photos = listing.photos if shard is None else shard.of(listing.photos)
-    recipe = AlignRecipe(detector, face, by_landmarks, max_pixels, template)
-    if recipe.uses_torch:
-        from facever.hardware import pick_device
-
-        recipe = replace(recipe, device=str(pick_device(device)))
+    recipe = AlignRecipe(
+        detector, face, by_landmarks, max_pixels, template, device, backend
+    ).settle()
     names = [(photo.source, photo.identity) for photo in photos]
     with CropWriter(out, store_settings(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)

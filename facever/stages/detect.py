@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from facever.choices import DEFAULT_MAX_PIXELS, Detector
+from facever.choices import DEFAULT_MAX_PIXELS, Backend, Detector
 from facever.csv_tables import write_csv
 from facever.data.sources.any_source import find_photos
 from facever.data.sources.csv_photos import LANDMARK_COLUMNS
@@ -114,6 +114,7 @@ def detect(
     show: Path | None = None,
     workers: int | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
     frames: str = "all",
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> FoundFaces:
@@ -128,14 +129,15 @@ def detect(
         show: Where to write pictures of the photos that have faces, framed and
             numbered: a ``.png`` or ``.jpg`` for a single photo, or a new folder.
         workers: Processes; by default one for each CPU that this process may use.
-        device: Where a detector of torch's runs; ``auto``: on a GPU if there is one.
+        device: Where MTCNN runs; ``auto``: on a GPU if there is one.
+        backend: What computes its networks; see ``make_detector``.
         frames: Which frames of a video are taken; see ``find_photos``.
         max_pixels: Larger photos are not read.
 
     Raises:
         ParameterError: If an option is out of its range.
         FileError: If there are no photos, or a file cannot be written.
-        ModelFileError: If the detector's package is not installed.
+        ModelFileError: If a package that the detector needs is not installed.
     """
     started = time.monotonic()
     _check_options(detector, max_pixels)
@@ -148,11 +150,9 @@ def detect(
     with waiting(f"listing {source}"):
         photos = find_photos(source, frames).photos
     _check_places(source, photos, out, show)
-    recipe = AlignRecipe(detector, "all", max_pixels=max_pixels)
-    if recipe.uses_torch:
-        from facever.hardware import pick_device
-
-        recipe = replace(recipe, device=str(pick_device(device)))
+    recipe = AlignRecipe(
+        detector, "all", max_pixels=max_pixels, device=device, backend=backend
+    ).settle()
     tally = _Tally()
     kept = None
     with _open_pictures(show) as place:

@@ -70,9 +70,11 @@ def test_the_box_of_known_landmarks_holds_them():
 @pytest.fixture(
     scope="module",
     params=[
-        "cpu",
+        ("torch", "cpu"),
+        ("onnxruntime", "cpu"),
+        ("openvino", "cpu"),
         pytest.param(
-            "cuda",
+            ("torch", "cuda"),
             marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
         ),
     ],
@@ -80,7 +82,8 @@ def test_the_box_of_known_landmarks_holds_them():
 def detector(request):
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # The steps are too small to share on a busy machine.
-    yield MtcnnDetector(device=request.param)
+    backend, device = request.param
+    yield MtcnnDetector(device=device, backend=backend)
     torch.set_num_threads(num_threads)
 
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from facenet_pytorch.models.utils.detect_face import nms_numpy, rerec
 from torch.nn.functional import interpolate, pad
 from torchvision.ops import nms
@@ -17,24 +16,19 @@ from facever.faces.mtcnn import (
     _suppress,
     _suppress_inner,
 )
-from facever.faces.mtcnn_networks import (
-    output_network,
-    proposal_network,
-    refining_network,
-)
 
 
 def make_photos(num_photos, height, width, seed=0):
     rng = np.random.default_rng(seed)
     shape = (num_photos, height, width, 3)
     photos = rng.integers(0, 256, shape, dtype=np.uint8)
-    sums = np.stack([cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos])
+    sums = [cv2.integral(photo, sdepth=cv2.CV_32S) for photo in photos]
     planes = torch.from_numpy(photos).permute(0, 3, 1, 2).float()
     return planes, sums
 
 
 def as_network_input(planes):
-    return ((planes - 127.5) * 0.0078125).permute(0, 2, 3, 1).numpy()
+    return ((planes - 127.5) * 0.0078125).numpy()
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 50), (61, 97), (250, 31)])
@@ -46,7 +40,10 @@ def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
     for scale in scales:
         size = (int(height * scale + 1), int(width * scale + 1))
         expected = as_network_input(interpolate(planes, size, mode="area"))
-        np.testing.assert_array_equal(_shrink(sums, scale), expected)
+        levels = np.full_like(expected, np.nan)
+        for own, level in zip(sums, levels, strict=True):
+            _shrink(own, level)
+        np.testing.assert_array_equal(levels, expected)
 
 
 def test_scales_of_a_photo_too_small_for_a_face():
@@ -86,8 +83,36 @@ def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():
     np.testing.assert_allclose(crops, expected, rtol=0, atol=1e-6)
 
 
+def test_boxes_of_photos_of_several_sizes_show_what_they_show_alone():
+    shapes = [(80, 90), (30, 200), (40, 40), (64, 51)]
+    sums = [make_photos(1, *shape, seed=k)[1][0] for k, shape in enumerate(shapes)]
+    boxes = random_boxes(40, seed=2)
+    photo_index = np.sort(np.random.default_rng(0).choice([0, 1, 3], 40))
+    kept, kept_index, crops = _cut(sums, boxes, photo_index, 24)
+    assert 0 < len(kept) < 40
+    alone = [
+        _cut(
+            [sums[photo]],
+            boxes[photo_index == photo],
+            (photo_index * 0)[photo_index == photo],
+            24,
+        )
+        for photo in range(4)
+    ]
+    assert not len(alone[2][0])
+    for together, parts in zip(
+        (kept, crops),
+        ([each[0] for each in alone], [each[2] for each in alone]),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(together, np.concatenate(parts))
+    assert np.bincount(kept_index, minlength=4).tolist() == [
+        len(each[0]) for each in alone
+    ]
+
+
 def test_boxes_of_no_photo_at_all():
-    _, sums = make_photos(1, 40, 40)
+    _, sums = make_photos(2, 40, 40)
     none = np.empty((0, 5), np.float32)
     boxes, index, crops = _cut(sums, none, np.empty(0, np.int64), 24)
     assert len(boxes) == len(index) == len(crops) == 0
@@ -125,23 +150,3 @@ def test_suppression_is_torchvisions(num_boxes, overlap):
     expected = nms(corners, scores, overlap).numpy()
     np.testing.assert_array_equal(_suppress(boxes, overlap), expected)
     assert num_boxes < 200 or len(expected) < num_boxes
-
-
-@pytest.mark.parametrize(
-    ("make", "theirs", "size"),
-    [
-        (proposal_network, PNet, 30),
-        (refining_network, RNet, 24),
-        (output_network, ONet, 48),
-    ],
-)
-def test_networks_are_facenet_pytorchs(make, theirs, size):
-    torch.manual_seed(0)
-    images = torch.randn(3, 3, size, size)
-    with torch.inference_mode():
-        moves, *places, scores = theirs()(images)
-        found = make().eval()(images)
-    expected = [scores, moves, *places]
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)

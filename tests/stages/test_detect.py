@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -197,3 +199,44 @@ def test_ordinary_photos(data_folder):
     assert faces["group-t1.jpg"] == faces["multiface.jpg"] == 6
     assert faces["no_face.png"] == 0
     assert faces["people/paul_rudd/1.jpg"] == 1
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torch"])
+def test_backends_of_the_command(command, tmp_path, truth, backend):
+    photo, landmarks = truth["two.png"]
+    Image.fromarray(photo).save(tmp_path / "two.png")
+    finished = command(
+        *("detect", tmp_path / "two.png", "--backend", backend, "--device", "cpu"),
+        "--json",
+    )
+    assert finished.code == 0
+    [found] = json.loads(finished.out)["photos"]
+    check_faces([np.array(face["landmarks"]) for face in found["faces"]], landmarks)
+
+
+@pytest.mark.parametrize("name", ["detect", "align"])
+def test_a_backend_that_is_not_installed_in_a_line(
+    command, tmp_path, photos, monkeypatch, name
+):
+    monkeypatch.setattr("facever.runtimes.find_spec", lambda _: None)
+    out = [tmp_path / "crops"] if name == "align" else []
+    finished = command(name, photos, *out, "--backend", "openvino")
+    assert (finished.code, finished.out) == (2, "")
+    assert "pip install '.[openvino]'" in finished.err
+    assert finished.err.count("\n") == 1
+    assert not any(path.exists() for path in out)
+
+
+def test_finding_faces_imports_no_torch(tmp_path, truth):
+    Image.fromarray(truth["two.png"][0]).save(tmp_path / "two.png")
+    script = f"""
+import sys
+from pathlib import Path
+from facever.stages.detect import detect
+found = detect(Path({str(tmp_path)!r}), device="cpu")
+print(found.num_faces, "torch" in sys.modules)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "2 False\n"
