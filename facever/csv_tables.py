@@ -174,11 +174,12 @@ _FORMULA_KEPT = re.compile(r"^'(?='*[=+\-@\t\r])")
 
 
 def _without_formula(value: object) -> object:
-    is_text = isinstance(value, str) and not _is_number(value)
+    is_text = isinstance(value, str) and not is_number(value)
     return f"'{value}" if is_text and _FORMULA.match(str(value)) else value
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field of a table is a number, as ``float`` reads it."""
     try:
         float(text)
     except ValueError:

@@ -13,6 +13,7 @@ import argparse
 import copy
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from facever.config.training import TrainConfig
 from facever.data.batches.sampling import split_identities
 from facever.data.store.crop_store import CropStore
 from facever.environment import describe_machine, describe_versions
-from facever.files import whole_file
+from facever.errors import FaceverError
+from facever.files import check_folder_place, whole_file
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
@@ -54,6 +56,14 @@ def main() -> None:
         "--config", type=Path, default=Path("configs/compare/heads.yaml")
     )
     options = parser.parse_args()
+    try:
+        run(options)
+    except FaceverError as error:
+        sys.exit(f"compare_heads: {error}")
+
+
+def run(options: argparse.Namespace) -> None:
+    check_folder_place(options.out)
     plan = yaml.safe_load(options.config.read_text(encoding="utf-8"))
     pairs = read_lfw_pairs(options.pairs)
     wanted = {photo_key(source) for source in pairs.sources}

@@ -24,7 +24,7 @@ from facever.config.training import UnrestrictedConfig
 from facever.csv_tables import write_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import FaceverError, ParameterError
-from facever.files import whole_file
+from facever.files import check_folder_place, whole_file
 from facever.progress import format_seconds
 from facever.stages.evaluation.evaluate import summary_line
 from facever.stages.evaluation.features import crop_finder, sha256
@@ -72,6 +72,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     config = load_config(UnrestrictedConfig, options.config, options.overrides)
+    check_folder_place(config.train.out)
     protocol = UnrestrictedLfw(
         config,
         CropStore.open(config.train.data.crops),

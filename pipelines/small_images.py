@@ -25,7 +25,7 @@ from facever.config.reading import load_config
 from facever.config.small_images import SmallImageTable
 from facever.environment import describe_machine, describe_versions
 from facever.errors import FaceverError, FileError, ParameterError
-from facever.files import whole_file
+from facever.files import check_folder_place, whole_file
 from facever.small_images.sets import SmallImageSet, read_small_images
 from facever.small_images.tables import CellResults, CellRun, markdown
 from facever.stages.small_images.cell import train_cell
@@ -61,6 +61,7 @@ def main() -> None:
     try:
         if options.seeds < 1:
             raise ParameterError(f"--seeds must be >= 1, got {options.seeds}")
+        check_folder_place(options.out)
         sets: dict[str, SmallImageSet] = {}
         for path in _recipes(options.recipes):
             _run(path, options, sets)

@@ -206,7 +206,8 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise PhotoError(f"empty: {image.width}x{image.height} pixels")
     if num_pixels > max_pixels:
         raise PhotoError(
-            f"too large: {image.width}x{image.height} is over {max_pixels} pixels"
+            f"too large: {image.width}x{image.height} is over {max_pixels} pixels "
+            "(--max-pixels)"
         )
 
 

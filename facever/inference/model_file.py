@@ -79,8 +79,8 @@ def load_model(model: Path | str) -> LoadedModel:
     """Read a model file, or a ready model by its name.
 
     Args:
-        model: A file of a format in ``FORMATS``, or a name in ``READY``. Nothing in a
-            file is executed as code.
+        model: A file of a format in ``FORMATS``, or a name in ``READY``, even where a
+            folder is called so. Nothing in a file is executed as code.
 
     Returns:
         The network with its weights, ready to use.
@@ -90,7 +90,8 @@ def load_model(model: Path | str) -> LoadedModel:
             this version of facever does not cut.
     """
     path = Path(model)
-    if str(model) in READY and not path.exists():
+    # A folder that is called so holds something else: a folder is no model file.
+    if str(model) in READY and not path.is_file():
         return load_ready(str(model))
     return _find_format(path).load(path)
 

@@ -87,6 +87,14 @@ def done(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Path:
     return out
 
 
+def test_a_file_in_the_place_of_the_folder(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(SystemExit, match=r"lfw_no_outside: cannot write .* is a file"):
+        run(monkeypatch, world, tmp_path / "out" / "x", "train.data.crops=none")
+
+
 def report_of(out: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((out / "report.json").read_text())
     return content

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from facever.csv_tables import is_number
 from facever.errors import DataError, FileError
 from facever.faces.landmark_fit import FITTING_RESIDUAL, find_misfit, residuals
 from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoListing, suffix_of
@@ -198,7 +199,7 @@ def _split(line: str) -> tuple[str, list[float]]:
     for separator in _SEPARATORS:
         fields = separator.split(line)
         start = len(fields)
-        while start > 1 and _is_number(fields[start - 1]):
+        while start > 1 and is_number(fields[start - 1]):
             start -= 1
         if len(fields) - start <= len(values):
             continue
@@ -210,14 +211,6 @@ def _split(line: str) -> tuple[str, list[float]]:
         if len(values) >= 10:
             break
     return name.strip().strip('"'), values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_head(name: str, values: Sequence[float]) -> bool:

@@ -313,7 +313,9 @@ def _begins_as_video(head: bytes) -> bool:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise PhotoError(f"too large: {width}x{height} is over {max_pixels} pixels")
+        raise PhotoError(
+            f"too large: {width}x{height} is over {max_pixels} pixels (--max-pixels)"
+        )
 
 
 @contextmanager

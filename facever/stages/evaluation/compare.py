@@ -10,12 +10,15 @@ from typing import Any
 from facever.csv_tables import write_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FaceverError, ParameterError
+from facever.faces.photos import photo_size
+from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES
 from facever.files import whole_file
 from facever.results import Result, plain
-from facever.stages.evaluation.features import crop_finder
+from facever.stages.evaluation.features import bin_crop_finder, crop_finder, sha256
 from facever.stages.evaluation.read_report import ReadReport, read_report
 from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
 from facever.verification.evaluation import Evaluation
+from facever.verification.protocols import read_bin
 from facever.verification.reporting.disagreements import differing_rows
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.report import (
@@ -211,6 +214,8 @@ def _check_missing_rules(evaluations: Mapping[str, Evaluation]) -> None:
 def _find_pictures(reports: Iterable[ReadReport]) -> CropOf | None:
     """The crops of the first report of which they are still there."""
     for report in reports:
+        with suppress(FaceverError, OSError):
+            return _pictures_of_bin(report)
         pairs = report.evaluations[next(iter(report.evaluations))].pairs
         places = [report.settings.get("crops"), report.folder / CROPS_FOLDER]
         for place in places:
@@ -218,6 +223,22 @@ def _find_pictures(reports: Iterable[ReadReport]) -> CropOf | None:
                 if place is not None:
                     return crop_finder(CropStore.open(place), pairs.sources)
     return None
+
+
+def _pictures_of_bin(report: ReadReport) -> CropOf:
+    """The photos of the ``.bin`` that a report is of.
+
+    Raises:
+        FaceverError: If it is of no ``.bin``, or that is another now.
+        OSError: If its file is gone.
+    """
+    path = Path(str(report.settings.get("pairs")))
+    if sha256(path) != report.settings.get("pairs_sha256"):
+        raise DataError(f"{path} is not the file that the report is of")
+    pair_bin = read_bin(path)
+    sizes = {template.shape[:2]: template for template in TEMPLATES.values()}
+    size = photo_size(pair_bin.photos[0])
+    return bin_crop_finder(pair_bin, sizes.get(size, DEFAULT_TEMPLATE))
 
 
 def _difference_line(first: str, second: str, found: PairedComparison) -> str:

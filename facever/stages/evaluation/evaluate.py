@@ -15,6 +15,7 @@ from facever.results import Result, plain
 from facever.stages.evaluation.features import (
     Features,
     Inputs,
+    bin_crop_finder,
     find_features,
     model_settings,
     sha256,
@@ -190,13 +191,7 @@ def evaluate_bin(
             broken |= decoded.broken
             advance(len(decoded.sources) + len(decoded.broken))
     settings = model_settings(embedder, inputs.model)
-    place_of = {source: place for place, source in enumerate(pair_bin.pairs.sources)}
-
-    def crop_of(source: str) -> np.ndarray | None:
-        place = place_of[source]
-        crops = pair_bin.decode(place, place + 1, embedder.template).crops
-        return crops[0] if len(crops) else None
-
+    crop_of = bin_crop_finder(pair_bin, embedder.template)
     features = Features(np.concatenate(parts), images, settings, broken, crop_of)
     title = _title(bin_file.stem, pair_bin.pairs)
     return report_pairs(out, title, bin_file, pair_bin.pairs, features, judging)

@@ -13,6 +13,7 @@ from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import ParameterError
 from facever.faces.photos import check_max_pixels
+from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
@@ -20,8 +21,9 @@ from facever.progress import progress_bar
 from facever.stages.evaluation.named_crops import align_named
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
-from facever.verification.protocols import photo_key
+from facever.verification.protocols import PairBin, photo_key
 from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.worst_errors import CropOf
 
 _CHUNK_CROPS = 1024
 
@@ -193,6 +195,23 @@ def crop_finder(
     def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
         row = row_of_key.get(photo_key(source))
         return None if row is None else np.asarray(store.crops[row])
+
+    return crop_of
+
+
+def bin_crop_finder(pair_bin: PairBin, template: Template) -> CropOf:
+    """A function that gives the crop of a photo in a ``.bin``, or None if it has none.
+
+    Args:
+        pair_bin: The pair set.
+        template: What the crops shall look like.
+    """
+    place_of = {source: place for place, source in enumerate(pair_bin.pairs.sources)}
+
+    def crop_of(source: str) -> UInt8[np.ndarray, "height width 3"] | None:
+        place = place_of[source]
+        crops = pair_bin.decode(place, place + 1, template).crops
+        return crops[0] if len(crops) else None
 
     return crop_of
 

@@ -97,7 +97,7 @@ def set_model_threshold(
     for each in fars:
         if not 0 < each < 1:
             raise ParameterError(f"far must be in (0, 1), got {each}")
-    if str(model) in READY and not model.exists():
+    if str(model) in READY and not model.is_file():
         raise ModelFileError(
             f"{model} is a ready model, whose file is not ours to change: write one of "
             f"your own with facever model get {model} {model}.onnx, and name that"

@@ -13,6 +13,7 @@ import pytest
 from facever.errors import DataError, FileError, ParameterError
 from facever.inference.embedder import load
 from facever.stages.evaluation import evaluate
+from facever.stages.evaluation.compare import compare_reports
 from facever.stages.evaluation.evaluate import evaluate_bin
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
@@ -66,6 +67,29 @@ def test_a_bin_from_the_command_to_its_report(
     assert found["missing"]["photos"] == [f"{BROKEN:06d}"]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"{BROKEN:06d} (not an image that can be read)" in page
+
+
+def test_reports_of_a_bin_are_compared_with_pictures(
+    tmp_path: Path, model: Path, make_model: Callable[..., Path]
+) -> None:
+    # Nobody resembles anybody, so what a model takes for one person is chance.
+    coarse = np.random.default_rng(0).integers(0, 256, (40, 7, 7, 3), np.uint8)
+    photos = coarse.repeat(16, axis=1).repeat(16, axis=2)
+    bin_file = tmp_path / "set.bin"
+    write_bin(bin_file, encode(photos), SAME)
+    other = make_model(tmp_path / "other.safetensors", seed=1)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, each in zip(folders, (model, other), strict=True):
+        evaluate_bin(folder, bin_file, Inputs(each), PLAIN)
+    found = compare_reports(tmp_path / "both", folders)
+    page = (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
+    assert found.num_differing > 0
+    assert "data:image/jpeg" in page
+    # Of other photos under that name, none are shown.
+    write_bin(bin_file, encode(photos[::-1]), SAME)
+    compare_reports(tmp_path / "changed", folders)
+    page = (tmp_path / "changed" / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" not in page
 
 
 def test_pairs_in_any_order_have_a_number_by_both_rules(

@@ -3,6 +3,7 @@ import hashlib
 import http.server
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from facever.models import NETWORKS, build_network
 from facever.stages.model.getting import get_model
 from facever.stages.model.importing import ImportSettings, import_model, parse_numbers
 from facever.stages.model.info import model_info
+from facever.stages.model.threshold import set_model_threshold
 
 BY_HAND = ImportSettings(
     template="112x112", channel_order="BGR", mean=(1.0, 2.0, 3.0), scale=50.0
@@ -261,6 +263,15 @@ class TestReady:
         (tmp_path / "sface").touch()
         with pytest.raises(ModelFileError, match="none of the model files"):
             load_model("sface")
+
+    def test_a_folder_of_that_name_is_none(self, tmp_path, monkeypatch):
+        ready_model = load_model("sface")
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "sface").mkdir()
+        assert load_model("sface").fingerprint == ready_model.fingerprint
+        assert load_model(Path("sface")).header == ready_model.header
+        with pytest.raises(ModelFileError, match="is a ready model"):
+            set_model_threshold("sface", tmp_path)
 
     def test_the_package_is_not_imported(self):
         import sys
