@@ -254,14 +254,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "metadata is unreadable",
     ),
     "a forged size": (
-        lambda path: forge_meta(path, "embedding_size", "64"),
+        lambda path: forge_meta(path, "embedding_size", -64),
         "metadata is unreadable",
     ),
     "a forged threshold": (
         lambda path: forge_meta(
             path,
             "threshold",
-            {"cosine": "0", "rule": "far", "rate": 0.1, "num_embeddings": 5},
+            {"cosine": 7.0, "rule": "far", "rate": 0.1, "num_embeddings": 5},
         ),
         "metadata is unreadable",
     ),
