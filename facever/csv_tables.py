@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facever.errors import DataError, FileError
+from facever.foreign_files import check_regular
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def read_csv(
     header: list[str] = []
     rows = None
     try:
+        check_regular(path)
         with path.open(
             encoding="utf-8-sig",
             errors="surrogateescape" if exact else "strict",

@@ -2,6 +2,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -961,3 +962,16 @@ def test_ctrl_c_says_what_comes_next(
     line = check_one_line(finished.err)
     assert "stopped" in line
     assert "same command" in line
+
+
+def test_a_warning_shows_control_characters_as_escapes(tmp_path: Path) -> None:
+    """In a process of its own: pytest's handlers of logs show them as they are."""
+    code = (
+        "import logging, facever.cli as cli\n"
+        "log = logging.getLogger('facever.x')\n"
+        "cli.app = lambda: log.warning('%s', chr(27) + 'a')\n"
+        "cli.main()\n"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert said == "\\x1ba\n"

@@ -105,7 +105,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"cannot read .*none: No such file or direc"):
         list(read_csv(tmp_path / "none", ["a"]))
     with pytest.raises(
-        FileError, match=r"cannot read .*: Is a directory; expected CSV"
+        FileError, match=r"cannot read .*: not a file, but a pipe.*; expected CSV"
     ):
         list(read_csv(tmp_path, ["a"]))
 

@@ -25,6 +25,7 @@ from facever.csv_tables import CsvRow, read_csv, write_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, FileError
 from facever.files import whole_file
+from facever.foreign_files import read_json
 
 KEEP, REMOVE, MERGE = "keep", "remove", "merge"
 
@@ -142,7 +143,7 @@ def read_cleaning_json(folder: Path) -> dict[str, Any]:
         DataError: If the file is missing, as after a run that was stopped, or damaged.
     """
     try:
-        about = json.loads((folder / ABOUT_FILE).read_text("utf-8"))
+        about = read_json(folder / ABOUT_FILE)
         if {"store", "lists"} <= about.keys():
             return dict(about)
     except (OSError, ValueError, AttributeError):

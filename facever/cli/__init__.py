@@ -1,5 +1,6 @@
 """The console command: one subcommand a stage, no logic."""
 
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,13 @@ class _Stopped(Exception):
 
 class _Terminated(BaseException):
     """SIGTERM; no clause that catches errors of photos or files may take it for one."""
+
+
+class _Printable(logging.Formatter):
+    """Warnings in a line each: the names in them are what strangers typed."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
 
 class _Commands(TyperGroup):
@@ -423,6 +431,9 @@ def main() -> None:
     A signal's exit code is 128 and its number, as shells have it.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    shown = logging.StreamHandler()
+    shown.setFormatter(_Printable())
+    logging.basicConfig(handlers=[shown])
     try:
         app()
     except TerminatedError as error:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from facever.errors import ConfigError, FileError
+from facever.foreign_files import read_text
 
 # Values in a config, those of an alias counted wherever it stands. A few lines of
 # aliases of aliases are more than any memory holds, once they are written out.
@@ -40,7 +41,7 @@ def load_config(
     content: Any = {}
     if path is not None:
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            content = yaml.safe_load(read_text(path)) or {}
         except OSError as error:
             raise FileError(
                 f"cannot read config {path}: {error.strerror}; configs/ has examples"

@@ -2,7 +2,6 @@
 
 import io
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image, ImageOps
 from facever.choices import DEFAULT_MAX_PIXELS
 from facever.errors import ParameterError, PhotoError
 from facever.files import address_hint
+from facever.foreign_files import read_bytes
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -224,19 +224,10 @@ def _as_photo_errors() -> Iterator[None]:
 
 def _read_file(path: Path) -> bytes:
     try:
-        found = path.stat()
-        # A pipe may never come to its end, and a device has none.
-        is_file = stat.S_ISREG(found.st_mode)
-        is_huge = found.st_size > MAX_FILE_BYTES
-        content = path.read_bytes() if is_file and not is_huge else b""
+        return read_bytes(path, MAX_FILE_BYTES)
     except OSError as error:
         reason = f"{error.strerror or error}{address_hint(path)}"
         raise PhotoError(f"cannot be opened: {reason}") from None
-    if not is_file:
-        raise PhotoError("not a file, but a pipe, a device or a folder")
-    if is_huge:
-        raise PhotoError(f"too large: the file has over {MAX_FILE_BYTES} bytes")
-    return content
 
 
 def _read_scans(content: bytes) -> tuple[int, bool]:

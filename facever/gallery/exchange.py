@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from facever.csv_tables import read_csv, write_csv
+from facever.data.store.checksums import map_array
 from facever.errors import DataError, FileError
 from facever.files import check_folder_place, whole_file
+from facever.foreign_files import parse_json, read_json
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry
 from facever.progress import Advance, ignore_progress
@@ -110,7 +112,7 @@ def read_export(path: Path) -> Export:
         else:
             about, rows, embeddings = _read_parquet(path)
         entries = [
-            Entry(entry_id, name, source, added, json.loads(fields))
+            Entry(entry_id, name, source, added, parse_json(fields))
             for entry_id, name, source, added, fields in rows
         ]
         fingerprint, details = about["model_fingerprint"], about["model_details"]
@@ -176,7 +178,7 @@ def _write_parquet(
 
 def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
     table = pq.read_table(path)
-    about = json.loads((table.schema.metadata or {})[_KEY])
+    about = parse_json((table.schema.metadata or {})[_KEY])
     rows = zip(*(table[column].to_pylist() for column in _COLUMNS), strict=True)
     lists = table["embedding"].combine_chunks()
     embeddings = lists.flatten().to_numpy(zero_copy_only=False)
@@ -184,7 +186,7 @@ def _read_parquet(path: Path) -> tuple[Any, Iterator[Any], Any]:
 
 
 def _read_folder(path: Path) -> tuple[Any, Iterator[Any], Any]:
-    about = json.loads((path / _ABOUT_FILE).read_text(encoding="utf-8"))
-    embeddings = np.load(path / _EMBEDDINGS_FILE, allow_pickle=False)
+    about = read_json(path / _ABOUT_FILE)
+    embeddings = np.array(map_array(path / _EMBEDDINGS_FILE))
     rows = read_csv(path / _ENTRIES_FILE, _COLUMNS, exact=True, for_people=True)
     return about, ([row[column] for column in _COLUMNS] for row in rows), embeddings

@@ -19,6 +19,7 @@ from facever.errors import (
     ParameterError,
     UploadError,
 )
+from facever.results import printable
 from facever.serving.face_reader import FaceReader
 from facever.serving.gallery_thread import GalleryThread
 from facever.serving.guard import Access, Guard
@@ -80,14 +81,14 @@ async def _explain(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, UploadError):
         return _problem(error.status, str(error))
     if isinstance(error, MismatchError):
-        _LOG.error("%s", error)
+        _LOG.error("%s", printable(str(error)))
         return _problem(
             409,
             "the gallery is of another model by now; start the server with that model",
         )
     if isinstance(error, ParameterError | DataError):
         return _problem(422, str(error))
-    _LOG.error("%s", error)
+    _LOG.error("%s", printable(str(error)))
     if isinstance(error, GalleryError):
         return _problem(
             409, "the gallery refuses this; the terminal of the server says why"

@@ -27,17 +27,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from facever.choices import DEFAULT_MAX_PIXELS
 from facever.data.recordio.format import PART_HEAD, RecordFile, read_record_index
-from facever.data.recordio.headers import HEAD_WORDS, RecordHeaders, read_headers
+from facever.data.recordio.headers import (
+    HEAD_WORDS,
+    RecordHeaders,
+    read_headers,
+)
 from facever.data.recordio.scan import scan_records
-from facever.data.recordio.writer import MAX_LABEL, unpack_record
+from facever.data.recordio.writer import HEAD, MAX_LABEL, unpack_record
 from facever.errors import DataError, FileError, PhotoError
 from facever.faces.photo_source import NoPhoto, PhotoListing, PhotoPart, PhotoSource
 
@@ -100,7 +105,8 @@ def list_record_photos(path: Path) -> PhotoListing:
     index_path = path.with_suffix(".idx")
     if not index_path.exists():
         keys = dict(enumerate(sorted({*row_at, *found_damages})))
-        return _listing(path, headers, _entries(headers, row_at, found_damages, keys))
+        entries = _entries(headers, row_at, found_damages, keys)
+        return _listing(path, headers, list(_joined(entries, scan.sizes)))
     index = read_record_index(index_path)
     notes: list[str] = []
     first = _first_identity(headers, row_at.get(index.get(0, -1)))
@@ -173,13 +179,33 @@ def _entries(
         row = row_at.get(at, -1)
         reason = damages.get(at) if row < 0 else headers.reasons.get(row)
         if reason is not None:
-            entries.append(_Entry(at, f"{key:08d}", "", reason))
+            entries.append(_Entry(at, f"{key:08d}", "", reason, row))
         elif is_photo[row]:
             identity = f"{int(labels[row]):08d}"
             entries.append(_Entry(at, f"{key:08d}", identity, None, row))
     for at in damages.keys() - set(keys.values()):
         entries.append(_Entry(at, f"byte-{at}", "", damages[at]))
     return sorted(entries)
+
+
+def _joined(
+    entries: list[_Entry], sizes: Int64[np.ndarray, " records"]
+) -> Iterator[_Entry]:
+    """The entries, one in the place of several records too short for a header.
+
+    A stranger's file can hold millions of those, each of eight bytes.
+    """
+
+    def is_short(entry: _Entry) -> bool:
+        return entry.row >= 0 and bool(sizes[entry.row] < HEAD.size)
+
+    for short, run in groupby(entries, is_short):
+        first, *others = run
+        if short and others:
+            reason = f"{1 + len(others)} records in a row are too short for a header"
+            yield first._replace(reason=reason)
+        else:
+            yield from (first, *others)
 
 
 def _listing(

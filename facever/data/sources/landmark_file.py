@@ -12,6 +12,7 @@ from facever.csv_tables import is_number
 from facever.errors import DataError, FileError
 from facever.faces.landmark_fit import FITTING_RESIDUAL, find_misfit, residuals
 from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoListing, suffix_of
+from facever.foreign_files import read_text
 
 _SPACES = re.compile(r"[\s,;]+")
 _SEPARATORS = (re.compile("\t"), re.compile(";"), re.compile(","), _SPACES)
@@ -50,7 +51,7 @@ def read_landmarks(path: Path | str) -> LandmarkList:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise FileError(f"{path} is no landmark file: it is not UTF-8 text") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from facever.faces.photo_source import (
     identity_of,
     safe_name,
 )
+from facever.foreign_files import read_text
 
 
 def list_text_photos(path: Path) -> PhotoListing:
@@ -26,7 +27,7 @@ def list_text_photos(path: Path) -> PhotoListing:
             by its suffix or first bytes, or an empty identity.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, "utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise FileError(
             f"{path} is no list of photos: it is not UTF-8 text; unpack archives first"

@@ -23,6 +23,7 @@ from facever.data.store.folder import (
     STORE_FILE,
 )
 from facever.errors import FileError
+from facever.foreign_files import parse_json, read_bytes
 
 
 def map_array(path: Path) -> np.ndarray:
@@ -35,7 +36,7 @@ def map_array(path: Path) -> np.ndarray:
     try:
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise FileError(f"{path} is missing: the crop store is damaged") from None
+        raise FileError(f"{path} is missing: its folder is damaged") from None
     except Exception as error:
         # A damaged header is evaluated as Python, which fails in ways of all kinds.
         raise FileError(f"{path} cannot be read: {error}") from None
@@ -88,9 +89,9 @@ def write_store_json(folder: Path, about: Mapping[str, Any]) -> None:
 
 def damaged_files(folder: Path) -> list[str]:
     """The files of a store, but for the crops, that are not as they were written."""
-    content = (folder / STORE_FILE).read_bytes()
+    content = read_bytes(folder / STORE_FILE)
     try:
-        about = json.loads(content)
+        about = parse_json(content)
         digests = dict(about[_DIGESTS])
         said = digests.pop(STORE_FILE)
         whole = _as_text(about).encode() == content

@@ -58,6 +58,7 @@ from facever.faces.templates import (
     require_window,
     template_of,
 )
+from facever.foreign_files import read_json
 
 JPEG_SETTING = "jpeg_quality"
 
@@ -248,7 +249,7 @@ def fingerprint_of(crops: Iterable[tuple[str, str]], failures: Iterable[str]) ->
 
 def _read_about(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         if not isinstance(about["settings"], dict):
             raise TypeError("settings must be an object")
         return {

@@ -50,6 +50,9 @@ def check_finished(folder: Path) -> None:
     if (folder / READY_FOLDER).exists():
         raise FileError(f"{folder} is half replaced: run the same command again")
     if (folder / STORE_FILE).exists():
+        for path in folder.iterdir():
+            if not (path.is_file() or path.is_dir()):
+                raise FileError(f"{path} is a pipe, a device or a link to nothing")
         return
     if (folder / PARTIAL_FOLDER).exists():
         raise FileError(

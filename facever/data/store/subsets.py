@@ -9,6 +9,7 @@ from jaxtyping import Int64
 
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.errors import DataError, FileError, ParameterError
+from facever.foreign_files import read_text
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def read_list(path: Path) -> list[str]:
         FileError: If the file cannot be read or names nothing.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        text = read_text(path, "utf-8-sig", "surrogateescape")
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from None
     names = [line for line in text.split("\n") if line.strip() and line[0] != "#"]

@@ -116,6 +116,8 @@ def read_index(folder: Path, meta: GalleryMeta, kind: type[Index]) -> IndexFile 
             installed.
     """
     path = folder / INDEX_NAME
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path} is damaged (it is a pipe, a device or a folder)")
     try:
         # A private mapping (copy on write): torch warns of arrays that are read-only.
         content = np.memmap(path, np.uint8, "c")

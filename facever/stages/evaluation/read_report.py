@@ -1,6 +1,5 @@
 """A report on pairs, read back from its files."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 
 from facever.csv_tables import CsvRow, read_csv
 from facever.errors import DataError, FileError
+from facever.foreign_files import read_json
 from facever.stages.evaluation.report_folder import NUMBERS_FILES
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList
@@ -67,7 +67,7 @@ def read_report(folder: Path) -> ReadReport:
             "compare those of evaluate lfw with its ten folds, pairs, bin or ytf"
         )
     try:
-        numbers = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+        numbers = read_json(folder / JSON_FILE)
         rows = list(
             read_csv(folder / SCORES_FILE, SCORE_COLUMNS, exact=True, for_people=True)
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from facever.errors import DataError, FileError
+from facever.foreign_files import read_bytes
 
 
 def read_text(path: Path, kind: str) -> str:
@@ -24,7 +25,7 @@ def read_text(path: Path, kind: str) -> str:
     """
     try:
         # Line ends stay as they are: a quoted field of a CSV may hold one.
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not a text file in UTF-8 (byte {error.start}); expected {kind}"

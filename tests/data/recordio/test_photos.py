@@ -481,3 +481,20 @@ def test_a_heap_of_magic_numbers_is_one_damage(tmp_path, spacing):
     [photo] = listing.photos
     with pytest.raises(PhotoError, match="byte 0"):
         photo.read(10**6)
+
+
+@pytest.mark.parametrize("size", [0, 4, 20])
+def test_many_records_without_a_header_are_one_damage(tmp_path, size):
+    path = tmp_path / "short.rec"
+    write(path, {0: header(0, scalar=1.0) + jpeg(0)}, with_index=False)
+    short = struct.pack("<II", 0xCED7230A, size) + bytes(size)
+    path.write_bytes(short + path.read_bytes() + short * 20_000)
+    first, photo, last = list_record_photos(path).photos
+    assert [first.source, photo.source, last.source] == [
+        f"{number:08d}" for number in range(3)
+    ]
+    with pytest.raises(PhotoError, match="byte 0: the record is too short for its"):
+        first.read(10**6)
+    with pytest.raises(PhotoError, match="20000 records in a row are too short for a"):
+        last.read(10**6)
+    photo.read(10**6)

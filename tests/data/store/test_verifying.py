@@ -119,7 +119,7 @@ def test_damage_to_rows_and_records_is_told_at_once(store):
 def test_a_store_without_its_checksums_is_refused(store):
     (store / "checksums.npy").unlink()
     with pytest.raises(
-        FileError, match=r"checksums\.npy is missing: the crop store is"
+        FileError, match=r"checksums\.npy is missing: its folder is damaged"
     ):
         CropStore.open(store)
 
