@@ -1,6 +1,5 @@
 """What all embeddings of a gallery have in common: its metadata."""
 
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from facever.errors import FileError, GalleryError, ParameterError
 
-_AS_WRITTEN = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+_AS_WRITTEN = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def meta_from_json(
         meta = values()
         number = int(meta["format"])
         if number == version:
-            return _METAS.validate_json(json.dumps(meta))
+            return _METAS.validate_python(meta)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise damaged("its metadata is unreadable") from error
     raise GalleryError(
