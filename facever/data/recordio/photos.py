@@ -110,8 +110,10 @@ def list_record_photos(path: Path) -> PhotoListing:
     index = read_record_index(index_path)
     notes: list[str] = []
     first = _first_identity(headers, row_at.get(index.get(0, -1)))
-    beyond = {key for key, at in index.items() if key >= first and at in row_at}
-    if left_out := _count_photos(headers, [row_at[index[key]] for key in beyond]):
+    # What cannot be read there would be no photo either: it is not missed.
+    beyond = {key: at for key, at in index.items() if key >= first}
+    rows_beyond = [row_at[at] for at in beyond.values() if at in row_at]
+    if left_out := _count_photos(headers, rows_beyond):
         notes.append(
             f"{left_out} photos are left out, as InsightFace leaves them: record 0 "
             f"says that the photos end before key {first:.0f}"

@@ -134,7 +134,8 @@ def ask_about_levels(listing: PhotoListing) -> None:
     raise DataError(
         f"{named} would be {_count(len(tops), 'person', 'people')} with "
         f"{_count(len(listing.photos))}: write --identity parent for the folder that "
-        f"holds the photo ({by_parent} people), or --identity top if that is meant"
+        f"holds the photo ({_count(by_parent, 'person', 'people')}), or --identity top "
+        "if that is meant"
     )
 
 

@@ -409,6 +409,13 @@ def test_the_index_of_a_file_that_was_cut(tmp_path):
     assert list(good) == ["00000001", "00000002", "00000003"]
     assert len(reasons) == len(records) - 3
     assert reasons["00000004"] == f"byte {stop}: the file ends before it"
+    # Where record 0 came first, it says which of those that are gone were photos.
+    head = {0: records[0]}
+    whole = write(path, {**head, **records})
+    path.write_bytes(whole[: stop + len(part(records[0]))])
+    good, reasons = listed(path)
+    assert list(good) == ["00000001", "00000002", "00000003"]
+    assert [int(name) for name in reasons] == list(range(4, len(LABELS) + 1))
 
 
 @pytest.mark.parametrize(
