@@ -1,153 +1,244 @@
-"""Photos aligned in a second, against facenet-pytorch's detector photo by photo.
+"""Photos aligned in a second: facever's backends, its YuNet, and facenet-pytorch.
 
-    python eval/speed/alignment.py --photos PHOTOS --count 256
+    python eval/speed/alignment.py --photos PHOTOS --before CHECKOUT
 
-Both work on the same photos in turns, after a warm-up. facenet-pytorch only detects, in
-photos that are decoded already, with torch's own choice of threads; facever reads the
-files, detects, chooses and warps, in one process a CPU. Every face of every photo is
-compared. Takes about 15 seconds for each 100 photos and round on 2 cores.
+All work on the same files in turns, each in processes of its own, after a warm-up.
+facever reads the files, detects and warps; facenet-pytorch only reads and detects,
+photo by photo, with torch's own choice of threads. Then every face that each backend
+finds is compared with those of the first in the list: of an older checkout of facever
+where one is given, and otherwise of torch. With one worker the processor's time is
+compared, too, which says more on a machine that others use. Takes ten minutes.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
+import subprocess
+import sys
 import time
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
-from facenet_pytorch import MTCNN
-from PIL import Image
 
 from facever.data.sources.any_source import find_photos
-from facever.faces.detection import Face
-from facever.faces.mtcnn import MtcnnDetector
-from facever.faces.photos import DEFAULT_MAX_PIXELS, read_photo
-from facever.faces.workers import AlignRecipe, AlignWorkers
+from facever.faces.aligner import AlignRecipe
+from facever.faces.photo_source import PhotoSource
+from facever.faces.photos import DEFAULT_MAX_PIXELS
+from facever.faces.workers import AlignWorkers
 
 _BATCH_PHOTOS = 32
+_SAME_FACE = 0.3
+"""Landmarks of one face lie nearer to each other than this part of its box's width."""
+
 _REFERENCE = Path(__file__).parents[1] / "reference" / "speed-alignment.json"
+
+MTCNN = ["before", "torch", "onnxruntime", "openvino"]
+RIVALS = [*MTCNN, "yunet", "facenet_pytorch"]
 
 
 def main() -> None:
     """Measure, compare, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=256)
+    parser.add_argument("--count", type=int, default=256, help="photos of a turn")
+    parser.add_argument("--compared", type=int, default=2000, help="photos compared")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--before", type=Path, help="an older checkout of facever")
     parser.add_argument("--out", type=Path, default=_REFERENCE)
+    parser.add_argument("--serve", choices=RIVALS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        serve(options)
+        return
+    rivals = [name for name in RIVALS if name != "before" or options.before]
+    servers = {name: start(name, options.before) for name in rivals}
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    busy: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(-1, options.rounds):
+        for name, server in servers.items():
+            wall, processor = map(float, ask(server, "time").split())
+            if turn >= 0:
+                seconds[name].append(wall)
+                busy[name].append(processor)
+                print(f"{turn + 1}: {name} {options.count / wall:.1f} photos/s")
+    first = rivals[0]
+    with TemporaryDirectory() as folder:
+        found = {}
+        for name in set(MTCNN) & set(rivals):
+            ask(servers[name], f"{folder}/{name}.npz")
+            found[name] = read_faces(Path(folder) / f"{name}.npz")
+    for server in servers.values():
+        server.communicate()
+    from facever.environment import describe_machine, describe_versions
 
-    sources = find_photos(options.photos).photos
-    sources = sources[:: max(1, len(sources) // options.count)][: options.count]
-    photos = [read_photo(photo.path) for photo in sources]
-    batches = [
-        sources[start : start + _BATCH_PHOTOS]
-        for start in range(0, len(sources), _BATCH_PHOTOS)
-    ]
-    peer = MTCNN(keep_all=True)
-    recipe = AlignRecipe("mtcnn", "largest", False, DEFAULT_MAX_PIXELS)
-    seconds: dict[str, list[float]] = {"facever": [], "facenet_pytorch": []}
-    with AlignWorkers(recipe, options.workers) as workers:
-        for round_number in range(-1, options.rounds):
-            warm_up = round_number < 0
-            started = time.perf_counter()
-            for _ in workers.align(batches):
-                pass
-            between = time.perf_counter()
-            for photo in photos[: 8 if warm_up else None]:
-                peer.detect(Image.fromarray(photo), landmarks=True)
-            ended = time.perf_counter()
-            if warm_up:
-                continue
-            seconds["facever"].append(between - started)
-            seconds["facenet_pytorch"].append(ended - between)
-            print(
-                f"round {round_number + 1}: facever "
-                f"{len(photos) / (between - started):.1f} photos/s, facenet-pytorch "
-                f"{len(photos) / (ended - between):.1f}"
-            )
     result = {
-        "what": "photos a second; facever aligns, facenet-pytorch detects",
-        "num_photos": len(photos),
+        "what": "photos a second: files read, faces found, chosen and warped; "
+        "facenet_pytorch reads and detects",
+        "num_photos": options.count,
         "rounds": options.rounds,
         "workers": options.workers,
-        **{name: summarise(len(photos), values) for name, values in seconds.items()},
-        "speedup": describe(
-            [
-                theirs / ours
-                for ours, theirs in zip(
-                    seconds["facever"], seconds["facenet_pytorch"], strict=True
-                )
-            ]
+        "photos_a_second": {
+            name: describe([options.count / value for value in values])
+            for name, values in seconds.items()
+        },
+        f"times_as_fast_as_{first}": compare_times(seconds, first),
+        **(
+            {f"times_as_fast_as_{first}_by_processor_time": compare_times(busy, first)}
+            if options.workers == 1
+            else {}
         ),
-        "same_faces": compare(photos, peer),
+        f"faces_compared_with_{first}": {
+            "num_photos": options.compared,
+            "num_faces": sum(len(landmarks) for landmarks, _ in found[first]),
+            **{
+                name: compare(found[first], found[name])
+                for name in rivals
+                if name in found and name != first
+            },
+        },
+        "load_average_1min_at_the_end": round(os.getloadavg()[0], 1),
         "machine": describe_machine(),
+        "versions": describe_versions(),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
+
+
+def start(name: str, before: Path | None) -> subprocess.Popen[str]:
+    """Start a rival; ``before`` in another checkout of facever."""
+    checkout = before if name == "before" else Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    return subprocess.Popen(
+        [sys.executable, __file__, *sys.argv[1:], "--serve", name],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ask(server: subprocess.Popen[str], line: str) -> str:
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(f"{line}\n")
+    server.stdin.flush()
+    return server.stdout.readline()
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Answer lines: ``time`` by seconds of clock and processor; a file, by faces."""
+    photos = find_photos(options.photos).photos
+    timed = every(photos, options.count)
+    if options.serve == "facenet_pytorch":
+        align = facenet_pytorch()
+    else:
+        align = facever(options.serve, options.workers)
+    for line in sys.stdin:
+        if line == "time\n":
+            started, used = time.perf_counter(), time.process_time()
+            for _ in align(timed):
+                pass
+            used = time.process_time() - used
+            print(time.perf_counter() - started, used, flush=True)
+        else:
+            faces = list(align(every(photos, options.compared)))
+            np.savez(
+                line.strip(),
+                counts=[len(landmarks) for landmarks, _ in faces],
+                landmarks=np.concatenate([landmarks for landmarks, _ in faces]),
+                boxes=np.concatenate([boxes for _, boxes in faces]),
+            )
+            print(flush=True)
+
+
+Faces = tuple[np.ndarray, np.ndarray]  # Landmarks and boxes of a photo.
+Align = Callable[[Sequence[PhotoSource]], Iterator[Faces]]
+
+
+def every(photos: Sequence[PhotoSource], count: int) -> Sequence[PhotoSource]:
+    return photos[:: max(1, len(photos) // count)][:count]
+
+
+def facever(name: str, num_workers: int) -> Align:
+    detector = "yunet" if name == "yunet" else "mtcnn"
+    recipe = AlignRecipe(detector, "all", False, DEFAULT_MAX_PIXELS)
+    if name not in ("yunet", "before"):
+        recipe = replace(recipe, backend=name)
+    workers = AlignWorkers(recipe, num_workers)
+
+    def align(photos: Sequence[PhotoSource]) -> Iterator[Faces]:
+        firsts = range(0, len(photos), _BATCH_PHOTOS)
+        batches = [list(photos[first : first + _BATCH_PHOTOS]) for first in firsts]
+        for batch in workers.align(batches):
+            for photo in batch:
+                boxes = np.array([face.box for face in photo.faces]).reshape(-1, 4)
+                yield photo.landmarks, boxes
+
+    return align
+
+
+def facenet_pytorch() -> Align:
+    from facenet_pytorch import MTCNN as Mtcnn
+    from PIL import Image
+
+    detector = Mtcnn(keep_all=True)
+
+    def align(photos: Sequence[PhotoSource]) -> Iterator[Faces]:
+        for photo in photos:
+            boxes, _, points = detector.detect(Image.open(photo.path), landmarks=True)
+            yield points, boxes
+
+    return align
+
+
+def read_faces(path: Path) -> list[Faces]:
+    with np.load(path) as read:
+        edges = np.cumsum(read["counts"])[:-1]
+        both = (np.split(read[name], edges) for name in ("landmarks", "boxes"))
+        return list(zip(*both, strict=True))
+
+
+def compare(theirs: list[Faces], ours: list[Faces]) -> dict[str, float]:
+    """How many faces were lost and added, and how far landmarks are apart, pixels."""
+    num_lost, num_added, gaps = 0, 0, []
+    for (landmarks, boxes), (others, _) in zip(theirs, ours, strict=True):
+        left = list(others)
+        for points, box in zip(landmarks, boxes, strict=True):
+            apart = [float(np.abs(points - other).max()) for other in left]
+            if apart and min(apart) < _SAME_FACE * (box[2] - box[0]):
+                gaps.append(min(apart))
+                left.pop(apart.index(min(apart)))
+            else:
+                num_lost += 1
+        num_added += len(left)
+    return {
+        "lost": num_lost,
+        "added": num_added,
+        "largest_landmark_difference_pixels": max(gaps),
+    }
+
+
+def compare_times(
+    seconds: dict[str, list[float]], first: str
+) -> dict[str, dict[str, float]]:
+    """How many times as fast as the first, turn by turn."""
+    return {
+        name: describe([a / b for a, b in zip(seconds[first], values, strict=True)])
+        for name, values in seconds.items()
+    }
 
 
 def describe(values: list[float]) -> dict[str, float]:
     """Median and spread."""
     return {
-        "median": round(statistics.median(values), 3),
-        "lowest": round(min(values), 3),
-        "highest": round(max(values), 3),
-    }
-
-
-def summarise(num_photos: int, seconds: list[float]) -> dict[str, float]:
-    """Rates from times."""
-    return describe([num_photos / value for value in seconds])
-
-
-def compare(photos: list[np.ndarray], peer: MTCNN) -> dict[str, Any]:
-    """Count the faces that only one of the two finds, and how far landmarks differ."""
-    num_faces, num_photos_differ, farthest = 0, 0, 0.0
-    found: list[list[Face]] = []
-    detector = MtcnnDetector()
-    for start in range(0, len(photos), _BATCH_PHOTOS):
-        found += detector.detect(photos[start : start + _BATCH_PHOTOS])
-    for photo, faces in zip(photos, found, strict=True):
-        _, _, points = peer.detect(Image.fromarray(photo), landmarks=True)
-        points = [] if points is None else points
-        num_faces += len(points)
-        if len(points) != len(faces):
-            num_photos_differ += 1
-            continue
-        for face, theirs in zip(faces, points, strict=True):
-            gap = np.abs(face.landmarks - np.asarray(theirs, dtype=np.float64)).max()
-            farthest = max(farthest, float(gap))
-    return {
-        "num_faces": num_faces,
-        "photos_with_another_count": num_photos_differ,
-        "largest_landmark_difference_pixels": farthest,
-    }
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [line for line in info.read_text().splitlines() if "model name" in line]
-        cpu = lines[0].partition(":")[2].strip() if lines else cpu
-    return {
-        "cpu": cpu,
-        "cpus": len(os.sched_getaffinity(0)),
-        "torch_threads": torch.get_num_threads(),
-        "load_average_1min_at_the_end": round(os.getloadavg()[0], 1),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "facenet-pytorch", "numpy")},
-        "opencv": version("opencv-python-headless"),
+        "median": round(statistics.median(values), 2),
+        "lowest": round(min(values), 2),
+        "highest": round(max(values), 2),
     }
 
 

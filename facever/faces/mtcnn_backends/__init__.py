@@ -2,8 +2,9 @@
 
 A new one is a module with a ``start``, a row in ``_MODULES``, and its name in
 ``facever.choices.Backend`` and ``facever.runtimes``. All of them compute in float32
-and find the same faces; ``eval/reference/mtcnn-backends.json`` says on how many photos
-that was looked at.
+and find the same faces; ``eval/reference/speed-alignment.json`` says on how many photos
+that was looked at. bfloat16 would not: on 512 photos of LFW it lost 3 of 589 faces,
+added 3, and moved every second face's landmarks by more than half a pixel.
 """
 
 from collections.abc import Callable
