@@ -3,10 +3,12 @@ import signal
 import time
 from collections.abc import Iterator
 
+import cv2
 import pytest
 
 from facever.errors import FaceverError, ParameterError
 from facever.processes import TASKS_AHEAD, WorkerPool
+from facever.runtimes import num_threads
 
 added = 0
 
@@ -29,6 +31,16 @@ def add(number: int) -> tuple[int, int]:
 def pool() -> Iterator[WorkerPool]:
     with WorkerPool(2, prepare, (100,), option="things.workers") as pool:
         yield pool
+
+
+def threads(_: int) -> tuple[int, int]:
+    return num_threads(), cv2.getNumThreads()
+
+
+def test_a_worker_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with WorkerPool(1, prepare, (0,), option="workers") as another:
+        assert list(another.answers(threads, [0])) == [(1, 1)]
 
 
 def test_answers_come_in_order_from_all_workers(pool: WorkerPool) -> None:

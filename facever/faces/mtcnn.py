@@ -52,7 +52,7 @@ _LEVEL_OVERLAP, _OVERLAP = 0.5, 0.7
 _PROPOSAL_PIXELS = 100_000
 # A GPU takes larger pieces of all kinds: its memory is the limit.
 _TIMES_ON_GPU = 64
-# Pixels of the photos that go through all stages together.
+# Pixels of the photos that go through all stages together on a CPU.
 _TOGETHER_PIXELS = 1_000_000
 
 # Boxes whose overlaps with all that are left are computed at a time.
@@ -116,9 +116,10 @@ class MtcnnDetector:
             ParameterError: If there is no such backend or device.
             ModelFileError: If the backend's package is not installed.
         """
-        self._cascade = _Cascade(
-            settings or CascadeSettings(), *settle(backend, device)
-        )
+        backend, device = settle(backend, device)
+        self._cascade = _Cascade(settings or CascadeSettings(), backend, device)
+        on_cpu = device == "cpu"
+        self._together = _TOGETHER_PIXELS if on_cpu else self.MAX_DETECTION_PIXELS
 
     def detect(self, photos: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[list[Face]]:
         """Find the faces in each photo, largest first.
@@ -131,7 +132,7 @@ class MtcnnDetector:
         """
         faces: list[list[Face]] = [[] for _ in photos]
         sizes = [self._search_size(photo) for photo in photos]
-        for batch in _group(sizes):
+        for batch in _group(sizes, self._together):
             views = [_resize(photos[index], sizes[index]) for index in batch]
             found = self._cascade.detect(views)
             for index, (boxes, points) in zip(batch, found, strict=True):
@@ -331,13 +332,13 @@ class _Stage:
         return np.concatenate(pieces)
 
 
-def _group(sizes: Sequence[_Size]) -> Iterator[list[int]]:
+def _group(sizes: Sequence[_Size], most_pixels: int) -> Iterator[list[int]]:
     """Indices of photos that go through all stages together, by size."""
     batch: list[int] = []
     num_pixels = 0
     for index in sorted(range(len(sizes)), key=sizes.__getitem__):
         own = sizes[index][0] * sizes[index][1]
-        if batch and num_pixels + own > _TOGETHER_PIXELS:
+        if batch and num_pixels + own > most_pixels:
             yield batch
             batch, num_pixels = [], 0
         batch.append(index)
