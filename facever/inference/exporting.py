@@ -6,84 +6,101 @@ import warnings
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from onnx import ModelProto
-from torch import Tensor, nn
+from torch import nn
 
 from facever.choices import Backend, Mirror, Precision
-from facever.errors import ModelFileError
+from facever.errors import ModelFileError, ParameterError
 from facever.hardware import has_bf16_units
+from facever.inference.backends.runtime_network import RuntimeNetwork
 from facever.inference.backends.torch_network import TorchNetwork, fold_batch_norms
 from facever.inference.formats.onnx_file import graph_network
+from facever.inference.formats.onnx_graph import graph_inputs
+from facever.inference.formats.ports import ImageInput, find_image_input
+from facever.inference.formats.whole_graph import whole_graph
 from facever.inference.header import ModelHeader
+from facever.inference.model import LoadedModel
 from facever.inference.network import StartedNetwork
 from facever.inference.parity import drawn_crops, features_of, measure_parity
-from facever.inference.preprocessing import Preprocessing
 
 DEFAULT_OPSET = 20
-INPUT, OUTPUT = "crops", "features"
+INPUT, OUTPUT = "images", "features_of_images"
 
 _CROPS_COMPARED = 8
 
 
-class _Whole(nn.Module):
-    """From uint8 RGB crops ``[B, high, wide, 3]`` to features ``[B, D]``."""
+def network_graph(
+    model: LoadedModel, opset: int | None = None
+) -> tuple[ModelProto, ImageInput, str]:
+    """The graph of a model's network, from images to features.
 
-    def __init__(
-        self, network: nn.Module, preprocessing: Preprocessing, mirror: Mirror
-    ) -> None:
-        super().__init__()
-        self._network = network
-        self._preprocessing = preprocessing
-        self._mirror = mirror
+    Args:
+        model: Of facever's own, whose batch normalisation is folded into its weights;
+            or read from an ONNX file.
+        opset: The version of ONNX's operators, for a network of facever's own.
 
-    def forward(self, crops: Tensor) -> Tensor:
-        views = crops
-        if self._mirror != "none":
-            views = torch.cat([crops, crops.flip(2)])
-        features: Tensor = self._network(self._preprocessing(views))
-        if self._mirror == "none":
-            return features
-        both = features.reshape(2, -1, features.shape[1])
-        if self._mirror == "sum":
-            return both.sum(0)
-        return both.transpose(0, 1).flatten(1)
+    Returns:
+        The graph, its input, and the name of its output.
+
+    Raises:
+        ModelFileError: If a package is missing, or there is no ONNX graph of it.
+        ParameterError: If another version is asked for of a graph that is written.
+    """
+    network, header = model.network, model.header
+    if isinstance(network, TorchNetwork):
+        size = header.crop_height, header.crop_width
+        graph = _write_graph(network.module, size, opset or DEFAULT_OPSET)
+        return graph, find_image_input(Path(OUTPUT), graph_inputs(graph)), OUTPUT
+    assert isinstance(network, RuntimeNetwork)
+    if network.read_graph is None:
+        raise ModelFileError(
+            f"{network.path} is OpenVINO's; export its .onnx or .safetensors"
+        )
+    if opset is not None:
+        raise ParameterError(
+            "opset is for networks of facever's own; an ONNX file keeps its version"
+        )
+    graph, output = network.read_graph()
+    return graph, network.image, output
 
 
 def export_graph(
-    network: TorchNetwork,
-    header: ModelHeader,
-    *,
-    raw: bool = False,
-    mirror: Mirror = "none",
-    opset: int = DEFAULT_OPSET,
+    model: LoadedModel, *, mirror: Mirror = "none", opset: int | None = None
 ) -> ModelProto:
-    """The graph of a network, for any number of crops at a time.
+    """The graph of a model from uint8 RGB crops to features.
 
     Args:
-        network: Whose batch normalisation is folded into its weights.
-        header: Says which crops it takes.
-        raw: Whether the graph takes normalised float32 images ``[B, 3, high, wide]`` as
-            ``images``, in place of uint8 RGB ``crops`` ``[B, high, wide, 3]``.
+        model: The model.
         mirror: A rule by which the graph itself merges the features of a crop and of
-            its mirror image; not with ``raw``.
-        opset: The version of ONNX's operators.
-
-    Returns:
-        A graph that gives ``features`` float32 ``[B, D]``.
+            its mirror image.
+        opset: As for ``network_graph``.
 
     Raises:
-        ModelFileError: If a package is missing, or the opset cannot be written.
+        ModelFileError: As for ``network_graph``.
+        ParameterError: As for ``network_graph``.
     """
-    folded = fold_batch_norms(network.module)
-    size = header.crop_height, header.crop_width
-    whole: nn.Module
-    if raw:
-        whole, given = folded, torch.zeros(2, 3, *size)
-    else:
-        whole = _Whole(folded, network.preprocessing, mirror)
-        given = torch.zeros(2, *size, 3, dtype=torch.uint8)
+    graph, image, output = network_graph(model, opset)
+    header = model.header
+    mean: Any = header.mean
+    if isinstance(model.network, TorchNetwork) and mean == "image":
+        mean = np.asarray(model.network.preprocessing.mean, np.float32)
+    return whole_graph(
+        graph,
+        image,
+        output,
+        size=(header.crop_height, header.crop_width),
+        mean=mean,
+        scale=header.scale,
+        channel_order=header.channel_order,
+        mirror=mirror,
+    )
+
+
+def _write_graph(module: nn.Module, size: tuple[int, int], opset: int) -> ModelProto:
     log = logging.getLogger("torch.onnx")
     level = log.level
     try:
@@ -92,11 +109,11 @@ def export_graph(
             # Of parts of torch and onnxscript that are going to change.
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                whole.eval(),
-                (given,),
+                fold_batch_norms(module).eval(),
+                (torch.zeros(2, 3, *size),),
                 dynamo=True,
                 opset_version=opset,
-                input_names=["images" if raw else INPUT],
+                input_names=[INPUT],
                 output_names=[OUTPUT],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
@@ -133,19 +150,14 @@ def plain_header(header: ModelHeader) -> ModelHeader:
 
 
 def start_elsewhere(
-    network: TorchNetwork,
-    header: ModelHeader,
-    device: str,
-    precision: Precision,
-    backend: Backend,
+    model: LoadedModel, device: str, precision: Precision, backend: Backend
 ) -> StartedNetwork:
     """Start a network of facever's own on another backend than torch.
 
     It is converted in memory, and compared with torch on drawn crops.
 
     Args:
-        network: The network.
-        header: Of its file.
+        model: The model.
         device: ``auto``, ``cpu``, ``cuda``...
         precision: ``auto``: bf16 where there are units for it and where it holds.
         backend: ``onnxruntime`` or ``openvino``.
@@ -153,21 +165,21 @@ def start_elsewhere(
     Raises:
         ModelFileError: If a package is missing, or the features are not the same.
     """
-    template = header.find_template()
-    assert template is not None
-    crops = drawn_crops(template, _CROPS_COMPARED)
-    expected = features_of(network.start(header, "cpu", "fp32", "torch"), crops)
-    graph = graph_network(Path(header.network), export_graph(network, header))
+    crops = drawn_crops(model.template, _CROPS_COMPARED)
+    source = model.network.start(model.header, "cpu", "fp32", "torch")
+    expected = features_of(source, crops)
+    graph = graph_network(Path(model.header.network), export_graph(model))
     wanted: list[Precision] = [precision]
     if precision == "auto":
         tries_bf16 = backend == "openvino" and has_bf16_units("cpu")
         wanted = ["bf16", "fp32"] if tries_bf16 else ["fp32"]
     for numbers in wanted:
-        started = graph.start(plain_header(header), device, numbers, backend)
+        started = graph.start(plain_header(model.header), device, numbers, backend)
         [parity] = measure_parity(started, crops, expected, [len(crops)])
         if parity.holds:
             return started
     raise ModelFileError(
-        f"backend {backend} gives other features than torch for {header.network}: the "
-        f"lowest cosine is {parity.lowest_cosine:.6f}; take --backend torch"
+        f"backend {backend} gives other features than torch for "
+        f"{model.header.network}: the lowest cosine is {parity.lowest_cosine:.6f}; "
+        "take --backend torch"
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -53,11 +54,14 @@ class RuntimeNetwork(Network):
         image: What it takes.
         starts: How each backend that can compute it loads it; the first is the one that
             the format is made for.
+        read_graph: Gives its ONNX graph and the name of the output; None if it came
+            otherwise.
     """
 
     path: Path
     image: ImageInput
     starts: Mapping[Backend, Start]
+    read_graph: Callable[[], tuple[Any, str]] | None = None
 
     def start(
         self, header: ModelHeader, device: str, precision: Precision, backend: Backend

@@ -46,8 +46,11 @@ class TorchNetwork(Network):
         """
         if backend in ("onnxruntime", "openvino"):
             from facever.inference.exporting import start_elsewhere
+            from facever.inference.model import LoadedModel
 
-            return start_elsewhere(self, header, device, precision, backend)
+            return start_elsewhere(
+                LoadedModel(self, header, ""), device, precision, backend
+            )
         place = pick_device(device)
         bf16 = uses_bf16(precision, str(place))
         numbers = torch.bfloat16 if bf16 else torch.float32

@@ -91,10 +91,13 @@ def graph_network(
     image = find_image_input(path, graph_inputs(model))
     port = find_output(path, graph_outputs(model), output)
 
+    def read_graph() -> tuple[ModelProto, str]:
+        return with_plain_weights(with_real_inputs(model)), port.name
+
     @cache
     def graph() -> bytes:
-        plain: bytes = with_plain_weights(with_real_inputs(model)).SerializeToString()
-        return plain
+        content: bytes = read_graph()[0].SerializeToString()
+        return content
 
     def on_onnxruntime(device: str, bf16: bool) -> RunningGraph:
         from facever.inference.backends.onnxruntime_backend import start
@@ -109,5 +112,8 @@ def graph_network(
         return start(path, read, place, bf16)
 
     return RuntimeNetwork(
-        path, image, {"onnxruntime": on_onnxruntime, "openvino": on_openvino}
+        path,
+        image,
+        {"onnxruntime": on_onnxruntime, "openvino": on_openvino},
+        read_graph,
     )
