@@ -41,6 +41,9 @@ Mirror = Literal["sum", "concat", "none"]
 Precision = Literal["auto", "bf16", "fp32"]
 """The numbers a network computes with; ``auto``: bf16 where there are units for it."""
 
+ExportPrecision = Literal["fp32", "fp16", "int8"]
+"""The numbers of an exported file."""
+
 Backend = Literal["auto", "torch", "onnxruntime", "openvino"]
 """What computes a network; ``auto``: the fastest that is known to give the same."""
 

@@ -23,7 +23,7 @@ from facever.choices import (
 from facever.cli.data import data_app
 from facever.cli.evaluate import evaluate_app
 from facever.cli.gallery import gallery_app
-from facever.cli.model import model_app
+from facever.cli.model import export, model_app
 from facever.cli.options import (
     Array,
     BackendOption,
@@ -76,6 +76,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(gallery_app, name="gallery")
 app.add_typer(model_app, name="model")
+app.command("export")(export)
 
 
 def _print_version(wanted: bool) -> None:

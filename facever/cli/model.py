@@ -9,6 +9,7 @@ from facever.choices import (
     DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
     ChannelOrder,
+    ExportPrecision,
     Mirror,
     TemplateName,
 )
@@ -228,3 +229,69 @@ def model_threshold(
     from facever.stages.model.threshold import set_model_threshold as stage
 
     return stage(model, crops, far=far or 1e-3, device=device, precision=precision)
+
+
+@shows_result
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model file of facever's own, an .onnx with a header, or a ready "
+            "model's name."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="The .onnx to write.")],
+    precision: Annotated[
+        ExportPrecision,
+        typer.Option(
+            help="Numbers of the weights; int8: also of what flows between the layers, "
+            "from --calibrate."
+        ),
+    ] = "fp32",
+    opset: Annotated[
+        int | None, typer.Option(help="Version of ONNX's operators.", min=13)
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="Take normalised float images, not RGB crops as they are stored.",
+        ),
+    ] = False,
+    mirror_inside: Annotated[
+        bool,
+        typer.Option(
+            "--mirror-inside",
+            help="Merge a crop's features with its mirror image's in the file itself.",
+        ),
+    ] = False,
+    openvino: Annotated[
+        bool, typer.Option("--openvino", help="Write OpenVINO's .xml and .bin, too.")
+    ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Crop store to compare on; by default faces are drawn."),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="For int8: crop store that shows the range of numbers between layers; "
+            "of other people than those tested on."
+        ),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="Pairs of the photos in --check: accuracies are compared."),
+    ] = None,
+) -> Result:
+    """Write a model as an ONNX file for other runtimes, and prove that it is equal.
+
+    The file takes uint8 RGB crops and gives features. It is compared with the model at
+    once, and not written where it misses the bound.
+    """
+    from facever.stages.model.exporting import ExportSettings, export_model
+
+    settings = ExportSettings(
+        precision, opset, raw, mirror_inside, openvino, check, calibrate, pairs
+    )
+    return export_model(model, out, settings)

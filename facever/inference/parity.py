@@ -1,11 +1,12 @@
 """Whether a backend gives the features that the network gives in float32."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from facever.choices import Backend
 from facever.faces.detection import Face
 from facever.faces.templates import Template
 from facever.inference.header import Numbers, Parity
@@ -59,32 +60,27 @@ def cosines(
 
 
 def measure_parity(
-    started: StartedNetwork,
-    crops: UInt8[np.ndarray, "crops high wide 3"],
+    backend: Backend,
+    precision: str,
+    features_at: Callable[[int], Float32[np.ndarray, "crops dim"]],
     expected: Float32[np.ndarray, "crops dim"],
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> list[Parity]:
     """How like a backend's features are to those that are expected.
 
     Args:
-        started: What computes.
-        crops: RGB.
-        expected: The features of the network in float32, without mirror images.
+        backend: What computes.
+        precision: The numbers it computes with.
+        features_at: Gets a number of crops at a time; gives the features of the crops.
+        expected: The features of the same crops in float32.
         batch_sizes: Crops at a time.
 
     Returns:
         A row for each size of a batch.
     """
     rows = []
-    for batch_size in batch_sizes:
-        alike = cosines(features_of(started, crops, batch_size), expected)
-        rows.append(
-            Parity(
-                started.backend,
-                cast(Numbers, started.precision),
-                batch_size,
-                float(alike.min()),
-                float(alike.mean()),
-            )
-        )
+    for size in batch_sizes:
+        alike = cosines(features_at(size), expected)
+        lowest, mean = float(alike.min()), float(alike.mean())
+        rows.append(Parity(backend, cast(Numbers, precision), size, lowest, mean))
     return rows

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import openvino
+from onnx import ModelProto
 
 from facever.errors import ModelFileError
 from facever.files import whole_file
@@ -95,6 +96,23 @@ def write_header(path: Path, header: ModelHeader) -> None:
         FileError: If it cannot be written.
     """
     _write_xml(path, path, header)
+
+
+def write_model(path: Path, graph: ModelProto, header: ModelHeader, half: bool) -> None:
+    """Write an ONNX graph as OpenVINO's two files, with a header.
+
+    Args:
+        path: The ``.xml``; the ``.bin`` lies beside it.
+        graph: The graph.
+        header: What to say of it.
+        half: Whether weights are kept in 16 bits.
+
+    Raises:
+        ModelFileError: If OpenVINO cannot read the graph.
+    """
+    model = read_model(path, graph.SerializeToString())
+    openvino.save_model(model, path, compress_to_fp16=half)
+    write_header(path, header)
 
 
 def copy_with_header(source: Path, out: Path, header: ModelHeader) -> None:

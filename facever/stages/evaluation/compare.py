@@ -151,7 +151,7 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
         sorted(evaluations.items(), key=lambda e: (-e[1].accuracy, -e[1].auc))
     )
     differences = {
-        (first, second): _compare(evaluations[first], evaluations[second])
+        (first, second): compare_evaluations(evaluations[first], evaluations[second])
         for first, second in combinations(evaluations, 2)
     }
     bootstraps = {
@@ -253,7 +253,7 @@ def _difference_line(first: str, second: str, found: PairedComparison) -> str:
     )
 
 
-def _compare(first: Evaluation, second: Evaluation) -> PairedComparison:
+def compare_evaluations(first: Evaluation, second: Evaluation) -> PairedComparison:
     """People are drawn where the photos' folders name them, else pairs."""
     left, right = folder_identities(first.pairs) or (None, None)
     same = first.pairs.same
