@@ -77,9 +77,9 @@ def whole_graph(
         )
         views = nodes.add("Concat", CROPS, flipped, axis=0)
     pixels = nodes.add("Cast", views, to=TensorProto.FLOAT)
-    if not _is(mean, 0):
+    if not _is(mean, 0.0):
         pixels = nodes.add("Sub", pixels, nodes.constant("mean", mean))
-    if not _is(scale, 1):
+    if not _is(scale, 1.0):
         pixels = nodes.add("Div", pixels, nodes.constant("scale", scale))
     if channel_order == "BGR":
         pixels = nodes.add("Gather", pixels, nodes.whole("bgr", [2, 1, 0]), axis=3)

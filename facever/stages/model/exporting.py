@@ -333,7 +333,8 @@ class _Export:
         ways: list[tuple[Backend, Precision]] = [("onnxruntime", "auto")]
         if is_installed("openvino"):
             ways.append(("openvino", "fp32"))
-            if has_bf16_units("cpu"):
+            # A network in whole numbers stays in them.
+            if has_bf16_units("cpu") and self.settings.precision != "int8":
                 ways.append(("openvino", "bf16"))
         parity: list[Parity] = []
         total = len(ways) * len(BATCH_SIZES) * len(self.crops)
