@@ -39,7 +39,9 @@ class FakeDetector:
 
 @pytest.fixture
 def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = DetectorKind(lambda device: FakeDetector().detect, runs_on_torch=False)
+    kind = DetectorKind(
+        lambda device, backend: FakeDetector().detect, has_backends=False
+    )
     monkeypatch.setitem(DETECTORS, "mtcnn", kind)
 
 

@@ -44,11 +44,11 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The devices that detectors are made on."""
     made: list[str] = []
 
-    def make(device: str) -> Callable[..., list[list[Face]]]:
+    def make(device: str, backend: str) -> Callable[..., list[list[Face]]]:
         made.append(device)
         return detect
 
-    monkeypatch.setitem(DETECTORS, "mtcnn", DetectorKind(make, runs_on_torch=True))
+    monkeypatch.setitem(DETECTORS, "mtcnn", DetectorKind(make, has_backends=True))
     return made
 
 

@@ -92,7 +92,7 @@ def detector() -> KnowingDetector:
 
 @pytest.fixture(autouse=True)
 def _no_mtcnn(detector: KnowingDetector, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = DetectorKind(lambda device: detector.detect, runs_on_torch=False)
+    kind = DetectorKind(lambda device, backend: detector.detect, has_backends=False)
     monkeypatch.setitem(DETECTORS, "mtcnn", kind)
 
 

@@ -58,7 +58,7 @@ def detect(photos: Sequence[np.ndarray]) -> list[list[Face]]:
 
 @pytest.fixture(autouse=True)
 def _detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = DetectorKind(lambda device: detect, runs_on_torch=False)
+    kind = DetectorKind(lambda device, backend: detect, has_backends=False)
     monkeypatch.setitem(DETECTORS, "mtcnn", kind)
 
 
