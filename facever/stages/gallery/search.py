@@ -174,7 +174,6 @@ def search(
 
     Returns:
         A ``PhotoSearch`` for one face of a single photo.
-        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         PhotoError: If the single photo cannot be read.
