@@ -45,7 +45,7 @@ Numbers = Literal["fp32", "fp16", "bf16", "int8"]
 PARITY_BOUNDS: dict[Numbers, float] = {
     "fp32": 0.99999,
     "fp16": 0.9995,
-    "bf16": 0.9995,
+    "bf16": 0.999,
     "int8": 0.97,
 }
 """The lowest cosine to the features in float32 at which numbers count as the same.
