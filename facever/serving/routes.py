@@ -205,8 +205,8 @@ class Routes:
             raise type(error)(f"{which} photo: {error}") from None
 
     def _threshold(self) -> dict[str, Any]:
-        info = self._people.ask(AnyGallery.info)
-        return threshold_in_use(info.threshold, self._reader.embedder.header, "best")
+        own = self._people.ask(AnyGallery.threshold)
+        return threshold_in_use(own, self._reader.embedder.header, "best")
 
     def _check_write(self) -> None:
         if not self._write:
