@@ -5,8 +5,9 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import pytest
@@ -68,6 +69,33 @@ def test_many_silent_connections_leave_the_server_answering(
         if number % 50 == 49:
             check_answers(address)
     check_answers(address)
+
+
+def test_clients_that_read_no_answers_leave_the_server_answering(
+    address: str, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_A_CLIENT", 2)
+    ask = f"GET /page.js HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n\r\n"
+    for _ in range(2):
+        # More than the system keeps of answers that nobody reads.
+        connect(address, opened).sendall(ask.encode() * 500)
+    for _ in range(100):
+        with suppress(HTTPError):  # 503 while it is busy with those answers.
+            return check_answers(address)
+        time.sleep(0.1)
+    pytest.fail("nobody was answered any more")
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_answer_that_nobody_reads_is_given_up(
+    address: str, opened: ExitStack
+) -> None:
+    ask = f"GET /page.js HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n\r\n"
+    slow = connect(address, opened)
+    slow.sendall(ask.encode() * 500)
+    time.sleep(2 * QUICK)
+    with pytest.raises(ConnectionResetError):
+        slow.makefile("rb").read()
 
 
 @pytest.mark.usefixtures("quick")
