@@ -1,16 +1,18 @@
 """Silent and slow clients leave the server answering."""
 
+import asyncio
 import logging
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection
-from urllib.error import HTTPError
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn.server import ServerState
 
 from facever.serving import connections
 
@@ -71,31 +73,46 @@ def test_many_silent_connections_leave_the_server_answering(
     check_answers(address)
 
 
-def test_clients_that_read_no_answers_leave_the_server_answering(
-    address: str, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "MOST_OF_A_CLIENT", 2)
-    ask = f"GET /page.js HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n\r\n"
-    for _ in range(2):
-        # More than the system keeps of answers that nobody reads.
-        connect(address, opened).sendall(ask.encode() * 500)
-    for _ in range(100):
-        with suppress(HTTPError):  # 503 while it is busy with those answers.
-            return check_answers(address)
-        time.sleep(0.1)
-    pytest.fail("nobody was answered any more")
-
-
-@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("reads", [False, True])
 def test_an_answer_that_nobody_reads_is_given_up(
-    address: str, opened: ExitStack
+    monkeypatch: pytest.MonkeyPatch, reads: bool
 ) -> None:
-    ask = f"GET /page.js HTTP/1.1\r\nHost: {urlsplit(address).netloc}\r\n\r\n"
-    slow = connect(address, opened)
-    slow.sendall(ask.encode() * 500)
-    time.sleep(2 * QUICK)
-    with pytest.raises(ConnectionResetError):
-        slow.makefile("rb").read()
+    """The system keeps megabytes for a client, so its word that it is full is drawn."""
+    monkeypatch.setattr(connections, "SECONDS_TO_BEGIN", 0.05)
+
+    async def states() -> list[bool]:
+        done = asyncio.Event()
+
+        async def answer(scope: object, receive: object, send: object) -> None:
+            await done.wait()
+
+        config = connections.server_config(answer)
+        config.load()
+        protocol = connections.PatientProtocol(config, ServerState(), {})
+        transport = Mock()
+        transport.get_extra_info.return_value = None
+        transport.is_closing.return_value = False
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        waits = [protocol.waits]
+        protocol.pause_writing()
+        waits.append(protocol.waits)
+        if reads:
+            protocol.resume_writing()
+            waits.append(protocol.waits)
+        await asyncio.sleep(0.5)
+        gave_up = transport.abort.called
+        protocol.connection_lost(None)
+        done.set()
+        await asyncio.gather(*protocol.tasks)
+        return [*waits, gave_up]
+
+    assert asyncio.run(states()) == [
+        False,
+        True,
+        *([False] if reads else []),
+        not reads,
+    ]
 
 
 @pytest.mark.usefixtures("quick")
