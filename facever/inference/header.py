@@ -203,14 +203,23 @@ def header_text(header: ModelHeader, network_digest: str) -> str:
     Raises:
         ParameterError: If a number is out of its range.
     """
+    check_header(header)
     content = {"format": _FORMAT, **asdict(header)}
+    # As JSON has it: a tuple is a list there.
+    content = json.loads(json.dumps(content))
+    return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
+
+
+def check_header(header: ModelHeader) -> None:
+    """Refuse what no file may say of itself.
+
+    Raises:
+        ParameterError: If a number is out of its range.
+    """
     try:
         _HEADERS.validate_json(json.dumps(asdict(header)))
     except ValidationError as error:
         raise ParameterError(f"a model's {_first(error)}") from None
-    # As JSON has it: a tuple is a list there.
-    content = json.loads(json.dumps(content))
-    return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
 
 
 _HEADERS = TypeAdapter(ModelHeader)
