@@ -534,3 +534,12 @@ def test_a_changed_byte_in_the_head_is_refused_in_one_line_or_harmless(
             messages.append(str(error))
     assert len(messages) > 15
     assert not any("\n" in message for message in messages)
+
+
+def test_reading_imports_no_compiler(model: Path) -> None:
+    """Weights drawn on torch's device without memory would import one, for seconds."""
+    check = (
+        f"import sys, facever; facever.load({str(model)!r}, 'cpu', backend='torch'); "
+        "sys.exit('sympy' in sys.modules or 'torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
