@@ -16,7 +16,9 @@ from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
 HEADER_KEY = "facever"
 """Where each format keeps the header among its own metadata, as JSON."""
 
-_FORMAT = 1
+# 2 has precision, parity, export and source_fingerprint.
+_FORMAT = 2
+_READ = (1, 2)
 _DIGEST = "digest"
 _DECIDES_EMBEDDINGS = (
     "network",
@@ -249,6 +251,11 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
         digest = content.pop(_DIGEST, None)
         facts = dict(content)
         version = facts.pop("format")
+        if version not in _READ:
+            raise ModelFileError(
+                f"{path} has format {version}, this version of facever reads "
+                f"{' and '.join(map(str, _READ))}; update facever"
+            )
         header = _HEADERS.validate_json(json.dumps(facts))
         _check_colours(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -257,11 +264,6 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
             f"{path} has a damaged facever header ({reason}); copy it again, or take a "
             "file that facever wrote"
         ) from None
-    if version != _FORMAT:
-        raise ModelFileError(
-            f"{path} has format {version}, this version of facever reads {_FORMAT}; "
-            "update facever"
-        )
     if header.find_template() is None:
         raise ModelFileError(
             f"{path} was trained on crops ({header.crop_height}x{header.crop_width}) "
