@@ -128,8 +128,12 @@ def serve(
         embedder = load(model, detector=detector_in_use(gallery), backend=backend)
         people = GalleryThread(gallery, embedder.model_fingerprint)
         opened.callback(people.close)
-        app = create_app(people, FaceReader(embedder, max_pixels), access, write)
+        reader = FaceReader(embedder, max_pixels)
+        opened.callback(reader.close)
+        reader.warm_up()
+        app = create_app(people, reader, access, write)
         info = people.ask(AnyGallery.info)
+        people.warm_up()
         # What the user has chosen may be a secret that no log should hold.
         made_up = access.token if token is None else None
         ready = ReadyServer(
