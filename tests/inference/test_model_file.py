@@ -342,11 +342,6 @@ class TestDamagedHeaders:
     ) -> None:
         assert "damaged facever header" in message_of(change_header(model, **changes))
 
-    def test_a_newer_format(self, model: Path) -> None:
-        message = message_of(change_header(model, format=2))
-        assert "format 2" in message
-        assert "update facever" in message
-
     @pytest.mark.parametrize(
         "changes",
         [
