@@ -312,7 +312,8 @@ class _Export:
                 )
         accuracy = self._accuracy()
         export = {
-            "source": self.model,
+            # Its name alone: where it lies on this machine is nobody's business.
+            "source": Path(self.model).name,
             "source_fingerprint": self.source.model_fingerprint,
             "kept_in_float": self.kept,
             "crops": len(self.crops),
