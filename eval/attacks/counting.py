@@ -21,6 +21,7 @@ class Count:
 
     Attributes:
         tried: How many there were.
+        found: Was noticed, said, and put right without losing anything.
         refused: Ended with one of facever's errors, a line.
         harmless: Changed nothing that is read, or gave an answer that may be given.
         wrong: Gave something else without a word, or an error that is not facever's.
@@ -28,6 +29,7 @@ class Count:
     """
 
     tried: int = 0
+    found: int = 0
     refused: int = 0
     harmless: int = 0
     wrong: int = 0

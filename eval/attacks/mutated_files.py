@@ -416,16 +416,22 @@ FORMS = {
 def mutation_counts(folder: Path, form: str, num: int) -> Count:
     """Files with one to three changes, half of them inside.
 
-    Nobody can say what is right in them: whatever is read is harmless.
+    Nobody can say what is right in them: whatever is read is harmless. A file of which
+    nothing is read is refused, thing by thing.
     """
     count, rng = Count(), random.Random(0)
     write, use, _ = FORMS[form]
+
+    def is_read(path: Path) -> bool:
+        if not list(use(path)):
+            raise FaceverError("each thing in it was refused")
+        return True
+
     for number in range(num):
         changes = [draw_change(rng) for _ in range(rng.randint(1, 3))]
-        path = write(
-            folder, partial(mutate, form, changes), number % 2 == 1, rng.randrange(48)
-        )
-        count.try_one(lambda path=path: bool([*use(path), True]))
+        mutated, inside = partial(mutate, form, changes), number % 2 == 1
+        path = write(folder, mutated, inside, rng.randrange(48))
+        count.try_one(partial(is_read, path))
     return count
 
 
