@@ -5,6 +5,7 @@ import pickle
 import struct
 import tarfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
