@@ -234,6 +234,7 @@ def model_settings(embedder: Embedder, model: str | Path) -> dict[str, Setting]:
         "network": header.network,
         "mirror": header.mirror,
         "training_data": header.training_data,
+        "computed_by": str(embedder.started),
     }
 
 
