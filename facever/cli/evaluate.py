@@ -7,14 +7,7 @@ import typer
 
 from facever.choices import DEFAULT_MAX_PIXELS, Measure, MissingRule, Rule, VideoPooling
 from facever.cli.gathering import gathers
-from facever.cli.options import (
-    Array,
-    BackendOption,
-    Device,
-    MaxPixels,
-    Model,
-    PrecisionOption,
-)
+from facever.cli.options import Array, Device, MaxPixels, Model, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.results import Result
 from facever.stages.evaluation.pair_protocols import (
@@ -65,23 +58,19 @@ def _make_inputs(
     array: Array = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
-    backend: BackendOption = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     from facever.stages.evaluation.features import Inputs
 
     return Inputs(
-        model, photos, crops, embeddings, device, precision, max_pixels, array, backend
+        model, photos, crops, embeddings, device, precision, max_pixels, array
     )
 
 
 def _make_model_inputs(
-    model: Model,
-    precision: PrecisionOption = "auto",
-    device: Device = "auto",
-    backend: BackendOption = "auto",
+    model: Model, precision: PrecisionOption = "auto", device: Device = "auto"
 ) -> "Inputs":
-    return _make_inputs(model, precision=precision, device=device, backend=backend)
+    return _make_inputs(model, precision=precision, device=device)
 
 
 def _make_frame_inputs(
@@ -91,16 +80,10 @@ def _make_frame_inputs(
     ],
     precision: PrecisionOption = "auto",
     device: Device = "auto",
-    backend: BackendOption = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     return _make_inputs(
-        model,
-        photos,
-        precision=precision,
-        device=device,
-        backend=backend,
-        max_pixels=max_pixels,
+        model, photos, precision=precision, device=device, max_pixels=max_pixels
     )
 
 

@@ -92,8 +92,9 @@ class _ScaledAngle(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        sine = (ctx.saved_tensors[0] / -ctx.scale).sin_().clamp_min_(_SMALLEST_SINE)
-        return sine.reciprocal_().mul_(gradients[0]).mul_(ctx.scale), None
+        (logits,) = ctx.saved_tensors
+        sine = (logits / -ctx.scale).sin_().clamp_min_(_SMALLEST_SINE)
+        return torch.div(gradients[0], sine, out=sine).mul_(ctx.scale), None
 
 
 def _check(scale: float) -> None:

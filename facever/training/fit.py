@@ -16,6 +16,7 @@ from facever.training.checkpoint import TrainingState
 from facever.training.clipping import clip_gradients
 from facever.training.compiling import compiled, explain_compiler_errors
 from facever.training.distributed import ALONE, Processes
+from facever.training.freed_memory import keep_freed_memory
 from facever.training.gradient_accumulation import add_gradients
 from facever.training.heads_across_processes import HeadAcrossProcesses
 from facever.training.log_lines import LogLine, LogWindow
@@ -121,6 +122,8 @@ def fit(
         ParameterError: If the network cannot be compiled on this machine.
     """
     device, optimiser = computation.device, state.optimiser
+    if device.type == "cpu":
+        keep_freed_memory()
     module = compiled(state.network) if computation.is_compiled else state.network
     network = processes.wrapped(module)
     head = HeadAcrossProcesses(state.head, processes)

@@ -125,8 +125,11 @@ class _UnitWeightLogits(torch.autograd.Function):
         slopes = by_logits * shrink
         slopes.scatter_add_(1, labels[:, None], (by_target * shrink[labels])[:, None])
         by_weight = slopes.T @ embeddings
-        # Only what is orthogonal to W_j turns it; its length does nothing.
-        along = torch.einsum("cd,cd->c", by_weight, weight) * shrink.square()
+        # Only what is orthogonal to W_j turns it; its length does nothing. The products
+        # are summed in pieces that stay in the cache: einsum takes five times as long.
+        pieces = zip(by_weight.split(512), weight.split(512), strict=True)
+        along = torch.cat([(some * rows).sum(dim=1) for some, rows in pieces])
+        along.mul_(shrink.square())
         by_weight.addcmul_(weight, along[:, None], value=-1)
         return slopes @ weight, by_weight, None
 

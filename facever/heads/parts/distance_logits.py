@@ -40,7 +40,7 @@ class _Distances(torch.autograd.Function):
     def forward(
         ctx: Any, embeddings: Tensor, rows: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        bias = torch.einsum("cd,cd->c", rows, rows)
+        bias = torch.linalg.vector_norm(rows, dim=1).square()
         logits = torch.addmm(bias, embeddings, rows.T, alpha=-2)
         lengths = embeddings.square().sum(dim=1, keepdim=True)
         precision = torch.finfo(rows.dtype)
@@ -67,7 +67,7 @@ class _Distances(torch.autograd.Function):
         by_embeddings -= quotients @ rows
         by_rows = None
         if ctx.needs_input_grad[1]:
-            by_rows = (quotients.T @ embeddings).neg_()
+            by_rows = quotients.T @ -embeddings
             by_rows.addcmul_(quotients.sum(dim=0)[:, None], rows)
             by_rows.index_add_(0, labels, by_difference, alpha=-1)
         return by_embeddings, by_rows, None

@@ -7,7 +7,6 @@ from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
-    Backend,
     Detector,
     OneFace,
 )
@@ -108,7 +107,6 @@ def choose_embedder(
     photos: Path,
     detector: Detector,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    backend: Backend = "auto",
 ) -> Embedder | None:
     """What embeds photos; None where they are embeddings and no model is named.
 
@@ -117,19 +115,13 @@ def choose_embedder(
         photos: The photos, or an ``.npz`` of embeddings.
         detector: How faces are found.
         max_pixels: Height times width of the largest photo that is read.
-        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         ModelFileError: If the model cannot be used.
     """
     if model is None and photos.suffix == ".npz":
         return None
-    return load(
-        model or DEFAULT_MODEL,
-        detector=detector,
-        max_pixels=max_pixels,
-        backend=backend,
-    )
+    return load(model or DEFAULT_MODEL, detector=detector, max_pixels=max_pixels)
 
 
 def detector_in_use(gallery: Place, asked: Detector | None = None) -> Detector:

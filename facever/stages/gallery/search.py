@@ -11,7 +11,6 @@ from jaxtyping import Float
 from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
-    Backend,
     By,
     Detector,
     FaceRule,
@@ -149,7 +148,6 @@ def search(
     face: FaceRule = DEFAULT_FACE,
     array: str | None = None,
     frames: str = "all",
-    backend: Backend = "auto",
 ) -> GallerySearch:
     """Find who in a gallery resembles the faces of a photo, or of many.
 
@@ -166,7 +164,6 @@ def search(
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way.
         max_pixels: Height times width of the largest photo that is read.
-        backend: What computes the networks; see ``Embedder``.
         face: Which face to look up of a photo that has several; ``all``: each is
             answered as ``source``, ``source#2`` and so on, the largest first.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
@@ -190,7 +187,7 @@ def search(
     check_array(array, photo.suffix == ".npz")
     where = Filter(names, parse_fields(fields))
     embedder = choose_embedder(
-        model, photo, detector_in_use(gallery, detector), max_pixels, backend
+        model, photo, detector_in_use(gallery, detector), max_pixels
     )
     with open_gallery(gallery, embedding_model(embedder, photo, array)) as people:
         if not len(people):
