@@ -79,7 +79,15 @@ def uses_bf16(precision: Precision, device: str) -> bool:
     """Whether a precision means bfloat16 on a device.
 
     ``auto`` takes bfloat16 where there are units for it, float32 elsewhere.
+
+    Raises:
+        ParameterError: If it is asked of a device without units, which would emulate
+            it, a hundred times as slowly.
     """
-    if precision == "auto":
-        return has_bf16_units(device)
-    return precision == "bf16"
+    has_units = has_bf16_units(device)
+    if precision == "bf16" and not has_units:
+        raise ParameterError(
+            f"precision must be auto or fp32, got 'bf16', for which {device} has no "
+            "units (avx512_bf16 or amx_bf16; of a GPU, compute capability 8.0)"
+        )
+    return has_units if precision == "auto" else precision == "bf16"

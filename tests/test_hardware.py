@@ -62,8 +62,11 @@ def test_only_auto_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     for units in (True, False):
         monkeypatch.setattr(hardware, "has_bf16_units", lambda _, units=units: units)
         assert uses_bf16("auto", "cpu") is units
-        assert uses_bf16("bf16", "cpu")
         assert not uses_bf16("fp32", "cpu")
+    with pytest.raises(ParameterError, match="'bf16', for which cpu has no units"):
+        uses_bf16("bf16", "cpu")
+    monkeypatch.setattr(hardware, "has_bf16_units", lambda _: True)
+    assert uses_bf16("bf16", "cpu")
 
 
 def test_the_cpu_is_named_without_torch() -> None:

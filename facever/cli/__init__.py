@@ -281,6 +281,7 @@ def embed(
     batch_size: Annotated[int, typer.Option(help="Number of crops at a time.")] = 64,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
+    backend: BackendOption = "auto",
 ) -> Result:
     """Embed the crops of a store: each feature merged with that of its mirror image."""
     from facever.stages.embed import embed as stage
@@ -293,6 +294,7 @@ def embed(
         batch_size=batch_size,
         precision=precision,
         device=device,
+        backend=backend,
     )
 
 
@@ -321,6 +323,7 @@ def verify(
     ] = DEFAULT_FACE,
     detector: DetectorOption = "mtcnn",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    backend: BackendOption = "auto",
     show: Annotated[
         Path | None,
         typer.Option(
@@ -345,6 +348,7 @@ def verify(
             face=face,
             detector=detector,
             max_pixels=max_pixels,
+            backend=backend,
             show=show,
         )
 
@@ -402,6 +406,7 @@ def cluster(
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
     array: Array = None,
     device: Device = "auto",
+    backend: BackendOption = "auto",
 ) -> Result:
     """Sort photos without names by person: a table, a contact sheet, folders.
 
@@ -422,6 +427,7 @@ def cluster(
         frames=frames,
         max_pixels=max_pixels,
         device=device,
+        backend=backend,
         array=array,
     )
 

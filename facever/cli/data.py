@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from facever.choices import ExportForm
-from facever.cli.options import Array, Device
+from facever.cli.options import Array, BackendOption, Device
 from facever.cli.showing import shows_result
 from facever.results import Result
 
@@ -211,6 +211,7 @@ def data_clean(
     ] = 1e-5,
     array: Array = None,
     device: Device = "auto",
+    backend: BackendOption = "auto",
     apply: Annotated[
         Path | None,
         typer.Option(
@@ -238,5 +239,6 @@ def data_clean(
         test_embeddings=test_embeddings,
         rules=CleaningRules(duplicate, outlier_far, alike_far),
         device=device,
+        backend=backend,
         array=array,
     )

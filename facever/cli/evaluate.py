@@ -7,7 +7,14 @@ import typer
 
 from facever.choices import DEFAULT_MAX_PIXELS, Measure, MissingRule, Rule, VideoPooling
 from facever.cli.gathering import gathers
-from facever.cli.options import Array, Device, MaxPixels, Model, PrecisionOption
+from facever.cli.options import (
+    Array,
+    BackendOption,
+    Device,
+    MaxPixels,
+    Model,
+    PrecisionOption,
+)
 from facever.cli.showing import shows_result
 from facever.results import Result
 from facever.stages.evaluation.pair_protocols import (
@@ -58,19 +65,23 @@ def _make_inputs(
     array: Array = None,
     precision: PrecisionOption = "auto",
     device: Device = "auto",
+    backend: BackendOption = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     from facever.stages.evaluation.features import Inputs
 
     return Inputs(
-        model, photos, crops, embeddings, device, precision, max_pixels, array
+        model, photos, crops, embeddings, device, precision, max_pixels, array, backend
     )
 
 
 def _make_model_inputs(
-    model: Model, precision: PrecisionOption = "auto", device: Device = "auto"
+    model: Model,
+    precision: PrecisionOption = "auto",
+    device: Device = "auto",
+    backend: BackendOption = "auto",
 ) -> "Inputs":
-    return _make_inputs(model, precision=precision, device=device)
+    return _make_inputs(model, precision=precision, device=device, backend=backend)
 
 
 def _make_frame_inputs(
@@ -80,10 +91,16 @@ def _make_frame_inputs(
     ],
     precision: PrecisionOption = "auto",
     device: Device = "auto",
+    backend: BackendOption = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
 ) -> "Inputs":
     return _make_inputs(
-        model, photos, precision=precision, device=device, max_pixels=max_pixels
+        model,
+        photos,
+        precision=precision,
+        device=device,
+        backend=backend,
+        max_pixels=max_pixels,
     )
 
 

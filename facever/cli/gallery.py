@@ -16,6 +16,7 @@ from facever.choices import (
 )
 from facever.cli.options import (
     Array,
+    BackendOption,
     FramesOption,
     IdentityOption,
     KeptDetectorOption,
@@ -122,6 +123,7 @@ def gallery_add(
     frames: FramesOption = "all",
     array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    backend: BackendOption = "auto",
 ) -> Result:
     """Enroll faces; the gallery is made if it does not exist yet."""
     from facever.stages.gallery.enroll import add
@@ -135,6 +137,7 @@ def gallery_add(
         fields=fields or (),
         detector=detector,
         max_pixels=max_pixels,
+        backend=backend,
         face=face,
         replaces=replaces,
         array=array,
@@ -177,6 +180,7 @@ def gallery_search(
     frames: FramesOption = "all",
     array: Array = None,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    backend: BackendOption = "auto",
 ) -> Result:
     """Show who in the gallery resembles the face on a photo."""
     from facever.stages.gallery.search import search
@@ -191,6 +195,7 @@ def gallery_search(
         fields=fields or (),
         detector=detector,
         max_pixels=max_pixels,
+        backend=backend,
         face=face,
         array=array,
         frames=frames,
@@ -231,6 +236,7 @@ def gallery_serve(
             "have 25 MB."
         ),
     ] = DEFAULT_MAX_PIXELS,
+    backend: BackendOption = "auto",
     wants_json: AsJson = False,
 ) -> None:
     """Serve a web page: who is on a photo, do two photos show one person?
@@ -247,6 +253,7 @@ def gallery_serve(
         write=write,
         token=token,
         max_pixels=max_pixels,
+        backend=backend,
         when_ready=lambda ready: typer.echo(
             as_json(ready.to_dict()) if wants_json else str(ready)
         ),
@@ -407,11 +414,18 @@ def gallery_migrate(
         ),
     ] = False,
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    backend: BackendOption = "auto",
 ) -> Result:
     """Change over to another model: embed all faces again, from their photos."""
     from facever.stages.gallery.migrate import migrate
 
-    return migrate(gallery, model, drop_missing=drop_missing, max_pixels=max_pixels)
+    return migrate(
+        gallery,
+        model,
+        drop_missing=drop_missing,
+        max_pixels=max_pixels,
+        backend=backend,
+    )
 
 
 @gallery_app.command("rebuild")

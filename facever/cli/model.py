@@ -13,7 +13,7 @@ from facever.choices import (
     Mirror,
     TemplateName,
 )
-from facever.cli.options import Device, MaxPixels, PrecisionOption
+from facever.cli.options import BackendOption, Device, MaxPixels, PrecisionOption
 from facever.cli.showing import shows_result
 from facever.inference.downloads import DOWNLOADS
 from facever.inference.presets import PRESETS
@@ -223,12 +223,20 @@ def model_threshold(
         ),
     ] = None,
     precision: PrecisionOption = "auto",
+    backend: BackendOption = "auto",
     device: Device = "auto",
 ) -> Result:
     """Choose a model file's threshold for a false accept rate."""
     from facever.stages.model.threshold import set_model_threshold as stage
 
-    return stage(model, crops, far=far or 1e-3, device=device, precision=precision)
+    return stage(
+        model,
+        crops,
+        far=far or 1e-3,
+        device=device,
+        precision=precision,
+        backend=backend,
+    )
 
 
 @shows_result

@@ -537,6 +537,13 @@ class AnyGallery(ABC):
             for matches in found
         ]
 
+    def threshold(self) -> Threshold | None:
+        """The threshold that ``identify`` goes by, None if none was set.
+
+        ``info`` says it, too, but counts everybody for that.
+        """
+        return self._meta().threshold
+
     def set_threshold(self, threshold: Threshold | None) -> None:
         """Keep a threshold for ``identify``; None removes it."""
         with self._changing():

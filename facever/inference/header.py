@@ -16,7 +16,9 @@ from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
 HEADER_KEY = "facever"
 """Where each format keeps the header among its own metadata, as JSON."""
 
-_FORMAT = 1
+# 2 has precision, parity, export and source_fingerprint.
+_FORMAT = 2
+_READ = (1, 2)
 _DIGEST = "digest"
 _DECIDES_EMBEDDINGS = (
     "network",
@@ -45,7 +47,7 @@ Numbers = Literal["fp32", "fp16", "bf16", "int8"]
 PARITY_BOUNDS: dict[Numbers, float] = {
     "fp32": 0.99999,
     "fp16": 0.9995,
-    "bf16": 0.9995,
+    "bf16": 0.999,
     "int8": 0.97,
 }
 """The lowest cosine to the features in float32 at which numbers count as the same.
@@ -203,14 +205,23 @@ def header_text(header: ModelHeader, network_digest: str) -> str:
     Raises:
         ParameterError: If a number is out of its range.
     """
+    check_header(header)
     content = {"format": _FORMAT, **asdict(header)}
+    # As JSON has it: a tuple is a list there.
+    content = json.loads(json.dumps(content))
+    return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
+
+
+def check_header(header: ModelHeader) -> None:
+    """Refuse what no file may say of itself.
+
+    Raises:
+        ParameterError: If a number is out of its range.
+    """
     try:
         _HEADERS.validate_json(json.dumps(asdict(header)))
     except ValidationError as error:
         raise ParameterError(f"a model's {_first(error)}") from None
-    # As JSON has it: a tuple is a list there.
-    content = json.loads(json.dumps(content))
-    return json.dumps({**content, _DIGEST: _digest(content, network_digest)})
 
 
 _HEADERS = TypeAdapter(ModelHeader)
@@ -240,6 +251,11 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
         digest = content.pop(_DIGEST, None)
         facts = dict(content)
         version = facts.pop("format")
+        if version not in _READ:
+            raise ModelFileError(
+                f"{path} has format {version}, this version of facever reads "
+                f"{' and '.join(map(str, _READ))}; update facever"
+            )
         header = _HEADERS.validate_json(json.dumps(facts))
         _check_colours(header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -248,11 +264,6 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
             f"{path} has a damaged facever header ({reason}); copy it again, or take a "
             "file that facever wrote"
         ) from None
-    if version != _FORMAT:
-        raise ModelFileError(
-            f"{path} has format {version}, this version of facever reads {_FORMAT}; "
-            "update facever"
-        )
     if header.find_template() is None:
         raise ModelFileError(
             f"{path} was trained on crops ({header.crop_height}x{header.crop_width}) "

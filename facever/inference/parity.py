@@ -1,23 +1,29 @@
 """Whether a backend gives the features that the network gives in float32."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from facever.choices import Backend
+from facever.choices import Backend, Precision
+from facever.errors import DataError, ModelFileError
 from facever.faces.detection import Face
 from facever.faces.templates import Template
-from facever.inference.header import Numbers, Parity
+from facever.hardware import has_bf16_units
+from facever.inference.backends.runtime_network import RuntimeNetwork
+from facever.inference.header import ModelHeader, Numbers, Parity
 from facever.inference.network import StartedNetwork
 from facever.inference.vectors import unit_or_zero
+from facever.runtimes import is_installed
 from facever.synthetic.drawing import draw_face
 
 BATCH_SIZES = (1, 2, 7, 64)
 """Crops at a time at which backends are compared: kernels differ with it."""
 
 _SEED = 20181
+_CROPS_PROVEN = 16
 
 
 def drawn_crops(
@@ -84,3 +90,51 @@ def measure_parity(
         lowest, mean = float(alike.min()), float(alike.mean())
         rows.append(Parity(backend, cast(Numbers, precision), size, lowest, mean))
     return rows
+
+
+def ways_to_compute(precision: Numbers = "fp32") -> list[tuple[Backend, Precision]]:
+    """The backends that are installed, each with the numbers to prove on this machine.
+
+    Args:
+        precision: The numbers of the file; a network in whole numbers stays in them.
+    """
+    ways: list[tuple[Backend, Precision]] = []
+    if is_installed("onnxruntime"):
+        ways.append(("onnxruntime", "auto"))
+    if is_installed("openvino"):
+        ways.append(("openvino", "fp32"))
+        if has_bf16_units("cpu") and precision != "int8":
+            ways.append(("openvino", "bf16"))
+    return ways
+
+
+def prove(network: RuntimeNetwork, header: ModelHeader) -> list[Parity]:
+    """Compare the backends that can compute a network, on drawn crops.
+
+    Args:
+        network: The network; the backend that its format is made for is right.
+        header: Says how it takes its crops.
+
+    Raises:
+        ModelFileError: If that backend cannot compute it.
+    """
+    template = header.find_template()
+    assert template is not None
+    crops = drawn_crops(template, _CROPS_PROVEN)
+    expected = features_of(network.start(header, "cpu", "fp32", "auto"), crops)
+    parity = []
+    for backend, precision in ways_to_compute():
+        if backend not in network.starts:
+            continue
+        try:
+            started = network.start(header, "cpu", precision, backend)
+            parity += measure_parity(
+                backend,
+                started.precision,
+                partial(features_of, started, crops),
+                expected,
+                [len(crops)],
+            )
+        except (ModelFileError, DataError):
+            continue  # It cannot compute this network, so it is not proven.
+    return parity

@@ -1,9 +1,10 @@
 """Connections that wait for nobody: silent and slow clients cost the others nothing.
 
-A request may take ten seconds, and one more for every 20 kB of it. A client may hold a
-number of connections; if it opens another one, or all clients together hold too many,
-the one that has been waiting for its client longest is closed. So whoever sends a
-request is answered, however many connections are silent.
+A request may take ten seconds, and one more for every 20 kB of it; so may a client that
+does not read its answer. A client may hold a number of connections; if it opens another
+one, or all clients together hold too many, the one that has been waiting for its client
+longest is closed. So whoever sends a request is answered, however many connections are
+silent.
 """
 
 import asyncio
@@ -71,11 +72,27 @@ class PatientProtocol(H11Protocol):
         self._clear_deadline()
         super().connection_lost(exc)
 
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read what it asked for."""
+        super().pause_writing()
+        self._begin_to_wait()
+
+    def resume_writing(self) -> None:
+        """Stop the clock if an answer is under way again."""
+        super().resume_writing()
+        if self.waits:
+            self._begin_to_wait()
+        else:
+            self._clear_deadline()
+
     @property
     def waits(self) -> bool:
-        """Whether the client is to send something, and the server has nothing to do."""
+        """Whether it is for the client to send or to read, and for nobody else."""
         return (
-            self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+            self.cycle is None
+            or self.cycle.response_complete
+            or self.cycle.more_body
+            or self.flow.write_paused
         )
 
     def _begin_to_wait(self) -> None:
@@ -96,7 +113,8 @@ class PatientProtocol(H11Protocol):
     def _expire(self) -> None:
         if not self.waits:
             return
-        if self.flow.read_paused:  # The client is not to blame.
+        # Where the server reads no more, the client is not to blame.
+        if self.flow.read_paused and not self.flow.write_paused:
             self._begin_to_wait()
             return
         self.transport.abort()

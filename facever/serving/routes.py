@@ -1,14 +1,18 @@
 """What can be asked: looking at photos, and, where it is allowed, changing people."""
 
+import asyncio
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, File, Form, HTTPException, Query, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
 
 from facever.errors import DataError, NotEnrolledError, ParameterError, UploadError
 from facever.gallery.answering import answer, is_same, threshold_in_use
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter
+from facever.gallery.meta import Threshold
+from facever.serving.admission import Admission
 from facever.serving.answers import (
     EnrolledAnswer,
     EntryAnswer,
@@ -23,7 +27,7 @@ from facever.serving.answers import (
     describe_photo,
 )
 from facever.serving.face_reader import FaceReader, ReadPhoto
-from facever.serving.gallery_thread import GalleryThread
+from facever.serving.gallery_thread import GalleryThread, Search
 from facever.serving.guard import API
 from facever.serving.uploads import MAX_BYTES, Upload
 from facever.version import __version__
@@ -45,6 +49,10 @@ _ANY: _Responses = {
 _PHOTO: _Responses = {
     413: {"model": Problem, "description": "Too many bytes or pixels"},
     415: {"model": Problem, "description": "No photo"},
+    503: {
+        "model": Problem,
+        "description": "Too many requests at a time: ask again after Retry-After",
+    },
 }
 _MISSING: _Responses = {404: {"model": Problem, "description": "Not enrolled"}}
 
@@ -56,6 +64,7 @@ class Routes:
         self._people = people
         self._reader = reader
         self._write = write
+        self._admission = Admission()
 
     def router(self) -> APIRouter:
         """The addresses of these answers."""
@@ -82,7 +91,7 @@ class Routes:
             max_bytes=MAX_BYTES,
             max_pixels=self._reader.max_pixels,
             version=__version__,
-            **self._threshold(),
+            **self._threshold(info.threshold),
         )
 
     def people(
@@ -106,8 +115,9 @@ class Routes:
         entries = self._people.ask(lambda gallery: gallery.entries(Filter([name])))
         return [EntryAnswer(**asdict(entry)) for entry in entries]
 
-    def search(
+    async def search(
         self,
+        request: Request,
         photo: _Photo,
         face: _Face = 0,
         k: Annotated[int, Form(ge=1, le=100, description="How many matches")] = 5,
@@ -117,39 +127,48 @@ class Routes:
         ] = "best",
     ) -> SearchAnswer:
         """Who is on a photo: the most similar people, or nobody below the threshold."""
-        read = self._reader.read(_received(photo), face)
-        [matches] = self._people.ask(
-            lambda gallery: gallery.search(read.embedding[None], k, by)
-        )
-        threshold = self._threshold()
-        return SearchAnswer(
-            **describe_photo(read, face),
-            **threshold,
-            **answer(matches, threshold["threshold"]),
-        )
 
-    def verify(
+        async def search() -> SearchAnswer:
+            read = await self._reader.read(partial(_received, photo), face)
+            searching = self._people.search(Search(read.embedding, k, by))
+            found = await asyncio.wrap_future(searching)
+            threshold = self._threshold(found.threshold)
+            return SearchAnswer(
+                **describe_photo(read, face),
+                **threshold,
+                **answer(found.matches, threshold["threshold"]),
+            )
+
+        return await self._admission.answer(request, search)
+
+    async def verify(
         self,
+        request: Request,
         first: _Photo,
         second: _Photo,
         first_face: _Face = 0,
         second_face: _Face = 0,
     ) -> VerifyAnswer:
         """Whether two photos show one person, by the threshold of the gallery."""
-        left = self._read("first", first, first_face)
-        right = self._read("second", second, second_face)
-        cosine = min(1.0, max(-1.0, float(left.embedding @ right.embedding)))
-        threshold = self._threshold()
-        return VerifyAnswer(
-            first=PhotoAnswer(**describe_photo(left, first_face)),
-            second=PhotoAnswer(**describe_photo(right, second_face)),
-            cosine=cosine,
-            same=is_same(cosine, threshold["threshold"]),
-            **threshold,
-        )
 
-    def enroll(
+        async def verify() -> VerifyAnswer:
+            left, right = await self._read_both(first, second, first_face, second_face)
+            asking = self._people.submit(AnyGallery.threshold)
+            threshold = self._threshold(await asyncio.wrap_future(asking))
+            cosine = min(1.0, max(-1.0, float(left.embedding @ right.embedding)))
+            return VerifyAnswer(
+                first=PhotoAnswer(**describe_photo(left, first_face)),
+                second=PhotoAnswer(**describe_photo(right, second_face)),
+                cosine=cosine,
+                same=is_same(cosine, threshold["threshold"]),
+                **threshold,
+            )
+
+        return await self._admission.answer(request, verify)
+
+    async def enroll(
         self,
+        request: Request,
         photo: _Photo,
         name: Annotated[str, Form(min_length=1, max_length=200)],
         face: _Face = 0,
@@ -159,23 +178,27 @@ class Routes:
         name = name.strip()
         if not name:
             raise ParameterError("name must not be blank: whose face is this?")
-        upload = _received(photo)
-        read = self._reader.read(upload, face)
-        source = upload.source(face)
 
-        def add(gallery: AnyGallery) -> tuple[str, bool]:
-            known = gallery.find(name, source)
-            [added] = gallery.add([name], read.embedding[None], [source])
-            return added, known is not None
+        async def enroll() -> EnrolledAnswer:
+            read = await self._reader.read(partial(_received, photo), face)
+            source = await asyncio.to_thread(lambda: _received(photo).source(face))
 
-        entry_id, was_known = self._people.ask(add)
-        return EnrolledAnswer(
-            **describe_photo(read, face),
-            id=entry_id,
-            name=name,
-            source=source,
-            was_known=was_known,
-        )
+            def add(gallery: AnyGallery) -> tuple[str, bool]:
+                known = gallery.find(name, source)
+                [added] = gallery.add([name], read.embedding[None], [source])
+                return added, known is not None
+
+            adding = self._people.submit(add)
+            entry_id, was_known = await asyncio.wrap_future(adding)
+            return EnrolledAnswer(
+                **describe_photo(read, face),
+                id=entry_id,
+                name=name,
+                source=source,
+                was_known=was_known,
+            )
+
+        return await self._admission.answer(request, enroll)
 
     def remove(self, photo_id: str) -> RemovedAnswer:
         """Remove an enrolled photo."""
@@ -195,18 +218,32 @@ class Routes:
             raise HTTPException(404, "nobody is enrolled by this name") from None
         return RemovedAnswer(num_removed=count)
 
-    def _read(self, which: str, photo: UploadFile, face: int) -> ReadPhoto:
+    async def _read_both(
+        self, first: UploadFile, second: UploadFile, first_face: int, second_face: int
+    ) -> tuple[ReadPhoto, ReadPhoto]:
+        """Read two photos at a time."""
+        left, right = await asyncio.gather(
+            self._read("first", first, first_face),
+            self._read("second", second, second_face),
+            return_exceptions=True,
+        )
+        if isinstance(left, BaseException):
+            raise left
+        if isinstance(right, BaseException):
+            raise right
+        return left, right
+
+    async def _read(self, which: str, photo: UploadFile, face: int) -> ReadPhoto:
         """Read one of two photos; an error says which."""
         try:
-            return self._reader.read(_received(photo), face)
+            return await self._reader.read(partial(_received, photo), face)
         except UploadError as error:
             raise UploadError(error.status, f"{which} photo: {error}") from None
         except (DataError, ParameterError) as error:
             raise type(error)(f"{which} photo: {error}") from None
 
-    def _threshold(self) -> dict[str, Any]:
-        info = self._people.ask(AnyGallery.info)
-        return threshold_in_use(info.threshold, self._reader.embedder.header, "best")
+    def _threshold(self, own: Threshold | None) -> dict[str, Any]:
+        return threshold_in_use(own, self._reader.embedder.header, "best")
 
     def _check_write(self) -> None:
         if not self._write:
@@ -217,4 +254,5 @@ class Routes:
 
 
 def _received(photo: UploadFile) -> Upload:
+    photo.file.seek(0)
     return Upload(photo.file.read(MAX_BYTES + 1), photo.filename or "")

@@ -30,16 +30,14 @@ class Upload:
     content: bytes
     name: str
 
-    def decode(
-        self, max_pixels: int = DEFAULT_MAX_PIXELS
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        """The photo, upright, in RGB; only its header is read before it is accepted.
+    def num_pixels(self, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+        """Height times width of the photo, by its header alone.
 
         Args:
-            max_pixels: Height times width of the largest photo that is taken.
+            max_pixels: The most that are taken.
 
         Raises:
-            UploadError: If the file is too large, of a wrong type, or damaged.
+            UploadError: If the file or the photo is too large, or of a wrong type.
         """
         if len(self.content) > MAX_BYTES:
             raise too_many_bytes()
@@ -57,6 +55,20 @@ class Upload:
                 f"the photo has {width}x{height} pixels, over the {max_pixels:,} that "
                 "are taken; the server's --max-pixels says how many",
             )
+        return height * width
+
+    def decode(
+        self, max_pixels: int = DEFAULT_MAX_PIXELS
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The photo, upright, in RGB; only its header is read before it is accepted.
+
+        Args:
+            max_pixels: Height times width of the largest photo that is taken.
+
+        Raises:
+            UploadError: If the file is too large, of a wrong type, or damaged.
+        """
+        self.num_pixels(max_pixels)
         try:
             return decode_photo(self.content, max_pixels, FORMATS)
         except PhotoError as error:

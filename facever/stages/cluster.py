@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, ClusterMethod, Detector
+from facever.choices import (
+    DEFAULT_MAX_PIXELS,
+    DEFAULT_MODEL,
+    Backend,
+    ClusterMethod,
+    Detector,
+)
 from facever.clustering.face_clusters import (
     ALONE,
     FaceClusters,
@@ -135,6 +141,7 @@ def cluster(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     device: str = "auto",
     array: str | None = None,
+    backend: Backend = "auto",
 ) -> ClusterSummary:
     """Sort the faces on photos by person.
 
@@ -161,6 +168,7 @@ def cluster(
         max_pixels: Height times width of the largest photo that is read.
         device: Where the networks run: ``auto``, ``cpu``, ``cuda``...
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
+        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         ParameterError: If an option is out of its range, no threshold is known, there
@@ -184,7 +192,9 @@ def cluster(
     embedder = (
         None
         if model is None
-        else load(model, device, detector=detector, max_pixels=max_pixels)
+        else load(
+            model, device, detector=detector, max_pixels=max_pixels, backend=backend
+        )
     )
     cosine, rate = _threshold_in_use(threshold, far, embedder)
     check_cluster_options(cosine, method, min_size)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from facever.choices import Mirror, Precision
+from facever.choices import Backend, Mirror, Precision
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE
 from facever.errors import DataError, ParameterError
@@ -25,18 +25,20 @@ class EmbedSummary(Result):
         num_embeddings: Number of embeddings, one for each crop of the store.
         embedding_size: Numbers in an embedding.
         model_fingerprint: The fingerprint of the model that made them.
+        computed_by: Backend, numbers and device.
     """
 
     out: Path
     num_embeddings: int
     embedding_size: int
     model_fingerprint: str
+    computed_by: str
 
     def lines(self) -> list[str]:
         """The file and what is in it."""
         return [
             f"{self.out}: {self.num_embeddings:,} embeddings of {self.embedding_size} "
-            "dimensions"
+            f"dimensions, computed by {self.computed_by}"
         ]
 
 
@@ -49,6 +51,7 @@ def embed(
     batch_size: int = 64,
     precision: Precision = "auto",
     device: str = "auto",
+    backend: Backend = "auto",
 ) -> EmbedSummary:
     """Embed every crop of a store.
 
@@ -63,6 +66,7 @@ def embed(
         batch_size: Number of crops at a time, at least 1; changes the speed alone.
         precision: ``auto``, ``bf16`` or ``fp32``.
         device: ``auto``, ``cpu``, ``cuda``...
+        backend: What computes the network; see ``Embedder``.
 
     Raises:
         FaceverError: If the model, the crops or an option does not fit, or the
@@ -80,7 +84,9 @@ def embed(
     store = CropStore.open(crops)
     if not len(store):
         raise DataError(f"{crops} holds no crop; {crops / FAILURES_FILE} says why")
-    embedder = Embedder(load_model(model).with_mirror(mirror), device, precision)
+    embedder = Embedder(
+        load_model(model).with_mirror(mirror), device, precision, backend=backend
+    )
     fitting = store.crops_for(embedder.template)
     with whole_file(out) as temporary:
         with progress_bar("embed", len(store), "crops") as advance:
@@ -91,5 +97,9 @@ def embed(
         )
         write_embeddings(temporary, content)
     return EmbedSummary(
-        out, len(store), embedder.embedding_size, embedder.model_fingerprint
+        out,
+        len(store),
+        embedder.embedding_size,
+        embedder.model_fingerprint,
+        str(embedder.started),
     )

@@ -11,6 +11,7 @@ from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
+    Backend,
     Detector,
     OneFace,
 )
@@ -67,6 +68,7 @@ def verify(
     detector: Detector = "mtcnn",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     show: str | Path | None = None,
+    backend: Backend = "auto",
 ) -> VerifyReport:
     """Compare a face of each of two photos.
 
@@ -82,6 +84,7 @@ def verify(
         max_pixels: Height times width of the largest photo that is read.
         show: Where to write both photos side by side, the compared faces framed: a
             ``.png`` or ``.jpg``.
+        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         PhotoError: If a photo cannot be read; the message names it.
@@ -99,7 +102,7 @@ def verify(
         _check_picture(picture, first, second)
         check_file_place(picture)
     left, right = _read(first, max_pixels), _read(second, max_pixels)
-    answer = load(model, detector=detector).verify(
+    answer = load(model, detector=detector, backend=backend).verify(
         photo_in_memory(str(first), left),
         photo_in_memory(str(second), right),
         threshold,

@@ -18,6 +18,7 @@ import yaml
 from facever.cli import app
 from facever.config.reading import load_config
 from facever.config.training import TrainConfig
+from facever.stages.model.exporting import ExportSettings, export_model
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -203,10 +204,14 @@ def desk(
     photo = cv2.imread(str(next((folder / "drawn").rglob("*.jpg"))))
     for name in ("a.jpg", "b.jpg", "ann.jpg", "SOMEBODY.jpg"):
         cv2.imwrite(str(folder / name), photo)
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(folder / name), photo[:112, :96])
     for name in ("demo/softmax-ie/model", "runs/small/model", "MODEL"):
         path = (folder / name).with_suffix(".safetensors")
         path.parent.mkdir(parents=True, exist_ok=True)
         make_model(path, threshold=0.3, threshold_far=0.001)
+    settings = ExportSettings(mirror_inside=True)
+    export_model(folder / "MODEL.safetensors", folder / "model.onnx", settings)
     return folder
 
 

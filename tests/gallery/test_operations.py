@@ -474,7 +474,9 @@ def test_entries_come_in_the_order_they_were_added(gallery: AnyGallery) -> None:
 
 def test_nobody_begins_at_the_threshold_itself(gallery: AnyGallery) -> None:
     query = np.array([[1.0, 0.0]])  # Ann's first photo: a cosine of 1, exactly.
+    assert gallery.threshold() is None
     gallery.set_threshold(Threshold(1.0, "far", 0.1, 3))
+    assert gallery.threshold() == gallery.info().threshold
     assert gallery.identify(query) == [None]
     gallery.set_threshold(Threshold(np.nextafter(1.0, 0.0), "far", 0.1, 3))
     [match] = gallery.identify(query)

@@ -11,6 +11,7 @@ from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import Face
 from facever.faces.detectors import DETECTORS, DetectorKind
 from facever.faces.templates import CARD_POINTS
+from facever.hardware import has_bf16_units
 from facever.inference.embedder import Embedder, load
 from facever.inference.model_file import load_model
 
@@ -204,6 +205,7 @@ class TestEmbedCrops:
         with pytest.raises(ParameterError, match=rf">= 1, got {batch_size}"):
             make(models["sum"]).embed_crops(crops, batch_size)
 
+    @pytest.mark.skipif(not has_bf16_units("cpu"), reason="no units for bfloat16")
     @pytest.mark.parametrize("rule", RULES)
     def test_bf16_is_close_to_fp32(
         self, models: dict[str, Path], crops: np.ndarray, rule: str

@@ -141,7 +141,7 @@ def make_app(
     It is of the class that FastAPI's own derives from.
     """
 
-    opened: list[GalleryThread] = []
+    opened: list[GalleryThread | FaceReader] = []
 
     def make(
         write: bool = True,
@@ -150,13 +150,13 @@ def make_app(
         max_pixels: int = DEFAULT_MAX_PIXELS,
     ) -> FastAPI:
         people = GalleryThread(folder, embedder.model_fingerprint)
-        opened.append(people)
         reader = FaceReader(embedder, max_pixels)
+        opened.extend([people, reader])
         return create_app(people, reader, choose_access(host, token), write)
 
     yield make
-    for people in opened:
-        people.close()
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Silent and slow clients leave the server answering."""
 
+import asyncio
 import logging
 import socket
 import time
@@ -7,9 +8,11 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
+from uvicorn.server import ServerState
 
 from facever.serving import connections
 
@@ -68,6 +71,48 @@ def test_many_silent_connections_leave_the_server_answering(
         if number % 50 == 49:
             check_answers(address)
     check_answers(address)
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_an_answer_that_nobody_reads_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """The system keeps megabytes for a client, so its word that it is full is drawn."""
+    monkeypatch.setattr(connections, "SECONDS_TO_BEGIN", 0.05)
+
+    async def states() -> list[bool]:
+        done = asyncio.Event()
+
+        async def answer(scope: object, receive: object, send: object) -> None:
+            await done.wait()
+
+        config = connections.server_config(answer)
+        config.load()
+        protocol = connections.PatientProtocol(config, ServerState(), {})
+        transport = Mock()
+        transport.get_extra_info.return_value = None
+        transport.is_closing.return_value = False
+        protocol.connection_made(transport)
+        protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        waits = [protocol.waits]
+        protocol.pause_writing()
+        waits.append(protocol.waits)
+        if reads:
+            protocol.resume_writing()
+            waits.append(protocol.waits)
+        await asyncio.sleep(0.5)
+        gave_up = transport.abort.called
+        protocol.connection_lost(None)
+        done.set()
+        await asyncio.gather(*protocol.tasks)
+        return [*waits, gave_up]
+
+    assert asyncio.run(states()) == [
+        False,
+        True,
+        *([False] if reads else []),
+        not reads,
+    ]
 
 
 @pytest.mark.usefixtures("quick")

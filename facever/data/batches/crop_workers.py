@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import math
-import mmap
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ Change = Callable[
 
 @runtime_checkable
 class CropSource(Protocol):
-    """Crops by row: an array, a memory map, or a store that decodes."""
+    """Crops by row: an array, or ``CheckedCrops`` of a store."""
 
     def __getitem__(
         self, rows: Int64[np.ndarray, " batch"], /
@@ -59,8 +58,8 @@ class CropWorkers:
             for batch in workers.read(tasks):
                 ...
 
-    They write into shared memory with places for a few batches of each worker. A memory
-    map is opened again in each of them, everything else is pickled into it.
+    They write into shared memory with places for a few batches of each worker. Crops
+    are pickled into each of them, ``CheckedCrops`` as the files to open again.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class CropWorkers:
         context = multiprocessing.get_context("spawn")
         buffer = context.RawArray(ctypes.c_uint8, math.prod(shape))
         self._shared = np.frombuffer(memoryview(buffer), np.uint8).reshape(shape)
-        recipe = (_portable(crops), change, buffer, shape)
+        recipe = (crops, change, buffer, shape)
         self._pool = WorkerPool(num_workers, _share, recipe, option="data.workers")
 
     def __enter__(self) -> "CropWorkers":
@@ -114,24 +113,6 @@ class CropWorkers:
         placed = zip(tasks, places, strict=False)
         for place in self._pool.answers(_read_in_worker, placed):
             yield self._shared[place].copy()
-
-
-class _MapAgain:
-    """Pickles a memory map as the file to map again, where NumPy pickles all bytes."""
-
-    def __init__(self, crops: np.memmap) -> None:
-        self._crops = crops
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        crops = self._crops
-        return np.memmap, (crops.filename, crops.dtype, "r", crops.offset, crops.shape)
-
-
-def _portable(crops: CropSource) -> Any:
-    # A slice of a map tells the offset of the whole: it goes as an array.
-    if isinstance(crops, np.memmap) and isinstance(crops.base, mmap.mmap):
-        return _MapAgain(crops)
-    return crops
 
 
 _crops: CropSource

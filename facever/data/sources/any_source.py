@@ -77,6 +77,16 @@ class SourceKind(NamedTuple):
     list_photos: Callable[[Path], PhotoListing]
 
 
+_MISTAKEN = {
+    ".idx": "it is the index of a .rec; give the .rec, which finds it",
+    ".npy": "it is an array without names; embeddings are an .npz with the arrays "
+    "embeddings and images",
+    ".safetensors": "it is a model file; the photos are another argument",
+    ".onnx": "it is a model file; the photos are another argument",
+}
+"""What is taken for a source of photos by mistake."""
+
+
 def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
     """List the photos of a source of any kind in ``SOURCES``.
 
@@ -96,6 +106,8 @@ def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
         DataError: If the source contradicts itself or names something outside.
     """
     source, rule = Path(source), parse_frame_rule(frames)
+    if source.suffix.lower() in _MISTAKEN and source.is_file():
+        raise FileError(f"no photos in {source}: {_MISTAKEN[source.suffix.lower()]}")
     kind = next((kind for kind in SOURCES.values() if kind.holds(source)), None)
     if kind is None:
         reason = "a pipe or a device" if source.exists() else "no such file or folder"

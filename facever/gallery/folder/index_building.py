@@ -25,6 +25,7 @@ from facever.gallery.indexes.index import (
     choose_kind,
 )
 from facever.gallery.meta import GalleryMeta
+from facever.hardware import device_name
 
 _log = logging.getLogger(__name__)
 _SEED = 0
@@ -181,9 +182,8 @@ def _trained(
 def _index_class(kind: str, count: int) -> type[Index]:
     """The class of a kind of index; large ones are searched exactly on a GPU."""
     if kind == EXACT and count >= _MIN_ON_GPU:
-        import torch
-
-        if torch.cuda.is_available():
+        # torch is imported only where there may be a GPU.
+        if device_name().startswith("cuda"):
             from facever.gallery.indexes.gpu import GpuIndex
 
             return GpuIndex

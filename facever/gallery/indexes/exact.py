@@ -6,6 +6,7 @@ and these are compared in float32. Nothing is missed, and a fourth of the memory
 read. For many queries BLAS is as fast.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,9 @@ _SCANNED_QUERIES = 2
 # To screen this many rows takes 0.1 s, fifty times what it saves in a search. Each
 # search but the first screens this many more, so that none waits for all of them.
 _SCREENED_A_SEARCH = 2**14
+
+# To import torch takes seconds; fewer numbers than this are compared in 30 ms without.
+_WORTH_TORCH = 2**26
 
 # To find more rows than this, too many would have to be compared exactly.
 _MOST_SCREENED = 1024
@@ -218,7 +222,8 @@ class ExactIndex(Index):
         if len(self) < _SCREENED_A_SEARCH or not self._was_searched:
             self._was_searched = True
             return 0
-        # To import torch takes a second, which small galleries are spared.
+        if len(self) * self._rows.size < _WORTH_TORCH and "torch" not in sys.modules:
+            return 0
         from facever.gallery.indexes.screening import Screen, can_screen
 
         if not can_screen():

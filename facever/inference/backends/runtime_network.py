@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from facever.choices import Backend, ChannelOrder, Precision
 from facever.errors import DataError, ParameterError
-from facever.hardware import device_name, has_bf16_units
+from facever.hardware import device_name, uses_bf16
 from facever.inference.formats.ports import ImageInput
 from facever.inference.header import ModelHeader, Numbers, Parity
 from facever.inference.network import Network, StartedNetwork
@@ -127,9 +127,8 @@ class RuntimeNetwork(Network):
                 f"precision must be auto or fp32 for {self.path} on {backend}, which "
                 "computes with the numbers of the file; openvino can compute in bf16"
             )
-        if precision != "auto":
-            return backend, precision == "bf16"
-        return backend, (backend, "bf16") in proven and has_bf16_units("cpu")
+        bf16 = uses_bf16(precision, "cpu")
+        return backend, bf16 and (precision == "bf16" or (backend, "bf16") in proven)
 
     def _choose_backend(
         self, proven: set[tuple[Backend, Numbers]], device: str, precision: Precision

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from facever.errors import FaceverError, MismatchError, ModelFileError
 from facever.files import whole_file
@@ -113,7 +114,7 @@ def load(path: Path) -> LoadedModel:
 
 def _empty_network(header: ModelHeader, shapes: Shapes) -> EmbeddingNetwork:
     """The network of a header, without memory for weights, if a file has its shapes."""
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         network = build_network(header.network, header.network_options)
     wanted = {
         _NETWORK + name: tuple(value.shape)
@@ -126,6 +127,17 @@ def _empty_network(header: ModelHeader, shapes: Shapes) -> EmbeddingNetwork:
                 f"{wanted.get(name, 'of nothing')} in the network"
             )
     return network
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves tensors without memory as they are: to draw such imports a compiler."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def _fill(network: EmbeddingNetwork, tensors: dict[str, Tensor]) -> None:

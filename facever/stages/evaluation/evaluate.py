@@ -8,8 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from facever.errors import ParameterError
-from facever.inference.embedder import Embedder
-from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.results import Result, plain
 from facever.stages.evaluation.features import (
@@ -178,7 +176,7 @@ def evaluate_bin(
         raise ParameterError("a .bin file holds its photos: give a model and no others")
     judging.check()
     check_report_folder(out)
-    embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
+    embedder = inputs.make_embedder()
     pair_bin = read_bin(bin_file)
     parts: list[Float[np.ndarray, "part dim"]] = []
     images: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from facever.choices import DEFAULT_MAX_PIXELS, FaceRule, Precision
+from facever.choices import DEFAULT_MAX_PIXELS, Backend, FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import ParameterError
@@ -44,6 +44,7 @@ class Inputs:
         precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
         max_pixels: Height times width of the largest photo that is read.
         array: What the ``.npz`` calls its arrays, see ``read_embeddings``.
+        backend: What computes the network; see ``Embedder``.
     """
 
     model: str | Path | None = None
@@ -54,6 +55,14 @@ class Inputs:
     precision: Precision = "auto"
     max_pixels: int = DEFAULT_MAX_PIXELS
     array: str | None = None
+    backend: Backend = "auto"
+
+    def make_embedder(self) -> Embedder:
+        """What embeds, for inputs with a model."""
+        assert self.model
+        return Embedder(
+            load_model(self.model), self.device, self.precision, backend=self.backend
+        )
 
     def check(self) -> None:
         """Refuse other combinations, and a limit that no photo meets.
@@ -131,7 +140,7 @@ def find_features(
         return _read(Path(inputs.embeddings), inputs.array, store, named)
     assert inputs.model
     # A model file that cannot be used is found before the long alignment.
-    embedder = Embedder(load_model(inputs.model), inputs.device, inputs.precision)
+    embedder = inputs.make_embedder()
     notes = None
     if inputs.photos:
         store, notes = align_named(
@@ -225,6 +234,7 @@ def model_settings(embedder: Embedder, model: str | Path) -> dict[str, Setting]:
         "network": header.network,
         "mirror": header.mirror,
         "training_data": header.training_data,
+        "computed_by": str(embedder.started),
     }
 
 

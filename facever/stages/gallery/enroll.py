@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from facever.choices import DEFAULT_FACE, DEFAULT_MAX_PIXELS, Detector, OneFace
+from facever.choices import DEFAULT_FACE, DEFAULT_MAX_PIXELS, Backend, Detector, OneFace
 from facever.data.sources.videos import is_video_file
 from facever.errors import GalleryError, ParameterError
 from facever.gallery.base import AnyGallery, NamedPhoto, Place
@@ -181,6 +181,7 @@ def add(
     array: str | None = None,
     frames: str = "all",
     identity: str | None = None,
+    backend: Backend = "auto",
 ) -> EnrollSummary:
     """Enroll faces; the gallery is made if it does not exist yet.
 
@@ -209,6 +210,7 @@ def add(
         frames: Which frames of a video are taken; see ``find_photos``.
         identity: The person on each photo by its path: ``top``, ``parent`` or a regular
             expression, see ``name_people``.
+        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         ParameterError: If a single photo or video has no name, name and identity are
@@ -235,7 +237,7 @@ def add(
     known_of = parse_fields(fields)
     check_gallery_place(gallery)
     embedder = choose_embedder(
-        model, photos, detector_in_use(gallery, detector), max_pixels
+        model, photos, detector_in_use(gallery, detector), max_pixels, backend
     )
     faces = find_faces(
         photos,

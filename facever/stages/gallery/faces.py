@@ -7,6 +7,7 @@ from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
     DEFAULT_MODEL,
+    Backend,
     Detector,
     OneFace,
 )
@@ -107,6 +108,7 @@ def choose_embedder(
     photos: Path,
     detector: Detector,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    backend: Backend = "auto",
 ) -> Embedder | None:
     """What embeds photos; None where they are embeddings and no model is named.
 
@@ -115,13 +117,19 @@ def choose_embedder(
         photos: The photos, or an ``.npz`` of embeddings.
         detector: How faces are found.
         max_pixels: Height times width of the largest photo that is read.
+        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         ModelFileError: If the model cannot be used.
     """
     if model is None and photos.suffix == ".npz":
         return None
-    return load(model or DEFAULT_MODEL, detector=detector, max_pixels=max_pixels)
+    return load(
+        model or DEFAULT_MODEL,
+        detector=detector,
+        max_pixels=max_pixels,
+        backend=backend,
+    )
 
 
 def detector_in_use(gallery: Place, asked: Detector | None = None) -> Detector:

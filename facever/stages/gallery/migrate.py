@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from facever.choices import DEFAULT_MAX_PIXELS
+from facever.choices import DEFAULT_MAX_PIXELS, Backend
 from facever.errors import GalleryError
 from facever.gallery.base import Place
 from facever.gallery.meta import Threshold
@@ -59,6 +59,7 @@ def migrate(
     *,
     drop_missing: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    backend: Backend = "auto",
 ) -> GalleryMigration:
     """Embed all enrolled faces again, from the photos and crop stores they came from.
 
@@ -71,6 +72,7 @@ def migrate(
         drop_missing: Remove the entries whose face cannot be read any more. Without it,
             a single such entry leaves the whole gallery as it is.
         max_pixels: Height times width of the largest photo that is read.
+        backend: What computes the networks; see ``Embedder``.
 
     Raises:
         ParameterError: If this kind of gallery cannot change its model.
@@ -80,7 +82,12 @@ def migrate(
         FileError: If a path is missing or damaged.
     """
     check_gallery_place(gallery)
-    embedder = load(model, detector=detector_in_use(gallery), max_pixels=max_pixels)
+    embedder = load(
+        model,
+        detector=detector_in_use(gallery),
+        max_pixels=max_pixels,
+        backend=backend,
+    )
     with open_gallery(gallery) as people:
         people.check_can("migrate")
         old_threshold = people.info().threshold

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from facever.choices import (
     DEFAULT_FACE,
     DEFAULT_MAX_PIXELS,
+    Backend,
     By,
     Detector,
     FaceRule,
@@ -148,6 +149,7 @@ def search(
     face: FaceRule = DEFAULT_FACE,
     array: str | None = None,
     frames: str = "all",
+    backend: Backend = "auto",
 ) -> GallerySearch:
     """Find who in a gallery resembles the faces of a photo, or of many.
 
@@ -164,6 +166,7 @@ def search(
         detector: How faces are found in photos without known landmarks; None for the
             gallery's way.
         max_pixels: Height times width of the largest photo that is read.
+        backend: What computes the networks; see ``Embedder``.
         face: Which face to look up of a photo that has several; ``all``: each is
             answered as ``source``, ``source#2`` and so on, the largest first.
         array: What an ``.npz`` calls its arrays, see ``read_embeddings``.
@@ -187,7 +190,7 @@ def search(
     check_array(array, photo.suffix == ".npz")
     where = Filter(names, parse_fields(fields))
     embedder = choose_embedder(
-        model, photo, detector_in_use(gallery, detector), max_pixels
+        model, photo, detector_in_use(gallery, detector), max_pixels, backend
     )
     with open_gallery(gallery, embedding_model(embedder, photo, array)) as people:
         if not len(people):

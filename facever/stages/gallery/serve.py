@@ -8,7 +8,7 @@ from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
 
-from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL
+from facever.choices import DEFAULT_MAX_PIXELS, DEFAULT_MODEL, Backend
 from facever.errors import ParameterError, TerminatedError
 from facever.faces.photos import check_max_pixels
 from facever.gallery.base import AnyGallery, Place
@@ -85,6 +85,7 @@ def serve(
     write: bool = False,
     token: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    backend: Backend = "auto",
     when_ready: Callable[[ReadyServer], None],
 ) -> StoppedServer:
     """Serve a web page, and the API behind it, until Ctrl-C.
@@ -98,6 +99,7 @@ def serve(
         write: Whether people can be enrolled and removed.
         token: The token that requests must send; None makes one up.
         max_pixels: Height times width of the largest photo that is taken.
+        backend: What computes the networks; see ``Embedder``.
         when_ready: Function that is called once, when the server answers.
 
     Raises:
@@ -123,11 +125,15 @@ def serve(
     with ExitStack() as opened:
         # First what fails at once.
         sock = opened.enter_context(listen(host, port))
-        embedder = load(model, detector=detector_in_use(gallery))
+        embedder = load(model, detector=detector_in_use(gallery), backend=backend)
         people = GalleryThread(gallery, embedder.model_fingerprint)
         opened.callback(people.close)
-        app = create_app(people, FaceReader(embedder, max_pixels), access, write)
+        reader = FaceReader(embedder, max_pixels)
+        opened.callback(reader.close)
+        reader.warm_up()
+        app = create_app(people, reader, access, write)
         info = people.ask(AnyGallery.info)
+        people.warm_up()
         # What the user has chosen may be a secret that no log should hold.
         made_up = access.token if token is None else None
         ready = ReadyServer(

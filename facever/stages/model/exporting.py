@@ -14,7 +14,6 @@ from facever.choices import Backend, ExportPrecision, Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ModelFileError, ParameterError
 from facever.files import check_new_file
-from facever.hardware import has_bf16_units
 from facever.inference.embedder import Embedder
 from facever.inference.exporting import export_graph, network_graph, plain_header
 from facever.inference.formats.onnx_file import graph_network
@@ -22,10 +21,16 @@ from facever.inference.formats.onnx_graph import write_onnx
 from facever.inference.header import PARITY_BOUNDS, ModelHeader, Parity
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
-from facever.inference.parity import BATCH_SIZES, cosines, drawn_crops, measure_parity
+from facever.inference.parity import (
+    BATCH_SIZES,
+    cosines,
+    drawn_crops,
+    measure_parity,
+    ways_to_compute,
+)
 from facever.progress import Advance, progress_bar, waiting
 from facever.results import Result, table_lines
-from facever.runtimes import check_backend, is_installed
+from facever.runtimes import check_backend
 from facever.stages.evaluation.compare import compare_evaluations
 from facever.stages.evaluation.features import embed_rows
 from facever.verification.evaluation import evaluate_pairs
@@ -307,7 +312,8 @@ class _Export:
                 )
         accuracy = self._accuracy()
         export = {
-            "source": self.model,
+            # Its name alone: where it lies on this machine is nobody's business.
+            "source": Path(self.model).name,
             "source_fingerprint": self.source.model_fingerprint,
             "kept_in_float": self.kept,
             "crops": len(self.crops),
@@ -330,12 +336,7 @@ class _Export:
         )
 
     def _compare(self) -> list[Parity]:
-        ways: list[tuple[Backend, Precision]] = [("onnxruntime", "auto")]
-        if is_installed("openvino"):
-            ways.append(("openvino", "fp32"))
-            # A network in whole numbers stays in them.
-            if has_bf16_units("cpu") and self.settings.precision != "int8":
-                ways.append(("openvino", "bf16"))
+        ways = ways_to_compute(self.settings.precision)
         parity: list[Parity] = []
         total = len(ways) * len(BATCH_SIZES) * len(self.crops)
         with progress_bar("compare", total, "crops") as advance:

@@ -10,15 +10,17 @@ from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import find_template
 from facever.files import check_new_file
 from facever.inference.formats.safetensors_file import save_model
-from facever.inference.header import ModelHeader, crop_fields
+from facever.inference.header import ModelHeader, check_header, crop_fields
 from facever.inference.model_file import (
     FOREIGN_SUFFIXES,
     copy_foreign,
     load_model,
     open_foreign,
 )
+from facever.inference.parity import prove
 from facever.inference.presets import PRESETS, Preset
 from facever.inference.state_dicts import import_state_dict
+from facever.progress import waiting
 from facever.results import Result
 from facever.stages.model.info import ModelInfo, describe_model
 from facever.version import __version__
@@ -146,7 +148,16 @@ def _write_foreign(file: Path, out: Path, settings: ImportSettings) -> list[str]
         network_options={} if complete.output is None else {"output": complete.output},
         embedding_size=foreign.network.embedding_size(template.height, template.width),
     )
-    copy_foreign(file, out, header)
+    check_header(header)
+    with waiting("comparing backends"):
+        parity = prove(foreign.network, header)
+    copy_foreign(file, out, replace(header, parity=parity))
+    notes += [
+        f"{each.backend} in {each.precision} gives a lowest cosine of "
+        f"{each.lowest_cosine:.6f}" + ("" if each.holds else ", too low for auto")
+        for each in parity
+        if each.backend == "openvino"
+    ]
     return notes
 
 

@@ -47,6 +47,7 @@ class ModelInfo(Result):
             "licence": header.licence,
             "origin": header.origin,
             "fingerprint": self.fingerprint,
+            **_describe_export(header),
         }
         width = max(map(len, facts))
         return [
@@ -86,6 +87,26 @@ def describe_model(loaded: LoadedModel, model: str | Path) -> ModelInfo:
         loaded.template.name,
         loaded.header,
     )
+
+
+def _describe_export(header: ModelHeader) -> dict[str, str]:
+    """What an export or an import has found out, where the file came by one."""
+    facts = {}
+    if header.export:
+        kept = header.export["kept_in_float"]
+        in_float = f", {len(kept)} layers of it in float" if kept else ""
+        facts["numbers"] = (
+            f"{header.precision}, exported from {header.export['source']}{in_float}"
+        )
+    lowest: dict[str, float] = {}
+    for each in header.parity:
+        way = f"{each.backend} {each.precision}"
+        lowest[way] = min(each.lowest_cosine, lowest.get(way, 1.0))
+    if lowest:
+        facts["proven"] = ", ".join(
+            f"{way} to a cosine of {cosine:.4f}" for way, cosine in lowest.items()
+        )
+    return facts
 
 
 def _numbers(value: float | list[float] | str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.choices import Precision
+from facever.choices import Backend, Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import ModelFileError, ParameterError
 from facever.files import check_file_place
@@ -68,6 +68,7 @@ def set_model_threshold(
     far: float | Sequence[float] = 1e-3,
     device: str = "auto",
     precision: Precision = "auto",
+    backend: Backend = "auto",
 ) -> ModelThresholdReport:
     """Choose the threshold of a model file on crops of held-out people; write it there.
 
@@ -82,6 +83,7 @@ def set_model_threshold(
             use, and the file knows the threshold of each.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
         precision: The numbers it computes with: ``auto``, ``bf16`` or ``fp32``.
+        backend: What computes the network; see ``Embedder``.
 
     Returns:
         The thresholds and what they accept.
@@ -107,7 +109,7 @@ def set_model_threshold(
     store = CropStore.open(crops)
     check_impostor_pairs(store.labels, min(fars))
     crops_of_people = store.crops_for(loaded.template)
-    embedder = Embedder(loaded, device, precision)
+    embedder = Embedder(loaded, device, precision, backend=backend)
     with progress_bar("embed", len(store), "crops") as advance:
         embeddings = embedder.embed_crops(crops_of_people, advance=advance)
     with progress_bar("compare", len(fars) * len(store), "crops") as advance:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facever.choices import Backend
 from facever.cleaning.centers import find_centers
 from facever.cleaning.lists import (
     ABOUT_FILE,
@@ -103,6 +104,7 @@ def clean_store(
     rules: CleaningRules | None = None,
     device: str = "auto",
     array: str | None = None,
+    backend: Backend = "auto",
 ) -> CleaningLists:
     """Write lists of what looks wrong in a store, with contact sheets.
 
@@ -117,6 +119,7 @@ def clean_store(
         rules: The cosines from which on something is suggested.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda`` and so on.
         array: What the ``.npz`` files call their arrays, see ``read_embeddings``.
+        backend: What computes the network; see ``Embedder``.
 
     Raises:
         ParameterError: If not exactly one of model and embeddings is given, or the
@@ -138,7 +141,7 @@ def clean_store(
     check_folder_place(out)
     check_unedited(out)
     rules = rules or CleaningRules()
-    embedder = Embedder(load_model(model), device) if model else None
+    embedder = Embedder(load_model(model), device, backend=backend) if model else None
     ours = _embedded(CropStore.open(store), embedder, embeddings, array)
     theirs = (
         _embedded(CropStore.open(test), embedder, test_embeddings, array)

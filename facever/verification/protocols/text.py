@@ -11,6 +11,8 @@ from typing import NamedTuple
 from facever.errors import DataError, FileError
 from facever.foreign_files import read_bytes
 
+_MODEL_SUFFIXES = (".safetensors", ".onnx")
+
 
 def read_text(path: Path, kind: str) -> str:
     """The text of a protocol's file.
@@ -27,8 +29,10 @@ def read_text(path: Path, kind: str) -> str:
         # Line ends stay as they are: a quoted field of a CSV may hold one.
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        is_model = path.suffix.lower() in _MODEL_SUFFIXES
         raise DataError(
             f"{path} is not a text file in UTF-8 (byte {error.start}); expected {kind}"
+            + ("; a model is another argument" if is_model else "")
         ) from None
     except OSError as error:
         raise FileError(

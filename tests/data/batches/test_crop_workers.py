@@ -25,35 +25,12 @@ def make(crops: np.ndarray, num_workers: int = 2, batch_size: int = 4) -> CropWo
     return CropWorkers(crops, None, num_workers=num_workers, batch_size=batch_size)
 
 
-@pytest.mark.parametrize("kind", ["array", "map", "slice of a map"])
-def test_batches_come_in_order_and_stay_as_they_came(kind: str, tmp_path: Path) -> None:
+def test_batches_come_in_order_and_stay_as_they_came() -> None:
     """More batches than there is shared memory for, all kept to the end."""
-    crops = CROPS
-    if kind != "array":
-        np.save(tmp_path / "crops.npy", CROPS)
-        crops = np.load(tmp_path / "crops.npy", mmap_mode="r")
-    if kind == "slice of a map":
-        crops = crops[3:25]
-    rows = np.random.default_rng(1).integers(0, len(crops), (17, 4))
-    with make(crops) as workers:
+    rows = np.random.default_rng(1).integers(0, len(CROPS), (17, 4))
+    with make(CROPS) as workers:
         found = list(workers.read(tasks_of(rows)))
-    np.testing.assert_array_equal(np.stack(found), np.asarray(crops)[rows])
-
-
-def test_a_memory_map_travels_as_its_path(tmp_path: Path) -> None:
-    """Too large to pickle or to read: a sparse file of a terabyte."""
-    path = tmp_path / "crops.npy"
-    shape = (31_000_000, 112, 96, 3)
-    header = np.lib.format.open_memmap(path, "w+", np.uint8, (1, 112, 96, 3))
-    offset = header.offset
-    del header
-    with path.open("r+b") as file:
-        file.truncate(offset + int(np.prod(shape)))
-    crops = np.memmap(path, np.uint8, "r", offset, shape)
-    rows = np.array([[0, shape[0] - 1]])
-    with make(crops, num_workers=1, batch_size=2) as workers:
-        (batch,) = workers.read(tasks_of(rows))
-    assert not batch.any()
+    np.testing.assert_array_equal(np.stack(found), CROPS[rows])
 
 
 def test_tasks_are_drawn_a_few_ahead_only() -> None:

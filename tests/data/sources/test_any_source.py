@@ -5,6 +5,7 @@ import pickle
 import struct
 import tarfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -371,3 +372,20 @@ def test_a_source_without_photos_says_what_it_was_taken_for(tmp_path):
     (tmp_path / "list.txt").write_text("# nobody\n")
     with pytest.raises(FileError, match="taken for a list of photos"):
         find_photos(tmp_path / "list.txt")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("train.idx", "give the .rec"),
+        ("x.NPY", "embeddings are an .npz"),
+        ("m.safetensors", "it is a model file"),
+        ("m.onnx", "it is a model file"),
+    ],
+)
+def test_what_is_taken_for_photos_by_mistake(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / name).write_bytes(b"0\t0\n")
+    with pytest.raises(FileError, match=words):
+        find_photos(tmp_path / name)

@@ -1,6 +1,7 @@
 """A damaged crop is named where it is read: for embedding, training, as a source."""
 
 import csv
+import pickle
 import re
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def test_in_training_by_workers_and_on_the_device(folder: Path) -> None:
             list(workers.read(tasks))
     with pytest.raises(DataError, match=SAID):
         ResidentCrops(crops, np.arange(NUM_CROPS), torch.device("cpu"))
+
+
+def test_they_travel_as_their_files(folder: Path) -> None:
+    crops = CropStore.open(folder).crops_for(CARD)
+    pickled = pickle.dumps(crops)
+    assert len(pickled) < 3000, "40 crops are over a million bytes, or 200,000 as JPEG"
+    whole = np.delete(np.arange(NUM_CROPS), DAMAGED)
+    np.testing.assert_array_equal(pickle.loads(pickled)[whole], crops[whole])
 
 
 def test_as_a_source_it_goes_to_the_ledger(folder: Path, tmp_path: Path) -> None:

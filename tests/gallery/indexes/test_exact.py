@@ -1,7 +1,13 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from facever.gallery.indexes.exact import ExactIndex
+from facever.hardware import device_name
 
 
 def unit(rng: np.random.Generator, rows: int, size: int) -> np.ndarray:
@@ -24,6 +30,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facever.gallery.indexes.exact._BLOCK_ROWS", 370)
     monkeypatch.setattr("facever.gallery.indexes.exact._LARGE_BLOCK_ROWS", 400)
     monkeypatch.setattr("facever.gallery.indexes.exact._SCREENED_A_SEARCH", 300)
+    monkeypatch.setattr("facever.gallery.indexes.exact._WORTH_TORCH", 0)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +140,7 @@ def check(
 def test_much_is_found_without_screens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("facever.gallery.indexes.exact._SCREENED_A_SEARCH", 10)
     monkeypatch.setattr("facever.gallery.indexes.exact._MOST_SCREENED", 9)
+    monkeypatch.setattr("facever.gallery.indexes.exact._WORTH_TORCH", 0)
     monkeypatch.setattr("facever.gallery.indexes.screening.Screen.candidates", None)
     rng = np.random.default_rng(3)
     enrolled = unit(rng, 30, 8)
@@ -153,3 +161,29 @@ def test_an_empty_index_finds_nothing() -> None:
     )
     assert found.tolist() == [[-1, -1, -1]]
     assert np.isneginf(cosine).all()
+
+
+def test_without_a_gpu_much_is_searched_without_torch(tmp_path: Path) -> None:
+    if device_name() != "cpu":
+        pytest.skip("torch is asked for the GPU")
+    code = f"""
+import sys
+import numpy as np
+from facever.gallery.folder import index_building
+from facever.gallery.folder.gallery import Gallery
+from facever.gallery.indexes import exact
+index_building._MIN_ON_GPU = exact._SCREENED_A_SEARCH = 10
+with Gallery.create({str(tmp_path / "people")!r}, 8) as gallery:
+    gallery.add([f"{{n}}" for n in range(40)], np.eye(40, 8) + 1, ["1"] * 40)
+    for _ in range(4):
+        gallery.search(np.ones((1, 8)))
+    before = "torch" in sys.modules
+    exact._WORTH_TORCH = 40 * 8
+    gallery.search(np.ones((1, 8)))
+print(before, "torch" in sys.modules)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert finished.stdout == "False True\n", finished.stderr

@@ -185,6 +185,7 @@ def test_model_and_crops_embed_only_what_the_pairs_name(
     settings = json.loads((tmp_path / "out" / "report.json").read_text())["settings"]
     assert settings["model_fingerprint"] == load(model).model_fingerprint
     assert settings["mirror"] == "sum"
+    assert settings["computed_by"].startswith("torch, ")
     assert settings["embedding_size"] == 16
 
 

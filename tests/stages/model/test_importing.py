@@ -46,7 +46,9 @@ def test_a_preset_decides_the_embeddings(tmp_path, network, onnx_networks):
     done = import_model(network, out, ImportSettings(preset="adaface", mirror="none"))
     crops = crops_of()
     right = onnx_networks.expected(crops, 127.5, 127.5, bgr=True)
-    np.testing.assert_allclose(load(out).embed_crops(crops), right, atol=2e-4)
+    np.testing.assert_allclose(
+        load(out, precision="fp32").embed_crops(crops), right, atol=2e-4
+    )
     assert done.info == model_info(out)
     assert "112x112 (height x width), BGR, (pixel - 127.5) / 127.5" in str(done)
 
@@ -57,7 +59,9 @@ def test_what_is_said_by_hand_goes_before_the_preset(tmp_path, network, onnx_net
     import_model(network, out, settings)
     crops = crops_of()
     right = onnx_networks.expected(crops, [1, 2, 3], 50, bgr=True)
-    np.testing.assert_allclose(load(out).embed_crops(crops), right, rtol=1e-4)
+    np.testing.assert_allclose(
+        load(out, precision="fp32").embed_crops(crops), right, rtol=1e-4
+    )
     assert load_model(out).header.licence == "X"
     import_model(network, out, BY_HAND, replaces=True)
     assert load_model(out).header.mirror == "sum"
@@ -285,7 +289,7 @@ class TestReady:
         crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
         row = ready.READY["sface"]
         model = load_model("sface")
-        embedder = load("sface", "cpu")
+        embedder = load("sface", "cpu", "fp32")
         assert model.header.mirror == "sum"
         # OpenCV wants the graph's dead inputs gone.
         from facever.inference.formats.onnx_graph import read_onnx, with_real_inputs
@@ -300,3 +304,34 @@ class TestReady:
                 total = total + net.forward().ravel()
             right.append(total)
         np.testing.assert_allclose(embedder.embed_crops(crops), right, atol=1e-4)
+
+
+def test_an_import_proves_what_can_compute_the_network(tmp_path, network):
+    out = tmp_path / "model.onnx"
+    done = import_model(network, out, ImportSettings(preset="adaface"))
+    proven = {(each.backend, each.precision) for each in load_model(out).header.parity}
+    assert proven >= {("onnxruntime", "fp32"), ("openvino", "fp32")}
+    assert "openvino in fp32 gives a lowest cosine of 1.000000" in str(done)
+    assert load(out, precision="fp32").started.backend == "openvino"
+
+
+def test_a_backend_that_gives_something_else_is_not_taken(
+    tmp_path, network, monkeypatch
+):
+    from facever.inference.backends import openvino_backend
+
+    start = openvino_backend.start
+
+    def wrong(*args):
+        running = start(*args)
+        noise = np.random.default_rng(0)
+        return dataclasses.replace(
+            running,
+            run=lambda images: running.run(images) + noise.normal(size=8),
+        )
+
+    monkeypatch.setattr(openvino_backend, "start", wrong)
+    out = tmp_path / "model.onnx"
+    done = import_model(network, out, ImportSettings(preset="adaface"))
+    assert "too low for auto" in str(done)
+    assert load(out).started.backend == "onnxruntime"
