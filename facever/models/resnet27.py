@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from facever.errors import ParameterError
 from facever.models.base import EmbeddingNetwork
@@ -20,6 +21,23 @@ def _convolution(inputs: int, outputs: int, padding: int) -> list[nn.Module]:
         nn.Conv2d(inputs, outputs, kernel_size=3, padding=padding, bias=False),
         nn.BatchNorm2d(outputs),
     ]
+
+
+class PooledReLU(nn.MaxPool2d):
+    """ReLU and then a max pool.
+
+    Training pools first: the same bits, gradients too, and ReLU meets a quarter of the
+    places. In use the ReLU stays where runtimes make it a part of the convolution.
+    """
+
+    def forward(
+        self, maps: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels pooled_height pooled_width"]:
+        """Return pool(relu(maps)); the maps may be changed."""
+        if self.training:
+            return relu(super().forward(maps), inplace=True)
+        pooled: Tensor = super().forward(relu(maps, inplace=True))
+        return pooled
 
 
 class ResidualUnit(nn.Module):
@@ -103,7 +121,7 @@ class ResNet27(EmbeddingNetwork):
             channels[:-1], channels[1:], _UNITS, strict=True
         ):
             layers += _convolution(inputs, outputs, padding=0)
-            layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+            layers += [nn.Identity(), PooledReLU(2)]
             layers += [ResidualUnit(outputs) for _ in range(num_units)]
         self.trunk = nn.Sequential(*layers)
         self.fc5 = nn.Linear(_FC_PLACES * channels[-1], embedding_size, bias=False)

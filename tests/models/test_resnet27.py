@@ -5,28 +5,28 @@ from torch import Tensor, nn
 
 from facever.errors import ParameterError
 from facever.models import build_network
-from facever.models.resnet27 import ResidualUnit, ResNet27
+from facever.models.resnet27 import PooledReLU, ResidualUnit, ResNet27
 
 # Table 5 of the paper: type, output size, convolutions in it, thousands of parameters
 # as printed (their decimals cut off, not rounded).
 TABLE_5 = [
     ("Conv0", "Conv2d", (110, 94, 32), 1, 0.86),
     ("Conv1", "Conv2d", (108, 92, 64), 1, 18),
-    ("Pool1", "MaxPool2d", (54, 46, 64), 0, 0),
+    ("Pool1", "PooledReLU", (54, 46, 64), 0, 0),
     ("Resblock1", "ResidualUnit", (54, 46, 64), 2, 73),
     ("Conv2", "Conv2d", (52, 44, 128), 1, 73),
-    ("Pool2", "MaxPool2d", (26, 22, 128), 0, 0),
+    ("Pool2", "PooledReLU", (26, 22, 128), 0, 0),
     ("Resblock2", "ResidualUnit", (26, 22, 128), 2, 294),
     ("Resblock3", "ResidualUnit", (26, 22, 128), 2, 294),
     ("Conv3", "Conv2d", (24, 20, 256), 1, 294),
-    ("Pool3", "MaxPool2d", (12, 10, 256), 0, 0),
+    ("Pool3", "PooledReLU", (12, 10, 256), 0, 0),
     ("Resblock4", "ResidualUnit", (12, 10, 256), 2, 1179),
     ("Resblock5", "ResidualUnit", (12, 10, 256), 2, 1179),
     ("Resblock6", "ResidualUnit", (12, 10, 256), 2, 1179),
     ("Resblock7", "ResidualUnit", (12, 10, 256), 2, 1179),
     ("Resblock8", "ResidualUnit", (12, 10, 256), 2, 1179),
     ("Conv4", "Conv2d", (10, 8, 512), 1, 1179),
-    ("Pool4", "MaxPool2d", (5, 4, 512), 0, 0),
+    ("Pool4", "PooledReLU", (5, 4, 512), 0, 0),
     ("Resblock9", "ResidualUnit", (5, 4, 512), 2, 4718),
     ("Resblock10", "ResidualUnit", (5, 4, 512), 2, 4718),
     ("Resblock11", "ResidualUnit", (5, 4, 512), 2, 4718),
@@ -240,3 +240,18 @@ def test_residual_units_begin_as_the_identity() -> None:
     for unit in units:
         maps = torch.rand(2, unit.residual[0].in_channels, 5, 4)
         assert torch.equal(unit(maps), maps)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_pool_and_relu_are_those_of_torch_bit_for_bit(training: bool) -> None:
+    # Whole numbers bring ties, zeros and windows without a positive number.
+    torch.manual_seed(0)
+    maps = torch.randint(-3, 4, (4, 8, 13, 10)).float()
+    theirs, ours = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+    expected = nn.functional.max_pool2d(nn.functional.relu(theirs), 2)
+    pooled = PooledReLU(2).train(training)(ours * 1)
+    slopes = torch.randn_like(expected)
+    expected.backward(slopes)
+    pooled.backward(slopes)
+    assert torch.equal(pooled, expected)
+    assert torch.equal(ours.grad, theirs.grad)
