@@ -257,7 +257,7 @@ def export(
         ),
     ] = "fp32",
     opset: Annotated[
-        int | None, typer.Option(help="Version of ONNX's operators.", min=13)
+        int | None, typer.Option(help="Version of ONNX's operators.")
     ] = None,
     raw: Annotated[
         bool,

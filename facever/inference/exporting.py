@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from onnx import ModelProto
+from onnx.defs import onnx_opset_version
 from torch import nn
 
 from facever.choices import Backend, Mirror, Precision
@@ -28,6 +29,7 @@ from facever.inference.network import StartedNetwork
 from facever.inference.parity import cosines, drawn_crops, features_of
 
 DEFAULT_OPSET = 20
+_LOWEST_OPSET = 18  # That torch writes.
 INPUT, OUTPUT = "images", "features_of_images"
 
 _CROPS_COMPARED = 8
@@ -101,6 +103,10 @@ def export_graph(
 
 
 def _write_graph(module: nn.Module, size: tuple[int, int], opset: int) -> ModelProto:
+    if not _LOWEST_OPSET <= opset <= onnx_opset_version():
+        raise ParameterError(
+            f"opset must be in [{_LOWEST_OPSET}, {onnx_opset_version()}], got {opset}"
+        )
     log = logging.getLogger("torch.onnx")
     level = log.level
     try:

@@ -112,6 +112,31 @@ def test_a_whole_graph_by_hand(
             np.testing.assert_allclose(features, expected, atol=1e-4 * scale_of_all)
 
 
+@pytest.mark.parametrize("name", ["crops", "features", "facever_cast_1"])
+def test_a_network_may_have_our_names(name: str) -> None:
+    model, weights = network(channels_last=True)
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, each in enumerate(names):
+                names[place] = {"flat": name}.get(each, each)
+    image = ImageInput("x", None, HIGH, WIDE, True, np.dtype(np.float32))
+    whole = whole_graph(
+        model,
+        image,
+        "y",
+        size=(HIGH, WIDE),
+        mean=0.0,
+        scale=1.0,
+        channel_order="RGB",
+        mirror="concat",
+    )
+    onnx.checker.check_model(whole, full_check=True)
+    crops = np.full((2, HIGH, WIDE, 3), 3, np.uint8)
+    [found] = ReferenceEvaluator(whole).run(None, {"crops": crops})
+    expected = np.tile(3 * weights.sum(axis=0), (2, 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_operators_of_before_are_brought_up_to_date() -> None:
     model, weights = network(False, opset=9)
     image = ImageInput("x", None, HIGH, WIDE, False, np.dtype(np.float32))

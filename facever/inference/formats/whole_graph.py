@@ -15,6 +15,7 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
+    compose,
     helper,
     numpy_helper,
     version_converter,
@@ -29,6 +30,7 @@ CROPS, FEATURES = "crops", "features"
 # What the operators used here are written for.
 _LOWEST_OPSET = 13
 _PREFIX = "facever"
+_INNER = "network_"
 
 
 def whole_graph(
@@ -62,7 +64,7 @@ def whole_graph(
         ModelFileError: If the network's operators are of a version that cannot be
             brought up to date.
     """
-    whole = _up_to_date(model)
+    whole, given, gives = _renamed(_up_to_date(model), image.name, output)
     graph = whole.graph
     nodes = _Nodes(graph)
     views = CROPS
@@ -86,12 +88,12 @@ def whole_graph(
     if not image.channels_last:
         pixels = nodes.add("Transpose", pixels, perm=[0, 3, 1, 2])
     number = helper.np_dtype_to_tensor_dtype(image.numbers)
-    nodes.add("Cast", pixels, to=number, gives=image.name)
+    nodes.add("Cast", pixels, to=number, gives=given)
     before = nodes.taken()
-    features = nodes.add("Flatten", output, axis=1)
+    features = nodes.add("Flatten", gives, axis=1)
     features = nodes.add("Cast", features, to=TensorProto.FLOAT)
     if mirror != "none":
-        shape = nodes.whole("both", [2, -1, _dim(model, output)])
+        shape = nodes.whole("both", [2, -1, _dim(whole, gives)])
         both = nodes.add("Reshape", features, shape)
         if mirror == "sum":
             which = nodes.whole("views", [0])
@@ -171,6 +173,16 @@ def _up_to_date(model: ModelProto) -> ModelProto:
             f"cannot be brought to {_LOWEST_OPSET} ({reason}); --raw leaves it as it is"
         ) from None
     return converted
+
+
+def _renamed(model: ModelProto, given: str, gives: str) -> tuple[ModelProto, str, str]:
+    """With other names, and its input's and its output's, where ours are in use."""
+    graph = model.graph
+    names = {each.name for each in (*graph.input, *graph.output, *graph.initializer)}
+    names |= {name for node in graph.node for name in (*node.output, node.name)}
+    if not any(name in (CROPS, FEATURES) or is_ours(name) for name in names):
+        return model, given, gives
+    return compose.add_prefix(model, _INNER), _INNER + given, _INNER + gives
 
 
 def _is(value: object, number: float) -> bool:

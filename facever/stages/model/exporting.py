@@ -177,6 +177,10 @@ def export_model(
     if settings.openvino:
         check_backend("openvino")
     loaded = load_model(model)
+    if loaded.header.export:
+        raise ParameterError(
+            f"{model} is an export of {loaded.header.export['source']}: export that"
+        )
     if settings.raw and loaded.header.mean == "image":
         raise ParameterError(
             "raw leaves the mean image out, which the file cannot carry: leave out raw"

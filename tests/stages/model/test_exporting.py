@@ -158,6 +158,16 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_an_export_and_an_unknown_opset_are_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ParameterError, match=r"opset must be in \[18, \d+\], got 99"):
+        export_model(model, tmp_path / "m.onnx", ExportSettings(opset=99))
+    export_model(model, tmp_path / "m.onnx")
+    with pytest.raises(ParameterError, match=r"export of m\.safetensors: export that"):
+        export_model(tmp_path / "m.onnx", tmp_path / "again.onnx")
+
+
 def test_the_place_and_its_suffix_are_looked_at_first(
     model: Path, tmp_path: Path
 ) -> None:
