@@ -121,6 +121,7 @@ class ResNet27(EmbeddingNetwork):
             channels[:-1], channels[1:], _UNITS, strict=True
         ):
             layers += _convolution(inputs, outputs, padding=0)
+            # Weights are named by their places, and ReLU once had one of its own.
             layers += [nn.Identity(), PooledReLU(2)]
             layers += [ResidualUnit(outputs) for _ in range(num_units)]
         self.trunk = nn.Sequential(*layers)
