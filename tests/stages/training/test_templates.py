@@ -64,7 +64,7 @@ def test_a_network_trains_on_the_crops_of_its_template(
     assert model.template is TEMPLATES[template]
     assert model.header.network == network["name"]
     fresh = build_network(network["name"], dict(list(network.items())[1:]))
-    assert isinstance(model.network, type(fresh))
+    assert isinstance(model.network.module, type(fresh))
 
 
 def test_narrow_crops_are_refused_where_wide_ones_are_taken(

@@ -287,7 +287,7 @@ class TestRunningAgain:
         assert (result.steps, result.num_new_steps) == (9, 4)
         assert "a finished run gets 4 more steps" in capsys.readouterr().err
         weights, right = (
-            load_model(path).network.state_dict()
+            load_model(path).network.module.state_dict()
             for path in (result.model, train(whole).model)
         )
         for name, weight in weights.items():
@@ -862,10 +862,10 @@ def test_the_mean_image_is_that_of_the_training_crops(
     with torch.no_grad():
         images = (torch.from_numpy(crop).double() - torch.from_numpy(expected)) / 128
         images = images.permute(0, 3, 1, 2).float()
-        by_hand = loaded.network(images)
+        by_hand = loaded.network.module(images)
         other = torch.from_numpy(crop[:, :, ::-1].copy()).double()
         images = (other - torch.from_numpy(expected)) / 128
-        by_hand = by_hand + loaded.network(images.permute(0, 3, 1, 2).float())
+        by_hand = by_hand + loaded.network.module(images.permute(0, 3, 1, 2).float())
     embedder = facever.load(model, device="cpu", precision="fp32")
     np.testing.assert_allclose(
         embedder.embed_crops(crop),
