@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from facever.errors import ParameterError
@@ -69,3 +71,11 @@ def test_the_address_opens_the_page() -> None:
     address = page_address("0.0.0.0", 80, "secret")
     assert address.endswith(":80/#token=secret")
     assert "0.0.0.0" not in address
+
+
+def test_connections_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        with socket.create_connection(sock.getsockname()):
+            accepted, _ = sock.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
