@@ -217,10 +217,10 @@ class Turn:
 
     Attributes:
         seconds: From each request to its answer.
-        answers: Of each photo that was sent, by its place.
+        answers: What each photo that was sent got, by its place.
         took: Seconds of all.
         processor: Seconds of the processor that the server used meanwhile.
-        statuses: Of what was no answer.
+        statuses: The codes of what was no answer.
     """
 
     seconds: list[float] = field(default_factory=list)

@@ -219,7 +219,7 @@ class _Cascade:
         """Stage 1: in each photo windows of every size that may hold a face.
 
         Args:
-            sums: Of photos of one size.
+            sums: Integral images of photos of one size.
             scales: From a photo to each level.
             beyond: See ``_search``.
         """

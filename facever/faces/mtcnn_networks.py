@@ -60,7 +60,7 @@ class CascadeNetwork(NamedTuple):
 
     Attributes:
         layers: One after the other.
-        side: Of the images that it takes, pixels; None where it takes images of any
+        side: Pixels of a side of its images; None where it takes images of any
             size and looks at all windows in them.
         batch: Number of images of that side that are taken at a time: as many as
             leave their values in a CPU's caches.

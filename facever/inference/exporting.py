@@ -41,7 +41,7 @@ def network_graph(
     """The graph of a model's network, from images to features.
 
     Args:
-        model: Of facever's own, whose batch normalisation is folded into its weights;
+        model: One of facever's own, whose batch normalisation is folded into its weights;
             or read from an ONNX file.
         opset: The version of ONNX's operators, for a network of facever's own.
 
