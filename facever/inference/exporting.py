@@ -41,8 +41,8 @@ def network_graph(
     """The graph of a model's network, from images to features.
 
     Args:
-        model: One of facever's own, whose batch normalisation is folded into its weights;
-            or read from an ONNX file.
+        model: One of facever's own, whose batch normalisation is folded into its
+            weights; or one that was read from an ONNX file.
         opset: The version of ONNX's operators, for a network of facever's own.
 
     Returns:

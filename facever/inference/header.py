@@ -109,8 +109,8 @@ class ModelHeader:
         precision: The numbers of the weights, or of all between them.
         parity: How like backends are to the network in float32, where it was measured.
         export: How an exported file was made; empty in others.
-        source_fingerprint: The fingerprint of the model that it was exported from, where
-            it gives the same embeddings; else empty.
+        source_fingerprint: The fingerprint of the model that it was exported from,
+            where it gives the same embeddings; else empty.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(
