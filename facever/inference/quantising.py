@@ -32,7 +32,7 @@ from facever.inference.formats.whole_graph import CROPS, is_ours
 from facever.progress import Advance, ignore_progress
 
 _BATCH = 16
-_LAYERS = ("Conv", "Gemm", "MatMul")
+_LAYERS = ("Conv", "Gemm", "MatMul")  # Those with weights.
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def quantise(
         The first graph that meets the bound, or the one of the most layers in float.
     """
     graph = _prepared(graph)
-    layers = [node.name for node in graph.graph.node if node.op_type in _LAYERS]
+    layers = weighted_layers(graph)
     ours = [node.name for node in graph.graph.node if is_ours(node.name)]
     with TemporaryDirectory() as folder:
         ranges = Path(folder) / "ranges.json"
@@ -88,6 +88,11 @@ def quantise(
             return tried, lowest
 
         return _search(layers, attempt, bound)
+
+
+def weighted_layers(graph: ModelProto) -> list[str]:
+    """The names of the layers that have weights."""
+    return [node.name for node in graph.graph.node if node.op_type in _LAYERS]
 
 
 def _search(

@@ -37,6 +37,22 @@ def network(channels_last: bool, opset: int = 17) -> tuple[onnx.ModelProto, np.n
     return helper.make_model(graph, opset_imports=opsets), weights
 
 
+def wrapped(
+    model: onnx.ModelProto, channels_last: bool, mirror: str
+) -> onnx.ModelProto:
+    """A network that takes pixels as they are."""
+    return whole_graph(
+        model,
+        ImageInput("x", None, HIGH, WIDE, channels_last, np.dtype(np.float32)),
+        "y",
+        size=(HIGH, WIDE),
+        mean=0.0,
+        scale=1.0,
+        channel_order="RGB",
+        mirror=mirror,
+    )
+
+
 def by_hand(
     crop: np.ndarray,
     weights: np.ndarray,
@@ -119,17 +135,7 @@ def test_a_network_may_have_our_names(name: str) -> None:
         for names in (node.input, node.output):
             for place, each in enumerate(names):
                 names[place] = {"flat": name}.get(each, each)
-    image = ImageInput("x", None, HIGH, WIDE, True, np.dtype(np.float32))
-    whole = whole_graph(
-        model,
-        image,
-        "y",
-        size=(HIGH, WIDE),
-        mean=0.0,
-        scale=1.0,
-        channel_order="RGB",
-        mirror="concat",
-    )
+    whole = wrapped(model, channels_last=True, mirror="concat")
     onnx.checker.check_model(whole, full_check=True)
     crops = np.full((2, HIGH, WIDE, 3), 3, np.uint8)
     [found] = ReferenceEvaluator(whole).run(None, {"crops": crops})
@@ -139,17 +145,7 @@ def test_a_network_may_have_our_names(name: str) -> None:
 
 def test_operators_of_before_are_brought_up_to_date() -> None:
     model, weights = network(False, opset=9)
-    image = ImageInput("x", None, HIGH, WIDE, False, np.dtype(np.float32))
-    whole = whole_graph(
-        model,
-        image,
-        "y",
-        size=(HIGH, WIDE),
-        mean=0.0,
-        scale=1.0,
-        channel_order="RGB",
-        mirror="sum",
-    )
+    whole = wrapped(model, channels_last=False, mirror="sum")
     crops = np.full((1, HIGH, WIDE, 3), 7, np.uint8)
     [found] = ReferenceEvaluator(whole).run(None, {"crops": crops})
     np.testing.assert_allclose(found[0], 2 * 7 * weights.sum(axis=0), rtol=1e-4)

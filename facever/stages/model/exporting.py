@@ -262,7 +262,7 @@ def _quantise(
     crops: UInt8[np.ndarray, "crops high wide 3"],
     expected: Float32[np.ndarray, "crops dim"],
 ) -> tuple[ModelProto, list[str]]:
-    from facever.inference.quantising import quantise
+    from facever.inference.quantising import quantise, weighted_layers
 
     assert settings.calibrate is not None
     loaded = LoadedModel(graph_network(Path(_MADE), graph), header, "")
@@ -272,13 +272,10 @@ def _quantise(
         embedder = _embedder(tried, header, "onnxruntime", "auto")
         return float(cosines(embedder.embed_crops(crops), expected).min())
 
-    with progress_bar("quantise", 1 + _num_layers(graph), "graphs tried") as advance:
+    most = 1 + len(weighted_layers(graph))
+    with progress_bar("quantise", most, "graphs tried") as advance:
         found = quantise(graph, calibration, measure, PARITY_BOUNDS["int8"], advance)
     return found.graph, found.kept_in_float
-
-
-def _num_layers(graph: ModelProto) -> int:
-    return sum(node.op_type in ("Conv", "Gemm", "MatMul") for node in graph.graph.node)
 
 
 def _embedder(
