@@ -1,11 +1,15 @@
 """The packages that compute networks, and how they are started."""
 
 import os
+from functools import cache
 from importlib.util import find_spec
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from facever.choices import Backend
 from facever.errors import ModelFileError, ParameterError
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class Runtime(NamedTuple):
@@ -50,6 +54,20 @@ def check_backend(backend: Backend) -> None:
         f"backend {backend} needs the package {' and '.join(runtime.packages)}: "
         f"pip install '.[{runtime.extra}]' in a checkout of facever"
     )
+
+
+@cache
+def openvino_core() -> "openvino.Core":
+    """The one core of OpenVINO in this process.
+
+    On Linux every core that computes gives its thread another stack for signals,
+    and puts the one before back when it ends. Cores that do not end in the reverse of
+    their order leave a stack that is no more, and the next Ctrl-C or SIGTERM kills the
+    process with a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def num_threads() -> int:

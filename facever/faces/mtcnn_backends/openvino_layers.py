@@ -17,7 +17,7 @@ from facever.faces.mtcnn_networks import (
     Pool,
     Prelu,
 )
-from facever.runtimes import num_threads
+from facever.runtimes import num_threads, openvino_core
 
 _ANY = -1
 
@@ -40,7 +40,7 @@ def start(
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": num_threads(),
     }
-    compiled = openvino.Core().compile_model(model, "CPU", settings)
+    compiled = openvino_core().compile_model(model, "CPU", settings)
     request, one_at_a_time = compiled.create_infer_request(), Lock()
 
     def run(

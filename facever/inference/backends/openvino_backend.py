@@ -8,7 +8,7 @@ import openvino
 from facever.errors import ModelFileError
 from facever.inference.backends.runtime_network import RunningGraph
 from facever.inference.formats.foreign import runtime_error
-from facever.runtimes import num_threads
+from facever.runtimes import num_threads, openvino_core
 
 # Of the largest number; bfloat16 keeps 8 bits.
 _ROUNDING = 0.05
@@ -27,7 +27,7 @@ def read_model(
     Raises:
         ModelFileError: If OpenVINO cannot read it.
     """
-    core = openvino.Core()
+    core = openvino_core()
     try:
         return (
             core.read_model(content, weights) if weights else core.read_model(content)
@@ -74,7 +74,7 @@ def _compile(
         "INFERENCE_NUM_THREADS": num_threads(),
     }
     try:
-        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        compiled = openvino_core().compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise runtime_error(path, "OpenVINO", error) from None
 
