@@ -1,7 +1,8 @@
 """Config to objects; the only module that knows both sides."""
 
 import inspect
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -58,6 +59,31 @@ def make_small_image_network(config: NetworkConfig) -> EmbeddingNetwork:
     options = _checked_options(kind, given, f"network {config.name}")
     network: EmbeddingNetwork = kind(**options)
     return network
+
+
+def check_names(
+    network: NetworkConfig,
+    heads: tuple[HeadConfig, ...],
+    networks: Mapping[str, type[nn.Module]] = NETWORKS,
+) -> None:
+    """Refuse a network, heads or options that do not exist; values are not looked at.
+
+    Args:
+        network: The network of a config.
+        heads: Its heads.
+        networks: The networks that there are: ``NETWORKS`` or
+            ``SMALL_IMAGE_NETWORKS``.
+
+    Raises:
+        ConfigError: If a name is unknown; the message lists the valid ones.
+    """
+    named: list[tuple[NetworkConfig | HeadConfig, Mapping[str, Any], str]] = [
+        (network, networks, "network"),
+        *((head, HEADS, "head") for head in heads),
+    ]
+    for config, table, what in named:
+        kind = _named(table, config.name, what)
+        _keywords(kind, config.model_extra or {}, f"{what} {config.name}")
 
 
 def make_head(
@@ -248,7 +274,7 @@ def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bo
     return config.data.resident
 
 
-def _named(table: dict[str, Any], name: str, what: str) -> Any:
+def _named(table: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in table:
         raise ConfigError(
             f"unknown {what} {name!r}; known are {', '.join(sorted(table))}"
@@ -263,21 +289,13 @@ def _checked_options(
 
     The signature is the one place that says what a network or head can be told.
     """
-    keywords = {
-        name: parameter
-        for name, parameter in inspect.signature(kind).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    for key in given:
-        if key not in keywords:
-            valid = ", ".join(keywords) or "none"
-            raise ConfigError(f"{where}: unknown key {key}; valid keys: {valid}")
-    fields: dict[str, Any] = {
+    keywords = _keywords(kind, given, where)
+    options: dict[str, Any] = {
         name: (parameter.annotation, parameter.default)
         for name, parameter in keywords.items()
     }
     model: type[BaseModel] = create_model(
-        kind.__name__, __config__=ConfigDict(extra="forbid"), **fields
+        kind.__name__, __config__=ConfigDict(extra="forbid"), **options
     )
     try:
         checked = model.model_validate(given)
@@ -292,3 +310,28 @@ def _checked_options(
             f"{where}: {place}: {first['msg']}, got {first['input']!r}"
         ) from None
     return {key: getattr(checked, key) for key in given}
+
+
+def _keywords(
+    kind: type[nn.Module], given: Mapping[str, Any], where: str
+) -> dict[str, inspect.Parameter]:
+    """The keyword arguments of a class, which hold all that are given."""
+    keywords = {
+        name: parameter
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for key, value in given.items():
+        if key not in keywords:
+            valid = ", ".join(keywords) or "none"
+            raise ConfigError(f"{where}: unknown key {key}; valid keys: {valid}")
+        option = keywords[key].annotation
+        if is_dataclass(option) and isinstance(value, dict):
+            inner = [field.name for field in fields(option)]
+            for name in value:
+                if name not in inner:
+                    raise ConfigError(
+                        f"{where}: unknown key {key}.{name}; valid keys: "
+                        f"{', '.join(inner)}"
+                    )
+    return keywords

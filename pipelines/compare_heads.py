@@ -32,9 +32,9 @@ from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
-from facever.small_images.class_angles import class_angles
 from facever.stages.training.run_folder import LOG_FILE
 from facever.stages.training.train import train
+from facever.tables.class_angles import class_angles
 from facever.training.checkpoint import CHECKPOINT_FILE, read_checkpoint
 from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.pca import default_num_components

@@ -57,7 +57,8 @@ def load_config(
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, error, path)) from None
+        where = f"config {path}" if path else "config"
+        raise ConfigError(explain(kind, error, where)) from None
 
 
 def _check_size(content: Any, path: Path | None) -> None:
@@ -86,39 +87,57 @@ def _apply(content: Any, override: str) -> None:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"override {override!r}: the value is not YAML") from None
+    set_key(content, key, value, f"override {override!r}")
+
+
+def set_key(content: Any, key: str, value: Any, where: str) -> None:
+    """Set a key within nested mappings and lists; mappings on the way are made.
+
+    Args:
+        content: The outermost mapping, which is changed in place.
+        key: Keys and indexes with dots between, such as ``heads.0.margin``.
+        value: The new value.
+        where: What asks for it, the beginning of the message.
+
+    Raises:
+        ConfigError: If an index is none of its list, or a plain value is on the way.
+    """
     *parents, last = key.split(".")
     place = content
     for step in parents:
-        place = _descend(place, step, override)
+        place = _descend(place, step, where)
     if isinstance(place, list):
-        place[_index(place, last, override)] = value
+        place[_index(place, last, where)] = value
     else:
         place[last] = value
 
 
-def _descend(place: Any, step: str, override: str) -> Any:
+def _descend(place: Any, step: str, where: str) -> Any:
     if isinstance(place, list):
-        inner = place[_index(place, step, override)]
+        inner = place[_index(place, step, where)]
     else:
         inner = place.setdefault(step, {})
     if not isinstance(inner, dict | list):
-        raise ConfigError(f"override {override!r}: {step!r} holds no further keys")
+        raise ConfigError(f"{where}: {step!r} holds no further keys")
     return inner
 
 
-def _index(items: list[Any], step: str, override: str) -> int:
+def _index(items: list[Any], step: str, where: str) -> int:
     if not step.isdecimal() or int(step) >= len(items):
-        raise ConfigError(
-            f"override {override!r}: {step!r} must be an index in [0, {len(items)})"
-        )
+        raise ConfigError(f"{where}: {step!r} must be an index in [0, {len(items)})")
     return int(step)
 
 
-def _explain(kind: type[BaseModel], error: ValidationError, path: Path | None) -> str:
-    """The first problem in one line."""
+def explain(kind: type[BaseModel], error: ValidationError, where: str) -> str:
+    """The first problem in one line.
+
+    Args:
+        kind: The config class that was validated.
+        error: What pydantic found.
+        where: What was validated, the beginning of the line.
+    """
     first = error.errors()[0]
     place = ".".join(str(step) for step in first["loc"])
-    where = f"config {path}" if path else "config"
     if first["type"] == "extra_forbidden":
         valid = ", ".join(_keys_at(kind, first["loc"][:-1]))
         return f"{where}: unknown key {place}; valid keys there: {valid}"

@@ -1,6 +1,6 @@
 """Recipes of the papers' experiments on small images: one YAML file a table."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from facever.config.parts import (
     SGDConfig,
     StrictModel,
 )
+from facever.config.tables import PrintedPercent, SweptCell, Table, Variant
 
 
 class SmallImageDataConfig(StrictModel):
@@ -56,20 +57,26 @@ class SmallImageScheduleConfig(ScheduleConfig):
 
 
 class Printed(StrictModel):
-    """What the paper prints for a cell."""
+    """What the paper prints for a cell; of a sweep, a list with one for each value."""
 
-    error: float | None = Field(
-        None, ge=0, le=100, description="The error rate that the paper prints, percent."
+    error: PrintedPercent = Field(
+        None, description="The error rate that the paper prints, percent."
     )
-    top5_error: float | None = Field(
-        None,
-        ge=0,
-        le=100,
-        description="The top-5 error that it prints, percent.",
+    top5_error: PrintedPercent = Field(
+        None, description="The top-5 error that it prints, percent."
+    )
+    w_inter: float | None = Field(
+        None, description="The WInter that it prints, radians."
+    )
+    c_inter: float | None = Field(
+        None, description="The CInter that it prints, radians."
+    )
+    wc_intra: float | None = Field(
+        None, description="The WCIntra that it prints, radians."
     )
 
 
-class SmallImageCell(StrictModel):
+class SmallImageCell(SweptCell):
     """One number of a table: everything that decides its runs but the seed."""
 
     data: SmallImageDataConfig = Field(description="Which images to train on.")
@@ -99,49 +106,41 @@ class SmallImageCell(StrictModel):
         Printed(), description="What the paper prints for this cell."
     )
 
+    @property
+    def printed_numbers(self) -> dict[str, PrintedPercent]:
+        """The numbers of ``printed``."""
+        return dict(self.printed)
 
-class SmallImageTable(StrictModel):
+
+class SmallImageTable(Table[SmallImageCell]):
     """The cells of a table. ``train`` holds what they share; a cell adds and changes.
 
     Mappings are merged key by key, lists are replaced.
     """
 
-    title: str = Field(description="The title of the table.")
-    paper: str = Field(description="The paper and the table that it repeats.")
-    chosen: tuple[str, ...] = Field(
-        (),
-        description="What the paper leaves open and the recipe chose, and where the "
-        "recipe differs, a sentence each.",
-    )
-    train: dict[str, Any] = Field(
-        default_factory=dict,
-        description="What all cells share; a cell adds to it and changes it.",
-    )
-    cells: dict[str, SmallImageCell] = Field(
-        min_length=1, description="The cells of the table by name."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _share(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or not isinstance(content.get("cells"), dict):
-            return content
-        shared = content.get("train", {})
-        cells = {name: _merged(shared, own) for name, own in content["cells"].items()}
-        return content | {"cells": cells}
-
     @model_validator(mode="after")
     def _check_starts(self) -> "SmallImageTable":
         names = list(self.cells)
         for name, cell in self.cells.items():
-            if cell.start is not None and cell.start not in names[: names.index(name)]:
+            if cell.start is None:
+                continue
+            if cell.start not in names[: names.index(name)]:
                 raise ValueError(
                     f"cell {name} starts from {cell.start!r}, which is no cell above it"
                 )
+            if self.cells[cell.start].sweep:
+                raise ValueError(
+                    f"cell {name} starts from {cell.start!r}, which is a sweep: there "
+                    "is no one network to start from"
+                )
         return self
 
-
-def _merged(base: Any, own: Any) -> Any:
-    if not isinstance(base, dict) or not isinstance(own, dict):
-        return own
-    return base | {key: _merged(base.get(key), value) for key, value in own.items()}
+    def select(self, wanted: Sequence[str]) -> list[Variant[SmallImageCell]]:
+        """The rows of some names, and the cells that these start from before them."""
+        named = list(wanted)
+        for each in super().select(wanted) if wanted else []:
+            start = self.cells[each.of].start
+            while start is not None and start not in named:
+                named.append(start)
+                start = self.cells[start].start
+        return super().select(named)

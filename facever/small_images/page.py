@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from facever.small_images.tables import TABLE_COLUMNS, CellResults, table_rows
+from facever.small_images.runs import MEASURES, CellRun
+from facever.tables.rows import CellResults, text_table
 from facever.verification.reporting.markup import table, whole_page
 
 
@@ -28,17 +29,18 @@ def render_small_image_page(
     title: str,
     paper: str,
     chosen: Sequence[str],
-    cells: Sequence[CellResults],
+    cells: Sequence[CellResults[CellRun]],
     figures: Sequence[PageFigure],
 ) -> str:
     """The page as text: the table, the figures and what the recipe chose."""
-    rows = [[escape(text) for text in row] for row in table_rows(cells)]
+    shown = text_table(cells, MEASURES)
+    rows = [[escape(text) for text in row] for row in shown.rows]
     parts = [
         f"<header><h1>{escape(title)}</h1></header>",
         f'<p class="soft">{escape(paper)}. Errors in percent on the test set, of the '
         "last step of each run; ± is the standard deviation over seeds, the angles are "
         "radians.</p>",
-        table(TABLE_COLUMNS, rows),
+        table(shown.columns, rows),
     ]
     parts += [_figure(figure) for figure in figures]
     if chosen:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 
 from facever import build
 from facever.config.small_images import SmallImageCell
-from facever.errors import FileError
+from facever.config.tables import folder_name
+from facever.errors import DivergedError, FileError
 from facever.files import whole_file
 from facever.hardware import pick_device
 from facever.heads import JointHead
@@ -23,7 +25,6 @@ from facever.small_images.batches import (
     SmallImageBatches,
     prepare_images,
 )
-from facever.small_images.class_angles import class_angles
 from facever.small_images.fit import fit_small_images
 from facever.small_images.measure import (
     class_vectors,
@@ -32,8 +33,16 @@ from facever.small_images.measure import (
     predict_logits,
     target_angles,
 )
-from facever.small_images.sets import SmallImageSet
-from facever.small_images.tables import CellRun
+from facever.small_images.networks import SMALL_IMAGE_NETWORKS
+from facever.small_images.runs import CellRun
+from facever.small_images.sets import SmallImageSet, read_small_images
+from facever.stages.tables.running import (
+    RESULT_FILE,
+    CellTrainer,
+    read_json_file,
+    write_json,
+)
+from facever.tables.class_angles import class_angles
 from facever.training.checkpoint import (
     CHECKPOINT_FILE,
     TrainingState,
@@ -43,7 +52,6 @@ from facever.training.checkpoint import (
 )
 from facever.training.log_lines import LogLine
 
-RESULT_FILE = "result.json"
 CURVE_FILE = "curve.jsonl"
 FEATURES_FILE = "features.npz"
 
@@ -52,6 +60,79 @@ _NUM_ANGLES = 200
 
 _KEPT_PER_CLASS = 20
 """Test features kept of each class, where there are more than two dimensions."""
+
+
+@dataclass
+class SmallImageTrainer(CellTrainer[SmallImageCell, CellRun]):
+    """Trains the cells of a table of small images.
+
+    Attributes:
+        out: The folder of the table, with that of the cell a cell starts from.
+        data: The files of the sets, or a folder of each set's name.
+        say: Gets a line for a person about each set.
+        hold_out: How many of the last training images to judge on, in the place of the
+            test set; None judges on the test set.
+        is_checked: Whether files must have the published MD5 sums.
+        device: Name of the device, see ``pick_device``.
+        compiled: Whether torch.compile joins network and head; see ``train_cell``.
+    """
+
+    out: Path
+    data: Path
+    say: Callable[[str], None]
+    hold_out: int | None = None
+    is_checked: bool = True
+    device: str = "auto"
+    compiled: bool = False
+    _sets: dict[str, SmallImageSet] = field(default_factory=dict)
+
+    def check(self, cell: SmallImageCell) -> None:
+        """Refuse names that do not exist."""
+        build.check_names(cell.network, cell.heads, SMALL_IMAGE_NETWORKS)
+
+    def fingerprint(self, cell: SmallImageCell, seed: int) -> str:
+        """A hash of the cell, the set and the seed."""
+        return _fingerprint(cell, self._images(cell), seed)
+
+    def read(self, content: dict[str, Any]) -> CellRun:
+        """The fields of a ``CellRun``."""
+        return CellRun(**content)
+
+    def train(self, name: str, cell: SmallImageCell, seed: int, out: Path) -> CellRun:
+        """Train a cell, from the network of another where the recipe says so."""
+        start = None
+        if cell.start is not None:
+            start = self.out / folder_name(cell.start) / f"seed{seed}" / CHECKPOINT_FILE
+            if not (start.parent / RESULT_FILE).exists():
+                raise DivergedError(
+                    f"{cell.start!r}, from whose network it starts, came to no end"
+                )
+        return train_cell(
+            cell,
+            self._images(cell),
+            seed,
+            out,
+            title=f"{name}, seed {seed}",
+            start=start,
+            device=self.device,
+            compiled=self.compiled,
+        )
+
+    def _images(self, cell: SmallImageCell) -> SmallImageSet:
+        name = cell.data.set
+        if name not in self._sets:
+            inside = self.data / name
+            folder = inside if inside.is_dir() else self.data
+            found = read_small_images(name, folder, verify=self.is_checked)
+            note = "the published files" if found.verified else "MD5 sums not compared"
+            if self.hold_out is not None:
+                found = found.held_out(self.hold_out)
+                note = f"{note}; the test set is left alone"
+            self._sets[name] = found
+            self.say(
+                f"{name}: {len(found.train):,} + {len(found.test):,} images, {note}"
+            )
+        return self._sets[name]
 
 
 def train_cell(
@@ -134,13 +215,11 @@ def train_cell(
         num_weights=sum(each.numel() for each in state.network.parameters()),
         verified=images.verified,
         device=str(run.train.images.device),
-        recipe=cell.model_dump(mode="json"),
+        recipe=cell.model_dump(mode="json", exclude={"sweep"}),
         fingerprint=fingerprint,
         curve=curve.lines,
     )
-    with whole_file(out / RESULT_FILE) as temporary:
-        text = json.dumps(result.to_dict(), indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(out / RESULT_FILE, result.to_dict())
     return result
 
 
@@ -260,9 +339,10 @@ class _Curve:
 
 
 def _read_result(path: Path, fingerprint: str) -> CellRun | None:
-    if not path.exists():
+    content = read_json_file(path)
+    if content is None:
         return None
-    result = CellRun(**json.loads(path.read_text(encoding="utf-8")))
+    result = CellRun(**content)
     if result.fingerprint != fingerprint:
         raise FileError(
             f"{path} was made with another recipe or another set; name another --out, "
@@ -273,6 +353,6 @@ def _read_result(path: Path, fingerprint: str) -> CellRun | None:
 
 def _fingerprint(cell: SmallImageCell, images: SmallImageSet, seed: int) -> str:
     """A hash of everything that must be the same for a run to go on."""
-    options = cell.model_dump(mode="json", exclude={"printed"})
+    options = cell.model_dump(mode="json", exclude={"printed", "sweep"})
     content = [options, images.fingerprint, seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,16 +1,15 @@
 """Results of a small-image table become the papers' figures and one page."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from facever.config.small_images import SmallImageCell, SmallImageTable
+from facever.config.small_images import SmallImageTable
+from facever.config.tables import folder_name
 from facever.errors import FileError
 from facever.files import whole_file
 from facever.results import Result
@@ -24,8 +23,11 @@ from facever.small_images.figures import (
     draw_similarities,
 )
 from facever.small_images.page import PageFigure, render_small_image_page
-from facever.small_images.tables import CellResults
+from facever.small_images.runs import MEASURES, CellRun
 from facever.stages.small_images.cell import FEATURES_FILE
+from facever.stages.tables.writing import sweep_figures
+from facever.tables.figure_files import save_figure
+from facever.tables.rows import CellResults
 
 FIGURES_PAGE_FILE = "index.html"
 
@@ -56,16 +58,16 @@ class FiguresResult(Result):
 def write_figures(
     out: Path,
     table: SmallImageTable,
-    folders: Mapping[str, Path],
-    cells: Sequence[CellResults],
+    runs: Path,
+    cells: Sequence[CellResults[CellRun]],
 ) -> FiguresResult:
     """Draw what is done, each figure as PNG and SVG, and all of them in a page.
 
     Args:
         out: The folder to write the figures to.
         table: The recipe.
-        folders: For each cell the folder of the run whose features are drawn.
-        cells: All runs of each cell, for the curves and the table.
+        runs: The folder of the table, with those of its runs.
+        cells: All rows of the table; features are drawn of each one's first run.
 
     Returns:
         Where the page lies.
@@ -73,16 +75,19 @@ def write_figures(
     Raises:
         FileError: If a run's features are missing.
     """
-    features = {cell.name: _read(folders[cell.name]) for cell in cells}
+    done = [cell for cell in cells if cell.runs]
+    features = {cell.name: _read(_folder(runs, cell)) for cell in done}
     figures: list[PageFigure] = []
 
     def add(name: str, figure: Figure, title: str, caption: str) -> None:
-        figures.append(PageFigure(title, caption, _save(figure, out / name)))
+        figures.append(PageFigure(title, caption, save_figure(figure, out / name)))
 
     flat = {name: each for name, each in features.items() if "train" in each}
     for part, whose in (("train", "training"), ("test", "test")) if flat else ():
         clouds = {
-            name: _cloud(each, part, table.cells[name]) for name, each in flat.items()
+            cell.name: _cloud(flat[cell.name], part, cell.runs[0])
+            for cell in done
+            if cell.name in flat
         }
         add(
             f"features-{part}",
@@ -94,13 +99,13 @@ def write_figures(
         )
     add(
         "accuracy",
-        draw_curves({cell.name: _curve(cell) for cell in cells}),
+        draw_curves({cell.name: _curve(cell) for cell in done}),
         "Accuracy against iterations",
         "Means over seeds. The test accuracy on the way decides nothing.",
     )
     add(
         "angles",
-        draw_angles({cell.name: _angles(cell) for cell in cells}),
+        draw_angles({cell.name: _angles(cell) for cell in done}),
         "Angles of class 0 over the run",
         "Share of 200 training images by the angle between feature and class vector; "
         "the line is the median. First seed.",
@@ -117,6 +122,14 @@ def write_figures(
         "Margins and angular gradients",
         "What takes the place of cos θ for the target class, and how steeply it falls.",
     )
+    for name, figure in sweep_figures(cells, MEASURES[:1]).items():
+        add(
+            name,
+            figure,
+            "Sweep",
+            "Means over seeds with their deviation. Hollow points are the paper's; a "
+            "cross is a value whose runs failed.",
+        )
     page = out / FIGURES_PAGE_FILE
     with whole_file(page) as temporary:
         text = render_small_image_page(
@@ -137,30 +150,19 @@ def _read(folder: Path) -> _Arrays:
         ) from None
 
 
-def _save(figure: Figure, path: Path) -> bytes:
-    """Write PNG and SVG, the same bytes for the same numbers; return the PNG."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    with whole_file(path.with_suffix(".png")) as temporary:
-        temporary.write_bytes(png.getvalue())
-    with (
-        rc_context({"svg.hashsalt": "facever"}),
-        whole_file(path.with_suffix(".svg")) as temporary,
-    ):
-        figure.savefig(temporary, format="svg", metadata={"Date": None})
-    return png.getvalue()
+def _folder(runs: Path, cell: CellResults[CellRun]) -> Path:
+    return runs / folder_name(cell.name) / f"seed{cell.runs[0].seed}"
 
 
-def _cloud(features: _Arrays, part: str, cell: SmallImageCell) -> Cloud:
+def _cloud(features: _Arrays, part: str, run: CellRun) -> Cloud:
     points = features.get("points")
-    options = cell.heads[0].model_extra or {}
-    if points is not None and options.get("distance") == "cosine":
+    if points is not None and run.recipe["heads"][0].get("distance") == "cosine":
         lengths = np.linalg.norm(features[part], axis=1)
         points = points * float(np.median(lengths))
     return Cloud(features[part], features[f"{part}_labels"], points)
 
 
-def _curve(cell: CellResults) -> AccuracyCurve:
+def _curve(cell: CellResults[CellRun]) -> AccuracyCurve:
     lines = [run.curve for run in cell.runs]
 
     def accuracy(key: str) -> list[float]:
@@ -172,7 +174,7 @@ def _curve(cell: CellResults) -> AccuracyCurve:
 
 
 def _angles(
-    cell: CellResults,
+    cell: CellResults[CellRun],
 ) -> tuple[list[int], Float[np.ndarray, "times images"]]:
     lines = cell.runs[0].curve
     angles = np.array([line["angles"] for line in lines])

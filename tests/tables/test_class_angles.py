@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError
-from facever.small_images.class_angles import class_angles
+from facever.tables.class_angles import class_angles
 
 
 def angle(left: np.ndarray, right: np.ndarray) -> float:
@@ -44,3 +44,11 @@ def test_angles_are_the_means_over_all_pairs_of_the_classes_seen() -> None:
 def test_one_class_has_no_angles() -> None:
     with pytest.raises(DataError, match="at least two classes, got 1"):
         class_angles(np.ones((3, 2)), np.zeros(3, np.int64), np.ones((4, 2)))
+
+
+def test_a_network_that_died_has_no_angles() -> None:
+    features = np.zeros((4, 2), np.float32)
+    found = class_angles(features, np.array([0, 0, 1, 1]), np.eye(2))
+    assert found.w_inter == pytest.approx(math.pi / 2)
+    assert math.isnan(found.c_inter)
+    assert math.isnan(found.wc_intra)

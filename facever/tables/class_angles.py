@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 
 from facever.errors import DataError
-from facever.inference.vectors import unit_vectors
 
 
 @dataclass(frozen=True)
 class ClassAngles:
-    """Mean angles in radians.
+    """Mean angles in radians; NaN where a vector has no direction.
 
     Attributes:
         w_inter: Mean angle between the vectors W_j of different classes.
@@ -49,13 +48,23 @@ def class_angles(
     if len(present) < 2:
         raise DataError(f"angles need at least two classes, got {len(present)}")
     centers = np.stack([embeddings[labels == label].mean(axis=0) for label in present])
-    vectors = unit_vectors(weight[present], dtype=np.float64)
-    centers = unit_vectors(centers, dtype=np.float64)
+    vectors, centers = _directions(weight[present]), _directions(centers)
     return ClassAngles(
         w_inter=_mean_angle_between(vectors),
         c_inter=_mean_angle_between(centers),
         wc_intra=float(_angle((vectors * centers).sum(axis=1)).mean()),
     )
+
+
+def _directions(
+    vectors: Float[np.ndarray, "classes dim"],
+) -> Float64[np.ndarray, "classes dim"]:
+    """Vectors of unit length; NaN in the place of zero, where a network died."""
+    vectors = vectors.astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        directions: Float64[np.ndarray, "classes dim"] = vectors / lengths
+    return directions
 
 
 def _mean_angle_between(

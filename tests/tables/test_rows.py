@@ -1,0 +1,69 @@
+from dataclasses import dataclass
+
+import pytest
+
+from facever.results import Result
+from facever.tables.rows import CellResults, Measure, markdown, spread, text_table
+
+
+@dataclass(frozen=True)
+class Some(Result):
+    error: float
+    angle: float | None = None
+    other: float | None = None
+
+    def lines(self) -> list[str]:
+        return []
+
+
+MEASURES = (
+    Measure("error", "error %", 2, factor=100.0, is_compared=True),
+    Measure("angle", "angle", 3),
+    Measure("other", "other", 1),
+)
+
+
+def test_rows_by_hand() -> None:
+    runs = [Some(0.0081, 1.5), Some(0.0085, 1.6)]
+    shown = text_table(
+        [
+            CellResults("softmax", runs, {"error": 0.86, "angle": 1.25}),
+            CellResults("IE", [Some(0.0081)], {}),
+            CellResults("high", [], {"error": 2.0}, failures={0: "too | high"}),
+            CellResults("some", [Some(0.5)], failures={1: "a", 3: "b"}),
+        ],
+        MEASURES,
+    )
+    # Nothing has the number "other", and the paper prints of two.
+    assert list(shown.columns) == [
+        "cell",
+        "seeds",
+        "paper, error %",
+        "ours, error %",
+        "difference",
+        "paper, angle",
+        "ours, angle",
+    ]
+    assert [list(row) for row in shown.rows] == [
+        ["softmax", "2", "0.86", "0.83 ± 0.03", "-0.03", "1.250", "1.550 ± 0.071"],
+        ["IE", "1", "", "0.81", "", "", ""],
+        ["high", "0", "2.00", "(failed: too | high)", "", "", ""],
+        ["some", "1", "", "50.00 (seed 1 failed: a; seed 3 failed: b)", "", "", ""],
+    ]
+    text = markdown(shown)
+    assert text.count("\n") == 6
+    assert "| high | 0 | 2.00 | (failed: too \\| high) |  |  |  |" in text
+
+
+def test_without_a_paper() -> None:
+    shown = text_table([CellResults("IE", [Some(0.5, other=2)])], MEASURES)
+    assert list(shown.columns) == ["cell", "seeds", "error %", "other"]
+    assert list(shown.rows) == [("IE", "1", "50.00", "2.0")]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [([1.0, 2.0, 3.0], "2.00 ± 1.00"), ([1.234], "1.23"), ([], "")],
+)
+def test_spread_is_the_deviation_of_a_sample(values: list[float], text: str) -> None:
+    assert spread(values, 2) == text
