@@ -66,8 +66,7 @@ def network_graph(
         raise ParameterError(
             "opset is for networks of facever's own; an ONNX file keeps its version"
         )
-    graph, output = network.read_graph()
-    return graph, network.image, output
+    return network.read_graph(), network.image, network.output.name
 
 
 def export_graph(
@@ -95,6 +94,7 @@ def export_graph(
         image,
         output,
         size=(header.crop_height, header.crop_width),
+        dim=header.embedding_size,
         mean=mean,
         scale=header.scale,
         channel_order=header.channel_order,

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from facever.errors import ModelFileError
-from facever.inference.formats.ports import ImageInput
+from facever.inference.formats.ports import ImageInput, Port
 from facever.inference.formats.whole_graph import is_ours, whole_graph
 from facever.inference.quantising import _search
 
@@ -46,6 +46,7 @@ def wrapped(
         ImageInput("x", None, HIGH, WIDE, channels_last, np.dtype(np.float32)),
         "y",
         size=(HIGH, WIDE),
+        dim=DIM,
         mean=0.0,
         scale=1.0,
         channel_order="RGB",
@@ -105,6 +106,7 @@ def test_a_whole_graph_by_hand(
         image,
         "y",
         size=(HIGH, WIDE),
+        dim=DIM,
         mean=mean,
         scale=scale,
         channel_order=order,
@@ -194,6 +196,7 @@ def test_openvinos_files_cannot_be_exported(tmp_path: Path) -> None:
     from facever.inference.model import LoadedModel
 
     image = ImageInput("x", None, 112, 96, False, np.dtype(np.float32))
-    network = RuntimeNetwork(tmp_path / "n.xml", image, {})
+    output = Port("y", (None, 3), "FLOAT")
+    network = RuntimeNetwork(tmp_path / "n.xml", image, output, {})
     with pytest.raises(ModelFileError, match=r"n\.xml is OpenVINO's; export its"):
         network_graph(LoadedModel(network, ModelHeader("n", {}, 3), ""))

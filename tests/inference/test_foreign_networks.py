@@ -7,10 +7,12 @@ import numpy as np
 import onnx
 import openvino
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import TEMPLATES
+from facever.inference.backends.runtime_network import RuntimeNetwork
 from facever.inference.embedder import load
 from facever.inference.header import ModelHeader, crop_fields
 from facever.inference.model_file import (
@@ -218,6 +220,54 @@ def test_weights_that_are_not_finite_are_named(make, onnx_networks, suffix, valu
         onnx_networks.WEIGHTS[0, 0] = before
     with pytest.raises(ModelFileError, match="holds numbers that are not finite"):
         load_model(path)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_size_that_the_file_states_is_not_computed(make, suffix, monkeypatch):
+    def refuse(*size):
+        raise AssertionError
+
+    monkeypatch.setattr(RuntimeNetwork, "embedding_size", refuse)
+    load_model(make(None, suffix))
+    with pytest.raises(AssertionError):
+        load_model(make(size=(None, None)))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_file_that_gives_another_size_than_it_states(make, backend):
+    path = make(header_of(embedding_size=16))
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 16
+    onnx.save(model, path)
+    copy_foreign(path, path, header_of(embedding_size=16))
+    with pytest.raises(ModelFileError, match=r"8 numbers for a crop.* says 16"):
+        load(path, backend=backend).embed_crops(crops_of())
+    # What facever model import finds out counts, not what the file states.
+    copy_foreign(path, path, header_of())
+    assert load(path, backend=backend).embed_crops(crops_of()).shape == (5, 8)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("mixing", ["Softmax over the batch", "Reshape to the batch"])
+def test_what_is_made_for_a_fixed_number_of_images_gets_that(make, mixing, backend):
+    """Oracle: the reference evaluator of ONNX, two crops at a time."""
+    path = make(header_of(), batch=2)
+    model = onnx.load(path)
+    model.graph.output[0].name = "z"
+    if mixing == "Softmax over the batch":
+        model.graph.node.append(helper.make_node("Softmax", ["y"], ["z"], axis=0))
+    else:
+        shape = numpy_helper.from_array(np.array([2, -1]), "shape")
+        model.graph.initializer.append(shape)
+        model.graph.node.append(helper.make_node("Reshape", ["y", "shape"], ["z"]))
+    onnx.save(model, path)
+    copy_foreign(path, path, header_of())
+    crops = crops_of(6)
+    images = ((crops - 127.5) / 127.5).astype(np.float32).transpose(0, 3, 1, 2)
+    evaluator = ReferenceEvaluator(model)
+    right = [evaluator.run(None, {"x": images[at : at + 2]})[0] for at in (0, 2, 4)]
+    found = load(path, "cpu", "fp32", backend=backend).embed_crops(crops)
+    np.testing.assert_allclose(found, np.concatenate(right), atol=2e-4)
 
 
 def message_of(path, output=None):

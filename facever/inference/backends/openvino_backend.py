@@ -52,14 +52,9 @@ def start(path: Path, model: openvino.Model, output: int, bf16: bool) -> Running
         ModelFileError: If OpenVINO cannot compute it.
     """
     shape = model.inputs[0].get_partial_shape()
-    if shape[0].is_dynamic:
-        return _compile(path, model, output, bf16, None)
-    fixed = _compile(path, model, output, bf16, shape[0].get_length())
-    if shape.is_dynamic:
-        return fixed
-    free = _free_batch(path, model, output, bf16)
-    agree = free is not None and _agree(fixed, free, tuple(shape.to_shape()))
-    return free if free is not None and agree else fixed
+    batch_size = None if shape[0].is_dynamic else shape[0].get_length()
+    free = _free_batch(path, model, output, bf16) if shape.is_static else None
+    return free or _compile(path, model, output, bf16, batch_size)
 
 
 def _compile(
@@ -90,26 +85,27 @@ def _compile(
 def _free_batch(
     path: Path, model: openvino.Model, output: int, bf16: bool
 ) -> RunningGraph | None:
-    """The same for any number of images; None if it is made for a fixed number."""
+    """The same for any number of images.
+
+    Returns:
+        None if it cannot be made so, or if two batches of the model's own size do not
+        give the same together as apart.
+    """
     free = model.clone()
     shape = free.inputs[0].get_partial_shape()
+    size = shape[0].get_length()
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (2 * size, *shape.to_shape()[1:]))
+    images = images.astype(np.float32)
     shape[0] = -1
     try:
         free.reshape(shape)
-    except RuntimeError:
+        running = _compile(path, free, output, bf16, None)
+        apart = np.concatenate([running.run(half) for half in np.split(images, 2)])
+        together = running.run(images)
+    except (RuntimeError, ModelFileError):
         return None
-    return _compile(path, free, output, bf16, None)
-
-
-def _agree(fixed: RunningGraph, free: RunningGraph, shape: tuple[int, ...]) -> bool:
-    """Whether images give the same together as apart."""
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (2 * shape[0], *shape[1:])).astype(np.float32)
-    apart = np.concatenate([fixed.run(half) for half in np.split(images, 2)])
-    try:
-        together = free.run(images)
-    except ModelFileError:
-        return False
     if together.shape != apart.shape:
-        return False
-    return bool(np.abs(together - apart).max() <= _ROUNDING * np.abs(apart).max())
+        return None
+    differ = np.abs(together - apart).max() > _ROUNDING * np.abs(apart).max()
+    return None if differ else running

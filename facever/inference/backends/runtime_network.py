@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from facever.choices import Backend, ChannelOrder, Precision
-from facever.errors import DataError, ParameterError
+from facever.errors import DataError, ModelFileError, ParameterError
 from facever.hardware import device_name, uses_bf16
-from facever.inference.formats.ports import ImageInput
+from facever.inference.formats.ports import ImageInput, Port
 from facever.inference.header import ModelHeader, Numbers, Parity
 from facever.inference.network import Network, StartedNetwork
 from facever.runtimes import RUNTIMES, check_backend, is_installed
@@ -52,16 +52,17 @@ class RuntimeNetwork(Network):
     Attributes:
         path: The file, for messages.
         image: What it takes.
+        output: What it gives.
         starts: How each backend that can compute it loads it; the first is the one that
             the format is made for.
-        read_graph: Gives its ONNX graph and the name of the output; None if it came
-            otherwise.
+        read_graph: Gives its ONNX graph; None if it came otherwise.
     """
 
     path: Path
     image: ImageInput
+    output: Port
     starts: Mapping[Backend, Start]
-    read_graph: Callable[[], tuple[Any, str]] | None = None
+    read_graph: Callable[[], Any] | None = None
 
     def start(
         self, header: ModelHeader, device: str, precision: Precision, backend: Backend
@@ -81,6 +82,12 @@ class RuntimeNetwork(Network):
             features = forward(
                 to_pixels(views, header.mean, header.scale, header.channel_order)
             )
+            if features.shape[1] != header.embedding_size:
+                raise ModelFileError(
+                    f"{self.path} gives {features.shape[1]} numbers for a crop, and "
+                    f"its header says {header.embedding_size}; write the header anew "
+                    "with facever model import"
+                )
             return features.reshape(1 + with_mirrored, len(crops), -1)
 
         numbers = "bf16" if bf16 else header.precision
@@ -90,8 +97,17 @@ class RuntimeNetwork(Network):
         """From pixels to features, by the backend that the format is made for."""
         return self._forward(self.starts[self._native](device_name(device), False))
 
+    @property
+    def stated_size(self) -> int | None:
+        """How many numbers its file says that it gives; None if that has to be seen.
+
+        So it is of a network for images of any size: it may not take every size.
+        """
+        image = self.image
+        return self.output.numbers_each if image.height and image.width else None
+
     def embedding_size(self, height: int, width: int) -> int:
-        """How many numbers it gives for an image of this size, in pixels.
+        """How many numbers it gives for an image of this size, in pixels, computed.
 
         Raises:
             DataError: If it gives anything but a vector of finite numbers.

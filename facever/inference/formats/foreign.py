@@ -32,7 +32,10 @@ class ForeignNetwork:
 
 
 def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
-    """Put a model together, and see on one crop that header and network agree.
+    """Put a model together, and see that header and network agree.
+
+    Where the file does not say that the network gives what the header says, the network
+    computes a crop.
 
     Args:
         foreign: The network.
@@ -47,7 +50,9 @@ def make_model(foreign: ForeignNetwork, header: ModelHeader) -> LoadedModel:
         template = header.find_template()
         assert template is not None
         network.image.check_size(template)
-        size = network.embedding_size(header.crop_height, header.crop_width)
+        size = network.stated_size
+        if size != header.embedding_size:
+            size = network.embedding_size(header.crop_height, header.crop_width)
         if size != header.embedding_size:
             raise MismatchError(
                 f"embedding_size is {header.embedding_size} there, {size} in the "

@@ -91,12 +91,12 @@ def graph_network(
     image = find_image_input(path, graph_inputs(model))
     port = find_output(path, graph_outputs(model), output)
 
-    def read_graph() -> tuple[ModelProto, str]:
-        return with_plain_weights(with_real_inputs(model)), port.name
+    def read_graph() -> ModelProto:
+        return with_plain_weights(with_real_inputs(model))
 
     @cache
     def graph() -> bytes:
-        content: bytes = read_graph()[0].SerializeToString()
+        content: bytes = read_graph().SerializeToString()
         return content
 
     def on_onnxruntime(device: str, bf16: bool) -> RunningGraph:
@@ -114,6 +114,7 @@ def graph_network(
     return RuntimeNetwork(
         path,
         image,
+        port,
         {"onnxruntime": on_onnxruntime, "openvino": on_openvino},
         read_graph,
     )

@@ -148,40 +148,42 @@ def with_plain_weights(model: ModelProto) -> ModelProto:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and set(node.input) <= stored.keys():
             weights = _dequantise(node, [stored[name] for name in node.input])
-            plain.graph.initializer.append(
-                numpy_helper.from_array(weights, node.output[0])
+            # Filled where it is: a message that is appended is copied.
+            plain.graph.initializer.add(
+                name=node.output[0],
+                dims=weights.shape,
+                data_type=helper.np_dtype_to_tensor_dtype(weights.dtype),
+                raw_data=weights.tobytes(),
             )
         else:
             plain.graph.node.append(node)
     used = set(_names_read(plain.graph))
-    kept = [each for each in plain.graph.initializer if each.name in used]
-    del plain.graph.initializer[:]
-    plain.graph.initializer.extend(kept)
+    for place in reversed(range(len(plain.graph.initializer))):
+        if plain.graph.initializer[place].name not in used:
+            del plain.graph.initializer[place]
     return plain
 
 
 def _dequantise(node: NodeProto, inputs: list[TensorProto]) -> np.ndarray:
     numbers, scale, *zero = (numpy_helper.to_array(each) for each in inputs)
     facts = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-    axis, block = facts.get("axis", 1), facts.get("block_size", 0)
+    axis, block = facts.get("axis", 1) % numbers.ndim, facts.get("block_size", 0)
 
     def spread(values: np.ndarray) -> np.ndarray:
         if block:
             rows = np.repeat(values, block, axis)
-            return np.take(rows, np.arange(numbers.shape[axis]), axis)
+            return rows[(*[slice(None)] * axis, slice(numbers.shape[axis]))]
         if values.size > 1:
-            axes = [
-                size if at == axis % numbers.ndim else 1
-                for at, size in enumerate(numbers.shape)
-            ]
+            axes = [size if at == axis else 1 for at, size in enumerate(numbers.shape)]
             return values.reshape(axes)
         return values.reshape(())
 
-    whole = numbers.astype(np.float32)
+    # In place: pages of fresh memory take longer than the arithmetic.
+    weights: np.ndarray = numbers.astype(np.float32)
     if zero:
-        whole -= spread(zero[0]).astype(np.float32)
-    weights: np.ndarray = (whole * spread(scale)).astype(scale.dtype)
-    return weights
+        weights -= spread(zero[0])
+    weights *= spread(scale)
+    return weights.astype(scale.dtype, copy=False)
 
 
 def normalises_itself(model: ModelProto, image: str) -> bool:

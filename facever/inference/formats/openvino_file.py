@@ -69,14 +69,15 @@ def open_network(path: Path, output: str | None = None) -> ForeignNetwork:
     model = read_model(path, path, weights)
     image = find_image_input(path, [_port(each) for each in model.inputs])
     outputs = [_port(each) for each in model.outputs]
-    place = outputs.index(find_output(path, outputs, output))
+    port = find_output(path, outputs, output)
+    place = outputs.index(port)
 
     def on_openvino(device: str, bf16: bool) -> RunningGraph:
         return start(path, model, place, bf16)
 
     return ForeignNetwork(
         path,
-        RuntimeNetwork(path, image, {"openvino": on_openvino}),
+        RuntimeNetwork(path, image, port, {"openvino": on_openvino}),
         _digest(path),
         _normalises_itself(model),
         _constants(model),

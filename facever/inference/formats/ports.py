@@ -1,5 +1,6 @@
 """What a network of another project takes and gives, and whether facever can use it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,12 @@ class Port:
     name: str
     shape: tuple[int | None, ...]
     type: str
+
+    @property
+    def numbers_each(self) -> int | None:
+        """Numbers for each image, the first axis; None where any is taken."""
+        sizes = [size for size in self.shape[1:] if size is not None]
+        return math.prod(sizes) if len(sizes) == len(self.shape) - 1 else None
 
     def __str__(self) -> str:
         sizes = ", ".join("any" if size is None else str(size) for size in self.shape)

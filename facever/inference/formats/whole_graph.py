@@ -39,6 +39,7 @@ def whole_graph(
     output: str,
     *,
     size: tuple[int, int],
+    dim: int,
     mean: float | list[float] | Float32[np.ndarray, "high wide 3"],
     scale: float | list[float],
     channel_order: ChannelOrder,
@@ -51,6 +52,7 @@ def whole_graph(
         image: Its input.
         output: Name of its output.
         size: Height and width of a crop.
+        dim: Numbers that the network gives for an image.
         mean: Subtracted from the pixels, as in a model file's header.
         scale: Divides them after that.
         channel_order: The order of the colours in the network's input.
@@ -93,7 +95,7 @@ def whole_graph(
     features = nodes.add("Flatten", gives, axis=1)
     features = nodes.add("Cast", features, to=TensorProto.FLOAT)
     if mirror != "none":
-        shape = nodes.whole("both", [2, -1, _dim(whole, gives)])
+        shape = nodes.whole("both", [2, -1, dim])
         both = nodes.add("Reshape", features, shape)
         if mirror == "sum":
             which = nodes.whole("views", [0])
@@ -101,6 +103,7 @@ def whole_graph(
         else:
             by_crop = nodes.add("Transpose", both, perm=[1, 0, 2])
             features = nodes.add("Flatten", by_crop, axis=1)
+            dim *= 2
     nodes.add("Identity", features, gives=FEATURES)
     body = [*before, *graph.node, *nodes.taken()]
     del graph.node[:]
@@ -113,7 +116,7 @@ def whole_graph(
         helper.make_tensor_value_info(CROPS, TensorProto.UINT8, ["batch", *size, 3])
     )
     graph.output.append(
-        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", None])
+        helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["batch", dim])
     )
     return whole
 
@@ -187,9 +190,3 @@ def _renamed(model: ModelProto, given: str, gives: str) -> tuple[ModelProto, str
 
 def _is(value: object, number: float) -> bool:
     return isinstance(value, int | float) and value == number
-
-
-def _dim(model: ModelProto, output: str) -> int:
-    [port] = [each for each in model.graph.output if each.name == output]
-    shape = port.type.tensor_type.shape.dim
-    return int(np.prod([each.dim_value or 1 for each in shape[1:]]))

@@ -24,7 +24,7 @@ from facever.inference.backends.runtime_network import (
     to_pixels,
 )
 from facever.inference.formats.onnx_graph import with_plain_weights
-from facever.inference.formats.ports import ImageInput
+from facever.inference.formats.ports import ImageInput, Port
 from facever.inference.header import ModelHeader, Parity
 from facever.inference.parity import cosines, drawn_crops, measure_parity
 from facever.inference.preprocessing import make_preprocessing
@@ -79,8 +79,9 @@ def network_of(*backends: str, reached: list[str]) -> RuntimeNetwork:
         return started
 
     image = ImageInput("x", None, 112, 96, False, np.dtype(np.float32))
+    output = Port("y", (None, 3), "FLOAT")
     return RuntimeNetwork(
-        Path("n.onnx"), image, {each: start(each) for each in backends}
+        Path("n.onnx"), image, output, {each: start(each) for each in backends}
     )
 
 
