@@ -3,11 +3,12 @@
     .venv/bin/uv pip install pytorch-metric-learning
     .venv/bin/python eval/speed/heads.py
 
-Each turn times plain ``linear`` + ``cross_entropy`` and then the head, so that a busy
-machine slows both; the ratio's median and spread over the turns go to the json. Memory
-is the peak of what torch allocates during a step, above what parameters and input hold,
-with the logits kept at hand in all of ours, plain softmax included.
-pytorch-metric-learning's losses run in the same way, for the heads that it has.
+Each turn times plain ``linear`` + ``cross_entropy`` and then the head, with one thread
+and by the processor's time, so that what else the machine does counts little; the
+ratio's median and spread over the turns go to the json. Memory is the peak of what
+torch allocates during a step, above what parameters and input hold, with the logits
+kept at hand in all of ours, plain softmax included. pytorch-metric-learning's losses
+run in the same way, for the heads that it has.
 
 The bound is arithmetic: three products of 256 x 512 x 10,575 are 8.3 GFLOP. Beside them
 every pass over the [256, 10575] logits moves 11 MB and over the weights 22 MB.
@@ -69,6 +70,7 @@ def main() -> None:
     )
     options = parser.parse_args()
 
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     embeddings = torch.randn(options.batch, DIM)
     # Four classmates each, so that pairs and triplets have something to do.
@@ -110,6 +112,7 @@ def main() -> None:
         "heads": rows,
         "a_million_classes": million,
         "threads": torch.get_num_threads(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "machine": describe_machine(),
         "versions": describe_versions(),
     }
@@ -186,9 +189,9 @@ def _paired(step: Step, base: Step, turns: int) -> tuple[list[float], list[float
 def _alone(step: Step, turns: int = 7) -> list[float]:
     seconds = []
     for _ in range(turns):
-        started = time.perf_counter()
+        started = time.process_time()
         step()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return seconds
 
 

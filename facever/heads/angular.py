@@ -1,7 +1,7 @@
 """Angular loss: the classifier's output is the angle itself."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -22,9 +22,6 @@ def angular_logits(
 ) -> Float[Tensor, "batch classes"]:
     """``-scale * theta``, theta the angle of a cosine.
 
-    The slope of arccos, -1 / sin(theta), is infinite at cosine +1 and -1: there
-    sin(theta) counts as 0.001. As a function of the angle the gradient is constant.
-
     Args:
         cosine: Cosine of embedding and class weight; what rounding puts outside of
             [-1, 1] counts as the end.
@@ -40,7 +37,7 @@ def angular_logits(
         Angular loss, arXiv 1912.07819, eq. 7 and 11.
     """
     _check(scale)
-    return _ScaledAngle.apply(cosine, scale)  # type: ignore[no-any-return]
+    return -scale * cosine.clamp(-1, 1).acos()
 
 
 class Angular(ClassifyingHead):
@@ -76,25 +73,26 @@ class Angular(ClassifyingHead):
     ) -> HeadOutput:
         """Mean cross-entropy over the batch."""
         rows = self.rows(labels)
-        cosine, _ = rows.unit_weight_logits(unit(embeddings))
-        return rows.output(angular_logits(cosine, self.scale))
+        logits, _ = rows.unit_weight_logits(unit(embeddings), _ScaledAngle(self.scale))
+        return rows.output(logits)
 
 
-class _ScaledAngle(torch.autograd.Function):
-    """``-scale * arccos`` with a bounded slope, in one matrix each way."""
+@dataclass(frozen=True)
+class _ScaledAngle:
+    """The logits as a curve over cosines.
 
-    @staticmethod
-    def forward(ctx: Any, cosine: Tensor, scale: float) -> Tensor:
-        logits = cosine.clamp(-1, 1).acos_().mul_(-scale)
-        ctx.save_for_backward(logits)
-        ctx.scale = scale
-        return logits
+    Their slope, scale / sin(theta), is infinite at cosine +1 and -1: there sin(theta)
+    counts as 0.001. As a function of the angle the gradient is constant.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (logits,) = ctx.saved_tensors
-        sine = (logits / -ctx.scale).sin_().clamp_min_(_SMALLEST_SINE)
-        return torch.div(gradients[0], sine, out=sine).mul_(ctx.scale), None
+    scale: float
+
+    def values(self, cosine: Tensor) -> Tensor:
+        return angular_logits(cosine, self.scale)
+
+    def slopes(self, cosine: Tensor) -> Tensor:
+        squared_sine = torch.rsub(cosine.square(), 1).clamp_min_(_SMALLEST_SINE**2)
+        return squared_sine.rsqrt_().mul_(self.scale)
 
 
 def _check(scale: float) -> None:

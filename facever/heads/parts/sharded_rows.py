@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facever.errors import ParameterError
 from facever.heads.base import HeadOutput
-from facever.heads.parts.class_logits import ClassRows
+from facever.heads.parts.class_logits import ClassRows, Curve
 
 
 @runtime_checkable
@@ -160,10 +160,10 @@ class ShardedRows(ClassRows):
         return logits, self._of_holders(target), self._of_holders(norms)
 
     def unit_weight_logits(
-        self, embeddings: Float[Tensor, "batch dim"]
+        self, embeddings: Float[Tensor, "batch dim"], curve: Curve | None = None
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, " batch"]]:
         """``W_j . f / |W_j|`` of the classes held here; all own classes'."""
-        logits, target = super().unit_weight_logits(self._spread(embeddings))
+        logits, target = super().unit_weight_logits(self._spread(embeddings), curve)
         return logits, self._of_holders(target)
 
     def output(
