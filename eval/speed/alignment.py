@@ -13,7 +13,6 @@ compared, too, which says more on a machine that others use. Takes ten minutes.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from spread import spread, spread_of_ratios
 
 from facever.data.sources.any_source import find_photos
 from facever.faces.aligner import AlignRecipe
@@ -83,7 +83,7 @@ def main() -> None:
         "rounds": options.rounds,
         "workers": options.workers,
         "photos_a_second": {
-            name: describe([options.count / value for value in values])
+            name: spread([options.count / value for value in values])
             for name, values in seconds.items()
         },
         f"times_as_fast_as_{first}": compare_times(seconds, first),
@@ -228,17 +228,8 @@ def compare_times(
 ) -> dict[str, dict[str, float]]:
     """How many times as fast as the first, turn by turn."""
     return {
-        name: describe([a / b for a, b in zip(seconds[first], values, strict=True)])
+        name: spread_of_ratios(seconds[first], values)
         for name, values in seconds.items()
-    }
-
-
-def describe(values: list[float]) -> dict[str, float]:
-    """Median and spread."""
-    return {
-        "median": round(statistics.median(values), 2),
-        "lowest": round(min(values), 2),
-        "highest": round(max(values), 2),
     }
 
 

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+from spread import spread
 
 from facever.choices import DEFAULT_MODEL
 from facever.data.sources.any_source import find_photos
@@ -138,8 +138,8 @@ def measure_servers(
         server.stop()
     result: dict[str, Any] = {
         name: {
-            "seconds_until_ready": describe([clock for clock, _ in starts[name]]),
-            "processor_seconds_until_ready": describe(
+            "seconds_until_ready": spread([clock for clock, _ in starts[name]]),
+            "processor_seconds_until_ready": spread(
                 [processor for _, processor in starts[name]]
             ),
             **held[name],
@@ -284,10 +284,10 @@ def form_of(content: bytes) -> bytes:
 def describe_turns(turns: Sequence[Turn]) -> dict[str, Any]:
     together = [value for turn in turns for value in turn.seconds]
     return {
-        "answers_a_second": describe([turn.rate for turn in turns]),
+        "answers_a_second": spread([turn.rate for turn in turns]),
         "median_milliseconds": milliseconds(together, 50),
         "99th_percentile_milliseconds": milliseconds(together, 99),
-        "processor_milliseconds_an_answer": describe([turn.cost for turn in turns]),
+        "processor_milliseconds_an_answer": spread([turn.cost for turn in turns]),
         "num_answers": len(together),
         "num_refused": sum(len(turn.statuses) for turn in turns),
     }
@@ -296,10 +296,10 @@ def describe_turns(turns: Sequence[Turn]) -> dict[str, Any]:
 def compare_turns(before: Sequence[Turn], now: Sequence[Turn]) -> dict[str, Any]:
     pairs = list(zip(before, now, strict=True))
     return {
-        "times_the_answers_a_second": describe([b.rate / a.rate for a, b in pairs]),
-        "part_of_the_processor_time": describe([b.cost / a.cost for a, b in pairs]),
+        "times_the_answers_a_second": spread([b.rate / a.rate for a, b in pairs]),
+        "part_of_the_processor_time": spread([b.cost / a.cost for a, b in pairs]),
         **{
-            f"part_of_the_{name}": describe(
+            f"part_of_the_{name}": spread(
                 [
                     float(
                         np.percentile(b.seconds, rank) / np.percentile(a.seconds, rank)
@@ -387,15 +387,6 @@ def stage(work: Any, things: Any, together: int) -> float:
 
 def milliseconds(seconds: Sequence[float], rank: int) -> float:
     return round(1000 * float(np.percentile(seconds, rank)), 2)
-
-
-def describe(values: Sequence[float]) -> dict[str, float]:
-    """Median and spread."""
-    return {
-        "median": round(statistics.median(values), 2),
-        "lowest": round(min(values), 2),
-        "highest": round(max(values), 2),
-    }
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from spread import spread_of_ratios
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -97,8 +98,8 @@ def main() -> None:
             name: round(crops / statistics.median(each), 1)
             for name, each in seconds.items()
         },
-        "times_bare": spread(seconds["ours"], seconds["bare"]),
-        "cpu_times_bare": spread(cpu_seconds["ours"], cpu_seconds["bare"]),
+        "times_bare": spread_of_ratios(seconds["ours"], seconds["bare"], 3),
+        "cpu_times_bare": spread_of_ratios(cpu_seconds["ours"], cpu_seconds["bare"], 3),
         "limit_times_bare": LIMIT,
         "share_waiting_for_crops": share(lines, "data_seconds"),
         "share_optimiser": share(lines, "optimiser_seconds"),
@@ -112,7 +113,9 @@ def main() -> None:
         "versions": describe_versions(),
     }
     if "files" in seconds:
-        result["files_times_ours"] = spread(seconds["files"], seconds["ours"])
+        result["files_times_ours"] = spread_of_ratios(
+            seconds["files"], seconds["ours"], 3
+        )
     print(json.dumps(result, indent=2))
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
@@ -338,15 +341,6 @@ def matrix_product_rate(device: torch.device, is_bf16: bool) -> float:
         left @ right
         seconds.append(now(device)[0] - started)
     return 2 * size**3 / min(seconds)
-
-
-def spread(seconds: list[float], beside: list[float]) -> dict[str, float]:
-    ratios = [a / b for a, b in zip(seconds, beside, strict=True)]
-    return {
-        "median": round(statistics.median(ratios), 3),
-        "lowest": round(min(ratios), 3),
-        "highest": round(max(ratios), 3),
-    }
 
 
 def share(lines: list[LogLine], part: str) -> float:
