@@ -93,6 +93,7 @@ def make_head(
     *,
     seed: int = 0,
     processes: Processes = ALONE,
+    teacher_size: int | None = None,
 ) -> JointHead:
     """The weighted heads of a config.
 
@@ -102,9 +103,12 @@ def make_head(
         num_classes: Number of classes that the labels name.
         seed: Decides which classes are drawn for each batch, where a head samples.
         processes: The processes that share the class vectors.
+        teacher_size: Number of dimensions of the teacher's embeddings; None where
+            there is no teacher.
 
     Raises:
-        ConfigError: If a head or an option is unknown or of the wrong type.
+        ConfigError: If a head or an option is unknown or of the wrong type, or a head
+            learns from a teacher and there is none.
         ParameterError: If an option is out of range.
     """
     heads = []
@@ -119,7 +123,10 @@ def make_head(
             shards = None if is_whole else ClassShards(processes, config.sample, seed)
             head = kind(embedding_size, num_classes, shards, **options)
         elif config.sample == 1:
-            head = kind(embedding_size, num_classes, **options)
+            sizes = [embedding_size, num_classes]
+            if kind.has_teacher:
+                sizes.append(_teacher_size(config.name, teacher_size))
+            head = kind(*sizes, **options)
         else:
             raise ConfigError(
                 f"head {config.name}: sample must be 1 where no class vectors are "
@@ -127,6 +134,15 @@ def make_head(
             )
         heads.append((config.name, head, config.weight))
     return JointHead(heads)
+
+
+def _teacher_size(name: str, size: int | None) -> int:
+    if size is None:
+        raise ConfigError(
+            f"head {name} learns from a teacher: set teacher to a model file or to the "
+            "name of a ready model, such as sface (facever train alone has teachers)"
+        )
+    return size
 
 
 def make_optimiser(
@@ -195,6 +211,7 @@ def make_training_state(
     num_classes: int,
     device: torch.device,
     processes: Processes = ALONE,
+    teacher_size: int | None = None,
 ) -> TrainingState:
     """Network, heads and optimiser of a run on a device, at step 0.
 
@@ -203,10 +220,12 @@ def make_training_state(
         num_classes: Number of people in training.
         device: The device of network and heads.
         processes: The processes that share the class vectors.
+        teacher_size: Number of dimensions of the teacher's embeddings; None where
+            there is no teacher.
 
     Raises:
         ConfigError: If the network, a head or an option is unknown or of the wrong
-            type.
+            type, or a head wants a teacher and there is none.
         ParameterError: If an option is out of range or ``frozen`` names no part of the
             network.
         ModelFileError: If ``init`` does not hold this network.
@@ -223,6 +242,7 @@ def make_training_state(
         num_classes,
         seed=config.seed,
         processes=processes,
+        teacher_size=teacher_size,
     ).to(device)
     plateau = None
     if config.schedule.shape == "plateau":

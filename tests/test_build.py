@@ -77,6 +77,10 @@ def test_a_wrong_network_is_named(options: dict[str, Any], message: str) -> None
         ({"name": "center", "rate": None}, "head center: rate: .*got None"),
         ({"name": "center", "embedding_size": 3}, "unknown key embedding_size"),
         (
+            {"name": "distillation"},
+            "head distillation learns from a teacher: set teacher",
+        ),
+        (
             {"name": "lsoftmax", "annealing": {"start": "high"}},
             r"head lsoftmax: annealing\.start: .*got 'high'",
         ),

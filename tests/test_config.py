@@ -250,7 +250,10 @@ def test_every_config_that_ships_is_valid(path: Path) -> None:
     config = load_config(TrainConfig, path)
     # Only a head is made whole: networks of full width take a second each.
     options = build.network_options(config.network)
-    head = build.make_head(config.heads, embedding_size=4, num_classes=3)
+    teacher_size = None if config.teacher is None else 5
+    head = build.make_head(
+        config.heads, embedding_size=4, num_classes=3, teacher_size=teacher_size
+    )
     with torch.device("meta"):
         network = build.make_network(config.network)
     assert network.embedding_size == options.get("embedding_size", 512)

@@ -1,6 +1,5 @@
 """Faces without names, sorted by person.
 
 ``face_clusters`` is the way in: embeddings become clusters, by one of its ``METHODS``,
-which are ``agglomerative`` and ``density``. ``kept_embeddings`` embeds crops so that a
-run that was killed goes on; ``sheets`` shows the crops of each cluster.
+which are ``agglomerative`` and ``density``. ``sheets`` shows the crops of each cluster.
 """

@@ -218,6 +218,12 @@ class TrainConfig(StrictModel):
         (HeadConfig(name="softmax"),),
         description="The heads whose weighted losses are added up.",
     )
+    teacher: str | None = Field(
+        None,
+        description="A model file, or the name of a ready model such as sface, whose "
+        "embeddings of the training crops the head distillation learns. They are made "
+        "once and kept in a file beside the crop store.",
+    )
     augmentation: AugmentationConfig = Field(
         AugmentationConfig(), description="Random changes of training crops."
     )

@@ -22,7 +22,13 @@ from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
 from facever.faces.mtcnn_backends import settle
 from facever.faces.photo_source import PhotoSource
-from facever.faces.templates import DEFAULT_TEMPLATE, TEMPLATES, Template, take_crop
+from facever.faces.templates import (
+    DEFAULT_TEMPLATE,
+    TEMPLATES,
+    Template,
+    take_crop,
+    widen_crop,
+)
 from facever.results import plain
 
 NO_FACE = "no face found"
@@ -281,15 +287,18 @@ class PhotoAligner:
         self, source: str, image: UInt8[np.ndarray, "height width 3"]
     ) -> AlignedPhoto:
         """A photo that is a crop already; where its landmarks are is not known."""
-        try:
-            crop = take_crop(image, self._template)
-        except DataError as error:
-            return self._failed(source, str(error), image)
+        crop = widen_crop(image, self._template)
+        if crop is None:
+            try:
+                crop = take_crop(image, self._template)
+            except DataError as error:
+                return self._failed(source, str(error), image)
         height, width, _ = image.shape
+        outside = np.full(1, max(0.0, 1 - height * width / (crop.size / 3)))
         box = np.array([0.0, 0.0, width - 1, height - 1])
         face = Face(np.full((5, 2), np.nan), box, float("nan"))
         return AlignedPhoto(
-            source, height, width, [face], crop[None], None, 1, np.zeros(1), None
+            source, height, width, [face], crop[None], None, 1, outside, None
         )
 
     def _failed(

@@ -342,6 +342,34 @@ def take_crop(
     return np.ascontiguousarray(picture[window])
 
 
+def widen_crop(
+    picture: UInt8[np.ndarray, "height width 3"], template: Template
+) -> UInt8[np.ndarray, "high wide 3"] | None:
+    """A crop of a wider template from an aligned crop that is a part of it.
+
+    What the picture does not have is given the colours of its outermost rows and
+    columns. Black there would make strangers less alike for most networks.
+
+    Args:
+        picture: RGB; a crop of a template that this one contains, to judge by its size.
+        template: The one that is wanted.
+
+    Returns:
+        The crop, or None if the picture is no part of one.
+    """
+    for part in TEMPLATES.values():
+        window = part.window_in(template)
+        if picture.shape[:2] == (part.height, part.width) and window is not None:
+            sides = [
+                (each.indices(size)[0], size - each.indices(size)[1])
+                for each, size in zip(
+                    window, (template.height, template.width), strict=True
+                )
+            ]
+            return np.pad(picture, [*sides, (0, 0)], mode="edge")
+    return None
+
+
 def check_crop_size(height: int, width: int, template: Template) -> tuple[slice, slice]:
     """Refuse a picture that is no aligned crop, to judge by its size.
 

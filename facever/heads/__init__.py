@@ -1,9 +1,9 @@
 """Heads: losses on embeddings and labels, one file each.
 
 A head that classifies holds a vector for each class (softmax, hinge, the margin losses)
-or fixed anchors; a metric head pulls embeddings to the centers of their classes or
-compares the embeddings of a batch. ``JointHead`` adds weighted heads up. What several
-heads are built from lies in ``parts``.
+or fixed anchors; a metric head pulls embeddings to the centers of their classes, to a
+teacher's embeddings, or compares the embeddings of a batch. ``JointHead`` adds weighted
+heads up. What several heads are built from lies in ``parts``.
 
 To add a head, write its file, add its class below, and add a row to the table of
 ``tests/heads/test_heads.py``; the keyword arguments of the class are its options in a
@@ -25,6 +25,7 @@ from facever.heads.base import Head, HeadOutput, JointHead, check_labels
 from facever.heads.center import Center
 from facever.heads.contrastive import Contrastive
 from facever.heads.cosface import CosFace
+from facever.heads.distillation import Distillation
 from facever.heads.euclidean_margin import EuclideanMargin
 from facever.heads.hinge import Hinge
 from facever.heads.ie import IncludeExclude
@@ -40,6 +41,7 @@ HEADS: dict[str, type[Head]] = {
     "center": Center,
     "contrastive": Contrastive,
     "cosface": CosFace,
+    "distillation": Distillation,
     "euclidean_margin": EuclideanMargin,
     "hinge": Hinge,
     "ie": IncludeExclude,
@@ -58,6 +60,7 @@ __all__ = [
     "Center",
     "Contrastive",
     "CosFace",
+    "Distillation",
     "EuclideanMargin",
     "Head",
     "HeadOutput",

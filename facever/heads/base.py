@@ -44,9 +44,12 @@ class Head(nn.Module, ABC):
             a batch. A batch of photos drawn at random holds hardly any of these.
         shares_classes: Whether several processes can hold the head's classes together,
             each a slice; ``ClassifyingHead`` knows how.
+        has_teacher: Whether the head learns from a teacher's embeddings of the batch,
+            which it is then called with.
     """
 
     compares_classmates: ClassVar[bool] = False
+    has_teacher: ClassVar[bool] = False
     shares_classes: ClassVar[bool] = False
 
     def __init__(self, embedding_size: int, num_classes: int) -> None:
@@ -152,11 +155,24 @@ class JointHead(nn.Module):
         self.weights = {name: weight for name, _, weight in heads}
 
     def forward(
-        self, embeddings: Float[Tensor, "batch dim"], labels: Int[Tensor, " batch"]
+        self,
+        embeddings: Float[Tensor, "batch dim"],
+        labels: Int[Tensor, " batch"],
+        teacher: Float[Tensor, "batch teacher_dim"] | None = None,
     ) -> HeadOutput:
-        """The weighted sum; the parts are each head's own loss, before its weight."""
+        """The weighted sum; the parts are each head's own loss, before its weight.
+
+        Args:
+            embeddings: The embeddings as the network gives them.
+            labels: The class of each embedding.
+            teacher: A teacher's embedding of each crop, for the heads that learn from
+                it.
+        """
         outputs: dict[str, HeadOutput] = {
-            name: head(embeddings, labels) for name, head in self.heads.items()
+            name: head(embeddings, labels, teacher)
+            if head.has_teacher
+            else head(embeddings, labels)
+            for name, head in self.heads.items()
         }
         loss = sum(
             (self.weights[name] * output.loss for name, output in outputs.items()),

@@ -22,7 +22,6 @@ from facever.clustering.face_clusters import (
     check_cluster_options,
     cluster_embeddings,
 )
-from facever.clustering.kept_embeddings import embed_store
 from facever.clustering.sheets import cluster_groups
 from facever.csv_tables import write_csv
 from facever.data.sources.any_source import find_photos
@@ -34,6 +33,7 @@ from facever.faces.face_box import boxes_around
 from facever.files import check_folder_place, check_outside, whole_file
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
+from facever.inference.kept_embeddings import embed_store
 from facever.inference.verdict import choose_threshold, rate_in_words
 from facever.progress import progress_bar
 from facever.results import Result

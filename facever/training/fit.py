@@ -159,6 +159,9 @@ def fit(
 
             labels = batch.labels.to(device, non_blocking=True)
             crops = batch.crops.to(device, non_blocking=True)
+            teacher = batch.teacher
+            if teacher is not None:
+                teacher = teacher.to(device, non_blocking=True)
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
             try:
@@ -172,6 +175,7 @@ def fit(
                         head,
                         images,
                         labels,
+                        teacher,
                         num_parts=computation.num_parts,
                         bf16=computation.bf16,
                     )

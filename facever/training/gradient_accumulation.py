@@ -17,6 +17,7 @@ def add_gradients(
     head: nn.Module,
     images: Float[Tensor, "batch 3 height width"],
     labels: Int[Tensor, " batch"],
+    teacher: Float[Tensor, "batch teacher_dim"] | None = None,
     *,
     num_parts: int,
     bf16: bool,
@@ -33,6 +34,7 @@ def add_gradients(
         head: The loss over embeddings and labels.
         images: The network's input, all samples of this process.
         labels: The class of each image.
+        teacher: A teacher's embedding of each image, for heads that learn from it.
         num_parts: Number of parts that the batch is cut into; it divides the batch
             size, and 1 runs the network once.
         bf16: Whether the network computes in bfloat16; the head never does.
@@ -51,14 +53,14 @@ def add_gradients(
         return embeddings
 
     if num_parts == 1:
-        output: HeadOutput = head(embed(images), labels)
+        output: HeadOutput = head(embed(images), labels, teacher)
         output.loss.backward()  # type: ignore[no-untyped-call]
         return output
     parts = images.chunk(num_parts)
     with torch.no_grad(), _running_statistics_kept(network):
         embeddings = torch.cat([embed(part) for part in parts])
     embeddings.requires_grad_()
-    output = head(embeddings, labels)
+    output = head(embeddings, labels, teacher)
     output.loss.backward()  # type: ignore[no-untyped-call]
     assert embeddings.grad is not None
     gradients = embeddings.grad.chunk(num_parts)

@@ -31,20 +31,26 @@ class HeadAcrossProcesses(nn.Module):
         self._processes = processes
 
     def forward(
-        self, embeddings: Float[Tensor, "own dim"], labels: Int[Tensor, " own"]
+        self,
+        embeddings: Float[Tensor, "own dim"],
+        labels: Int[Tensor, " own"],
+        teacher: Float[Tensor, "own teacher_dim"] | None = None,
     ) -> HeadOutput:
         """The loss of the whole batch.
 
         Args:
             embeddings: The embeddings of this process's part of the batch.
             labels: The labels of this process's part.
+            teacher: A teacher's embeddings of this process's part.
         """
         if self._processes.count == 1:
-            alone: HeadOutput = self.head(embeddings, labels)
+            alone: HeadOutput = self.head(embeddings, labels, teacher)
             return alone
         whole = _Joined.apply(at_least_float32(embeddings), self._processes)
         all_labels = self._processes.joined(labels)
-        output: HeadOutput = self.head(whole, all_labels)
+        if teacher is not None:
+            teacher = self._processes.joined(teacher)
+        output: HeadOutput = self.head(whole, all_labels, teacher)
         for _, head in heads_in(self.head):
             for rows in head.moving_rows():
                 rows[all_labels] = self._processes.copy_from_first(rows[all_labels])

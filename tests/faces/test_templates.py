@@ -16,6 +16,7 @@ from facever.faces.templates import (
     require_window,
     take_crop,
     template_of,
+    widen_crop,
 )
 
 SQUARE = TEMPLATES["112x112"]
@@ -90,6 +91,18 @@ def test_crops_are_known_by_their_size():
         take_crop(card, SQUARE)
     with pytest.raises(DataError, match="in place of 96x112 or 112x112"):
         take_crop(noise(50, 50), CARD)
+
+
+def test_a_card_is_widened_by_its_outermost_columns():
+    card = noise(112, 96)
+    wide = widen_crop(card, SQUARE)
+    for column in range(112):
+        expected = card[:, min(max(column - 8, 0), 95)]
+        np.testing.assert_array_equal(wide[:, column], expected)
+    np.testing.assert_array_equal(widen_crop(card, CARD), card)
+    # What is wider, or stands otherwise, is no part.
+    assert widen_crop(noise(112, 112), CARD) is None
+    assert widen_crop(noise(160, 160), SQUARE) is None
 
 
 def test_unknown_names_are_listed():

@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from facever.errors import DataError, DivergedError, ParameterError
-from facever.heads import HEADS, Head, JointHead
+from facever.heads import HEADS, Distillation, Head, HeadOutput, JointHead
 from facever.heads.parts.annealing import Annealing
 
 # All margin and no softmax, where a wrong margin cannot hide behind a large lambda.
@@ -58,6 +58,8 @@ CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("ie", {"nearest": 2, "sigma2": 0.7, "denominator": "eq6"}, True),
     ("ie", {"sigma2": "batch"}, False),
     ("ie", {"update": "wen"}, True),
+    ("distillation", {}, True),
+    ("distillation", {"distance": "squared"}, True),
     ("contrastive", {}, True),
     ("contrastive", {"normalised": False, "margin": 2.5}, True),
     ("triplet", {}, True),
@@ -66,9 +68,32 @@ CASES: list[tuple[str, dict[str, Any], bool]] = [
     ("triplet", {"normalised": False, "margin": 2.0}, True),
 ]
 # What only measures distances has no logits; what only compares pairs has no state.
-WITHOUT_LOGITS = {"center", "ie", "contrastive", "triplet"}
+WITHOUT_LOGITS = {"center", "ie", "distillation", "contrastive", "triplet"}
 PAIRWISE = {"contrastive", "triplet"}
 CLASSES = DIM = 6
+
+
+class TaughtByClass(Distillation):
+    """Its teacher gives every crop of a class the same embedding."""
+
+    has_teacher: ClassVar[bool] = False
+
+    def __init__(self, embedding_size: int, num_classes: int, **options: Any) -> None:
+        super().__init__(embedding_size, num_classes, embedding_size, **options)
+        generator = torch.Generator().manual_seed(2)
+        points = torch.randn(num_classes, embedding_size, generator=generator)
+        self.register_buffer("points", points)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+        teacher = self.points[labels.clamp(0, len(self.points) - 1)]
+        return super().forward(embeddings, labels, teacher)
+
+    def class_points(self) -> Tensor:
+        return self.points.detach()
+
+
+# For embeddings and labels alone.
+KINDS: dict[str, type[Head]] = {**HEADS, "distillation": TaughtByClass}
 
 every_head = pytest.mark.parametrize(
     ("name", "options"), [(name, options) for name, options, _ in CASES], ids=str
@@ -86,7 +111,7 @@ def test_the_table_has_every_head() -> None:
 
 def make(name: str, options: dict[str, Any], seed: int = 0) -> Head:
     """A head in the midst of a training: no parameter at its first value."""
-    head = HEADS[name](DIM, CLASSES, **options)
+    head = KINDS[name](DIM, CLASSES, **options)
     generator = torch.Generator().manual_seed(seed)
     for key, values in sorted(head.state_dict().items()):
         drawn = torch.randn(values.shape, generator=generator)
@@ -259,7 +284,7 @@ def test_a_batch_of_one_class_has_a_finite_loss(
 
 @pytest.mark.parametrize("name", sorted(HEADS))
 def test_a_head_of_one_class_has_a_finite_loss(name: str) -> None:
-    head = HEADS[name](DIM, 1)
+    head = KINDS[name](DIM, 1)
     embeddings = draw()[0].requires_grad_()
     output = head(embeddings, torch.zeros(12, dtype=torch.int64))
     output.loss.backward()
@@ -289,7 +314,7 @@ def test_the_loss_falls_on_the_way_to_the_own_class(
     head = make(name, options).double().eval()
     generator = torch.Generator().manual_seed(3)
     axes = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator).double()).Q
-    if name != "anchor_ncm":
+    if name not in ("anchor_ncm", "distillation"):  # Those pull to length 1.
         axes = axes * 2
     class_points(head).copy_(axes)
     labels = torch.arange(CLASSES)
@@ -444,6 +469,7 @@ def test_state_survives_a_round_trip(name: str, options: dict[str, Any]) -> None
         ("angular", {"weight": (7, 5)}, {}),
         ("euclidean_margin", {"weight": (7, 5)}, {}),
         ("anchor_ncm", {}, {"anchors": (7, 5)}),
+        ("distillation", {}, {"points": (7, 5)}),
         ("contrastive", {}, {}),
         ("triplet", {}, {}),
     ],
@@ -451,7 +477,7 @@ def test_state_survives_a_round_trip(name: str, options: dict[str, Any]) -> None
 def test_state_has_these_names_and_shapes(
     name: str, parameters: dict[str, Any], buffers: dict[str, Any]
 ) -> None:
-    head = HEADS[name](5, 7)
+    head = KINDS[name](5, 7)
     shapes = {key: tuple(value.shape) for key, value in head.named_parameters()}
     assert shapes == parameters
     shapes = {key: tuple(value.shape) for key, value in head.state_dict().items()}
@@ -665,7 +691,7 @@ def test_an_option_out_of_range_names_the_range_and_the_value(
     name: str, options: dict[str, Any], fragments: list[str]
 ) -> None:
     with pytest.raises(ParameterError) as caught:
-        HEADS[name](DIM, CLASSES, **options)
+        KINDS[name](DIM, CLASSES, **options)
     assert all(fragment in str(caught.value) for fragment in fragments)
     assert "\n" not in str(caught.value)
 
@@ -683,6 +709,7 @@ def test_an_option_out_of_range_names_the_range_and_the_value(
             {"anchors": "cube"},
             ["auto", "basis", "circle", "simplex", "spread", "'cube'"],
         ),
+        ("distillation", {"distance": "l1"}, ["cosine or squared", "'l1'"]),
         ("triplet", {"mining": "easy"}, ["semi-hard", "all", "hard", "'easy'"]),
     ],
 )
@@ -691,7 +718,7 @@ def test_an_unknown_choice_lists_the_known_ones(
     name: str, options: dict[str, Any], fragments: list[str]
 ) -> None:
     with pytest.raises(ParameterError) as caught:
-        HEADS[name](DIM, CLASSES, **options)
+        KINDS[name](DIM, CLASSES, **options)
     assert all(fragment in str(caught.value) for fragment in fragments)
 
 
@@ -701,4 +728,4 @@ def test_an_unknown_choice_lists_the_known_ones(
 )
 def test_sizes_are_at_least_one(name: str, sizes: tuple[int, int], what: str) -> None:
     with pytest.raises(ParameterError, match=f"{what} must be >= 1, got 0"):
-        HEADS[name](*sizes)
+        KINDS[name](*sizes)

@@ -12,7 +12,7 @@ PIPELINES = Path(__file__).parents[2] / "pipelines"
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("faces", ["none.yaml", "--lfw-crops=none", "--pairs=none"]),
+        ("compare_heads", ["--crops=none", "--lfw-crops=none", "--pairs=none"]),
         ("small_images", ["none.yaml", "--data=none"]),
     ],
 )

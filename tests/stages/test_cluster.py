@@ -366,7 +366,7 @@ class _Embedded:
 def test_a_run_that_was_killed_goes_on(
     world: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facever.clustering.kept_embeddings._PIECE_CROPS", 4)
+    monkeypatch.setattr("facever.inference.kept_embeddings._PIECE_CROPS", 4)
     embedded = _Embedded(monkeypatch)
     embedded.calls_left = 1
     with pytest.raises(KeyboardInterrupt):

@@ -33,6 +33,7 @@ from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Schedule
 
 DIM, CLASSES, BATCH, STEPS = 5, 11, 16, 3
+TEACHER_DIM = 7
 PURE = Annealing(start=0.5, floor=0.0)
 
 # Heads that several processes train, with all that changes what they exchange; every
@@ -73,6 +74,8 @@ def make_head(name: str, options: dict[str, Any], shards: ClassShards | None) ->
     head: Head
     if HEADS[name].shares_classes:
         head = HEADS[name](DIM, CLASSES, shards, **options)
+    elif HEADS[name].has_teacher:
+        head = HEADS[name](DIM, CLASSES, TEACHER_DIM, **options)
     else:
         head = HEADS[name](DIM, CLASSES, **options)
     held = range(CLASSES) if shards is None else shards.held(CLASSES)
@@ -80,6 +83,7 @@ def make_head(name: str, options: dict[str, Any], shards: ClassShards | None) ->
     for _, values in sorted(head.state_dict().items()):
         if values.is_floating_point() and values.ndim:
             shape = (CLASSES, *values.shape[1:])
+            shape = shape if head.shares_classes else values.shape
             drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
             values.copy_(drawn[held] if head.shares_classes else drawn)
     return head.double()
@@ -90,6 +94,12 @@ def draw_batch(seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(BATCH, DIM, generator=generator, dtype=torch.float64)
     return embeddings, torch.randint(0, CLASSES - 1, (BATCH,), generator=generator)
+
+
+def draw_teacher(seed: int) -> Tensor:
+    """A teacher's embeddings of the same crops."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    return torch.randn(BATCH, TEACHER_DIM, generator=generator, dtype=torch.float64)
 
 
 def measure_head(
@@ -108,7 +118,7 @@ def measure_head(
         embeddings, labels = draw_batch(step)
         part = processes.part(BATCH)
         own = embeddings[part].clone().requires_grad_()
-        output = head(own, labels[part])
+        output = head(own, labels[part], draw_teacher(step)[part])
         optimiser.zero_grad(set_to_none=True)
         output.loss.backward()
         head.align_gradients()

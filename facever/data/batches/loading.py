@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
 from facever.data.batches.crop_seeds import crop_seeds
@@ -32,11 +32,13 @@ class Batch:
         crops: The crops, in RGB, changed by the augmentation.
         labels: Class index of each crop.
         mirrored: Whether the preprocessing is to flip each crop.
+        teacher: A teacher's embedding of each crop, where there is a teacher.
     """
 
     crops: UInt8[Tensor, "batch height width 3"]
     labels: Int64[Tensor, " batch"]
     mirrored: Bool[Tensor, " batch"]
+    teacher: Float32[Tensor, "batch teacher_dim"] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class _Plan:
     task: ReadTask
     labels: Int64[np.ndarray, " batch"]
     mirrored: Bool[np.ndarray, " batch"]
+    teacher: Float32[np.ndarray, "batch teacher_dim"] | None
 
 
 class BatchLoader:
@@ -71,6 +74,7 @@ class BatchLoader:
             on the device need none and get none.
         pin_memory: Whether batches lie in page-locked memory, from which a GPU copies
             while it computes.
+        teacher: A teacher's embedding of each of those rows, for the batches to hold.
 
     Raises:
         ParameterError: If an argument is out of range, or crops on the device are to be
@@ -91,6 +95,7 @@ class BatchLoader:
         part: slice = slice(None),
         workers: int = 0,
         pin_memory: bool = False,
+        teacher: Float32[np.ndarray, "rows teacher_dim"] | None = None,
     ) -> None:
         if workers < 0:
             raise ParameterError(f"workers must be >= 0, got {workers}")
@@ -113,6 +118,7 @@ class BatchLoader:
         self._seed = seed
         self._workers = workers
         self._pin_memory = pin_memory
+        self._teacher = teacher
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0, made in this process."""
@@ -160,15 +166,18 @@ class BatchLoader:
         mirrored = seeds >> np.uint64(63) == 1
         if not self._mirror:
             mirrored[:] = False
-        return _Plan(ReadTask(rows, seeds), self._labels[photos], mirrored)
+        teacher = None if self._teacher is None else self._teacher[photos]
+        return _Plan(ReadTask(rows, seeds), self._labels[photos], mirrored, teacher)
 
     def _collated(
         self, plan: _Plan, crops: UInt8[Tensor, "batch height width 3"]
     ) -> Batch:
-        labels = torch.from_numpy(plan.labels)
-        mirrored = torch.from_numpy(plan.mirrored)
+        batch = [crops, *map(torch.from_numpy, (plan.labels, plan.mirrored))]
+        if plan.teacher is not None:
+            batch.append(torch.from_numpy(plan.teacher))
         if self._pin_memory:
-            labels, mirrored = labels.pin_memory(), mirrored.pin_memory()
-            if crops.device.type == "cpu":
-                crops = crops.pin_memory()
-        return Batch(crops, labels, mirrored)
+            batch = [
+                part.pin_memory() if part.device.type == "cpu" else part
+                for part in batch
+            ]
+        return Batch(*batch)

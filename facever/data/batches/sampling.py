@@ -157,7 +157,11 @@ class Split:
 
 
 def split_identities(
-    labels: Int64[np.ndarray, " crops"], num_held_out: int, seed: int
+    labels: Int64[np.ndarray, " crops"],
+    num_held_out: int,
+    seed: int,
+    *,
+    fewest: int = 2,
 ) -> Split:
     """Hold out whole identities, drawn by the seed.
 
@@ -165,27 +169,29 @@ def split_identities(
         labels: Identity of each crop of a store, in [0, identities).
         num_held_out: Number of identities to hold out, at least 0.
         seed: Seed of the draw.
+        fewest: Number of identities that must be left, 1 where labels do not matter.
 
     Returns:
         The split; class indexes number the identities left, in their order.
 
     Raises:
         ParameterError: If num_held_out is negative.
-        DataError: If fewer than two identities would be left to train on.
+        DataError: If fewer identities would be left to train on.
     """
     if num_held_out < 0:
         raise ParameterError(f"num_held_out must be >= 0, got {num_held_out}")
     num_identities = int(labels.max()) + 1 if len(labels) else 0
-    if num_identities - num_held_out < 2:
-        remedy = (
-            f"data.validation_identities must be at most {num_identities - 2}, got "
-            f"{num_held_out}; few people"
-            if num_identities >= 2
-            else "few people"
-        )
+    if num_identities - num_held_out < fewest:
+        remedy = "few people"
+        if num_identities >= fewest:
+            remedy = (
+                "data.validation_identities must be at most "
+                f"{num_identities - fewest}, got {num_held_out}; few people"
+            )
         raise DataError(
-            f"training needs at least 2 identities, the crops show {num_identities}: "
-            f"{remedy} are enrolled in a gallery, not trained on: facever gallery add"
+            f"training needs at least {fewest} identities, the crops show "
+            f"{num_identities}: {remedy} are enrolled in a gallery, not trained on: "
+            "facever gallery add"
         )
     drawn = np.random.default_rng((seed, 2)).permutation(num_identities)
     is_held_out = np.zeros(num_identities, bool)

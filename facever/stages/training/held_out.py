@@ -27,11 +27,18 @@ def model_header(config: TrainConfig, run: PreparedRun) -> ModelHeader:
         embedding_size=run.network.embedding_size,
         mean="image" if isinstance(mean, Tensor) else mean,
         mirror=config.mirror,
-        training_data=config.data.name,
+        training_data=_training_data(config, run),
         licence=config.data.licence,
         facever_version=__version__,
         **crop_fields(TEMPLATES[run.network.template]),
     )
+
+
+def _training_data(config: TrainConfig, run: PreparedRun) -> str:
+    """The name of the data, and whose embeddings it was taught to give."""
+    if run.teacher is None:
+        return config.data.name
+    return f"{config.data.name}, taught by {run.teacher.origin}"
 
 
 def network_to_keep(run: PreparedRun) -> EmbeddingNetwork:

@@ -55,7 +55,7 @@ A face embedding of {run.network.embedding_size} dimensions, {num_weights:,} wei
 ## Data
 
 - {config.data.name}: {len(split.rows):,} crops of {split.num_classes:,} people.
-- Licence of the data: {config.data.licence}.{_origin(config)}
+- Licence of the data: {config.data.licence}.{_origin(config)}{_teacher(run)}
 - Held out: {len(split.held_out):,} crops of people who are not in training.
 
 ## Results on the held-out people
@@ -100,6 +100,16 @@ def _origin(config: TrainConfig) -> str:
         return ""
     initial = read_initial(config.init)
     return f"\n- It started from {initial.origin}, fingerprint {initial.fingerprint}."
+
+
+def _teacher(run: PreparedRun) -> str:
+    """Whose embeddings it learned: what that one was trained on has a part in it."""
+    if run.teacher is None:
+        return ""
+    return (
+        f"\n- It was taught by {run.teacher.origin}, fingerprint "
+        f"{run.teacher.fingerprint}, and so by data beyond these crops."
+    )
 
 
 def _classmates(config: TrainConfig) -> str:

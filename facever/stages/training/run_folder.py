@@ -31,6 +31,7 @@ _STEPS = "schedule.steps"
 _FREE_OPTIONS: Any = {
     "data": {"crops", "people", "workers", "resident", "name", "licence"},
     "init": True,
+    "teacher": True,
     "out": True,
     "log_every": True,
     "checkpoint_every": True,
@@ -136,13 +137,23 @@ def _leaves(content: Any, place: str) -> Iterator[tuple[str, Any]]:
         yield place, content
 
 
-def run_fingerprint(config: TrainConfig, store: CropStore) -> str:
-    """A hash of everything that must be the same for a run to go on."""
+def run_fingerprint(
+    config: TrainConfig, store: CropStore, teacher: str | None = None
+) -> str:
+    """A hash of everything that must be the same for a run to go on.
+
+    Args:
+        config: The run's config.
+        store: Its crops.
+        teacher: The fingerprint of the teacher, where there is one.
+    """
     content = _deciding_options(config)
     # What the files hold decides, not where they lie.
     content["crops"] = [store.fingerprint, len(store)]
     if config.init is not None:
         content["init"] = read_initial(config.init).fingerprint
+    if teacher is not None:
+        content["teacher"] = teacher
     if config.data.people is not None:
         people = read_people_list(config.data.people)
         content["people"] = [sorted(people.train), sorted(people.held_out)]

@@ -24,6 +24,7 @@ from facever.heads import HEADS, check_labels
 from facever.inference.preprocessing import Preprocessing
 from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress, progress_bar
+from facever.stages.training.teacher import Teacher, read_teacher
 from facever.training.checkpoint import TrainingState
 from facever.training.distributed import ALONE, Processes
 from facever.training.fit import Computation
@@ -51,6 +52,7 @@ class PreparedRun:
         computation: How gradients are computed.
         preprocessing: Turns crops into the network's input.
         loader: Gives this process's part of every batch.
+        teacher: What the heads learn from beside the crops, where there is a teacher.
     """
 
     store: CropStore
@@ -61,6 +63,7 @@ class PreparedRun:
     computation: Computation
     preprocessing: Preprocessing
     loader: BatchLoader
+    teacher: Teacher | None
 
     @property
     def network(self) -> EmbeddingNetwork:
@@ -92,7 +95,14 @@ def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRu
     if config.tensorboard:
         check_tensorboard()
     device = pick_device(config.device)
-    state = build.make_training_state(config, split.num_classes, device, processes)
+    teacher = read_teacher(config, store, processes)
+    state = build.make_training_state(
+        config,
+        split.num_classes,
+        device,
+        processes,
+        None if teacher is None else teacher.embeddings.shape[1],
+    )
     schedule = build.make_schedule(config)
     computation = build.make_computation(config, device, processes)
     assert isinstance(state.network, EmbeddingNetwork)
@@ -110,9 +120,18 @@ def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRu
         part=processes.part(config.batch_size),
         workers=config.data.workers,
         pin_memory=device.type == "cuda",
+        teacher=None if teacher is None else teacher.embeddings[split.rows],
     )
     return PreparedRun(
-        store, crops, split, state, schedule, computation, Preprocessing(mean), loader
+        store,
+        crops,
+        split,
+        state,
+        schedule,
+        computation,
+        Preprocessing(mean),
+        loader,
+        teacher,
     )
 
 
@@ -125,7 +144,16 @@ def split_crops(config: TrainConfig, store: CropStore) -> Split:
     """
     data = config.data
     if data.people is None:
-        return split_identities(store.labels, data.validation_identities, config.seed)
+        # Nobody needs names to learn from a teacher alone.
+        learns_names = not all(
+            HEADS[head.name].has_teacher for head in config.heads if head.name in HEADS
+        )
+        return split_identities(
+            store.labels,
+            data.validation_identities,
+            config.seed,
+            fewest=2 if learns_names else 1,
+        )
     if data.validation_identities:
         raise ConfigError(
             "data.validation_identities must be 0 where data.people says who is held "

@@ -128,7 +128,8 @@ def _train(
     state, schedule = run.state, run.schedule
     model_path = config.out / MODEL_FILE
     checkpoint_path = config.out / CHECKPOINT_FILE
-    fingerprint = run_fingerprint(config, run.store)
+    taught_by = None if run.teacher is None else run.teacher.fingerprint
+    fingerprint = run_fingerprint(config, run.store, taught_by)
     kept = KeptCheckpoints(config.keep_last, config.milestones)
 
     def save() -> None:
@@ -139,7 +140,7 @@ def _train(
     if _is_there(checkpoint_path, processes):
         known = [fingerprint]
         if earlier is not None:
-            known.append(run_fingerprint(earlier, run.store))
+            known.append(run_fingerprint(earlier, run.store, taught_by))
         load_checkpoint(checkpoint_path, state, *known)
         if earlier is not None:
             # Before the new config: whichever is killed, the same command goes on.

@@ -33,7 +33,6 @@ from facever.verification.protocols.video_frames import (
     find_frames,
 )
 from facever.verification.protocols.video_pooling import (
-    mean_by_name,
     mean_by_video,
     mean_frame_cosines,
 )
@@ -49,7 +48,6 @@ __all__ = [
     "check_people_of_pairs",
     "choose_frames",
     "find_frames",
-    "mean_by_name",
     "mean_by_video",
     "mean_frame_cosines",
     "person_of",

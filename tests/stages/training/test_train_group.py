@@ -41,9 +41,14 @@ main()
 
 @pytest.fixture(scope="module")
 def store(
-    tmp_path_factory: pytest.TempPathFactory, make_store: Callable[..., Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    make_store: Callable[..., Path],
+    make_model: Callable[..., Path],
 ) -> Path:
-    return make_store(tmp_path_factory.mktemp("group") / "crops", (6, 5, 7, 4, 4))
+    """Crops, with a teacher beside them."""
+    folder = tmp_path_factory.mktemp("group")
+    make_model(folder / "teacher.safetensors")
+    return make_store(folder / "crops", (6, 5, 7, 4, 4))
 
 
 def write_config(store: Path, folder: Path, **changes: Any) -> Path:
@@ -53,7 +58,9 @@ def write_config(store: Path, folder: Path, **changes: Any) -> Path:
         "heads": [
             {"name": "arcface", "sample": 0.9},
             {"name": "ie", "weight": 0.05},
+            {"name": "distillation"},
         ],
+        "teacher": str(store.with_name("teacher.safetensors")),
         "augmentation": {"mirror": True, "shift": 2},
         "mean": "image",
         "optimiser": {"learning_rate": 0.005},
