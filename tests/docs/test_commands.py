@@ -15,7 +15,9 @@ import pytest
 import typer
 import yaml
 
+from facever.build import check_names
 from facever.cli import app
+from facever.config.faces import FaceTable
 from facever.config.reading import load_config
 from facever.config.training import TrainConfig
 from facever.stages.model.exporting import ExportSettings, export_model
@@ -190,8 +192,16 @@ def test_readme_is_short() -> None:
 @pytest.mark.parametrize("shown", blocks("yaml"), ids=str)
 def test_yaml(shown: Shown, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    content = {"data": {"crops": "runs/crops"}} | yaml.safe_load(shown.text)
-    path.write_text(yaml.safe_dump(content))
+    content = yaml.safe_load(shown.text)
+    needed: dict[str, Any] = {"data": {"crops": "runs/crops"}}
+    if "cells" in content:
+        rest = {"title": "a", "paper": "b", "train": needed}
+        path.write_text(yaml.safe_dump(rest | content))
+        for each in load_config(FaceTable, path).variants():
+            assert each.cell is not None, each.refusal
+            check_names(each.cell.network, each.cell.heads)
+        return
+    path.write_text(yaml.safe_dump(needed | content))
     check_config(path, [])
 
 

@@ -12,7 +12,7 @@ PIPELINES = Path(__file__).parents[2] / "pipelines"
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("compare_heads", ["--crops=none", "--lfw-crops=none", "--pairs=none"]),
+        ("faces", ["none.yaml", "--lfw-crops=none", "--pairs=none"]),
         ("small_images", ["none.yaml", "--data=none"]),
     ],
 )

@@ -147,17 +147,57 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
     evaluations = {name: read[name].evaluations[chosen[name]] for name in read}
     check_same_pairs(evaluations)
     _check_missing_rules(evaluations)
+    headlines = {name: read[name].describe(chosen[name]) for name in evaluations}
+    return write_comparison(
+        out,
+        evaluations,
+        headlines,
+        f"{len(names)} models on the same pairs",
+        _find_pictures(read.values()),
+        notes,
+    )
+
+
+def write_comparison(
+    out: Path,
+    evaluations: Mapping[str, Evaluation],
+    headlines: Mapping[str, str],
+    title: str,
+    crop_of: CropOf | None,
+    notes: tuple[str, ...] = (),
+    reference: str | None = None,
+) -> ModelComparison:
+    """Write the report of models side by side, the most accurate first.
+
+    Args:
+        out: Folder of the report.
+        evaluations: The evaluations by the name of the model, all of the same pairs.
+        headlines: In words, what each of them was measured on.
+        title: The page's title.
+        crop_of: Gives the picture of a source; without it pairs are listed by name.
+        notes: What a reader of the numbers must know, a line each.
+        reference: The model that each other is compared with; None compares every two,
+            and shows pairs that others judge differently than the best.
+
+    Returns:
+        What was compared, and the differences.
+    """
     evaluations = dict(
         sorted(evaluations.items(), key=lambda e: (-e[1].accuracy, -e[1].auc))
     )
+    compared = [
+        pair
+        for pair in combinations(evaluations, 2)
+        if reference is None or reference in pair
+    ]
     differences = {
         (first, second): compare_evaluations(evaluations[first], evaluations[second])
-        for first, second in combinations(evaluations, 2)
+        for first, second in compared
     }
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
-    headlines = {name: read[name].describe(chosen[name]) for name in evaluations}
+    headlines = {name: headlines[name] for name in evaluations}
     differing = list(differing_rows(evaluations))
     with whole_file(out / DIFFERING_FILE) as temporary:
         columns = "fold", "left", "right", "same", *evaluations
@@ -165,10 +205,10 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
     page = write_report(
         out,
         evaluations,
-        f"{len(names)} models on the same pairs",
+        title,
         {**headlines, **({"notes": "; ".join(notes)} if notes else {})},
-        crop_of=_find_pictures(read.values()),
-        extras=ReportExtras(bootstraps, differences=differences),
+        crop_of=crop_of,
+        extras=ReportExtras(bootstraps, differences=differences, reference=reference),
     )
     return ModelComparison(
         evaluations, headlines, differences, len(differing), notes, page

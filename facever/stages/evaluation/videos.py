@@ -15,7 +15,7 @@ from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import evaluate_scores
 from facever.verification.protocols import (
     find_frames,
-    mean_by_video,
+    mean_by_name,
     mean_frame_cosines,
     read_ytf_splits,
 )
@@ -88,10 +88,8 @@ def evaluate_ytf(
         for name, failed in zip(videos, num_failed.tolist(), strict=True)
         if failed
     }
-    means = mean_by_video(embeddings, video, len(videos))
-    present = ~np.isnan(means).any(axis=1)
-    named = [name for name, there in zip(videos, present, strict=True) if there]
-    pooled = Features(means[present], named, settings, reasons, None, features.notes)
+    means, named = mean_by_name(embeddings, video, videos)
+    pooled = Features(means, named, settings, reasons, None, features.notes)
     title = f"YouTube Faces, {len(pairs):,} pairs of videos"
     if pool == "embeddings":
         return report_pairs(out, title, splits, pairs, pooled, judging, frames=counts)
@@ -100,7 +98,8 @@ def evaluate_ytf(
         np.array([place[name] for name in side]) for side in (pairs.left, pairs.right)
     )
     scores = mean_frame_cosines(embeddings, video, len(videos), left, right)
-    missing = [name for name, there in zip(videos, present, strict=True) if not there]
+    present = set(named)
+    missing = [name for name in videos if name not in present]
     evaluation = evaluate_scores(scores, pairs, missing, missing_rule=judging.missing)
     judged = {"mean cosine of frames": evaluation}
     plain = replace(judging, pca=False)

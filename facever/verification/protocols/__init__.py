@@ -33,6 +33,7 @@ from facever.verification.protocols.video_frames import (
     find_frames,
 )
 from facever.verification.protocols.video_pooling import (
+    mean_by_name,
     mean_by_video,
     mean_frame_cosines,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "check_people_of_pairs",
     "choose_frames",
     "find_frames",
+    "mean_by_name",
     "mean_by_video",
     "mean_frame_cosines",
     "person_of",

@@ -1,5 +1,7 @@
 """From the embeddings of frames to one embedding, or one score, of videos."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
@@ -37,6 +39,18 @@ def mean_by_video(
         sums = np.add.reduceat(by_video, starts, axis=0, dtype=np.float64)
         means[present] = sums / num_frames[present, None]
     return means
+
+
+def mean_by_name(
+    embeddings: Float[np.ndarray, "frames dim"],
+    video: Int64[np.ndarray, " frames"],
+    videos: Sequence[str],
+) -> tuple[Float64[np.ndarray, "named dim"], list[str]]:
+    """The means of ``mean_by_video``, and the names, of the videos that have frames."""
+    means = mean_by_video(embeddings, video, len(videos))
+    present = ~np.isnan(means).any(axis=1)
+    named = [name for name, there in zip(videos, present, strict=True) if there]
+    return means[present], named
 
 
 def mean_frame_cosines(

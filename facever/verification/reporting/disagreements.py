@@ -17,27 +17,31 @@ NUM_SHOWN = 12
 """Pairs shown of each kind; the table in the report's folder has all."""
 
 
-def disagreements(evaluations: Mapping[str, Evaluation], crop_of: CropOf | None) -> str:
-    """The section with the pairs that the first model and another judge differently.
+def disagreements(
+    evaluations: Mapping[str, Evaluation], reference: str, crop_of: CropOf | None
+) -> str:
+    """The section with the pairs that one model and another judge differently.
 
     Of each kind the pairs come first of which both models are sure: the lesser of the
     two distances from the thresholds is large, each divided by its spread.
 
     Args:
         evaluations: At least two, of the same pairs, by the names of the models.
+        reference: The name of the model that each other is set beside.
         crop_of: Gives the picture of a source; without it pairs are listed by name.
     """
-    (first, best), *others = evaluations.items()
+    one = (reference, evaluations[reference])
     parts = [
         "<h2>Judged differently</h2>"
         '<p class="soft lead">Pairs that one model judges right and the other wrong. '
-        "Below each: who is on it, and the score less its threshold, by the first and "
-        "by the second.</p>",
+        "Below each: who is on it, and the score less its threshold, by the one that "
+        "is right and by the other.</p>",
         NO_PICTURES if crop_of is None else "",
     ]
-    for name, other in others:
-        parts.append(_cards((first, best), (name, other), crop_of))
-        parts.append(_cards((name, other), (first, best), crop_of))
+    for other in evaluations.items():
+        if other[0] != reference:
+            parts.append(_cards(one, other, crop_of))
+            parts.append(_cards(other, one, crop_of))
     return "".join(parts)
 
 

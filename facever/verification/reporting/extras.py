@@ -19,7 +19,8 @@ class ReportExtras:
             name.
         differences: Differences of two models, the first less the second, by the names
             of both. Where there are any, the first evaluation is the best, and pairs
-            are shown that others judge differently.
+            are shown that others judge differently than ``reference``.
+        reference: The model that the others are set beside there; None takes the first.
         frames: What became of the frames, where the pairs are of videos.
     """
 
@@ -28,4 +29,5 @@ class ReportExtras:
     differences: Mapping[tuple[str, str], PairedComparison] = field(
         default_factory=dict
     )
+    reference: str | None = None
     frames: FrameCounts | None = None

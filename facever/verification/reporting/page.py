@@ -70,7 +70,11 @@ def render_page(
         ),
         *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
-        *([disagreements(evaluations, crop_of)] if extras.differences else []),
+        *(
+            [disagreements(evaluations, extras.reference or name, crop_of)]
+            if extras.differences
+            else []
+        ),
         worst_errors(name, first, crop_of, alone=len(evaluations) == 1),
         *([failed_frames(extras.frames)] if extras.frames else []),
         _missing(evaluations, reasons),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from facever.errors import DataError, FileError, ParameterError
-from facever.stages.evaluation.compare import compare_reports
+from facever.stages.evaluation.compare import compare_reports, write_comparison
 from facever.stages.evaluation.evaluate import evaluate_lfw, evaluate_list
 from facever.stages.evaluation.features import Inputs
 from facever.stages.evaluation.judging import Judging
@@ -242,6 +242,31 @@ def test_three_reports_of_one_name(tmp_path: Path, folders: list[Path]) -> None:
     assert [(p["first"], p["second"]) for p in pairs] == list(combinations(ranked, 2))
     assert pairs[2]["mcnemar_p_value"] == 1
     assert pairs[2]["accuracy"]["difference"] == 0
+
+
+def test_others_are_set_beside_a_reference(
+    tmp_path: Path, reports: dict[str, Evaluation]
+) -> None:
+    bad, good = reports.values()
+    found = write_comparison(
+        tmp_path / "out",
+        {"one": bad, "base": bad, "other": good},
+        dict.fromkeys(("one", "base", "other"), "cosine"),
+        "three",
+        crop_of=None,
+        reference="base",
+    )
+    # The best is first all the same, and no two others are compared.
+    assert next(iter(found.evaluations)) == "other"
+    assert {frozenset(pair) for pair in found.differences} == {
+        frozenset(("one", "base")),
+        frozenset(("other", "base")),
+    }
+    page = found.page.read_text()
+    for name in ("one", "other"):
+        assert f"{name} is right, base wrong" in page
+        assert f"base is right, {name} wrong" in page
+    assert "other is right, one wrong" not in page
 
 
 def test_folders_that_are_no_people(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def cards(page: str) -> list[list[str]]:
 
 
 def test_what_one_is_right_of_alone_the_surest_first(evaluations) -> None:
-    page = disagreements(evaluations, None)
+    page = disagreements(evaluations, "first", None)
     # Both are sure of pair 5, 0.3 above and 0.3 below the threshold. Of pair 0 the
     # first is surest, but the second is not, and of pair 2 it is the other way round.
     assert cards(page) == [
@@ -67,6 +67,18 @@ def test_what_one_is_right_of_alone_the_surest_first(evaluations) -> None:
     assert "<img" not in page
 
 
+def test_others_are_set_beside_the_reference(evaluations) -> None:
+    """Whatever its place; two others are not compared with each other."""
+    page = disagreements({**evaluations, "third": evaluations["first"]}, NASTY, None)
+    headings = [heading for heading, *_ in cards(page)]
+    assert headings == [
+        f"{NASTY} is right, first wrong. The surest 1 of 1.",
+        f"first is right, {NASTY} wrong. The surest 3 of 3.",
+        f"{NASTY} is right, third wrong. The surest 1 of 1.",
+        f"third is right, {NASTY} wrong. The surest 3 of 3.",
+    ]
+
+
 def test_pictures(evaluations) -> None:
     asked = []
 
@@ -74,7 +86,7 @@ def test_pictures(evaluations) -> None:
         asked.append(source)
         return None if source == "R/5.jpg" else np.zeros((112, 96, 3), np.uint8)
 
-    page = disagreements(evaluations, crop_of)
+    page = disagreements(evaluations, "first", crop_of)
     assert asked == [f"{side}/{row}.jpg" for row in (5, 0, 2, 4) for side in "LR"]
     assert page.count("data:image/jpeg") == 7
     assert page.count("no picture") == 1
@@ -82,7 +94,7 @@ def test_pictures(evaluations) -> None:
 
 def test_pairs_without_a_score_are_the_least_sure(evaluations) -> None:
     scores = [0.4, 0.7, 1.1, 0.1, 0.5, -np.inf, 0.2, 0.9]
-    page = disagreements({**evaluations, NASTY: judged(scores)}, None)
+    page = disagreements({**evaluations, NASTY: judged(scores)}, "first", None)
     assert cards(page)[0][1:] == [
         "L/ 0 R/ 0 one person +0.600, -0.100",
         "L/ 2 R/ 2 two people -0.050, +0.600",
@@ -91,7 +103,7 @@ def test_pairs_without_a_score_are_the_least_sure(evaluations) -> None:
 
 
 def test_models_that_agree(evaluations) -> None:
-    page = disagreements({"a": evaluations["first"], "b": evaluations["first"]}, None)
+    page = disagreements(dict.fromkeys("ab", evaluations["first"]), "a", None)
     assert cards(page) == [
         ["a is right, b wrong. None."],
         ["b is right, a wrong. None."],
