@@ -98,5 +98,7 @@ MeanName = Literal["constant", "image"]
 SmallImageSetName = Literal["mnist", "fashion-mnist", "cifar10", "cifar100"]
 """The sets of small images that the papers experiment with."""
 
-ImagePreparation = Literal["divide_256", "mean_image", "contrast", "mean_std"]
+ImagePreparation = Literal[
+    "divide_256", "mean_image", "contrast", "mean_std", "global_mean_std"
+]
 """How a small image's pixels become the network's numbers."""

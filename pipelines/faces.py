@@ -91,7 +91,7 @@ def run(path: Path, options: argparse.Namespace, tests: tuple[PairTest, ...]) ->
     runs = TableRuns(out, table, FaceTrainer(tests, table.pca_components), say)
 
     def write(cells: list[CellResults[FaceRun]]) -> None:
-        write_table(out, table, path, judged, cells, MEASURES)
+        write_table(out, table, path, options.set, judged, cells, MEASURES)
 
     say(f"\n{table.title}: {path}")
     cells = runs.train(options.cells, options.seeds, write)

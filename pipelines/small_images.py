@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument(
         "--set",
         action="append",
+        default=[],
         metavar="KEY=VALUE",
         help="change every recipe, such as train.schedule.factor=0.1",
     )
@@ -89,7 +90,7 @@ def run(path: Path, options: argparse.Namespace) -> None:
     runs = TableRuns(out, table, trainer, say)
 
     def write(cells: list[CellResults[CellRun]]) -> None:
-        write_table(out, table, path, judged, cells, MEASURES)
+        write_table(out, table, path, options.set, judged, cells, MEASURES)
 
     say(f"\n{table.title}: {path}")
     cells = runs.train(options.cells, options.seeds, write)

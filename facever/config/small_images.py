@@ -24,7 +24,8 @@ class SmallImageDataConfig(StrictModel):
         description="The steps from pixels to the network's input, in their order: "
         "divide_256 divides by 256, mean_image subtracts the mean of the training "
         "images, contrast gives each image mean 0 and deviation 1, mean_std gives each "
-        "channel of the training images mean 0 and deviation 1.",
+        "channel of the training images mean 0 and deviation 1, global_mean_std all "
+        "their channels together.",
     )
     mirror: bool = Field(
         False, description="Whether half of the training images are flipped."

@@ -7,6 +7,7 @@ gathered by index.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -74,12 +75,13 @@ def _fit(step: str, images: Tensor) -> _Change:
         return lambda images: images - mean
     if step == "contrast":
         return _normalise_contrast
-    if step == "mean_std":
-        means = images.mean(dim=(0, 2, 3), keepdim=True)
-        deviations = images.std(dim=(0, 2, 3), keepdim=True)
+    if step in ("mean_std", "global_mean_std"):
+        together = (0, 2, 3) if step == "mean_std" else (0, 1, 2, 3)
+        means = images.mean(dim=together, keepdim=True)
+        deviations = images.std(dim=together, keepdim=True)
         return lambda images: (images - means) / deviations
     raise ParameterError(
-        "a preparation must be divide_256, mean_image, contrast or mean_std, "
+        f"a preparation must be one of {', '.join(get_args(ImagePreparation))}, "
         f"got {step!r}"
     )
 

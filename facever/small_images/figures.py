@@ -106,6 +106,28 @@ def draw_curves(curves: Mapping[str, AccuracyCurve]) -> Figure:
     return figure
 
 
+def draw_over_steps(
+    lines: Mapping[str, tuple[Sequence[int], Sequence[float]]], title: str
+) -> Figure:
+    """A number over the run, a line a cell.
+
+    Args:
+        lines: The steps of each cell, and the number after each.
+        title: The title of the upright axis.
+    """
+    figure = Figure(figsize=(8.5, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (steps, values)) in enumerate(lines.items()):
+        dashes = "-" if number < 10 else "--"
+        axes.plot(steps, values, dashes, color=f"C{number % 10}", label=name)
+    axes.set_xlabel("Iteration")
+    axes.set_ylabel(title)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside right upper", fontsize="small")
+    return figure
+
+
 def draw_angles(
     angles: Mapping[str, tuple[Sequence[int], Float[np.ndarray, "times images"]]],
 ) -> Figure:

@@ -86,6 +86,22 @@ def error_rates(
     )
 
 
+def mean_confidence(
+    logits: Float[Tensor, "images classes"], labels: Int64[Tensor, " images"]
+) -> float:
+    """The mean probability that softmax gives to the right class, in [0, 1].
+
+    Args:
+        logits: The logits that ``predict_logits`` gives.
+        labels: The right class of each image.
+
+    References:
+        Angular loss, arXiv 1912.07819, section 3.2 and Fig. 4.
+    """
+    probabilities = logits.double().softmax(dim=1)
+    return float(probabilities.gather(1, labels[:, None]).mean())
+
+
 def class_vectors(head: JointHead) -> Float[Tensor, "classes dim"]:
     """The weights or anchors W_j of the first head that has them.
 

@@ -95,8 +95,8 @@ def text_table(
 ) -> TextTable:
     """What the paper prints beside ours; a spread is the deviation over seeds.
 
-    A number has a column where a run or the paper has it, and a column for the paper
-    where that prints it. Why a row's runs failed stands with its first number.
+    A number has a column where a run has it, and a column for the paper where that
+    prints it. Why a row's runs failed stands with its first number.
     """
     columns: list[list[str]] = [
         ["cell", *(cell.name for cell in cells)],
@@ -106,7 +106,7 @@ def text_table(
         printed = [cell.printed.get(measure.key) for cell in cells]
         values = [cell.numbers(measure.key, measure.factor) for cell in cells]
         is_printed = any(number is not None for number in printed)
-        if place and not is_printed and not any(values):
+        if place and not any(values):
             continue
         ours = [spread(each, measure.digits) for each in values]
         if not place:

@@ -1,7 +1,7 @@
 """Several numbers of each row, side by side, as the IE paper's Fig. 6a has them."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -10,20 +10,20 @@ from facever.tables.rows import CellResults, Measure
 
 
 def draw_side_by_side(
-    cells: Sequence[CellResults[Any]], measures: Sequence[Measure], title: str
+    cells: Sequence[CellResults[Any]], measures: Mapping[str, Measure], title: str
 ) -> Figure:
     """Means over seeds with their deviation as error bars, a line a row.
 
     Args:
         cells: The rows, from top to bottom; those without runs are left out.
-        measures: The numbers, each a mark of its own.
+        measures: The numbers by their names in the legend, each a mark of its own.
         title: The title of the horizontal axis.
     """
     done = [cell for cell in cells if cell.runs]
     figure = Figure(figsize=(7, 1.2 + 0.3 * len(done)), dpi=150, layout="constrained")
     axes = figure.subplots()
     places = range(len(done))
-    for number, measure in enumerate(measures):
+    for number, (name, measure) in enumerate(measures.items()):
         values = [cell.numbers(measure.key, measure.factor) for cell in done]
         known = [place for place in places if values[place]]
         axes.errorbar(
@@ -35,9 +35,10 @@ def draw_side_by_side(
             ],
             fmt="os^Dv"[number % 5],
             capsize=3,
-            label=measure.title,
+            label=name,
         )
     axes.set_yticks(places, [cell.name for cell in done])
+    axes.margins(y=0.15)
     axes.invert_yaxis()
     axes.set_xlabel(title)
     axes.grid(alpha=0.25)

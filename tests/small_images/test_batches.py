@@ -32,6 +32,7 @@ def test_preparations_by_hand() -> None:
             ],
             axis=1,
         ),
+        ("global_mean_std",): (exact - train.mean()) / train.std(ddof=1),
         ("contrast",): np.stack(
             [(each - each.mean()) / each.std(ddof=1) for each in exact]
         ),

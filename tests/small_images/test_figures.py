@@ -9,6 +9,7 @@ from facever.small_images.figures import (
     draw_angles,
     draw_clouds,
     draw_curves,
+    draw_over_steps,
     draw_similarities,
     margin_curves,
 )
@@ -90,3 +91,14 @@ def test_curves_show_test_and_training() -> None:
         curve.test,
         curve.train,
     ] * 2
+
+
+def test_a_number_over_the_steps() -> None:
+    lines = {f"k={k}": ([1, 2], [0.5 * k, 2.0 * k]) for k in range(12)}
+    axes = draw_over_steps(lines, "WCIntra").axes[0]
+    assert [line.get_label() for line in axes.lines] == list(lines)
+    for line, (_, values) in zip(axes.lines, lines.values(), strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(looks) == 12
+    assert axes.get_ylabel() == "WCIntra"

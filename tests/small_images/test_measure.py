@@ -9,6 +9,7 @@ from facever.small_images.measure import (
     class_vectors,
     embed_images,
     error_rates,
+    mean_confidence,
     predict_logits,
     target_angles,
 )
@@ -76,6 +77,18 @@ def test_error_rates_by_hand() -> None:
     assert error_rates(logits, labels) == ErrorRates(top1=0.75, top5=0.5)
     few = error_rates(logits[:, :3], torch.tensor([0, 1, 2, 1]))
     assert few == ErrorRates(top1=0.75, top5=0.0)
+
+
+def test_confidence_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0, 0, 0], [3.0, 1, -2, 200]])
+    assert mean_confidence(logits[:1], torch.tensor([2])) == 0.25
+    # exp(200) is more than float32 holds; the others' share is nothing.
+    assert mean_confidence(logits, torch.tensor([0, 3])) == pytest.approx(0.625)
+    k, far = 10.0, np.pi / 2
+    angles = torch.tensor([[0.3, far, far]])
+    wanted = np.exp(-k * 0.3) / (np.exp(-k * 0.3) + 2 * np.exp(-k * far))
+    found = mean_confidence(-k * angles, torch.tensor([0]))
+    assert found == pytest.approx(wanted, rel=1e-6)
 
 
 def test_vectors_and_points_of_heads() -> None:

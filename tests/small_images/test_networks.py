@@ -79,6 +79,18 @@ def test_table_1(
     assert shown.shape == (2, size)
 
 
+def test_width_is_a_factor_on_every_convolution() -> None:
+    def filters(width: float) -> list[int]:
+        layers = ConvNet(plan="cifar100", width=width).layers
+        return [each.out_channels for each in layers if isinstance(each, nn.Conv2d)]
+
+    assert filters(1.0) == [96, *[96] * 4, *[192] * 4, *[384] * 4]
+    assert filters(0.5) == [each // 2 for each in filters(1.0)]
+    with torch.inference_mode():
+        network = ConvNet(plan="cifar100", width=0.26, embedding_size=7).eval()
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
 def test_dropout_stands_behind_the_first_two_pools() -> None:
     kinds = [type(each).__name__ for each in ConvNet(dropout=0.5).layers]
     assert kinds.count("Dropout") == 2
@@ -138,6 +150,8 @@ def test_padded_shortcuts_pass_every_second_place() -> None:
 def test_options_out_of_range() -> None:
     with pytest.raises(ParameterError, match=r"dropout must be in \[0, 1\), got 1"):
         ConvNet(dropout=1.0)
+    with pytest.raises(ParameterError, match="width must be at least 1/64, so that"):
+        ConvNet(width=0.01)
     with pytest.raises(ParameterError, match="depth must be 6 n"):
         WideResNet(depth=27)
     with pytest.raises(ParameterError, match="width must be >= 1, got 0"):

@@ -28,13 +28,13 @@ def test_rows_by_hand() -> None:
     shown = text_table(
         [
             CellResults("softmax", runs, {"error": 0.86, "angle": 1.25}),
-            CellResults("IE", [Some(0.0081)], {}),
+            CellResults("IE", [Some(0.0081)], {"other": 3.0}),
             CellResults("high", [], {"error": 2.0}, failures={0: "too | high"}),
             CellResults("some", [Some(0.5)], failures={1: "a", 3: "b"}),
         ],
         MEASURES,
     )
-    # Nothing has the number "other", and the paper prints of two.
+    # Nothing has the number "other", of which the paper prints one.
     assert list(shown.columns) == [
         "cell",
         "seeds",

@@ -136,6 +136,7 @@ class ConvNet(EmbeddingNetwork):
         activation: ``prelu``, one slope a channel, as in ie-loss.md, or ``relu``, as in
             anchor-ncm.md.
         dropout: Share p of the activations dropped behind the first two pools.
+        width: Factor on the number of filters of every convolution, rounded.
         ceil_pools: Round the size of a pool's output up, as Caffe does, not down, as
             PyTorch does: 28x28 images leave 4x4 places, not 3x3.
 
@@ -154,17 +155,25 @@ class ConvNet(EmbeddingNetwork):
         embedding_size: int = 256,
         activation: Literal["prelu", "relu"] = "relu",
         dropout: float = 0.0,
+        width: float = 1.0,
         ceil_pools: bool = False,
     ) -> None:
         super().__init__(embedding_size)
         if not 0 <= dropout < 1:
             raise ParameterError(f"dropout must be in [0, 1), got {dropout}")
         drawn = _PLANS[plan]
+        fewest = min(filter(None, (drawn.stem, *drawn.channels)))
+        if not width * fewest >= 1:
+            raise ParameterError(
+                f"width must be at least 1/{fewest}, so that a filter is left, got "
+                f"{width}"
+            )
         inputs, side = drawn.image
         layers: list[nn.Module] = []
 
         def convolve(outputs: int) -> None:
             nonlocal inputs
+            outputs = round(width * outputs)
             layers.extend(
                 [
                     nn.Conv2d(

@@ -56,11 +56,11 @@ def write_pictures(
                 reference=done[0].name,
             )
         )
-        shown = [
-            measure
-            for measure in MEASURES
-            if measure.key in (test.name, f"{test.name}_euclidean")
-        ]
+        by_key = {measure.key: measure for measure in MEASURES}
+        shown = {
+            "cosine": by_key[test.name],
+            "Euclidean distance": by_key[f"{test.name}_euclidean"],
+        }
         figure = draw_side_by_side(done, shown, f"Accuracy on {test.title}, percent")
         save_figure(figure, out / f"{test.name}-measures")
     return found

@@ -30,6 +30,7 @@ from facever.small_images.measure import (
     class_vectors,
     embed_images,
     error_rates,
+    mean_confidence,
     predict_logits,
     target_angles,
 )
@@ -263,13 +264,17 @@ def _prepare_run(
 
 
 def _watch(run: _Run) -> dict[str, Any]:
-    """Test error and the angles of some images of class 0, for the curves."""
-    network = run.state.network
-    logits = predict_logits(run.head, embed_images(network, run.test.images))
+    """Of the test images error, confidence and WCIntra, and angles of class 0."""
+    network, vectors = run.state.network, class_vectors(run.head)
+    test, labels = embed_images(network, run.test.images), run.test.labels
+    logits = predict_logits(run.head, test)
     features = embed_images(network, run.train.images[run.watched])
-    angles = target_angles(features, class_vectors(run.head)[0])
+    angles = target_angles(features, vectors[0])
+    found = class_angles(*(each.cpu().numpy() for each in (test, labels, vectors)))
     return {
-        "test_error": error_rates(logits, run.test.labels).top1,
+        "test_error": error_rates(logits, labels).top1,
+        "confidence": mean_confidence(logits, labels),
+        "wc_intra": found.wc_intra,
         "angles": [round(angle, 4) for angle in angles.tolist()],
     }
 

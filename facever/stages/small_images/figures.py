@@ -20,6 +20,7 @@ from facever.small_images.figures import (
     draw_clouds,
     draw_curves,
     draw_margins,
+    draw_over_steps,
     draw_similarities,
 )
 from facever.small_images.page import PageFigure, render_small_image_page
@@ -103,6 +104,17 @@ def write_figures(
         "Accuracy against iterations",
         "Means over seeds. The test accuracy on the way decides nothing.",
     )
+    for key, title, what in (
+        ("confidence", "Confidence", "Mean probability of the right class"),
+        ("wc_intra", "WCIntra", "Mean angle of class vector and center, radians"),
+    ):
+        if all(key in line for cell in done for run in cell.runs for line in run.curve):
+            add(
+                key.replace("_", "-"),
+                draw_over_steps({cell.name: _line(cell, key) for cell in done}, what),
+                f"{title} against iterations",
+                f"{what}, of the images that were judged on; means over seeds.",
+            )
     add(
         "angles",
         draw_angles({cell.name: _angles(cell) for cell in done}),
@@ -171,6 +183,13 @@ def _curve(cell: CellResults[CellRun]) -> AccuracyCurve:
 
     steps = [line["step"] for line in lines[0]]
     return AccuracyCurve(steps, accuracy("train_error"), accuracy("test_error"))
+
+
+def _line(cell: CellResults[CellRun], key: str) -> tuple[list[int], list[float]]:
+    values = [[line[key] for line in run.curve] for run in cell.runs]
+    # A number that a run does not have there is None, and NaN in the mean.
+    means = np.mean(np.array(values, dtype=np.float64), axis=0)
+    return [line["step"] for line in cell.runs[0].curve], means.tolist()
 
 
 def _angles(

@@ -27,6 +27,7 @@ def write_table(
     out: Path,
     table: Table[Any],
     recipe: Path,
+    changes: Sequence[str],
     judged: str,
     cells: Sequence[CellResults[Run]],
     measures: Sequence[Measure],
@@ -37,12 +38,16 @@ def write_table(
         out: The folder of the table.
         table: The recipe.
         recipe: The file that it was read from.
+        changes: What the user changed in it, ``key=value`` each.
         judged: In words, what the runs were judged on.
         cells: The rows.
         measures: What the table shows of a run.
     """
     chosen = "".join(f"- {line}\n" for line in table.chosen)
     said = f"{table.paper}. Judged: {judged}."
+    if changes:
+        changed = ", ".join(f"`{change}`" for change in changes)
+        said += f" Changed in the recipe: {changed}."
     shown = markdown(text_table(cells, measures))
     text = f"# {table.title}\n\n{said}\n\n{shown}\n{chosen}"
     with whole_file(out / TABLE_FILE) as temporary:
@@ -51,6 +56,7 @@ def write_table(
         "title": table.title,
         "paper": table.paper,
         "recipe": f"{recipe.parent.name}/{recipe.name}",
+        "changes": changes,
         "judged": judged,
         "chosen": table.chosen,
         "cells": {

@@ -115,7 +115,7 @@ def test_a_table_with_pictures(
     assert f"| softmax | 2 | 1.50 | {mean:.2f} ± " in table
     assert f" | {mean - 1.5:+.2f} | " in table
     figures = out / "figures"
-    names = {"accuracy", "angles", "similarities", "margins"}
+    names = {"accuracy", "angles", "confidence", "margins", "similarities", "wc-intra"}
     assert {path.stem for path in figures.glob("*.png")} == names
     assert {path.stem for path in figures.glob("*.svg")} == names
     page = (figures / "index.html").read_text()
@@ -224,7 +224,9 @@ def test_every_recipe_can_be_built(path: Path) -> None:
     text = path.read_text()
     assert f"configs/small_images/{path.parent.name}/{path.name}" in text
     built: dict[str, tuple[int, int]] = {}
-    for cell in table.cells.values():
+    for each in table.variants():
+        cell = each.cell
+        assert cell is not None, each.refusal
         schedule = build.make_schedule(cell)
         assert 0 < schedule.rate(schedule.steps - 1) <= cell.optimiser.learning_rate
         key = cell.network.model_dump_json()

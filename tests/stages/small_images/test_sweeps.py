@@ -68,7 +68,7 @@ def command(tmp_path: Path, recipe: Path, *arguments: object) -> list[str]:
 
 
 def test_a_table_and_a_curve(tmp_path: Path, pipeline: Callable[..., None]) -> None:
-    pipeline("--seeds", 2, "--figures")
+    pipeline("--seeds", 2, "--figures", "--set", "train.batch_size=10")
     out = tmp_path / "out" / "some" / "swept"
     cells = json.loads((out / "results.json").read_text())["cells"]
     assert list(cells) == ["softmax, weight=0.0", "softmax, weight=0.5"]
@@ -83,7 +83,9 @@ def test_a_table_and_a_curve(tmp_path: Path, pipeline: Callable[..., None]) -> N
         for run in cell["runs"]
     ]
     assert weights == [0, 0, 0.5, 0.5]
-    assert "| softmax, weight=0.5 | 2 | 0.50 | " in (out / "table.md").read_text()
+    text = (out / "table.md").read_text()
+    assert "| softmax, weight=0.5 | 2 | 0.50 | " in text
+    assert "Changed in the recipe: `train.batch_size=10`." in text
     for kind in ("png", "svg"):
         assert (out / f"sweep-heads.1.weight-error.{kind}").stat().st_size > 1000
     page = (out / "figures" / "index.html").read_text()
