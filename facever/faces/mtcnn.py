@@ -6,7 +6,8 @@ steps around them are written anew, to the same numbers: pixel averages come fro
 integral image a photo (whole numbers, hence exact), one photo after the other, while it
 is in the caches; the networks take pieces of all photos that fit the caches; and
 suppression works on one photo at a time, so that a photo's faces do not depend on its
-neighbours in the batch.
+neighbours in the batch. ``mtcnn_pixels`` has what the networks see, ``mtcnn_boxes``
+what becomes of boxes between them.
 
 At the photo's border they differ on purpose. A box that reaches over it is padded, as
 in the authors' own code, where facenet-pytorch cuts it off and stretches the rest; but
@@ -22,27 +23,34 @@ References:
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
 from facever.choices import Backend
 from facever.faces.detection import Face, area
 from facever.faces.mtcnn_backends import Run, settle, start
+from facever.faces.mtcnn_boxes import (
+    Boxes,
+    Index,
+    make_square,
+    move,
+    suppress,
+    suppress_inner,
+)
 from facever.faces.mtcnn_networks import (
     CascadeNetwork,
     output_network,
     proposal_network,
     refining_network,
 )
+from facever.faces.mtcnn_pixels import Sums, cut, shrink
 
 _CELL = 12  # Side of the proposal network's window, pixels.
 _STRIDE = 2
 _SMALLEST_FACE = 20
-_GREY, _CONTRAST = 127.5, 1 / 128  # Grey is zero to the networks.
 # Shorter side of a level, pixels, whose windows show a face that fills the photo or
 # more: its windows are from 0.6 to 2.4 times as large as that side of the photo.
 _FILLED_LEVELS = (5, 20.0)
@@ -55,14 +63,6 @@ _TIMES_ON_GPU = 64
 # Pixels of the photos that go through all stages together on a CPU.
 _TOGETHER_PIXELS = 1_000_000
 
-# Boxes whose overlaps with all that are left are computed at a time.
-_SUPPRESSING = 64
-
-# Their number changes within a function, so it has no name here.
-Boxes = Float32[np.ndarray, "_ 5"]
-Index = Int64[np.ndarray, " _"]
-# An integral image: a row and a column more than the photo.
-Sums = Int32[np.ndarray, "_ _ 3"]
 _Size = tuple[int, int]
 
 
@@ -243,11 +243,11 @@ class _Cascade:
             for photo, own in enumerate(part):
                 for level, (high, wide) in zip(levels, sizes, strict=True):
                     inside = np.s_[:, beyond : beyond + high, beyond : beyond + wide]
-                    _shrink(own, level[photo][inside])
+                    shrink(own, level[photo][inside])
             for level, scale in zip(levels, scales, strict=True):
                 found, photo_index = self._windows_of(level, scale, beyond)
                 for photo, own in enumerate(_split(found, photo_index, len(part))):
-                    boxes_of[first + photo].append(own[_suppress(own, _LEVEL_OVERLAP)])
+                    boxes_of[first + photo].append(own[suppress(own, _LEVEL_OVERLAP)])
         return [_join_levels(levels) for levels in boxes_of]
 
     def _windows_of(
@@ -278,7 +278,7 @@ class _Cascade:
         self, sums: Sequence[Sums], boxes: Boxes, photo_index: Index
     ) -> tuple[Boxes, Index]:
         """Stage 2: fewer and better boxes."""
-        boxes, photo_index, crops = _cut(sums, boxes, photo_index, 24)
+        boxes, photo_index, crops = cut(sums, boxes, photo_index, 24)
         if not len(boxes):
             return boxes, photo_index
         values = self._refining.run_in_pieces(crops)
@@ -286,17 +286,17 @@ class _Cascade:
         boxes, photo_index, values = boxes[kept], photo_index[kept], values[kept]
         boxes[:, 4] = _probability(values[:, 0])
         picks = [
-            own[_suppress(boxes[own], _OVERLAP)]
+            own[suppress(boxes[own], _OVERLAP)]
             for own in _split(np.arange(len(boxes)), photo_index, len(sums))
         ]
         pick = np.concatenate(picks)
-        return _make_square(_move(boxes[pick], values[pick, 1:])), photo_index[pick]
+        return make_square(move(boxes[pick], values[pick, 1:])), photo_index[pick]
 
     def _locate(
         self, sums: Sequence[Sums], boxes: Boxes, photo_index: Index
     ) -> tuple[Boxes, Index, Float32[np.ndarray, "_ 5 2"]]:
         """Stage 3: the faces and their landmarks."""
-        boxes, photo_index, crops = _cut(sums, boxes, photo_index, 48)
+        boxes, photo_index, crops = cut(sums, boxes, photo_index, 48)
         if not len(boxes):
             return boxes, photo_index, np.empty((0, 5, 2), np.float32)
         values = self._output.run_in_pieces(crops)
@@ -307,9 +307,9 @@ class _Cascade:
         # Ten numbers: five x, then five y, as fractions of the box.
         places = values[:, 5:].reshape(-1, 2, 5).transpose(0, 2, 1)
         points = sizes[:, None] * places + boxes[:, None, :2] - 1
-        boxes = _move(boxes, values[:, 1:5])
+        boxes = move(boxes, values[:, 1:5])
         picks = [
-            own[_suppress_inner(boxes[own], _OVERLAP)]
+            own[suppress_inner(boxes[own], _OVERLAP)]
             for own in _split(np.arange(len(boxes)), photo_index, len(sums))
         ]
         pick = np.concatenate(picks)
@@ -363,10 +363,10 @@ def _probability(
 def _join_levels(levels: Sequence[Float32[np.ndarray, "_ 9"]]) -> Boxes:
     """Squares around the faces that a photo's windows show: few for each face."""
     found = np.concatenate(levels) if levels else np.empty((0, 9), np.float32)
-    found = found[_suppress(found, _OVERLAP)]
+    found = found[suppress(found, _OVERLAP)]
     sizes = found[:, [2, 3, 2, 3]] - found[:, [0, 1, 0, 1]]
     moved = found[:, :4] + found[:, 5:] * sizes
-    return _make_square(np.concatenate([moved, found[:, 4:5]], axis=1))
+    return make_square(np.concatenate([moved, found[:, 4:5]], axis=1))
 
 
 def _resize(
@@ -407,155 +407,6 @@ def _scales(shorter: int, factor: float, smallest: int) -> list[float]:
     return scales
 
 
-def _windows(size: int | np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """First and last-plus-one pixel of each bin of an area-averaging resize."""
-    bins = np.arange(num_bins)
-    sizes = np.asarray(size)[..., None]
-    return bins * sizes // num_bins, -(-(bins + 1) * sizes // num_bins)
-
-
-# Photos of one size have the same ones at every level.
-_windows_of_level = lru_cache(maxsize=256)(_windows)
-
-
-def _normalise(
-    total: Int32[np.ndarray, "*images rows columns 3"],
-    heights: Int64[np.ndarray, "*images rows"],
-    widths: Int64[np.ndarray, "*images columns"],
-    planes: Float32[np.ndarray, "*images 3 rows columns"],
-) -> None:
-    """Write the means of pixels as network input.
-
-    Args:
-        total: The sums of pixels.
-        heights: Rows of pixels in each of them.
-        widths: Columns of pixels.
-        planes: Where to.
-    """
-    # In rows of all colours: an inner loop over three would take most of the time.
-    *images, columns, colours = total.shape
-    mean = total.reshape(*images, columns * colours).astype(np.float32)
-    mean /= heights.astype(np.float32)[..., None]
-    mean /= np.repeat(widths.astype(np.float32), 3, axis=-1)[..., None, :]
-    mean -= np.float32(_GREY)
-    pixels = np.moveaxis(mean.reshape(total.shape), -1, -3)
-    np.multiply(pixels, np.float32(_CONTRAST), out=planes)
-
-
-def _shrink(sums: Sums, level: Float32[np.ndarray, "3 height width"]) -> None:
-    """Write a level of a photo's pyramid, as network input."""
-    rows, columns, _ = sums.shape
-    _, height, width = level.shape
-    top, bottom = _windows_of_level(rows - 1, height)
-    left, right = _windows_of_level(columns - 1, width)
-    # np.take: about three times as fast as indexing with arrays.
-    bands = np.take(sums, bottom, axis=0)
-    bands -= np.take(sums, top, axis=0)
-    total = np.take(bands, right, axis=1)
-    total -= np.take(bands, left, axis=1)
-    _normalise(total, bottom - top, right - left, level)
-
-
-def _cut(
-    sums: Sequence[Sums], boxes: Boxes, photo_index: Index, size: int
-) -> tuple[Boxes, Index, Float32[np.ndarray, "_ 3 {size} {size}"]]:
-    """The boxes that reach into their photo, and what they show, as network input.
-
-    Where a box reaches over the border, it shows grey.
-    """
-    shapes = np.array([own.shape for own in sums])[photo_index]
-    # Box corners count from 1 and are inclusive.
-    corners = np.floor(boxes[:, :4]).astype(np.int64) - [1, 1, 0, 0]
-    bounds = shapes[:, [1, 0]] - 1  # Width and height of the photo.
-    reaches = np.minimum(corners[:, 2:], bounds) > np.maximum(corners[:, :2], 0)
-    reaches = reaches.all(axis=1)
-    boxes, photo_index = boxes[reaches], photo_index[reaches]
-    left, top, right, bottom = corners[reaches].T
-    columns, rows = shapes[reaches, 1], shapes[reaches, 0]
-    first_row, last_row = _windows(bottom - top, size)
-    first_column, last_column = _windows(right - left, size)
-    heights, widths = last_row - first_row, last_column - first_column
-    first_row, last_row = (
-        np.clip(edge + top[:, None], 0, rows[:, None] - 1)
-        for edge in (first_row, last_row)
-    )
-    first_column, last_column = (
-        np.clip(edge + left[:, None], 0, columns[:, None] - 1)
-        for edge in (first_column, last_column)
-    )
-    upper, lower = first_row * columns[:, None], last_row * columns[:, None]
-    crops = np.empty((len(boxes), 3, size, size), np.float32)
-    edges = np.searchsorted(photo_index, np.arange(len(sums) + 1))
-    for photo, own in enumerate(map(slice, edges[:-1], edges[1:])):
-        flat = sums[photo].reshape(-1, 3)
-        low, high = lower[own, :, None], upper[own, :, None]
-        near, far = first_column[own, None], last_column[own, None]
-        total = np.take(flat, low + far, axis=0)
-        total -= np.take(flat, low + near, axis=0)
-        total -= np.take(flat, high + far, axis=0)
-        total += np.take(flat, high + near, axis=0)
-        _normalise(total, heights[own], widths[own], crops[own])
-    over = (left < 0) | (top < 0) | (right >= columns) | (bottom >= rows)
-    shown_rows = (last_row - first_row)[over] / heights[over]
-    shown_columns = (last_column - first_column)[over] / widths[over]
-    missing = 1 - shown_rows[:, :, None] * shown_columns[:, None]
-    crops[over] += (_GREY * _CONTRAST * missing).astype(np.float32)[:, None]
-    return boxes, photo_index, crops
-
-
-def _move(boxes: Boxes, moves: Float32[np.ndarray, "_ 4"]) -> Boxes:
-    sizes = boxes[:, [2, 3, 2, 3]] - boxes[:, [0, 1, 0, 1]] + 1
-    return np.concatenate([boxes[:, :4] + moves * sizes, boxes[:, 4:]], axis=1)
-
-
-def _make_square(boxes: Boxes) -> Boxes:
-    sizes = boxes[:, 2:4] - boxes[:, :2]
-    side = sizes.max(axis=1, keepdims=True)
-    corner = boxes[:, :2] + sizes * np.float32(0.5) - side * np.float32(0.5)
-    return np.concatenate([corner, corner + side, boxes[:, 4:]], axis=1)
-
-
 def _split(values: np.ndarray, photo_index: Index, num_photos: int) -> list[np.ndarray]:
     """The values of each photo; those of one photo stand together."""
     return np.split(values, np.searchsorted(photo_index, np.arange(1, num_photos)))
-
-
-def _suppress(boxes: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of the boxes that no better one overlaps, best first."""
-    if len(boxes) < 2:  # As in most levels.
-        return np.arange(len(boxes))
-    order = np.argsort(-boxes[:, 4], kind="stable")
-    left, top, right, bottom = boxes[order, :4].T.copy()
-    areas = (right - left) * (bottom - top)
-    rest = np.arange(len(order))
-    kept = []
-    while len(rest):
-        first = rest[:_SUPPRESSING, None]
-        shared = np.minimum(right[first], right[rest])
-        shared -= np.maximum(left[first], left[rest])
-        high = np.minimum(bottom[first], bottom[rest])
-        high -= np.maximum(top[first], top[rest])
-        shared = np.maximum(shared, 0) * np.maximum(high, 0)
-        apart = ~(shared > overlap * (areas[first] + areas[rest] - shared))
-        stays = np.ones(len(rest), dtype=bool)
-        for place in range(len(first)):
-            if stays[place]:
-                kept.append(rest[place])
-                stays &= apart[place]
-        rest = rest[len(first) :][stays[len(first) :]]
-    return order[np.array(kept, dtype=np.int64)]
-
-
-def _suppress_inner(boxes: Boxes, overlap: float) -> np.ndarray:
-    """As ``_suppress``, with the shared area as a part of the smaller box."""
-    areas = np.prod(boxes[:, 2:4] - boxes[:, :2] + 1, axis=1)
-    order = np.argsort(boxes[:, 4])
-    kept = []
-    while len(order):
-        best, order = order[-1], order[:-1]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[order, :2])
-        high = np.minimum(boxes[best, 2:4], boxes[order, 2:4])
-        shared = np.prod(np.maximum(high - low + 1, 0), axis=1)
-        order = order[shared / np.minimum(areas[best], areas[order]) <= overlap]
-    return np.array(kept, dtype=np.int64)

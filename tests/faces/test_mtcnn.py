@@ -8,14 +8,9 @@ from facenet_pytorch.models.utils.detect_face import nms_numpy, rerec
 from torch.nn.functional import interpolate, pad
 from torchvision.ops import nms
 
-from facever.faces.mtcnn import (
-    _cut,
-    _make_square,
-    _scales,
-    _shrink,
-    _suppress,
-    _suppress_inner,
-)
+from facever.faces.mtcnn import _scales
+from facever.faces.mtcnn_boxes import make_square, suppress, suppress_inner
+from facever.faces.mtcnn_pixels import cut, shrink
 
 
 def make_photos(num_photos, height, width, seed=0):
@@ -42,7 +37,7 @@ def test_pyramid_levels_equal_torchs_area_resize_exactly(height, width):
         expected = as_network_input(interpolate(planes, size, mode="area"))
         levels = np.full_like(expected, np.nan)
         for own, level in zip(sums, levels, strict=True):
-            _shrink(own, level)
+            shrink(own, level)
         np.testing.assert_array_equal(levels, expected)
 
 
@@ -63,7 +58,7 @@ def test_boxes_show_what_cutting_and_resizing_one_by_one_shows():
     boxes[7, :4] = [200, 10, 230, 40]  # Wholly outside.
     boxes[8, :4] = [-50, -50, -10, -10]
     photo_index = np.sort(rng.integers(0, 3, 60))
-    kept, kept_index, crops = _cut(sums, boxes, photo_index, 24)
+    kept, kept_index, crops = cut(sums, boxes, photo_index, 24)
     expected, expected_boxes, lie_inside = [], [], []
     for k, corner in enumerate(np.floor(boxes[:, :4]).astype(int)):
         # Counted from 1, the last included.
@@ -88,10 +83,10 @@ def test_boxes_of_photos_of_several_sizes_show_what_they_show_alone():
     sums = [make_photos(1, *shape, seed=k)[1][0] for k, shape in enumerate(shapes)]
     boxes = random_boxes(40, seed=2)
     photo_index = np.sort(np.random.default_rng(0).choice([0, 1, 3], 40))
-    kept, kept_index, crops = _cut(sums, boxes, photo_index, 24)
+    kept, kept_index, crops = cut(sums, boxes, photo_index, 24)
     assert 0 < len(kept) < 40
     alone = [
-        _cut(
+        cut(
             [sums[photo]],
             boxes[photo_index == photo],
             (photo_index * 0)[photo_index == photo],
@@ -114,7 +109,7 @@ def test_boxes_of_photos_of_several_sizes_show_what_they_show_alone():
 def test_boxes_of_no_photo_at_all():
     _, sums = make_photos(2, 40, 40)
     none = np.empty((0, 5), np.float32)
-    boxes, index, crops = _cut(sums, none, np.empty(0, np.int64), 24)
+    boxes, index, crops = cut(sums, none, np.empty(0, np.int64), 24)
     assert len(boxes) == len(index) == len(crops) == 0
 
 
@@ -130,13 +125,13 @@ def random_boxes(num_boxes, seed):
 def test_suppression_by_the_smaller_box(seed):
     boxes = random_boxes(1 + seed, seed)
     expected = nms_numpy(boxes[:, :4], boxes[:, 4], 0.7, "Min")
-    np.testing.assert_array_equal(_suppress_inner(boxes, 0.7), expected)
+    np.testing.assert_array_equal(suppress_inner(boxes, 0.7), expected)
 
 
 def test_squares():
     boxes = random_boxes(30, 0)
     expected = rerec(torch.from_numpy(boxes.copy())).numpy()
-    np.testing.assert_allclose(_make_square(boxes), expected, rtol=1e-6)
+    np.testing.assert_allclose(make_square(boxes), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("num_boxes", [0, 1, 7, 200, 700])
@@ -148,5 +143,5 @@ def test_suppression_is_torchvisions(num_boxes, overlap):
     boxes[::9, 2:4] = boxes[::9, :2]
     corners, scores = torch.from_numpy(boxes[:, :4]), torch.from_numpy(boxes[:, 4])
     expected = nms(corners, scores, overlap).numpy()
-    np.testing.assert_array_equal(_suppress(boxes, overlap), expected)
+    np.testing.assert_array_equal(suppress(boxes, overlap), expected)
     assert num_boxes < 200 or len(expected) < num_boxes
