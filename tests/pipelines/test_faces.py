@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -278,6 +280,33 @@ def test_without_tests_held_out_people_judge(tmp_path: Path, world: Path) -> Non
     assert len(compared) == 2
     for each in compared:
         assert "IE, weight=0" in (each["first"], each["second"])
+
+
+def test_a_cell_with_a_teacher(
+    tmp_path: Path, world: Path, make_model: Callable[..., Path]
+) -> None:
+    """Of another teacher it is another run."""
+    shutil.copytree(world / "crops", tmp_path / "crops")
+    heads = "[{name: softmax}, {name: distillation, weight: 10}]"
+    out = tmp_path / "out" / "some" / "small"
+
+    def train(seed: int) -> None:
+        teacher = make_model(tmp_path / "teacher.safetensors", seed)
+        cell = f"cells.taught={{teacher: {teacher}, heads: {heads}}}"
+        more = ["--cells", "taught", "--crops", tmp_path / "crops", "--set", cell]
+        run(arguments(world, tmp_path / "out", *more))
+
+    train(0)
+    before = (out / "taught" / "seed0" / "model.safetensors").stat().st_mtime_ns
+    train(0)
+    [result] = cells_of(out)["taught"]["runs"]
+    assert result["w_inter"] is not None
+    assert result["lfw"] is not None
+    assert "distillation" in result["last_log_line"]
+    after = (out / "taught" / "seed0" / "model.safetensors").stat().st_mtime_ns
+    assert after == before
+    with pytest.raises(SystemExit):
+        train(1)
 
 
 KILLED = """

@@ -129,6 +129,7 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
     tests: tuple[PairTest, ...]
     pca_components: int | None = None
     _stores: dict[Path, CropStore] = field(default_factory=dict)
+    _teachers: dict[str, LoadedModel] = field(default_factory=dict)
 
     def check(self, cell: FaceCell) -> None:
         """Refuse names that do not exist."""
@@ -137,8 +138,10 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
     def fingerprint(self, cell: FaceCell, seed: int) -> str:
         """A hash of the training, of its crops and of how it is judged."""
         config = cell.training(seed, Path())
+        teacher = self._teacher(config)
+        taught_by = None if teacher is None else teacher.fingerprint
         content = [
-            run_fingerprint(config, self._store(config)),
+            run_fingerprint(config, self._store(config), taught_by),
             {test.name: test.fingerprint for test in self.tests},
             self.pca_components,
         ]
@@ -179,6 +182,13 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
         write_json(out / RESULT_FILE, result.to_dict())
         return result
 
+    def _teacher(self, config: TrainConfig) -> LoadedModel | None:
+        if config.teacher is None:
+            return None
+        if config.teacher not in self._teachers:
+            self._teachers[config.teacher] = load_model(config.teacher)
+        return self._teachers[config.teacher]
+
     def _store(self, config: TrainConfig) -> CropStore:
         crops = config.data.crops
         if crops not in self._stores:
@@ -198,8 +208,12 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
             labels = store.labels[split.held_out]
             strangers = choose_model_threshold(embeddings, labels, THRESHOLD_FAR)
             auc, tar = strangers.auc, strangers.tar
+        teacher = self._teacher(config)
         head = build.make_head(
-            config.heads, model.header.embedding_size, split.num_classes
+            config.heads,
+            model.header.embedding_size,
+            split.num_classes,
+            teacher_size=None if teacher is None else teacher.feature_size,
         )
         head.load_state_dict(read_checkpoint(out / CHECKPOINT_FILE)["head"])
         vectors = head.class_vectors()
