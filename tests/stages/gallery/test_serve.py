@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 from facever.errors import MismatchError, ParameterError
 from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import load
+from facever.runtimes import num_threads
 from facever.stages.gallery import serve as stage
 
 
@@ -30,6 +31,12 @@ def people(tmp_path: Path, model: Path) -> Path:
     embedder = load(model)
     Gallery.create(path, embedder.embedding_size, embedder.model_fingerprint).close()
     return path
+
+
+@pytest.fixture(autouse=True)
+def threads_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test changes ends with it."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 class Served:
@@ -220,3 +227,29 @@ def test_real_photos_are_found_and_told_apart(
         answer = client.post("/api/search", files={"photo": group}, data={"face": 3})
         assert len(answer.json()["faces"]) >= 6
     thread.close()
+
+
+@pytest.mark.parametrize(
+    ("num_cpus", "asked", "expected"), [(1, "", 1), (2, "", 1), (6, "", 3), (6, "5", 5)]
+)
+def test_each_network_gets_half_of_the_processors(
+    people: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_cpus: int,
+    asked: str,
+    expected: int,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(num_cpus)))
+    found = []
+
+    def stop(*model: object, **options: object) -> None:
+        found.append(num_threads())
+        raise MismatchError("loaded")
+
+    monkeypatch.setattr(stage, "load", stop)
+    with pytest.raises(MismatchError, match="loaded"):
+        stage.serve(people, port=0, when_ready=print)
+    assert found == [expected]
