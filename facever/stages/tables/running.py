@@ -106,15 +106,16 @@ class TableRuns(Generic[Cell, Run]):
             if each.cell is not None:
                 self.trainer.check(each.cell)
         variants = self.table.select(wanted)
+        for each in variants:
+            if each.cell is None:
+                self.say(f"{each.name} is refused: {each.refusal}")
         # Seeds outside: whenever the job is stopped, every cell has had its turn as
         # often.
         for seed in range(num_seeds):
             for each in variants:
-                if each.cell is None:
-                    self.say(f"{each.name} is refused: {each.refusal}")
-                    continue
-                self._train_one(each, each.cell, seed)
-                report(self.rows())
+                if each.cell is not None:
+                    self._train_one(each, each.cell, seed)
+                    report(self.rows())
         rows = self.rows()
         report(rows)
         names = {each.name for each in variants}
@@ -138,11 +139,6 @@ class TableRuns(Generic[Cell, Run]):
         variants.sort(key=lambda each: (order.index(each.of), _number(each)))
         rows = [self._row(each) for each in variants]
         return [row for row in rows if row.runs or row.failures]
-
-    def folder(self, name: str, seed: int) -> Path:
-        """The folder of a run of a row."""
-        [found] = [each for each in self.table.variants() if each.name == name]
-        return self._folder(found, seed)
 
     def _train_one(self, each: Variant[Cell], cell: Cell, seed: int) -> None:
         out = self._folder(each, seed)
