@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from facever.tables.rows import CellResults, Measure, Run
 
@@ -143,4 +144,5 @@ def _set_scale(axes: Axes, values: Sequence[Any]) -> Callable[[Any], float]:
             axes.set_xlim(-min(positive) / 4, max(positive) * 1.2)
         else:
             axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return float

@@ -11,7 +11,7 @@ import numpy as np
 from facever.choices import Precision
 from facever.data.sources.frame_rule import parse_frame_rule
 from facever.data.store.crop_store import CropStore
-from facever.errors import DataError, FaceverError, ParameterError
+from facever.errors import FaceverError, ParameterError
 from facever.files import whole_file
 from facever.inference.embeddings_file import (
     EmbeddingsFile,
@@ -175,7 +175,7 @@ def judge_pairs(test: PairTest, features: Features, pca: int) -> dict[str, Any]:
         pca: Number of dimensions that the PCA keeps.
 
     Raises:
-        DataError: If there are too few images or dimensions for this PCA.
+        FaceverError: If there are too few images or dimensions for this PCA.
     """
     try:
         evaluations = [
@@ -186,7 +186,9 @@ def judge_pairs(test: PairTest, features: Features, pca: int) -> dict[str, Any]:
             .evaluations.values()
         ]
     except ParameterError as error:
-        raise DataError(f"{error}: set pca_components to a smaller number") from None
+        # No matter of a value, which would be a row of the table.
+        reason = f"{error}: set pca_components to a smaller number"
+        raise FaceverError(reason) from None
     cosine, no_pca, euclidean, _ = evaluations
     return {
         test.name: cosine.accuracy,

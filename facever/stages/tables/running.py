@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Generic
 
 from facever.config.tables import Cell, Table, Variant, variant
-from facever.errors import ConfigError, DivergedError, FileError, ParameterError
+from facever.errors import (
+    ConfigError,
+    DataError,
+    DivergedError,
+    FileError,
+    MismatchError,
+    ParameterError,
+)
 from facever.files import whole_file
 from facever.tables.rows import CellResults, Run
 
@@ -47,7 +54,9 @@ class CellTrainer(ABC, Generic[Cell, Run]):
 
         Raises:
             DivergedError: If the loss becomes NaN or infinite: a row of the table.
-            ParameterError: If a value is refused: a row of the table, too.
+            DataError: If the data do not do for a value, or the network died and its
+                features are zero: a row, too, but for a MismatchError.
+            ParameterError: If a value is refused: a row, too.
             FileError: If the folder holds a run of another recipe or of other data.
             FaceverError: This and anything else stops the table.
         """
@@ -83,8 +92,9 @@ class TableRuns(Generic[Cell, Run]):
     ) -> list[CellResults[Run]]:
         """Train what is wanted and not done yet.
 
-        A run that diverges, or whose values are refused, is a row with its reason, and
-        the others go on; it is not tried again while its folder is there.
+        A run that diverges or whose network dies, or whose values are refused, is a row
+        with its reason, and the others go on; it is not tried again while its folder is
+        there.
 
         Args:
             wanted: Names of rows or cells; without any, all.
@@ -155,7 +165,9 @@ class TableRuns(Generic[Cell, Run]):
         )
         try:
             result = self.trainer.train(each.name, cell, seed, out)
-        except (DivergedError, ParameterError) as error:
+        except MismatchError:  # Of crops and network: no other row would be better off.
+            raise
+        except (DataError, DivergedError, ParameterError) as error:
             content = {"reason": str(error), "fingerprint": fingerprint}
             write_json(out / FAILURE_FILE, content)
             self.say(f"{each.name}, seed {seed} failed: {error}")

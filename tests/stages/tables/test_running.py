@@ -13,9 +13,11 @@ from facever.config.reading import load_config
 from facever.config.tables import PrintedPercent, SweptCell, Table
 from facever.errors import (
     ConfigError,
+    DataError,
     DivergedError,
     FaceverError,
     FileError,
+    MismatchError,
     ParameterError,
 )
 from facever.results import Result
@@ -152,6 +154,17 @@ def test_a_value_that_diverges_is_a_row_and_is_not_tried_again(tmp_path: Path) -
     assert len(trained(again)) == 4
 
 
+def test_a_network_that_died_is_a_row(tmp_path: Path) -> None:
+    train(runs_of(tmp_path / "out"), ["plain"])
+    runs = runs_of(tmp_path / "out")
+    assert isinstance(runs.trainer, SomeTrainer)
+    runs.trainer.error = DataError("embedding 64 of 1079 is all zero")
+    rows = train(runs, ["plain", "swept"], seeds=2)
+    assert rows["plain"].failures == {1: "embedding 64 of 1079 is all zero"}
+    assert len(rows["plain"].runs) == 1
+    assert rows["swept, size=1"].failures.keys() == {0, 1}
+
+
 def test_a_value_that_is_refused_is_a_row(tmp_path: Path) -> None:
     sweep = "cells.swept={sweep: {inner.rate: [1, fast]}}"
     rows = train(runs_of(tmp_path / "out", sweep), [])
@@ -191,11 +204,16 @@ def test_runs_of_another_recipe_are_refused_or_left_out(tmp_path: Path) -> None:
     assert set(renamed.left_out) == {"swept,-size=1", "swept,-size=5"}
 
 
-def test_what_is_no_matter_of_a_value_stops_the_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [FileError("some reason"), MismatchError("some reason")]
+)
+def test_what_is_no_matter_of_a_value_stops_the_table(
+    tmp_path: Path, error: FaceverError
+) -> None:
     runs = runs_of(tmp_path / "out")
     assert isinstance(runs.trainer, SomeTrainer)
-    runs.trainer.error = FileError("the disk is full")
-    with pytest.raises(FileError, match="the disk is full"):
+    runs.trainer.error = error
+    with pytest.raises(type(error), match="some reason"):
         train(runs, [])
     assert trained(runs) == [("plain", 0)]
     assert not list((tmp_path / "out").glob("*/*/failure.json"))
