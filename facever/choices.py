@@ -71,8 +71,14 @@ VideoPooling = Literal["embeddings", "scores"]
 By = Literal["photo", "best", "mean"]
 """Whether each photo is a match, or each person by their best or mean photo."""
 
-IndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
-"""What a gallery is searched with; ``auto`` goes by its size."""
+FolderIndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
+"""What a gallery in a folder is searched with; ``auto`` goes by its size."""
+
+PostgresIndexKind = Literal["exact", "hnsw", "halfvec"]
+"""What a gallery in PostgreSQL is searched with."""
+
+IndexKind = Literal[FolderIndexKind, PostgresIndexKind]
+"""What a gallery is searched with."""
 
 ClusterMethod = Literal["agglomerative", "hdbscan"]
 """How faces without names are sorted by person."""

@@ -33,7 +33,8 @@ gallery_app = typer.Typer(
 _Gallery = Annotated[
     str,
     typer.Argument(
-        help="Folder of the gallery, or qdrant+http://HOST:PORT/COLLECTION."
+        help="Folder of the gallery, or postgresql://USER@HOST/DATABASE?gallery=NAME, "
+        "or qdrant+http://HOST:PORT/COLLECTION (experimental)."
     ),
 ]
 _Model = Annotated[
@@ -73,7 +74,10 @@ def gallery_create(
     ] = None,
     index: Annotated[
         IndexKind,
-        typer.Option(help="Index to search with; auto chooses by the size."),
+        typer.Option(
+            help="Index to search with. In a folder: all but halfvec; auto chooses by "
+            "the size. In PostgreSQL: exact, hnsw or halfvec."
+        ),
     ] = "exact",
 ) -> Result:
     """Make an empty gallery."""

@@ -8,7 +8,8 @@ its matches, and above a threshold the best match says who it is.
   end defines; ``entries`` and ``meta`` hold what a gallery consists of, ``checking``
   what it refuses, ``people`` the search for people by the search for photos.
 - ``folder`` keeps people in an SQLite database in a folder, with an index in memory or
-  in a file beside it. ``qdrant`` keeps them in a Qdrant database.
+  in a file beside it. ``postgres`` keeps them in a PostgreSQL database, ``qdrant``, as
+  an experiment, in Qdrant.
 - ``indexes`` finds the nearest embeddings, exactly or approximately: ``INDEXES``.
 - ``enrollment`` brings photos, crops or embeddings into a gallery, ``migration`` embeds
   its faces again with another model, ``exchange`` writes and reads files for other

@@ -58,10 +58,10 @@ NamedPhoto = tuple[str, str]
 Ability = Literal["audit", "migrate", "rebuild"]
 
 _WITHOUT: dict[Ability, str] = {
-    "audit": "a gallery in a database is searched exactly; leave out --audit",
-    "rebuild": "a gallery in a database has no index to rebuild",
+    "audit": "a gallery in Qdrant is searched exactly; leave out --audit",
+    "rebuild": "a gallery in Qdrant has no index to rebuild",
     "migrate": (
-        "a gallery in a database cannot change its model; enroll the photos into a new "
+        "a gallery in Qdrant cannot change its model; enroll the photos into a new "
         "gallery"
     ),
 }
@@ -74,14 +74,15 @@ class AnyGallery(ABC):
     """Enrolled people that can be searched by embedding.
 
     This class holds what every gallery takes, gives and refuses. A ``Gallery`` keeps
-    its people in a folder, a ``QdrantGallery`` in a database; each says what it
+    its people in a folder, a ``PostgresGallery`` in a database; each says what it
     promises if a change is interrupted, and to those who read while somebody writes.
     Whatever is wrong with a call is found before anything is written.
 
     A back end defines the abstract methods, and sets ``abilities``. What it can do
     faster, or more safely, than by these, it overrides: ``_count``, ``names``,
-    ``photos_of``, ``verify``, ``_people``, ``_new_ids``, ``_ids_there``, ``_changing``
-    and ``_one_state``. A row in ``opening.GALLERIES`` makes it known.
+    ``photos_of``, ``verify``, ``title``, ``_people``, ``_new_ids``, ``_ids_there``,
+    ``_index_in_use``, ``_changing`` and ``_one_state``. A row in ``opening.GALLERIES``
+    makes it known.
 
     Attributes:
         abilities: What this kind of gallery can do beyond what all galleries can.
@@ -265,6 +266,10 @@ class AnyGallery(ABC):
         """An id for each photo that is to be added, which no entry has."""
         return {photo: uuid4().hex for photo in photos}
 
+    def _index_in_use(self, index: str, num_embeddings: int) -> str:
+        """Kind of index that so many embeddings are searched with."""
+        return index
+
     def _changing(self) -> AbstractContextManager[None]:
         """The block around the checks of a change and the change itself."""
         return nullcontext()
@@ -272,6 +277,11 @@ class AnyGallery(ABC):
     def _one_state(self) -> AbstractContextManager[None]:
         """The block around reads that belong together."""
         return nullcontext()
+
+    @property
+    def title(self) -> str:
+        """What people call the gallery: the last part of its place."""
+        return Path(self.place).resolve().name
 
     def __enter__(self: Opened) -> Opened:
         return self
@@ -552,7 +562,9 @@ class AnyGallery(ABC):
     def info(self) -> GalleryInfo:
         """What the gallery holds, and for which model it was made."""
         with self._one_state():
-            return describe_gallery(self._meta(), self.names())
+            meta, names = self._meta(), self.names()
+            in_use = self._index_in_use(meta.index, sum(names.values()))
+            return describe_gallery(meta, names, in_use)
 
     def check_can(self, ability: Ability) -> None:
         """Refuse what this kind of gallery cannot do.

@@ -168,8 +168,9 @@ class GalleryInfo:
             any of the right size.
         model_details: That model's network, mirror rule, preprocessing and the like.
         threshold: The threshold of a search; None if none was set.
-        index: Kind of index that was asked for; few embeddings are searched exactly all
-            the same, and ``auto`` chooses by their number.
+        index: Kind of index that was asked for.
+        index_in_use: Kind of index that is searched with: in a folder few embeddings
+            are searched exactly, and ``auto`` chooses by their number.
     """
 
     format: int
@@ -181,14 +182,18 @@ class GalleryInfo:
     model_details: dict[str, Any]
     threshold: Threshold | None
     index: str
+    index_in_use: str
 
 
-def describe_gallery(meta: GalleryMeta, names: Mapping[str, int]) -> GalleryInfo:
+def describe_gallery(
+    meta: GalleryMeta, names: Mapping[str, int], index_in_use: str
+) -> GalleryInfo:
     """Put together what a gallery holds.
 
     Args:
         meta: The gallery's metadata.
         names: How many embeddings each person has.
+        index_in_use: Kind of index that it is searched with.
     """
     return GalleryInfo(
         format=meta.format,
@@ -200,4 +205,5 @@ def describe_gallery(meta: GalleryMeta, names: Mapping[str, int]) -> GalleryInfo
         model_details=meta.model_details,
         threshold=meta.threshold,
         index=meta.index,
+        index_in_use=index_in_use,
     )

@@ -30,8 +30,20 @@ def _qdrant() -> type[AnyGallery]:
     return QdrantGallery
 
 
+def _postgres() -> type[AnyGallery]:
+    if find_spec("psycopg") is None:
+        raise ParameterError(
+            "a gallery in PostgreSQL needs psycopg, which is not installed; pip "
+            "install 'facever[postgres]'"
+        )
+    from facever.gallery.postgres.gallery import PostgresGallery
+
+    return PostgresGallery
+
+
 GALLERIES: dict[str, Callable[[], type[AnyGallery]]] = {
     FOLDER: _folder,
+    "postgresql": _postgres,
     "qdrant+http": _qdrant,
     "qdrant+https": _qdrant,
     "qdrant+memory": _qdrant,
@@ -48,13 +60,13 @@ def open_gallery(place: Place, model_fingerprint: str | None = None) -> AnyGalle
 
     Args:
         place: The gallery's folder, or a URL such as
-            ``qdrant+http://localhost:6333/people``.
+            ``postgresql://ann@localhost/faces?gallery=people``.
         model_fingerprint: The model that makes the embeddings to add or to search with.
             A gallery that was made for a model must be told; to look at entries, rename
             and remove them, it need not be.
 
     Raises:
-        ParameterError: If the URL is not a gallery's, or qdrant-client is missing.
+        ParameterError: If the URL is not a gallery's, or its driver is missing.
         FileError: If there is no gallery, it is damaged, or no server answers.
         GalleryError: If another version of facever made it.
         MismatchError: If it was made for another model.
@@ -78,10 +90,11 @@ def create_gallery(
             it takes any of the right size.
         model_details: What ``info`` says of that model.
         index: Kind of index to search with: one of ``INDEXES``, or ``auto``, which
-            chooses by the gallery's size. A database has ``exact`` alone.
+            chooses by the gallery's size. PostgreSQL has ``exact``, ``hnsw`` and
+            ``halfvec``, Qdrant ``exact`` alone.
 
     Raises:
-        ParameterError: If an argument is out of its range, or qdrant-client is missing.
+        ParameterError: If an argument is out of its range, or its driver is missing.
         GalleryError: If there is a gallery already.
         FileError: If there is something else, or it cannot be made.
     """
@@ -94,7 +107,7 @@ def gallery_exists(place: Place) -> bool:
     """Whether a gallery cannot be made at a place since something is there.
 
     Raises:
-        ParameterError: If the URL is not a gallery's, or qdrant-client is missing.
+        ParameterError: If the URL is not a gallery's, or its driver is missing.
         FileError: If no server answers.
     """
     return _backend(place).exists(place)
@@ -121,7 +134,7 @@ def _backend(place: Place) -> type[AnyGallery]:
     scheme = _scheme(place)
     if scheme not in GALLERIES:
         raise ParameterError(
-            "a gallery's URL must be qdrant+http://HOST:PORT/COLLECTION, or https, got "
-            f"{str(place)!a}"
+            "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME or "
+            f"qdrant+http://HOST:PORT/COLLECTION, got {str(place)!a}"
         )
     return GALLERIES[scheme]()

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -52,12 +51,12 @@ class GalleryThread:
             GalleryError: If another version of facever made it.
             MismatchError: If it was made for another model.
         """
-        self.name = Path(place).resolve().name
         self._thread = ThreadPoolExecutor(1, "gallery")
         self._searches = Batches(self._thread, self._search_all, _are_alike)
         try:
             opening = self._thread.submit(open_gallery, place, model_fingerprint)
             self._gallery = opening.result()
+            self.name = self._gallery.title
         except BaseException:
             self._thread.shutdown()
             raise

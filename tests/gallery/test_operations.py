@@ -28,7 +28,8 @@ from facever.gallery.entries import Entry, Filter, Match, Origin, check_by
 from facever.gallery.folder import index_building, index_rows, searching
 from facever.gallery.folder.gallery import Gallery
 from facever.gallery.meta import GalleryMeta, Threshold, new_meta
-from facever.gallery.opening import GALLERIES, create_gallery
+from facever.gallery.opening import GALLERIES, create_gallery, open_gallery
+from facever.gallery.postgres.gallery import PostgresGallery
 from facever.gallery.qdrant.collection import connect
 from facever.gallery.qdrant.gallery import QdrantGallery
 
@@ -257,6 +258,19 @@ class QdrantMachine(GalleryMachine):
         return QdrantGallery(self.collection)
 
 
+class PostgresMachine(GalleryMachine):
+    """A gallery on a real server, over two connections."""
+
+    server: ClassVar[str]
+
+    def create(self) -> AnyGallery:
+        self.place = f"{self.server}&gallery={uuid.uuid4().hex}"
+        return create_gallery(self.place, 3, index=self.index)
+
+    def open(self) -> AnyGallery:
+        return open_gallery(self.place)
+
+
 class MemoryGallery(AnyGallery):
     """The least that a back end defines: everything else is the base's own."""
 
@@ -370,12 +384,21 @@ MACHINES = {
 
 @pytest.mark.parametrize("kind", MACHINES)
 def test_behaves_like_a_dictionary_and_brute_force(kind: str) -> None:
-    machine = MACHINES[kind]
-    limits = settings(max_examples=15, stateful_step_count=25, deadline=None)
+    check_machine(MACHINES[kind])
+
+
+@pytest.mark.parametrize("index", ["exact", "halfvec"])
+def test_postgres_behaves_alike(index: str, postgres_server: str) -> None:
+    here = {"index": index, "server": postgres_server}
+    check_machine(type("Machine", (PostgresMachine,), here), max_examples=6)
+
+
+def check_machine(machine: type[GalleryMachine], max_examples: int = 15) -> None:
+    limits = settings(max_examples=max_examples, stateful_step_count=25, deadline=None)
     run_state_machine_as_test(machine, settings=limits)
 
 
-@pytest.fixture(params=["folder", "qdrant", "memory"])
+@pytest.fixture(params=["folder", "postgres", "qdrant", "memory"])
 def gallery(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AnyGallery:
@@ -385,6 +408,8 @@ def gallery(
         "memory": "memory://people",
     }
     monkeypatch.setitem(GALLERIES, "memory", lambda: MemoryGallery)
+    if request.param == "postgres":
+        places["postgres"] = request.getfixturevalue("postgres_place")()
     gallery = create_gallery(places[request.param], 2)
     vectors = np.array([[1, 0], [0, 1], [3, 4]], np.float32)
     gallery.add(["Ann", "Ann", "Bob"], vectors, ["1", "2", "1"])
@@ -518,7 +543,7 @@ def test_a_back_end_needs_ten_methods_and_three_ways_to_be_made() -> None:
 
 
 def test_a_gallery_says_what_it_cannot_do(gallery: AnyGallery) -> None:
-    if isinstance(gallery, Gallery):
+    if isinstance(gallery, Gallery | PostgresGallery):
         assert gallery.abilities == {"audit", "migrate", "rebuild"}
         return
     for attempt, message in (

@@ -19,7 +19,7 @@ from facever.gallery.folder.index_building import LiveSearcher
 from facever.gallery.folder.searching import Hit
 from facever.gallery.folder.store import EVERYTHING, GalleryStore
 from facever.gallery.folder.tables import FORMAT, create_tables
-from facever.gallery.indexes.index import check_kind
+from facever.gallery.indexes.index import check_kind, choose_kind
 from facever.gallery.meta import Audit, GalleryMeta, new_meta
 
 
@@ -231,6 +231,9 @@ class Gallery(AnyGallery):
 
     def _count(self, where: Filter) -> int:
         return self._store.count(where)
+
+    def _index_in_use(self, index: str, num_embeddings: int) -> str:
+        return choose_kind(index, num_embeddings)
 
     def _changing(self) -> AbstractContextManager[None]:
         return self._store.writing()

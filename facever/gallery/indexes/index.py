@@ -7,7 +7,7 @@ from typing import ClassVar, get_args
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from facever.choices import IndexKind
+from facever.choices import FolderIndexKind
 from facever.errors import ParameterError
 
 Found = tuple[Float32[np.ndarray, "queries k"], Int64[np.ndarray, "queries k"]]
@@ -17,7 +17,7 @@ class Index(ABC):
     """Unit embeddings that can be searched by cosine; a row is a place in their order.
 
     Attributes:
-        kind: Name of the kind: a key of ``INDEXES`` and one of ``choices.IndexKind``.
+        kind: Name of the kind: a key of ``INDEXES`` and one of ``FolderIndexKind``.
         exact: Whether a search always finds the nearest rows.
         compressed: Whether the cosines that it gives are rough and must be replaced by
             exact ones.
@@ -115,7 +115,7 @@ def check_kind(kind: str) -> None:
         ParameterError: If there is no such kind; the message names those that there
             are.
     """
-    kinds = get_args(IndexKind)
+    kinds = get_args(FolderIndexKind)
     if kind not in kinds:
         raise ParameterError(f"index must be one of {', '.join(kinds)}, got {kind!r}")
 
@@ -132,13 +132,12 @@ def choose_kind(kind: str, num_embeddings: int) -> str:
     return EXACT if num_embeddings <= _LARGE else "sq8"
 
 
-def kind_in_words(kind: str, num_embeddings: int) -> str:
+def kind_in_words(kind: str, in_use: str) -> str:
     """The kind that was asked for and, if it is another, the one in use.
 
-    >>> kind_in_words("hnsw", 3)
+    >>> kind_in_words("hnsw", "exact")
     'hnsw, from 1,024 faces on; exact until then'
     """
-    in_use = choose_kind(kind, num_embeddings)
     if kind == AUTO:
         return f"{AUTO}, now {in_use}"
     if kind == in_use:

@@ -7,7 +7,7 @@ from typing import Any
 from facever.errors import ParameterError
 from facever.gallery.base import Place
 from facever.gallery.entries import Entry, Filter
-from facever.gallery.indexes.index import choose_kind, kind_in_words
+from facever.gallery.indexes.index import kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import (
     open_gallery,
@@ -76,7 +76,7 @@ class GalleryFacts(Result):
         details, threshold = facts.pop("model_details"), facts.pop("threshold")
         if self.info.model_fingerprint is None:
             facts["model_fingerprint"] = "none: takes any embeddings"
-        facts["index"] = kind_in_words(self.info.index, self.info.num_embeddings)
+        facts["index"] = kind_in_words(self.info.index, self.info.index_in_use)
         del facts["index_in_use"]
         facts |= {f"model's {key}": value for key, value in details.items()}
         facts |= {
@@ -89,9 +89,7 @@ class GalleryFacts(Result):
     def to_dict(self) -> dict[str, Any]:
         """All facts on one level."""
         audit = {} if self.audit is None else plain(self.audit)
-        in_use = choose_kind(self.info.index, self.info.num_embeddings)
-        facts = {"gallery": self.gallery, **plain(self.info)}
-        return {**facts, "index_in_use": in_use, **audit}
+        return {"gallery": self.gallery, **plain(self.info), **audit}
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ class GalleryIndex(Result):
 
     def lines(self) -> list[str]:
         """The kind of index and the number of embeddings."""
-        index = kind_in_words(self.index, self.num_embeddings)
+        index = kind_in_words(self.index, self.index_in_use)
         return [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
 
 

@@ -12,7 +12,7 @@ import faiss
 import numpy as np
 import pytest
 
-from facever.choices import IndexKind
+from facever.choices import FolderIndexKind
 from facever.errors import ParameterError
 from facever.gallery.entries import Filter, Match
 from facever.gallery.folder import index_building, index_rows, searching
@@ -317,7 +317,7 @@ def test_an_index_of_another_state_of_the_database_is_not_used(
 
 
 def test_the_table_and_the_choices_name_the_same_kinds() -> None:
-    assert {*INDEXES, "auto"} == set(get_args(IndexKind))
+    assert {*INDEXES, "auto"} == set(get_args(FolderIndexKind))
     assert {kind: made.kind for kind, made in INDEXES.items()} == {
         k: k for k in INDEXES
     }

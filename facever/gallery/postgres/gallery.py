@@ -1,0 +1,508 @@
+"""A gallery in PostgreSQL: many write and search at once, past one machine."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Float32
+from psycopg import sql
+
+from facever.errors import FileError, GalleryError
+from facever.gallery.base import Ability, AnyGallery, NamedPhoto, Place
+from facever.gallery.checking import unit_embeddings
+from facever.gallery.entries import Entry, Filter, Match, Origin
+from facever.gallery.meta import Audit, GalleryMeta, new_meta
+from facever.gallery.postgres.rows import (
+    COPIED,
+    EMBEDDING,
+    ENTRY,
+    as_condition,
+    as_copy,
+    as_entry,
+    as_origin,
+    as_query,
+    as_units,
+    as_update,
+)
+from facever.gallery.postgres.server import Query, Rows, Server, literal, parse_address
+from facever.gallery.postgres.tables import (
+    FORMAT,
+    Located,
+    check_index,
+    check_tables,
+    create_gallery,
+    drop_index,
+    locate,
+    make_entries,
+    make_index,
+    next_table,
+    write_meta,
+)
+
+_ROWS_A_READ = 1024
+_QUERIES_A_SEARCH = 64
+
+# An index is asked for more than is wanted; what it gives is compared in float32.
+_CANDIDATES = 4
+_MOST_CANDIDATES = 1_000
+_FEWEST_CANDIDATES = 200
+
+_SEED = 0
+# Scores that differ by rounding alone are taken as equal.
+_ROUNDING = 1e-5
+
+
+class PostgresGallery(AnyGallery):
+    """People in a PostgreSQL database that can be searched by embedding.
+
+    It does what ``Gallery`` does, with what a database server promises:
+
+    - A change has been carried out, as a whole, when the call returns, and outlives an
+      end of this process and of the server. If the server is lost in the midst of a
+      change, nothing was changed.
+    - Several processes change a gallery at once; each waits for the others. Those who
+      search wait for nobody and see whole changes.
+    - Search is exact unless the gallery has an index, ``hnsw`` or ``halfvec``; what an
+      index finds is compared again in float32. With a filter, search is always exact.
+    - A replica can be searched by its own address.
+
+    It needs PostgreSQL 13 and pgvector 0.8.
+    """
+
+    abilities: ClassVar[frozenset[Ability]] = frozenset({"audit", "migrate", "rebuild"})
+
+    def __init__(self, server: Server, model_fingerprint: str | None = None) -> None:
+        """Open a gallery; ``open_gallery`` does it by URL.
+
+        Args:
+            server: The connection, which is closed with the gallery.
+            model_fingerprint: The model that makes the embeddings, as for ``Gallery``.
+
+        Raises:
+            FileError: If there is no such gallery, or its tables are not facever's.
+            GalleryError: If another version of facever made it.
+            MismatchError: If it was made for another model.
+        """
+        self._server = server
+        check_tables(server, locate(server))
+        super().__init__(server.address.place, model_fingerprint)
+
+    @classmethod
+    def open(
+        cls, place: Place, model_fingerprint: str | None = None
+    ) -> "PostgresGallery":
+        """Open the gallery that a URL names."""
+        server = Server(parse_address(str(place)))
+        try:
+            return cls(server, model_fingerprint)
+        except BaseException:
+            server.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        place: Place,
+        embedding_size: int,
+        model_fingerprint: str | None = None,
+        model_details: Mapping[str, Any] | None = None,
+        index: str = "exact",
+    ) -> "PostgresGallery":
+        """Make an empty gallery and open it.
+
+        Args:
+            place: A URL whose database has no gallery of that name yet.
+            embedding_size: Number of values in an embedding, at least 1.
+            model_fingerprint: The model whose embeddings, and no others, it takes; None
+                if it takes any of the right size.
+            model_details: What ``info`` says of that model.
+            index: ``exact``; ``hnsw``, a graph; or ``halfvec``, a graph of embeddings
+                in float16, half as large.
+
+        Raises:
+            ParameterError: If ``embedding_size`` is below 1 or too large, or ``index``
+                is unknown.
+            GalleryError: If there is a gallery already.
+            FileError: If no server answers, or it refuses.
+        """
+        meta = new_meta(
+            FORMAT, embedding_size, model_fingerprint, model_details or {}, index
+        )
+        check_index(index, embedding_size)
+        server = Server(parse_address(str(place)))
+        try:
+            create_gallery(server, meta)
+            return cls(server, model_fingerprint)
+        except BaseException:
+            server.close()
+            raise
+
+    @classmethod
+    def exists(cls, place: Place) -> bool:
+        """Whether there is a gallery of this name."""
+        server = Server(parse_address(str(place)))
+        try:
+            locate(server)
+        except FileError as error:
+            if "no such gallery" in str(error):
+                return False
+            raise
+        finally:
+            server.close()
+        return True
+
+    @property
+    def title(self) -> str:
+        """The gallery's name in its database."""
+        return self._server.address.gallery
+
+    def close(self) -> None:
+        """Close the connection; the gallery cannot be used after that."""
+        self._server.close()
+
+    def entries(self, where: Filter | None = None) -> list[Entry]:
+        """The entries that meet a filter, by default all, in the order of adding."""
+        condition, values = as_condition(where or Filter())
+        rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
+        return [as_entry(row, self._server) for row in rows]
+
+    def read(
+        self, where: Filter | None = None
+    ) -> Iterator[tuple[list[Entry], Float32[np.ndarray, "rows dim"]]]:
+        """Entries and their embeddings of one whole state, block by block."""
+        located = locate(self._server)
+        condition, values = as_condition(where or Filter())
+        select = f"SELECT {ENTRY}, {EMBEDDING} FROM {{entries}}"
+        query = _where(located, select, condition)
+        for rows in self._server.stream(query, values, _ROWS_A_READ):
+            yield self._as_block(rows, located.meta)
+
+    def origin(self, entry_id: str) -> Origin | None:
+        """Where an enrolled face can be read from again, None if nobody said."""
+        condition, values = as_condition(Filter(ids=[entry_id]))
+        rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
+        return as_origin(rows[0], self._server) if rows else None
+
+    def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
+        """The enrolled photos whose origin has one of these digests, by the digest."""
+        rows = self._ask(
+            "SELECT digest, name, source FROM {entries}",
+            sql.SQL("digest = ANY(%s)"),
+            [list(digests)],
+        )
+        found: dict[str, list[NamedPhoto]] = {}
+        for digest, name, source in rows:
+            found.setdefault(digest, []).append((name, source))
+        return found
+
+    def names(self) -> dict[str, int]:
+        """How many embeddings each person has, in the order of the names."""
+        query = "SELECT name, count(*) FROM {entries} GROUP BY name ORDER BY name"
+        with self._server.reading():
+            located = locate(self._server)
+            return dict(self._server.ask(literal({"entries": located.table}, query)))
+
+    def rebuild(self, index: str | None = None) -> str:
+        """Build the index again, or another one.
+
+        Args:
+            index: Kind of index to search with from now on, as in ``create``; None
+                keeps the kind.
+
+        Returns:
+            The kind that was built.
+
+        Raises:
+            ParameterError: If ``index`` is unknown, or the embeddings are too large.
+        """
+        with self._changing():
+            located = locate(self._server)
+            meta = located.meta
+            if index is not None:
+                check_index(index, meta.embedding_size)
+                meta = replace(meta, index=index)
+                write_meta(self._server, meta)
+            drop_index(self._server, located.table)
+            make_index(self._server, located.table, meta.index, meta.embedding_size)
+        return meta.index
+
+    def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
+        """Search for some of the enrolled photos, and compare with exact search.
+
+        Args:
+            num_queries: Number of photos to look up among the others, which are drawn
+                with a fixed seed.
+            k: Number of matches of each photo to compare.
+        """
+        with self._server.reading():
+            located = locate(self._server)
+            names = {"entries": located.table}
+            numbers = [
+                row[0]
+                for row in self._server.ask(
+                    literal(names, "SELECT number FROM {entries} ORDER BY number")
+                )
+            ]
+            k = min(k, len(numbers) - 1)
+            if k < 1:
+                return Audit(0, 0, 1.0, 1.0)
+            count = min(num_queries, len(numbers))
+            drawn = np.random.default_rng(_SEED).choice(numbers, count, replace=False)
+            query = f"SELECT id, {EMBEDDING} FROM {{entries}} WHERE number = ANY(%s)"
+            rows = self._server.ask(literal(names, query), [drawn.tolist()])
+            units = as_units(rows, located.meta.embedding_size, self._server)
+            scores = [
+                _scores_of_others(
+                    self._search(located, units, k + 1, Filter(), is_exact),
+                    [row[0] for row in rows],
+                    k,
+                )
+                for is_exact in (True, False)
+            ]
+        exact, found = scores
+        hit_first = found[:, 0] >= exact[:, 0] - _ROUNDING
+        hits_in_all = found >= exact[:, -1:] - _ROUNDING
+        return Audit(count, k, float(hit_first.mean()), float(hits_in_all.mean()))
+
+    def replace_model(
+        self,
+        embeddings: Mapping[str, Float[np.ndarray, " dim"]],
+        dropped: Sequence[str],
+        model_fingerprint: str,
+        model_details: Mapping[str, Any],
+    ) -> None:
+        """Replace all embeddings by another model's, or change nothing.
+
+        As ``Gallery.replace_model`` does.
+
+        Raises:
+            GalleryError: If the two do not name all entries, since somebody has changed
+                the gallery meanwhile.
+            DataError: If an embedding is zero or not finite.
+        """
+        with self._changing():
+            located = locate(self._server)
+            condition, values = as_condition(Filter())
+            rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
+            entries = [as_entry(row, self._server) for row in rows]
+            if {entry.id for entry in entries} != {*embeddings, *dropped}:
+                raise GalleryError(
+                    f"{self.place}: somebody has changed the gallery meanwhile; "
+                    "nothing was migrated, try again"
+                )
+            kept = [
+                (entry, as_origin(row, self._server))
+                for entry, row in zip(entries, rows, strict=True)
+                if entry.id in embeddings
+            ]
+            vectors = np.stack([embeddings[entry.id] for entry, _ in kept])
+            units = unit_embeddings(vectors, vectors.shape[1])
+            meta = replace(
+                located.meta,
+                embedding_size=vectors.shape[1],
+                model_fingerprint=model_fingerprint,
+                model_details=dict(model_details),
+                threshold=None,
+            )
+            check_index(meta.index, meta.embedding_size)
+            table = next_table(self._server)
+            make_entries(self._server, table, meta)
+            self._copy(table, [entry for entry, _ in kept], units, [o for _, o in kept])
+            self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
+            write_meta(self._server, meta)
+        self._model_fingerprint = model_fingerprint
+
+    def _count(self, where: Filter) -> int:
+        condition, values = as_condition(where)
+        with self._server.reading():
+            located = locate(self._server)
+            query = _where(located, "SELECT count(*) FROM {entries}", condition, "")
+            return int(self._server.ask(query, values)[0][0])
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._server.writing():
+            locate(self._server, for_change=True)
+            yield
+
+    def _one_state(self) -> AbstractContextManager[None]:
+        return self._server.reading()
+
+    def _meta(self) -> GalleryMeta:
+        return locate(self._server).meta
+
+    def _set_meta(self, meta: GalleryMeta) -> None:
+        write_meta(self._server, meta)
+
+    def _insert(
+        self,
+        entries: Sequence[Entry],
+        units: Float32[np.ndarray, "rows dim"],
+        origins: Sequence[Origin | None],
+    ) -> None:
+        self._copy(locate(self._server).table, entries, units, origins)
+
+    def _copy(
+        self,
+        table: str,
+        entries: Sequence[Entry],
+        units: Float32[np.ndarray, "rows dim"],
+        origins: Sequence[Origin | None],
+    ) -> None:
+        query = f"COPY {{entries}} ({COPIED}) FROM STDIN WITH (FORMAT binary)"
+        self._server.copy(
+            literal({"entries": table}, query), as_copy(entries, units, origins)
+        )
+
+    def _ids_there(self, ids: Sequence[str]) -> set[str]:
+        # Without a look at the rest of the entry: one that is damaged can be removed.
+        condition, values = as_condition(Filter(ids=ids))
+        if not ids:
+            return set()
+        return {
+            row[0] for row in self._ask("SELECT id FROM {entries}", condition, values)
+        }
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        query = "DELETE FROM {entries} WHERE id = ANY(%s)"
+        table = locate(self._server).table
+        self._server.do(literal({"entries": table}, query), [list(ids)])
+
+    def _update(self, entries: Sequence[Entry]) -> None:
+        condition, values = as_condition(Filter(ids=[entry.id for entry in entries]))
+        rows = self._ask("SELECT id, origin FROM {entries}", condition, values)
+        origins: dict[str, str | None] = dict(rows)
+        changes = [as_update(entry, origins[entry.id]) for entry in entries]
+        query = (
+            "UPDATE {entries} SET name = new.name, fields = new.fields, "
+            "entry_checksum = new.checksum FROM unnest(%s::text[], %s::text[], "
+            "%s::bigint[], %s::text[]) AS new (name, fields, checksum, id) "
+            "WHERE {entries}.id = new.id"
+        )
+        table = locate(self._server).table
+        columns = [list(column) for column in zip(*changes, strict=True)]
+        self._server.do(literal({"entries": table}, query), columns)
+
+    def _nearest(
+        self, units: Float32[np.ndarray, "queries dim"], k: int, where: Filter
+    ) -> list[list[Match]]:
+        with self._server.reading():
+            return self._search(locate(self._server), units, k, where)
+
+    def _search(
+        self,
+        located: Located,
+        units: Float32[np.ndarray, "queries dim"],
+        k: int,
+        where: Filter,
+        is_exact: bool = False,
+    ) -> list[list[Match]]:
+        """The nearest photos, within ``reading``."""
+        kind = located.meta.index
+        is_exact = is_exact or kind == "exact" or not where.is_everything
+        num_asked = k
+        if not is_exact:
+            num_asked = max(_CANDIDATES * k, _FEWEST_CANDIDATES)
+            # More than that no graph gives.
+            is_exact = num_asked > _MOST_CANDIDATES
+        # The planner would guess which of the two is meant.
+        self._server.ask(
+            sql.SQL(
+                "SELECT set_config('enable_indexscan', %s, true), "
+                "set_config('enable_seqscan', %s, true), "
+                "set_config('hnsw.ef_search', %s, true)"
+            ),
+            (
+                "off" if is_exact else "on",
+                "on" if is_exact else "off",
+                str(min(num_asked, _MOST_CANDIDATES)),
+            ),
+        )
+        condition, values = as_condition(where)
+        query = _nearest_query(located, condition, kind if not is_exact else "exact")
+        found: list[list[Match]] = []
+        for start in range(0, len(units), _QUERIES_A_SEARCH):
+            some = units[start : start + _QUERIES_A_SEARCH]
+            asked = [as_query(unit) for unit in some]
+            rows = self._server.ask(query, [asked, *values, num_asked])
+            found += self._as_matches(rows, some, k, located.meta)
+        return found
+
+    def _as_matches(
+        self,
+        rows: Rows,
+        units: Float32[np.ndarray, "queries dim"],
+        k: int,
+        meta: GalleryMeta,
+    ) -> list[list[Match]]:
+        """Each query's matches, by cosines of the embeddings in float32."""
+        entries, embeddings = self._as_block([row[1:] for row in rows], meta)
+        places = np.array([row[0] for row in rows], np.int64) - 1
+        cosines = np.einsum("rd,rd->r", embeddings, units[places]).clip(-1, 1)
+        found: list[list[Match]] = [[] for _ in units]
+        for row in np.argsort(-cosines, kind="stable").tolist():
+            matches, entry = found[places[row]], entries[row]
+            if len(matches) < k:
+                cosine = float(cosines[row])
+                matches.append(
+                    Match(entry.name, cosine, entry.source, entry.id, entry.fields)
+                )
+        return found
+
+    def _as_block(
+        self, rows: Rows, meta: GalleryMeta
+    ) -> tuple[list[Entry], Float32[np.ndarray, "rows dim"]]:
+        """Entries and embeddings of rows of ``ENTRY`` and ``EMBEDDING``."""
+        entries = [as_entry(row[:7], self._server) for row in rows]
+        vectors = [(row[0], *row[7:]) for row in rows]
+        return entries, as_units(vectors, meta.embedding_size, self._server)
+
+    def _ask(
+        self, select: str, condition: sql.Composable, values: Sequence[Any]
+    ) -> Rows:
+        """The rows that meet a condition, in the order of adding."""
+        with self._server.reading():
+            query = _where(locate(self._server), select, condition)
+            return self._server.ask(query, values)
+
+
+def _where(
+    located: Located,
+    select: str,
+    condition: sql.Composable,
+    order: str = "ORDER BY number",
+) -> Query:
+    table = sql.Identifier("facever", located.table)
+    return sql.SQL(f"{select} WHERE {{condition}} {order}").format(
+        entries=table, condition=condition
+    )
+
+
+def _nearest_query(located: Located, condition: sql.Composable, kind: str) -> Query:
+    """Place of a query, from 1, and the entries nearest to it, for many queries."""
+    size = located.meta.embedding_size
+    number = f"halfvec({size})" if kind == "halfvec" else f"vector({size})"
+    near = f"embedding::{number} <#> asked.query::{number}"
+    if kind != "halfvec":
+        near = f"embedding <#> asked.query::{number}"
+    return _where(
+        located,
+        "SELECT asked.place, near.* FROM unnest(%s::text[]) WITH ORDINALITY "
+        f"AS asked (query, place), LATERAL (SELECT {ENTRY}, {EMBEDDING} "
+        "FROM {entries}",
+        condition,
+        f"ORDER BY {near} LIMIT %s) AS near",
+    )
+
+
+def _scores_of_others(
+    found: list[list[Match]], own: list[str], k: int
+) -> Float32[np.ndarray, "queries k"]:
+    """The highest cosines of each photo with photos other than itself."""
+    scores = np.full((len(found), k), -np.inf, np.float32)
+    for row, (matches, entry_id) in enumerate(zip(found, own, strict=True)):
+        others = [match.cosine for match in matches if match.id != entry_id][:k]
+        scores[row, : len(others)] = others
+    return scores

