@@ -164,6 +164,22 @@ def test_a_cell_brings_the_one_it_goes_on_from(
         assert (fresh[name] - first[name]).norm() / first[name].norm() > 0.5
 
 
+def test_what_starts_from_a_cell_that_failed_fails_too(
+    tmp_path: Path,
+    recipe: Path,
+    pipeline: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    change = ["--set", "cells.softmax.optimiser={learning_rate: 1.0e+9}"]
+    with pytest.raises(SystemExit):
+        pipeline(recipe, "--seeds", 1, "--unchecked", *change)
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no run of 'a <small> table' came to an end; the first, softmax" in said
+    table = (tmp_path / "out" / "some" / "small" / "table.md").read_text()
+    reason = "failed: 'softmax', from whose network it starts, came to no end"
+    assert reason in next(row for row in table.splitlines() if "E-NCM" in row)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -196,6 +212,7 @@ def test_a_users_mistake_is_one_line(
         ("cells.softmax.colour", 1, "unknown key cells.softmax.colour; valid keys"),
         ("cells.softmax.data.shift", 1, "valid keys there: set, preparation, mirror"),
         ("cells.E-NCM tuned.start", "IE", "starts from 'IE', which is no cell above"),
+        ("cells.softmax.sweep", {"batch_size": [4, 8]}, "'softmax', which is a sweep"),
         ("cells", {}, "cells"),
         ("train.heads", 3, "heads"),
         ("colour", 3, "unknown key colour; valid keys there: title, paper, chosen"),
