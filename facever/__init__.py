@@ -12,6 +12,7 @@ the same person: cosine 0.7100, above the threshold 0.3600, which accepts ...
 2
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from facever.errors import (
@@ -32,6 +33,12 @@ from facever.errors import (
 )
 from facever.version import __version__
 
+# OpenMP's threads, torch's among them, wait for one another by counting to 300,000.
+# Beside a busy process that takes the core which the last of them needs, and every step
+# waits for it. The number is read when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 if TYPE_CHECKING:
     from facever.clustering.face_clusters import FaceClusters, cluster_embeddings
     from facever.config.reading import load_config
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
         Center,
         Contrastive,
         CosFace,
+        Distillation,
         EuclideanMargin,
         Hinge,
         IncludeExclude,
@@ -93,6 +101,7 @@ __all__ = [
     "CosFace",
     "CropStore",
     "DataError",
+    "Distillation",
     "DivergedError",
     "EmbeddedFace",
     "EmbeddedPhoto",
@@ -167,6 +176,7 @@ _HOMES = {
         "Center",
         "Contrastive",
         "CosFace",
+        "Distillation",
         "EuclideanMargin",
         "Hinge",
         "IncludeExclude",

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ PUBLIC = [
     "CosFace",
     "CropStore",
     "DataError",
+    "Distillation",
     "DivergedError",
     "EmbeddedFace",
     "EmbeddedPhoto",
@@ -121,6 +123,29 @@ heavy = {"albumentations", "cv2", "faiss", "numpy", "sklearn", "torch"}
 print(json.dumps(sorted(heavy & set(sys.modules))))
 """
     assert json.loads(run(code).splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None"),
+    ],
+)
+def test_threads_give_up_their_core_unless_somebody_says_otherwise(
+    given: dict[str, str], spins: str
+) -> None:
+    """Before torch is imported, which reads it then."""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {k: v for k, v in os.environ.items() if k not in names} | given
+    code = (
+        "import os, sys, facever; assert 'torch' not in sys.modules;"
+        "print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.check_output(command, env=environment, text=True)
+    assert said.strip() == spins
 
 
 ALONE = """
