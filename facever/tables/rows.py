@@ -102,12 +102,11 @@ def text_table(
         ["cell", *(cell.name for cell in cells)],
         ["seeds", *(str(len(cell.runs)) for cell in cells)],
     ]
-    for place, measure in enumerate(measures):
+    known = [each for each in measures if any(cell.numbers(each.key) for cell in cells)]
+    for place, measure in enumerate(known or measures[:1]):
         printed = [cell.printed.get(measure.key) for cell in cells]
         values = [cell.numbers(measure.key, measure.factor) for cell in cells]
         is_printed = any(number is not None for number in printed)
-        if place and not any(values):
-            continue
         ours = [spread(each, measure.digits) for each in values]
         if not place:
             ours = [

@@ -8,7 +8,7 @@ from facever.tables.rows import CellResults, Measure, markdown, spread, text_tab
 
 @dataclass(frozen=True)
 class Some(Result):
-    error: float
+    error: float | None
     angle: float | None = None
     other: float | None = None
 
@@ -53,6 +53,17 @@ def test_rows_by_hand() -> None:
     text = markdown(shown)
     assert text.count("\n") == 6
     assert "| high | 0 | 2.00 | (failed: too \\| high) |  |  |  |" in text
+
+
+def test_why_rows_failed_stands_with_the_first_number_that_is_there() -> None:
+    failed = CellResults("a", [], {}, failures={0: "b"})
+    cells = [CellResults("IE", [Some(None, angle=2.0)]), failed]
+    shown = text_table(cells, MEASURES)
+    assert list(shown.columns) == ["cell", "seeds", "angle"]
+    assert list(shown.rows) == [("IE", "1", "2.000"), ("a", "0", "(failed: b)")]
+    alone = text_table(cells[1:], MEASURES)
+    assert list(alone.columns) == ["cell", "seeds", "error %"]
+    assert list(alone.rows) == [("a", "0", "(failed: b)")]
 
 
 def test_without_a_paper() -> None:
