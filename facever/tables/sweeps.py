@@ -14,6 +14,9 @@ from facever.tables.rows import CellResults, Measure, Run
 # The largest value by the smallest, from which on a logarithmic axis shows more.
 _LOG_FROM = 20.0
 
+# So few values that each gets a mark on the axis.
+_MOST_TICKS = 8
+
 
 @dataclass(frozen=True)
 class SweepPoint:
@@ -144,5 +147,8 @@ def _set_scale(axes: Axes, values: Sequence[Any]) -> Callable[[Any], float]:
             axes.set_xlim(-min(positive) / 4, max(positive) * 1.2)
         else:
             axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if len(set(numbers)) <= _MOST_TICKS:
+        axes.set_xticks(sorted(set(numbers)))
+        axes.minorticks_off()
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return float
