@@ -26,6 +26,7 @@ from facever.data.store.writer import CropWriter
 from facever.errors import ConfigError
 from facever.inference.embedder import Embedder
 from facever.inference.model_file import load_model
+from facever.stages.face_tables.judging import make_tests
 from facever.verification.protocols import read_lfw_pairs, read_ytf_splits
 from facever.verification.thresholds import best_threshold
 
@@ -226,6 +227,14 @@ def test_the_pictures(done: Path) -> None:
     if differing:
         assert "data:image/jpeg" in page
     assert not list(done.glob("sweep-*"))
+
+
+def test_the_picture_of_a_video_is_its_first_frame(world: Path) -> None:
+    [test] = make_tests(None, None, world / "ytf", world / "splits.txt")
+    store = CropStore.open(world / "ytf")
+    row = store.sources.index("P3/1/1.jpg")
+    np.testing.assert_array_equal(test.crop_of("P3/1"), store.crops[row])
+    assert test.crop_of("P3/2") is None
 
 
 def test_nothing_is_trained_again_and_other_cells_stay(

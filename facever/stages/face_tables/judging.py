@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from facever.choices import Precision
 from facever.data.sources.frame_rule import parse_frame_rule
@@ -78,11 +79,18 @@ class PairTest:
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
-    def crop_of(self) -> CropOf | None:
-        """Gives the picture of a photo; None where pairs are of videos."""
-        if self.is_of_videos:
-            return None
-        return crop_finder(self.store, self.pairs.sources)
+    def crop_of(self) -> CropOf:
+        """Gives the picture of a photo, or the first frame of a video."""
+        if not self.is_of_videos:
+            return crop_finder(self.store, self.pairs.sources)
+        rows: dict[str, int] = {}
+        for row, source in enumerate(self.store.sources):
+            rows.setdefault(source.rpartition("/")[0], row)
+
+        def crop_of(video: str) -> UInt8[np.ndarray, "height width 3"] | None:
+            return np.asarray(self.store.crops[rows[video]]) if video in rows else None
+
+        return crop_of
 
     def embed(
         self, model: Path, out: Path, device: str, precision: Precision
