@@ -22,7 +22,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from attacks import clients, flips, full_disks, kills
+from attacks import clients, crowds, flips, full_disks, kills
 from attacks.counting import Count
 from attacks.mutated_files import mutation_counts
 
@@ -52,6 +52,7 @@ CHECKS: dict[str, Callable[[Path], Count]] = {
     "kills of a merge": kills.merge_kills,
     "kills of a training": kills.train_kills,
     "kills of a server that enrolls": kills.server_kills,
+    "eight writers and eight readers in PostgreSQL": crowds.crowd_of_a_postgres_gallery,
     "a full disk under a gallery": full_disks.full_disk_of_a_gallery,
     "a full disk under commands": full_disks.full_disk_of_commands,
     "silent clients of the server": clients.silent_clients,

@@ -141,6 +141,14 @@ def imported_already(
     )
 
 
+def nobody_to_migrate(place: Path | str) -> GalleryError:
+    """The error to raise where a gallery would have nobody after its migration."""
+    return GalleryError(
+        f"{place}: no enrolled face was embedded by the new model, so nothing was "
+        "migrated; make a new gallery for it"
+    )
+
+
 def no_threshold(place: Path | str) -> GalleryError:
     """The error to raise where a threshold is needed and none was set."""
     return GalleryError(

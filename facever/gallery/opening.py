@@ -22,8 +22,8 @@ def _folder() -> type[AnyGallery]:
 def _qdrant() -> type[AnyGallery]:
     if find_spec("qdrant_client") is None:
         raise ParameterError(
-            "a gallery in Qdrant needs qdrant-client, which is not installed; pip "
-            "install 'facever[qdrant]'"
+            "a gallery in Qdrant, which is experimental, needs qdrant-client, which "
+            "is not installed; pip install 'facever[qdrant]'"
         )
     from facever.gallery.qdrant.gallery import QdrantGallery
 
@@ -91,7 +91,7 @@ def create_gallery(
         model_details: What ``info`` says of that model.
         index: Kind of index to search with: one of ``INDEXES``, or ``auto``, which
             chooses by the gallery's size. PostgreSQL has ``exact``, ``hnsw`` and
-            ``halfvec``, Qdrant ``exact`` alone.
+            ``halfvec``; Qdrant, which is experimental, ``exact`` alone.
 
     Raises:
         ParameterError: If an argument is out of its range, or its driver is missing.
@@ -135,6 +135,6 @@ def _backend(place: Place) -> type[AnyGallery]:
     if scheme not in GALLERIES:
         raise ParameterError(
             "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME or "
-            f"qdrant+http://HOST:PORT/COLLECTION, got {str(place)!a}"
+            f"qdrant+http://HOST:PORT/COLLECTION (experimental), got {str(place)!a}"
         )
     return GALLERIES[scheme]()

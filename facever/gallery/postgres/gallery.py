@@ -1,7 +1,7 @@
 """A gallery in PostgreSQL: many write and search at once, past one machine."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 from psycopg import sql
 
-from facever.errors import FileError, GalleryError
+from facever.errors import GalleryError
 from facever.gallery.base import Ability, AnyGallery, NamedPhoto, Place
-from facever.gallery.checking import unit_embeddings
+from facever.gallery.checking import nobody_to_migrate, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
+from facever.gallery.indexes.index import EXACT
 from facever.gallery.meta import Audit, GalleryMeta, new_meta
 from facever.gallery.postgres.rows import (
     COPIED,
@@ -33,16 +34,20 @@ from facever.gallery.postgres.tables import (
     check_index,
     check_tables,
     create_gallery,
-    drop_index,
+    find,
+    give_as,
+    indexes_of,
     locate,
     make_entries,
-    make_index,
     next_table,
+    one_state,
+    replace_index,
     write_meta,
 )
 
 _ROWS_A_READ = 1024
 _QUERIES_A_SEARCH = 64
+_ROWS_A_SEARCH = 65_536
 
 # An index is asked for more than is wanted; what it gives is compared in float32.
 _CANDIDATES = 4
@@ -86,6 +91,7 @@ class PostgresGallery(AnyGallery):
             MismatchError: If it was made for another model.
         """
         self._server = server
+        self._located: Located | None = None
         check_tables(server, locate(server))
         super().__init__(server.address.place, model_fingerprint)
 
@@ -144,14 +150,9 @@ class PostgresGallery(AnyGallery):
         """Whether there is a gallery of this name."""
         server = Server(parse_address(str(place)))
         try:
-            locate(server)
-        except FileError as error:
-            if "no such gallery" in str(error):
-                return False
-            raise
+            return find(server) is not None
         finally:
             server.close()
-        return True
 
     @property
     def title(self) -> str:
@@ -172,11 +173,9 @@ class PostgresGallery(AnyGallery):
         self, where: Filter | None = None
     ) -> Iterator[tuple[list[Entry], Float32[np.ndarray, "rows dim"]]]:
         """Entries and their embeddings of one whole state, block by block."""
-        located = locate(self._server)
         condition, values = as_condition(where or Filter())
         select = f"SELECT {ENTRY}, {EMBEDDING} FROM {{entries}}"
-        query = _where(located, select, condition)
-        for rows in self._server.stream(query, values, _ROWS_A_READ):
+        for located, rows in self._stream(select, condition, values):
             yield self._as_block(rows, located.meta)
 
     def origin(self, entry_id: str) -> Origin | None:
@@ -200,9 +199,35 @@ class PostgresGallery(AnyGallery):
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
         query = "SELECT name, count(*) FROM {entries} GROUP BY name ORDER BY name"
-        with self._server.reading():
-            located = locate(self._server)
+        with self._state() as located:
             return dict(self._server.ask(literal({"entries": located.table}, query)))
+
+    def verify(self) -> int:
+        """Read everything and check that it is what this gallery would have written.
+
+        What photos are found by, their digests and fields, is compared with what the
+        checksums are of.
+
+        Returns:
+            The number of embeddings, none of which is damaged.
+
+        Raises:
+            FileError: If something is damaged; nothing is changed.
+        """
+        count = super().verify()
+        select = (
+            f"SELECT {ENTRY}, digest, filterable IS NOT DISTINCT FROM fields::jsonb "
+            "FROM {entries}"
+        )
+        for _, rows in self._stream(select, *as_condition(Filter())):
+            for *row, digest, is_as_filtered in rows:
+                origin = as_origin(row, self._server)
+                known = None if origin is None else origin.digest
+                if known != digest or not is_as_filtered:
+                    raise self._server.damaged(
+                        f"what {row[0]!a} is found by is not what was enrolled"
+                    )
+        return count
 
     def rebuild(self, index: str | None = None) -> str:
         """Build the index again, or another one.
@@ -217,15 +242,14 @@ class PostgresGallery(AnyGallery):
         Raises:
             ParameterError: If ``index`` is unknown, or the embeddings are too large.
         """
-        with self._changing():
-            located = locate(self._server)
+        with self._changing(), self._state() as located:
             meta = located.meta
             if index is not None:
                 check_index(index, meta.embedding_size)
                 meta = replace(meta, index=index)
                 write_meta(self._server, meta)
-            drop_index(self._server, located.table)
-            make_index(self._server, located.table, meta.index, meta.embedding_size)
+            size = meta.embedding_size
+            replace_index(self._server, located.table, meta.index, size)
         return meta.index
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
@@ -236,8 +260,7 @@ class PostgresGallery(AnyGallery):
                 with a fixed seed.
             k: Number of matches of each photo to compare.
         """
-        with self._server.reading():
-            located = locate(self._server)
+        with self._state() as located:
             names = {"entries": located.table}
             numbers = [
                 row[0]
@@ -282,8 +305,7 @@ class PostgresGallery(AnyGallery):
                 the gallery meanwhile.
             DataError: If an embedding is zero or not finite.
         """
-        with self._changing():
-            located = locate(self._server)
+        with self._changing(), self._state() as located:
             condition, values = as_condition(Filter())
             rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
             entries = [as_entry(row, self._server) for row in rows]
@@ -292,6 +314,8 @@ class PostgresGallery(AnyGallery):
                     f"{self.place}: somebody has changed the gallery meanwhile; "
                     "nothing was migrated, try again"
                 )
+            if not embeddings:
+                raise nobody_to_migrate(self.place)
             kept = [
                 (entry, as_origin(row, self._server))
                 for entry, row in zip(entries, rows, strict=True)
@@ -310,31 +334,57 @@ class PostgresGallery(AnyGallery):
             table = next_table(self._server)
             make_entries(self._server, table, meta)
             self._copy(table, [entry for entry, _ in kept], units, [o for _, o in kept])
-            self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
+            give_as(self._server, table, located.table)
             write_meta(self._server, meta)
+            # Last, since it waits for all who are reading.
+            self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
         self._model_fingerprint = model_fingerprint
 
     def _count(self, where: Filter) -> int:
         condition, values = as_condition(where)
-        with self._server.reading():
-            located = locate(self._server)
+        with self._state() as located:
             query = _where(located, "SELECT count(*) FROM {entries}", condition, "")
             return int(self._server.ask(query, values)[0][0])
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
         with self._server.writing():
-            locate(self._server, for_change=True)
+            self._located = locate(self._server, for_change=True)
+            try:
+                yield
+            finally:
+                self._located = None
+
+    @contextmanager
+    def _one_state(self) -> Iterator[None]:
+        with self._state():
             yield
 
-    def _one_state(self) -> AbstractContextManager[None]:
-        return self._server.reading()
+    @contextmanager
+    def _state(self) -> Iterator[Located]:
+        """One state in all questions, or that of the block around this one."""
+        if self._located is not None:
+            yield self._located
+            return
+        with one_state(self._server) as located:
+            self._located = located
+            try:
+                yield located
+            finally:
+                self._located = None
+
+    def _index_in_use(self, index: str, num_embeddings: int) -> str:
+        with self._state() as located:
+            return index if indexes_of(self._server, located.table) else EXACT
 
     def _meta(self) -> GalleryMeta:
-        return locate(self._server).meta
+        with self._state() as located:
+            return located.meta
 
     def _set_meta(self, meta: GalleryMeta) -> None:
         write_meta(self._server, meta)
+        with self._state() as located:
+            self._located = located._replace(meta=meta)
 
     def _insert(
         self,
@@ -342,7 +392,8 @@ class PostgresGallery(AnyGallery):
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
     ) -> None:
-        self._copy(locate(self._server).table, entries, units, origins)
+        with self._state() as located:
+            self._copy(located.table, entries, units, origins)
 
     def _copy(
         self,
@@ -367,8 +418,9 @@ class PostgresGallery(AnyGallery):
 
     def _remove(self, ids: Sequence[str]) -> None:
         query = "DELETE FROM {entries} WHERE id = ANY(%s)"
-        table = locate(self._server).table
-        self._server.do(literal({"entries": table}, query), [list(ids)])
+        with self._state() as located:
+            names = {"entries": located.table}
+            self._server.do(literal(names, query), [list(ids)])
 
     def _update(self, entries: Sequence[Entry]) -> None:
         condition, values = as_condition(Filter(ids=[entry.id for entry in entries]))
@@ -381,15 +433,15 @@ class PostgresGallery(AnyGallery):
             "%s::bigint[], %s::text[]) AS new (name, fields, checksum, id) "
             "WHERE {entries}.id = new.id"
         )
-        table = locate(self._server).table
         columns = [list(column) for column in zip(*changes, strict=True)]
-        self._server.do(literal({"entries": table}, query), columns)
+        with self._state() as located:
+            self._server.do(literal({"entries": located.table}, query), columns)
 
     def _nearest(
         self, units: Float32[np.ndarray, "queries dim"], k: int, where: Filter
     ) -> list[list[Match]]:
-        with self._server.reading():
-            return self._search(locate(self._server), units, k, where)
+        with self._state() as located:
+            return self._search(located, units, k, where)
 
     def _search(
         self,
@@ -407,12 +459,15 @@ class PostgresGallery(AnyGallery):
             num_asked = max(_CANDIDATES * k, _FEWEST_CANDIDATES)
             # More than that no graph gives.
             is_exact = num_asked > _MOST_CANDIDATES
-        # The planner would guess which of the two is meant.
+        # The planner would guess which of the two is meant. A graph keeps photos that
+        # were removed until the server cleans it up: it is searched on past these.
         self._server.ask(
             sql.SQL(
                 "SELECT set_config('enable_indexscan', %s, true), "
                 "set_config('enable_seqscan', %s, true), "
-                "set_config('hnsw.ef_search', %s, true)"
+                "set_config('jit', 'off', true), "
+                "set_config('hnsw.ef_search', %s, true), "
+                "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
             ),
             (
                 "off" if is_exact else "on",
@@ -423,11 +478,18 @@ class PostgresGallery(AnyGallery):
         condition, values = as_condition(where)
         query = _nearest_query(located, condition, kind if not is_exact else "exact")
         found: list[list[Match]] = []
-        for start in range(0, len(units), _QUERIES_A_SEARCH):
-            some = units[start : start + _QUERIES_A_SEARCH]
+        at_once = min(_QUERIES_A_SEARCH, max(1, _ROWS_A_SEARCH // num_asked))
+        for start in range(0, len(units), at_once):
+            some = units[start : start + at_once]
             asked = [as_query(unit) for unit in some]
             rows = self._server.ask(query, [asked, *values, num_asked])
             found += self._as_matches(rows, some, k, located.meta)
+        short = [row for row, matches in enumerate(found) if len(matches) < k]
+        if short and not is_exact:
+            # So many were removed that the graph led to too few.
+            exact = self._search(located, units[short], k, where, True)
+            for row, matches in zip(short, exact, strict=True):
+                found[row] = matches
         return found
 
     def _as_matches(
@@ -463,9 +525,23 @@ class PostgresGallery(AnyGallery):
         self, select: str, condition: sql.Composable, values: Sequence[Any]
     ) -> Rows:
         """The rows that meet a condition, in the order of adding."""
-        with self._server.reading():
-            query = _where(locate(self._server), select, condition)
-            return self._server.ask(query, values)
+        with self._state() as located:
+            return self._server.ask(_where(located, select, condition), values)
+
+    def _stream(
+        self,
+        select: str,
+        condition: sql.Composable,
+        values: Sequence[Any],
+    ) -> Iterator[tuple[Located, Rows]]:
+        """What ``_ask`` gives, block by block, over a connection of its own.
+
+        So the gallery can be asked and changed while they are read.
+        """
+        with closing(Server(self._server.address)) as server, one_state(server) as at:
+            query = _where(at, select, condition)
+            for rows in server.stream(query, values, _ROWS_A_READ):
+                yield at, rows
 
 
 def _where(
@@ -482,18 +558,18 @@ def _where(
 
 def _nearest_query(located: Located, condition: sql.Composable, kind: str) -> Query:
     """Place of a query, from 1, and the entries nearest to it, for many queries."""
-    size = located.meta.embedding_size
-    number = f"halfvec({size})" if kind == "halfvec" else f"vector({size})"
-    near = f"embedding::{number} <#> asked.query::{number}"
-    if kind != "halfvec":
-        near = f"embedding <#> asked.query::{number}"
+    kind = "halfvec" if kind == "halfvec" else "vector"
+    number = f"{kind}({located.meta.embedding_size})"
+    cast = f"::{number}" if kind == "halfvec" else ""
+    # Materialized, or the server would read a query's text anew for every photo.
     return _where(
         located,
-        "SELECT asked.place, near.* FROM unnest(%s::text[]) WITH ORDINALITY "
-        f"AS asked (query, place), LATERAL (SELECT {ENTRY}, {EMBEDDING} "
+        f"WITH asked AS MATERIALIZED (SELECT place, query::{number} AS query "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS texts (query, place)) "
+        f"SELECT asked.place, near.* FROM asked, LATERAL (SELECT {ENTRY}, {EMBEDDING} "
         "FROM {entries}",
         condition,
-        f"ORDER BY {near} LIMIT %s) AS near",
+        f"ORDER BY embedding{cast} <#> asked.query LIMIT %s) AS near",
     )
 
 

@@ -131,19 +131,32 @@ def as_condition(where: Filter) -> tuple[sql.Composable, list[Any]]:
     values: list[Any] = []
     if where.names:
         conditions.append(sql.SQL("name = ANY(%s)"))
-        values.append(list(where.names))
+        values.append(list(filter(_can_be_there, where.names)))
     if where.fields:
+        # The index answers this one, to which [1, 2] contains [1]; the next do not.
         conditions.append(sql.SQL("filterable @> %s::jsonb"))
         values.append(fields_as_json(where.fields))
+        for name, value in where.fields.items():
+            conditions.append(sql.SQL("filterable -> %s = %s::jsonb"))
+            values += [name, json.dumps(value)]
     if where.ids:
         conditions.append(sql.SQL("id = ANY(%s)"))
-        values.append(list(where.ids))
+        values.append(list(filter(_can_be_there, where.ids)))
     if where.photos:
         conditions.append(
             sql.SQL("(name, source) IN (SELECT * FROM unnest(%s::text[], %s::text[]))")
         )
-        values += [list(texts) for texts in zip(*where.photos, strict=True)]
+        photos = [each for each in where.photos if all(map(_can_be_there, each))]
+        values += [[photo[part] for photo in photos] for part in (0, 1)]
     return sql.SQL(" AND ").join(conditions), values
+
+
+def _can_be_there(text: str) -> bool:
+    """Whether PostgreSQL can keep a text; one that it cannot is never found."""
+    try:
+        return b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _texts(entry: Entry, origin: Origin | None) -> tuple[str | None, ...]:

@@ -7,12 +7,24 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import TransactionStatus
 
 from facever.errors import FaceverError, FileError, GalleryError, ParameterError
 
-# A server that does not answer is given up, and so is a wait for other writers.
-_CONNECT_SECONDS = 10
+# A server that does not answer is given up, and so is a wait for other writers. The
+# texts are sent and read as UTF-8, whatever the database and the environment say.
+_SETTINGS: dict[str, str | int | None] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "client_encoding": "utf8",
+}
 _LOCK_SECONDS = 20
+# So a writer that hangs does not keep the others waiting for ever.
+_IDLE_MINUTES = 10
 
 FORM = "postgresql://USER@HOST/DATABASE?gallery=NAME"
 
@@ -47,16 +59,23 @@ def parse_address(url: str) -> Address:
     Raises:
         ParameterError: If the URL is of another form, or holds a password.
     """
-    parts = urlsplit(url)
+    wrong = ParameterError(f"a gallery's URL must be {FORM}, got {url!a}")
+    try:
+        url.encode()
+        parts = urlsplit(url)
+    except ValueError:
+        raise wrong from None
     options = parse_qs(parts.query, keep_blank_values=True)
-    if parts.password or "password" in options:
+    if parts.password or any("password" in option for option in options):
         raise ParameterError(
             "a gallery's URL must hold no password, for URLs are printed and logged; "
             "put it into the environment variable PGPASSWORD or the file ~/.pgpass"
         )
     names = options.pop("gallery", [])
     if not parts.path.strip("/") or len(names) != 1 or not names[0].strip():
-        raise ParameterError(f"a gallery's URL must be {FORM}, got {url!a}")
+        raise wrong
+    if "\0" in unquote(url):
+        raise wrong
     others = "&".join(
         f"{quote(key)}={quote(value, safe='')}"
         for key, values in options.items()
@@ -82,10 +101,12 @@ class Server:
         """
         self.address = address
         self._is_within = False
+        self._is_closed = False
         self._connection = self._connect()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection for good."""
+        self._is_closed = True
         self._connection.close()
 
     def ask(self, query: Query, values: Sequence[Any] = ()) -> Rows:
@@ -138,29 +159,26 @@ class Server:
             yield
             return
         with self._transaction("READ WRITE"):
-            self.do(sql.SQL(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"))
+            self.do(
+                sql.SQL(
+                    f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'; SET LOCAL "
+                    f"idle_in_transaction_session_timeout = '{_IDLE_MINUTES}min'"
+                )
+            )
             yield
 
     def stream(
         self, query: Query, values: Sequence[Any], rows_a_block: int
     ) -> Iterator[Rows]:
-        """Rows of one state, block by block, over a connection of their own.
-
-        So the gallery can be asked and changed while they are read.
-        """
-        with self.as_facever_errors():
-            connection = self._connect()
-        try:
-            with (
-                self.as_facever_errors(),
-                connection.transaction(),
-                connection.cursor("read", binary=True) as cursor,
-            ):
-                cursor.execute(query, values)
-                while rows := cursor.fetchmany(rows_a_block):
-                    yield rows
-        finally:
-            connection.close()
+        """The rows that answer a question, block by block, within ``reading``."""
+        assert self._is_within
+        with (
+            self.as_facever_errors(),
+            self._connection.cursor("read", binary=True) as cursor,
+        ):
+            cursor.execute(query, values)
+            while rows := cursor.fetchmany(rows_a_block):
+                yield rows
 
     @contextmanager
     def as_facever_errors(self) -> Iterator[None]:
@@ -184,19 +202,21 @@ class Server:
 
     def _connect(self) -> "psycopg.Connection[Any]":
         with self.as_facever_errors():
-            connection: psycopg.Connection[Any] = psycopg.connect(
-                self.address.server,
+            settings = _SETTINGS | conninfo_to_dict(self.address.server)
+            return psycopg.connect(
+                make_conninfo("", **settings),
                 autocommit=True,
-                connect_timeout=_CONNECT_SECONDS,
                 application_name="facever",
                 # A pooler between us and the server may give every transaction another
                 # connection, which has not heard of statements prepared before.
                 prepare_threshold=None,
             )
-            connection.execute("SET client_min_messages = error")
-            return connection
 
     def _again_if_lost(self, ask: Callable[[], Answer]) -> Answer:
+        if self._is_closed:
+            raise GalleryError(
+                f"{self.address.place}: this gallery was closed; open it again"
+            )
         try:
             if self._connection.closed and not self._is_within:
                 self._connection = self._connect()
@@ -209,26 +229,34 @@ class Server:
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
-        with self.as_facever_errors():
-            # Nothing has been done yet, so that a lost connection does no harm.
-            self._again_if_lost(
-                lambda: self._connection.execute(f"BEGIN TRANSACTION {kind}")
-            )
-        self._is_within = True
         try:
+            with self.as_facever_errors():
+                # Nothing has been done yet, so that a lost connection does no harm.
+                self._again_if_lost(
+                    lambda: self._connection.execute(f"BEGIN TRANSACTION {kind}")
+                )
+            self._is_within = True
             yield
-        except BaseException:
+            self._commit(kind)
+        finally:
             self._is_within = False
-            # A lost connection takes its transaction with it.
-            if not self._connection.broken:
-                with self.as_facever_errors():
-                    self._connection.execute("ROLLBACK")
-            raise
-        self._is_within = False
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        """Leave no transaction open, by whatever error, or Ctrl-C, it was left."""
+        # A lost connection takes its transaction with it.
+        status = self._connection.info.transaction_status
+        if not self._connection.closed and status is not TransactionStatus.IDLE:
+            try:
+                self._connection.execute("ROLLBACK")
+            except psycopg.Error:
+                self._connection.close()
+
+    def _commit(self, kind: str) -> None:
         try:
             self._connection.execute("COMMIT")
         except psycopg.OperationalError as error:
-            if kind == "READ WRITE":
+            if kind == "READ WRITE" and self._connection.broken:
                 raise FileError(
                     f"{self.address.place}: the server was lost just as a change was "
                     "to be kept, and did not say whether it was; look before you make "
@@ -244,7 +272,16 @@ class Server:
         for kind, make, reason in _REASONS:
             if isinstance(error, kind):
                 return make(f"{place}: {reason} ({said})")
-        if isinstance(error, psycopg.OperationalError):
+        if isinstance(error, psycopg.OperationalError) and (
+            error.sqlstate is None or error.sqlstate.startswith(_LOST)
+        ):
+            # An error of connecting has no code to go by.
+            if "FATAL" in said or "password" in said:
+                return FileError(
+                    f"{place}: the server refuses the connection ({said}); check the "
+                    "address's database and user, and the password in PGPASSWORD or "
+                    "~/.pgpass"
+                )
             return FileError(
                 f"{place}: the server does not answer, or not any more ({said}); "
                 "nothing was changed; start it, or check the address"
@@ -252,14 +289,12 @@ class Server:
         return FileError(f"{place}: the server refuses this ({said})")
 
 
-_Reasons = tuple[tuple[type[psycopg.Error], Callable[[str], FaceverError], str], ...]
+# Of connections, and of servers that are shut down or crashed.
+_LOST = ("08", "57P")
+
+_Kinds = type[psycopg.Error] | tuple[type[psycopg.Error], ...]
+_Reasons = tuple[tuple[_Kinds, Callable[[str], FaceverError], str], ...]
 _REASONS: _Reasons = (
-    (
-        errors.InvalidPassword,
-        FileError,
-        "the server refuses the user; put the password into the environment variable "
-        "PGPASSWORD or the file ~/.pgpass",
-    ),
     (
         errors.InsufficientPrivilege,
         FileError,
@@ -275,7 +310,24 @@ _REASONS: _Reasons = (
     (
         errors.LockNotAvailable,
         GalleryError,
-        "others keep on writing; nothing was changed; try again",
+        "others keep on writing, or on reading what this would replace; nothing was "
+        "changed; try again",
+    ),
+    (
+        (errors.DeadlockDetected, errors.SerializationFailure),
+        GalleryError,
+        "the server ended this in favour of others; nothing was changed; try again",
+    ),
+    (
+        errors.QueryCanceled,
+        FileError,
+        "the server ended this by a limit of its own, such as statement_timeout; "
+        "nothing was changed",
+    ),
+    (
+        errors.IdleInTransactionSessionTimeout,
+        FileError,
+        "the server gave up waiting in the midst of this; nothing was changed",
     ),
     (
         errors.ProgramLimitExceeded,
@@ -287,11 +339,6 @@ _REASONS: _Reasons = (
         psycopg.DataError,
         ParameterError,
         "a text holds what PostgreSQL cannot keep, such as the character NUL",
-    ),
-    (
-        errors.InvalidCatalogName,
-        FileError,
-        "there is no such database; make it with createdb",
     ),
 )
 

@@ -5,6 +5,8 @@ All lie in the schema ``facever``: ``galleries`` has a row for each, and the tab
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -189,17 +191,84 @@ def make_index(server: Server, table: str, index: str, size: int) -> None:
         )
 
 
-def drop_index(server: Server, table: str) -> None:
-    """Take away the index of the embeddings, of whatever kind."""
+def indexes_of(server: Server, table: str) -> list[str]:
+    """The names of the indexes of the embeddings, of whatever kind."""
     rows = server.ask(
         sql.SQL(
-            "SELECT indexname FROM pg_indexes WHERE schemaname = 'facever' "
+            "SELECT indexname::text FROM pg_indexes WHERE schemaname = 'facever' "
             "AND tablename = %s AND indexdef LIKE '%% USING hnsw %%'"
         ),
         (table,),
     )
-    for (name,) in rows:
+    return [name for (name,) in rows]
+
+
+def replace_index(server: Server, table: str, index: str, size: int) -> None:
+    """Build the index of a kind, and take away what there was.
+
+    Others search with that until the new one is there.
+    """
+    old = indexes_of(server, table)
+    # A graph that does not fit is built many times slower.
+    server.ask(
+        literal(
+            {"entries": table, "bytes": 4 * size + 500},
+            "SELECT set_config('maintenance_work_mem', greatest("
+            "pg_size_bytes(current_setting('maintenance_work_mem')), least("
+            "count(*) * {bytes}, pg_size_bytes(current_setting('effective_cache_size'))"
+            " / 4)) / 1024 || 'kB', true) FROM {entries}",
+        )
+    )
+    make_index(server, table, index, size)
+    for name in old:
         server.do(literal({"index": name}, "DROP INDEX {index}"))
+
+
+def give_as(server: Server, table: str, old: str) -> None:
+    """Give a table the owner of another, and everybody the rights they have there."""
+    name = sql.Identifier("facever", table)
+    rights = (
+        "SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee)::text END, "
+        "a.privilege_type, a.is_grantable FROM pg_class c, aclexplode(c.relacl) a "
+        "WHERE c.oid = %s::regclass AND a.grantee <> c.relowner"
+    )
+    for user, right, may_pass_on in server.ask(sql.SQL(rights), (f"facever.{old}",)):
+        whom = sql.SQL("PUBLIC") if user is None else sql.Identifier(user)
+        option = " WITH GRANT OPTION" if may_pass_on else ""
+        grant = sql.SQL(f"GRANT {right} ON {{table}} TO {{whom}}{option}")
+        server.do(grant.format(table=name, whom=whom))
+    owner_of = "SELECT tableowner::text FROM pg_tables WHERE schemaname = 'facever' "
+    [(owner,)] = server.ask(sql.SQL(owner_of + "AND tablename = %s"), (old,))
+    change = sql.SQL("ALTER TABLE {table} OWNER TO {owner}")
+    server.do(change.format(table=name, owner=sql.Identifier(owner)))
+
+
+@contextmanager
+def one_state(server: Server) -> Iterator[Located]:
+    """See one state of a gallery in all questions of the block.
+
+    Its entries stay where they are until the end of the block.
+
+    Raises:
+        FileError: If there is no gallery of this name, or it is damaged.
+        GalleryError: If another version of facever made it.
+    """
+    replaced: set[str] = set()
+    while True:
+        with server.reading():
+            located = locate(server)
+            lock = "LOCK TABLE {entries} IN ACCESS SHARE MODE"
+            try:
+                server.ask(literal({"entries": located.table}, lock))
+            except FileError as error:
+                is_gone = isinstance(error.__cause__, errors.UndefinedTable)
+                if not is_gone or located.table in replaced:
+                    raise
+                # Somebody has migrated the gallery between the two questions.
+                replaced.add(located.table)
+            else:
+                yield located
+                return
 
 
 def locate(server: Server, *, for_change: bool = False) -> Located:
@@ -213,16 +282,25 @@ def locate(server: Server, *, for_change: bool = False) -> Located:
         FileError: If there is no gallery of this name, or it is damaged.
         GalleryError: If another version of facever made it.
     """
-    place = server.address.place
+    located = find(server, for_change=for_change)
+    if located is None:
+        raise FileError(
+            f"{server.address.place}: no such gallery; make one with gallery create"
+        )
+    return located
+
+
+def find(server: Server, *, for_change: bool = False) -> Located | None:
+    """As ``locate``, but None if there is no gallery of this name."""
     try:
         row = _row_of(server, "FOR NO KEY UPDATE" if for_change else "")
     except FileError as error:
         gone = (errors.UndefinedTable, errors.InvalidSchemaName, errors.UndefinedColumn)
         if not isinstance(error.__cause__, gone):
             raise
-        row = None
+        return None
     if row is None:
-        raise FileError(f"{place}: no such gallery; make one with gallery create")
+        return None
     number, version, text, checksum = row
 
     def values() -> dict[str, Any]:
@@ -233,9 +311,8 @@ def locate(server: Server, *, for_change: bool = False) -> Located:
             raise ValueError
         return found
 
-    return Located(
-        f"entries_{number}", meta_from_json(values, FORMAT, place, server.damaged)
-    )
+    meta = meta_from_json(values, FORMAT, server.address.place, server.damaged)
+    return Located(f"entries_{number}", meta)
 
 
 def check_tables(server: Server, located: Located) -> None:

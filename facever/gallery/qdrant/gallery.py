@@ -40,6 +40,8 @@ _ROWS_A_READ = 1024
 class QdrantGallery(AnyGallery):
     """A Qdrant collection of enrolled people that can be searched by embedding.
 
+    Experimental: it has not been run against a real server yet.
+
     It does what ``Gallery`` does, with what a server promises:
 
     - A change has been carried out when the call returns, and outlives an end of the

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facever.errors import DataError, MismatchError, ParameterError
+from facever.errors import DataError, GalleryError, MismatchError, ParameterError
 from facever.gallery.folder.gallery import Gallery
 
 MODEL = "a" * 64
@@ -278,3 +278,11 @@ def test_finds_people_of_lfw_as_brute_force_does(
         [name == p for name, p in zip(best, people, strict=True)]
     )
     assert rank_one > 0.9
+
+
+def test_nobody_is_left_to_migrate(tmp_path: Path) -> None:
+    with Gallery.create(tmp_path / "people", 2) as gallery:
+        ids = gallery.add(["Ann"], np.ones((1, 2)), ["1"])
+        with pytest.raises(GalleryError, match="nothing was migrated"):
+            gallery.replace_model({}, ids, "m" * 64, {})
+        assert len(gallery) == 1

