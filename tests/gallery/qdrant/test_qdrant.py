@@ -1,7 +1,6 @@
 """A gallery in Qdrant: its errors, its requests, and its answers on real embeddings."""
 
 import json
-import re
 import subprocess
 import sys
 import threading
@@ -281,7 +280,7 @@ def test_another_server_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_refuses_other_urls(url: str) -> None:
-    with pytest.raises(ParameterError, match=re.escape("HOST:PORT/COLLECTION, or htt")):
+    with pytest.raises(ParameterError, match="HOST:PORT/COLLECTION"):
         open_gallery(url)
     with pytest.raises(ParameterError, match="hold no user or password"):
         open_gallery("qdrant+http://me:secret@host/people")
