@@ -253,7 +253,7 @@ def write_files(run: PreparedRun, folder: Path, count: int) -> list[tuple[Path, 
     files = []
     for place in places:
         path = folder / f"{place:08d}.jpg"
-        crop = run.store.crops[run.split.rows[place]]
+        crop = run.crops[run.split.rows[place]]
         cv2.imwrite(str(path), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
         files.append((path, int(run.split.labels[place])))
     return files
