@@ -30,7 +30,7 @@ INDEXES: dict[PostgresIndexKind, int] = {
 }
 """The kinds of index, and how many numbers an embedding may have with each."""
 
-# Two numbers of these in a row, and no lock is needed where there is a table already.
+# An arbitrary number: those who make galleries in one database wait for it in turn.
 _LOCK = 8315077
 
 _TYPES: dict[str, str] = {"int4": "integer", "int8": "bigint"}
