@@ -42,7 +42,7 @@ OUTSIDE_SHARE = 0.3
 From about there on SFace knows people noticeably less well.
 """
 
-_BATCH_PHOTOS = 32
+ALIGN_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ class Shard:
         Raises:
             ParameterError: If there are fewer batches than parts.
         """
-        num_batches = -(-len(photos) // _BATCH_PHOTOS)
+        num_batches = -(-len(photos) // ALIGN_BATCH)
         if num_batches < self.total:
             raise ParameterError(
-                f"{len(photos)} photos make {num_batches} batches of {_BATCH_PHOTOS}: "
+                f"{len(photos)} photos make {num_batches} batches of {ALIGN_BATCH}: "
                 f"there can be no more shards than that, got {self.total}"
             )
         first, last = (
-            _BATCH_PHOTOS * (num_batches * edge // self.total)
+            ALIGN_BATCH * (num_batches * edge // self.total)
             for edge in (self.number - 1, self.number)
         )
         return photos[first:last]
@@ -222,41 +222,25 @@ def align(
             photo gave a crop.
     """
     started = time.monotonic()
-    _check_options(face, detector, landmarks, max_pixels)
-    find_template(template)
     check_outside(out, source, "OUT", "SOURCE")
     check_folder_place(out)
     if extra_labels is not None:
         check_file_place(extra_labels)
     num_workers = count_workers(workers)
-    known = None if landmarks is None else read_landmarks(landmarks)
-    with waiting(f"listing {source}"):
-        listing = find_photos(source, frames)
-        if by_person:
-            listing = settle_people(listing, identity)
-            people = describe_people(listing)
-            listing = replace(listing, notes=(*people, *listing.notes))
-        if extra_labels is not None:
-            write_extra_labels(extra_labels, listing.photos)
-        if known is not None:
-            listing = with_landmarks(listing, known)
-    by_landmarks = detector != "crops" and listing.has_landmarks
-    if by_landmarks and TEMPLATES[template].needs_box:
-        raise ParameterError(
-            f"template {template} cuts faces out by the detector's box, which known "
-            "landmarks do not say: take photos without a list of landmarks"
-        )
-    if by_landmarks:
-        with waiting("checking the landmarks"):
-            listing = replace(listing, photos=check_landmarks(listing.photos))
+    listing, recipe = plan_alignment(
+        source,
+        AlignRecipe(detector, face, False, max_pixels, template, device, backend),
+        landmarks=landmarks,
+        identity=identity,
+        frames=frames,
+        extra_labels=extra_labels,
+        by_person=by_person,
+    )
     photos = listing.photos if shard is None else shard.of(listing.photos)
-    recipe = AlignRecipe(
-        detector, face, by_landmarks, max_pixels, template, device, backend
-    ).settle()
     names = [(photo.source, photo.identity) for photo in photos]
     with CropWriter(out, store_settings(recipe), names) as writer:
         missing = set(writer.missing) if only is None else only & set(writer.missing)
-        batches = list(_split(photos, missing))
+        batches = list(photo_batches(photos, missing))
         outside = []
         if batches:
             with (
@@ -264,7 +248,7 @@ def align(
                 progress_bar("align", len(missing), "photos") as advance,
             ):
                 for aligned in crew.align(batches):
-                    _write(writer, aligned)
+                    write_aligned(writer, aligned)
                     outside += [
                         photo.source
                         for photo in aligned
@@ -288,16 +272,69 @@ def align(
     return summary
 
 
-def _check_options(
-    face: FaceRule, detector: Detector, landmarks: Path | None, max_pixels: int
-) -> None:
-    if face not in FACE_RULES:
+def plan_alignment(
+    source: Path,
+    recipe: AlignRecipe,
+    *,
+    landmarks: Path | None = None,
+    identity: str | None = None,
+    frames: str = "all",
+    extra_labels: Path | None = None,
+    by_person: bool = True,
+) -> tuple[PhotoListing, AlignRecipe]:
+    """What is to be aligned, with the people settled, and how.
+
+    Args:
+        source: As for ``align``.
+        recipe: What was asked for; ``by_landmarks`` is set here.
+        landmarks: As for ``align``, as are all others.
+        identity: Who is in a photo, by its path.
+        frames: Which frames of a video are taken.
+        extra_labels: A CSV file to write.
+        by_person: Whether anybody will ask who is on the photos.
+
+    Returns:
+        The photos with their landmarks, where there are any, and the recipe with all
+        that ``auto`` means here.
+
+    Raises:
+        FaceverError: As ``align`` does before it aligns the first photo.
+    """
+    _check_options(recipe, landmarks)
+    known = None if landmarks is None else read_landmarks(landmarks)
+    with waiting(f"listing {source}"):
+        listing = find_photos(source, frames)
+        if by_person:
+            listing = settle_people(listing, identity)
+            people = describe_people(listing)
+            listing = replace(listing, notes=(*people, *listing.notes))
+        if extra_labels is not None:
+            write_extra_labels(extra_labels, listing.photos)
+        if known is not None:
+            listing = with_landmarks(listing, known)
+    by_landmarks = recipe.detector != "crops" and listing.has_landmarks
+    if by_landmarks and TEMPLATES[recipe.template].needs_box:
+        raise ParameterError(
+            f"template {recipe.template} cuts faces out by the detector's box, which "
+            "known landmarks do not say: take photos without a list of landmarks"
+        )
+    if by_landmarks:
+        with waiting("checking the landmarks"):
+            listing = replace(listing, photos=check_landmarks(listing.photos))
+    return listing, replace(recipe, by_landmarks=by_landmarks).settle()
+
+
+def _check_options(recipe: AlignRecipe, landmarks: Path | None) -> None:
+    if recipe.face not in FACE_RULES:
         rules = ", ".join(FACE_RULES)
-        raise ParameterError(f"face must be one of {rules}, got {face!r}")
-    check_detector(detector)
-    if landmarks is not None and detector != "mtcnn":
-        raise ParameterError(f"landmarks cannot be combined with detector {detector!r}")
-    check_max_pixels(max_pixels)
+        raise ParameterError(f"face must be one of {rules}, got {recipe.face!r}")
+    check_detector(recipe.detector)
+    if landmarks is not None and recipe.detector != "mtcnn":
+        raise ParameterError(
+            f"landmarks cannot be combined with detector {recipe.detector!r}"
+        )
+    check_max_pixels(recipe.max_pixels)
+    find_template(recipe.template)
 
 
 def store_settings(recipe: AlignRecipe) -> dict[str, Any]:
@@ -310,7 +347,7 @@ def store_settings(recipe: AlignRecipe) -> dict[str, Any]:
     }
 
 
-def _split(
+def photo_batches(
     photos: Sequence[PhotoSource], missing: set[str]
 ) -> Iterator[list[PhotoSource]]:
     """Batches of what is missing, cut at the same photos in every run.
@@ -318,14 +355,15 @@ def _split(
     What a network gives for a photo may differ in the last bit with its batch; this way
     a resumed run has the same batches as one that was never killed.
     """
-    for start in range(0, len(photos), _BATCH_PHOTOS):
-        whole = photos[start : start + _BATCH_PHOTOS]
+    for start in range(0, len(photos), ALIGN_BATCH):
+        whole = photos[start : start + ALIGN_BATCH]
         batch = [photo for photo in whole if photo.source in missing]
         if batch:
             yield batch
 
 
-def _write(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
+def write_aligned(writer: CropWriter, aligned: Sequence[AlignedPhoto]) -> None:
+    """Bring what became of a batch of photos into a store."""
     for photo in aligned:
         if photo.reason is None:
             writer.add(

@@ -163,6 +163,13 @@ def check_torchrun(arguments: list[str]) -> None:
     check_facever(arguments[module + 2 :])
 
 
+def check_sbatch(arguments: list[str]) -> None:
+    """The script is there, and gets all that it asks for."""
+    (script, *rest) = (word for word in arguments if not word.startswith("--"))
+    asked = re.search(r"^shift (\d+)$", (ROOT / script).read_text(), re.MULTILINE)
+    assert len(rest) >= int(asked[1])
+
+
 def check_development_tool(arguments: list[str]) -> None:
     for word in arguments:
         if word.startswith("tests"):
@@ -176,6 +183,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "pre-commit": check_development_tool,
     "pytest": check_development_tool,
     "python": check_python,
+    "sbatch": check_sbatch,
     "torchrun": check_torchrun,
 }
 
