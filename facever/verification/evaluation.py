@@ -65,7 +65,7 @@ class Evaluation:
         eer: Equal error rate.
         tar: TAR at each of ``TARGET_FARS``.
         missing: Photos that the pairs name and that have no embedding.
-        num_missing_pairs: Number of pairs with a missing photo.
+        compared: True for the pairs that have both their photos.
         missing_rule: What became of the pairs with a missing photo.
         pca_components: Number of dimensions that the PCA keeps; None without a PCA.
         notes: How the pairs' photos were matched, where that has to be said; see
@@ -81,10 +81,15 @@ class Evaluation:
     eer: float
     tar: list[TarAtFar]
     missing: list[str]
-    num_missing_pairs: int
+    compared: Bool[np.ndarray, " pairs"]
     missing_rule: MissingRule
     pca_components: int | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def num_missing_pairs(self) -> int:
+        """Number of pairs with a missing photo."""
+        return int(np.count_nonzero(~self.compared))
 
     @property
     def accuracy(self) -> float:
@@ -205,9 +210,9 @@ def evaluate_pairs(
             matched.vectors, home, pairs.num_folds, pca_components, whiten
         )
         list(threads.map(judge, range(pairs.num_folds), projections))
-    num_missing = int(np.count_nonzero((left < 0) | (right < 0)))
+    compared = (left >= 0) & (right >= 0)
     found = judged_scores(
-        scores, thresholds, pairs, missing, num_missing, missing_rule, pca_components
+        scores, thresholds, pairs, missing, compared, missing_rule, pca_components
     )
     return replace(found, notes=matched.notes)
 
@@ -234,15 +239,16 @@ def evaluate_scores(
     Raises:
         DataError: If a score is NaN or ``+inf``, or too few pairs have a score.
     """
-    num_missing = int(np.count_nonzero(np.isneginf(scores)))
-    if num_missing and missing_rule == "error":
+    compared = ~np.isneginf(scores)
+    if missing_rule == "error" and not compared.all():
+        num_missing = np.count_nonzero(~compared)
         raise DataError(f"{num_missing} pairs have no score; let --missing reject them")
     filled = _fill(scores, missing_rule)
     ordered = sort_pairs(filled, pairs.same)
     thresholds = fold_thresholds(ordered, pairs.fold)
     roc = sorted_roc_curve(ordered)
     return _judged(
-        filled, thresholds, roc, pairs, missing, num_missing, missing_rule, None
+        filled, thresholds, roc, pairs, missing, compared, missing_rule, None
     )
 
 
@@ -251,7 +257,7 @@ def judged_scores(
     thresholds: Float64[np.ndarray, " folds"],
     pairs: PairList,
     missing: Sequence[str],
-    num_missing_pairs: int,
+    compared: Bool[np.ndarray, " pairs"],
     missing_rule: MissingRule,
     pca_components: int | None,
 ) -> Evaluation:
@@ -262,7 +268,7 @@ def judged_scores(
         roc_curve(scores, pairs.same),
         pairs,
         missing,
-        num_missing_pairs,
+        compared,
         missing_rule,
         pca_components,
     )
@@ -274,7 +280,7 @@ def _judged(
     roc: Roc,
     pairs: PairList,
     missing: Sequence[str],
-    num_missing_pairs: int,
+    compared: Bool[np.ndarray, " pairs"],
     missing_rule: MissingRule,
     pca_components: int | None,
 ) -> Evaluation:
@@ -288,7 +294,7 @@ def _judged(
         eer=equal_error_rate(roc),
         tar=tar_at_far(roc, TARGET_FARS),
         missing=list(missing),
-        num_missing_pairs=num_missing_pairs,
+        compared=compared,
         missing_rule=missing_rule,
         pca_components=pca_components,
     )

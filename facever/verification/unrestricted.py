@@ -202,7 +202,7 @@ def merge_folds(pairs: PairList, tested: Sequence[Evaluation]) -> Evaluation:
         np.array([evaluation.thresholds[TESTED_FOLD] for evaluation in tested]),
         pairs,
         sorted({source for evaluation in tested for source in evaluation.missing}),
-        int(np.count_nonzero(np.isneginf(scores))),
+        ~np.isneginf(scores),
         "reject",
         tested[0].pca_components,
     )

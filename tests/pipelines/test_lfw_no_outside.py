@@ -151,8 +151,9 @@ def test_the_report_says_what_it_is(done: Path) -> None:
         "cosine",
     ]
     names = {path.name for path in done.iterdir() if path.is_file()}
-    pages = {"report.html", "report.json", "scores.csv", "roc.png", "roc.svg"}
-    assert names == pages | {"folds.csv"}
+    pages = {"report.html", "report.json", "scores.csv"}
+    pictures = {"roc.png", "roc.svg", "det.png", "det.svg"}
+    assert names == pages | pictures | {"folds.csv"}
     with (done / "folds.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["fold"] for row in rows] == ["1", "2", "3"]

@@ -108,12 +108,19 @@ def _evaluation(model: Mapping[str, Any], rows: list[CsvRow]) -> Evaluation:
         np.array([int(row["fold"]) - 1 for row in rows], dtype=np.int64),
     )
     missing = model["missing"]
+    scores = np.array([float(row["score"] or "-inf") for row in rows])
+    gone = set(missing["photos"])
+    # By the rule "lowest" pairs of missing photos have a score, too.
+    with_both = [row["left"] not in gone and row["right"] not in gone for row in rows]
+    compared = np.isfinite(scores) & np.array(with_both, dtype=np.bool_)
+    if np.count_nonzero(~compared) != missing["num_pairs"]:
+        raise DataError(f"{SCORES_FILE} lacks other pairs than {JSON_FILE}")
     evaluation = judged_scores(
-        np.array([float(row["score"] or "-inf") for row in rows]),
+        scores,
         np.array([float(fold["threshold"]) for fold in model["folds"]]),
         pairs,
         list(missing["photos"]),
-        int(missing["num_pairs"]),
+        compared,
         missing["rule"],
         model["pca_components"],
     )

@@ -5,11 +5,12 @@ are there.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 
 import numpy as np
 from jaxtyping import Float64
+from scipy.special import ndtri
 
 from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.svg import (
@@ -31,6 +32,7 @@ Curve = tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]
 
 NUM_LINE_STYLES = 6
 _NUM_BINS = 60
+_LEAST_MARK_STEP = 0.13
 
 
 def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
@@ -93,6 +95,79 @@ def rate_svg(
             if right >= bottom
         ]
     return svg(label, parts)
+
+
+def det_svg(curves: Mapping[str, Roc]) -> str:
+    """DET curves of several models: FNMR over FMR, both axes in normal deviates.
+
+    Scores that are normally distributed give a straight line there. Each axis begins at
+    one error and ends at 50 %.
+
+    References:
+        Martin et al., The DET curve in assessment of detection task performance, 1997.
+    """
+    lowest = lowest_errors(curves.values())
+    x_at, y_at = (ndtri(rate) for rate in lowest)
+    x, y = linear(x_at, 0.0, LEFT, RIGHT), linear(y_at, 0.0, BOTTOM, TOP)
+    both = max(lowest)
+    parts = [
+        x_axis(
+            [(x(ndtri(r)), format_rate(r)) for r in det_ticks(lowest[0])],
+            "False match rate",
+        ),
+        y_axis(
+            [(y(ndtri(r)), format_rate(r)) for r in det_ticks(lowest[1])],
+            "False non-match rate",
+        ),
+        '<path class="ideal" d="'
+        f'{path_of([(x(ndtri(rate)), y(ndtri(rate))) for rate in (both, 0.5)])}"/>',
+    ]
+    for index, roc in enumerate(curves.values()):
+        points = zip(*det_curve(roc, lowest), strict=True)
+        line = path_of([(x(ndtri(fmr)), y(ndtri(fnmr))) for fmr, fnmr in points])
+        parts.append(
+            f'<path class="curve model-{index % NUM_LINE_STYLES}" d="{line}"/>'
+        )
+    return svg("DET curve", parts)
+
+
+def lowest_errors(curves: Collection[Roc]) -> tuple[float, float]:
+    """Where the axes of a DET picture begin: one false match, one false non-match."""
+    # With hardly any pairs, or none, there is still an axis.
+    fmr = min([0.1, *(1 / roc.num_impostor for roc in curves)])
+    fnmr = min([0.1, *(1 / roc.num_genuine for roc in curves)])
+    return fmr, fnmr
+
+
+def det_curve(roc: Roc, lowest: tuple[float, float]) -> Curve:
+    """FMR and FNMR of the curve's corners, moved onto the borders of the picture.
+
+    Args:
+        roc: The curve.
+        lowest: Where the two axes begin; both end at one half.
+    """
+    corners = roc.corners()
+    fmr = np.clip(corners.far, lowest[0], 0.5)
+    fnmr = np.clip(1 - corners.tar, lowest[1], 0.5)
+    # What lies outside is left out, but for the point where the curve comes in.
+    inside = (fmr < 0.5) & (fnmr < 0.5)
+    kept = inside | np.append(inside[1:], False) | np.append(False, inside[:-1])
+    return fmr[kept], fnmr[kept]
+
+
+def det_ticks(lowest: float) -> list[float]:
+    """The marks of an axis of normal deviates from ``lowest`` to one half.
+
+    Marks whose texts would meet are left out.
+    """
+    width = -ndtri(lowest)
+    kept: list[float] = []
+    for mark in (0.5, 0.2, 0.05, 0.01, *(10.0**-power for power in range(3, 10))):
+        if mark >= lowest * (1 - 1e-9) and (
+            not kept or ndtri(kept[-1]) - ndtri(mark) > _LEAST_MARK_STEP * width
+        ):
+            kept.append(mark)
+    return kept
 
 
 def histogram_svg(evaluation: Evaluation) -> str:

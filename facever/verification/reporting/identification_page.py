@@ -25,6 +25,7 @@ from facever.verification.reporting.markup import (
     Setting,
     hero,
     legend,
+    percent,
     settings_list,
     table,
     whole_page,
@@ -63,12 +64,38 @@ def render_identification(
     num_first = int(np.count_nonzero(found.mated_ranks == 1))
     facts = [
         *(
-            (f"Found up to rank {rank}", f"{100 * found.cmc[rank - 1]:.2f} %")
+            (
+                f"Found up to rank {rank}",
+                percent(float(found.cmc[rank - 1])),
+                f"of mated probes have their person among the first {rank}",
+            )
             for rank in _SHOWN_RANKS
             if rank <= len(found.cmc)
         ),
-        *((f"TPIR at FPIR {format_rate(a.target_fpir)}", _tpir(a)) for a in found.tpir),
-        ("Unmated probes", f"{len(found.unmated_scores):,}"),
+        *(
+            (
+                f"TPIR at FPIR {format_rate(a.target_fpir)}",
+                _tpir(a),
+                f"of mated probes are named where 1 in {round(1 / a.target_fpir):,} "
+                "strangers is",
+            )
+            for a in found.tpir
+        ),
+        (
+            "Unmated probes",
+            f"{len(found.unmated_scores):,}",
+            "show people who are not in the gallery",
+        ),
+        (
+            "Failure to enrol",
+            f"{len(found.missing_gallery):,} of {len(gallery):,}",
+            "photos of the gallery gave no embedding",
+        ),
+        (
+            "Failure to acquire",
+            f"{len(found.missing_probes):,} of {len(probes):,}",
+            "probes gave no embedding and are taken for nobody",
+        ),
     ]
     text = (
         f"{num_first:,} of {num_mated:,} probes of enrolled people have their own "
@@ -92,9 +119,21 @@ def render_blufr(found: BlufrEvaluation, settings: Mapping[str, Setting]) -> str
     far, fpir = format_rate(TARGET_FAR), format_rate(TARGET_FPIR)
     rates = found.verification_rates, found.identification_rates
     facts = [
-        (f"Identified at FPIR {fpir}", f"{100 * found.reported_identification:.2f} %"),
-        (f"Mean accepted at FAR {far}", f"{100 * rates[0].mean():.2f} %"),
-        (f"Mean identified at FPIR {fpir}", f"{100 * rates[1].mean():.2f} %"),
+        (
+            f"Identified at FPIR {fpir}",
+            percent(found.reported_identification),
+            "of probes at rank 1: mean minus standard deviation",
+        ),
+        (
+            f"Mean accepted at FAR {far}",
+            percent(float(rates[0].mean())),
+            "of pairs of one person, over the trials",
+        ),
+        (
+            f"Mean identified at FPIR {fpir}",
+            percent(float(rates[1].mean())),
+            "of probes at rank 1, over the trials",
+        ),
     ]
     text = (
         f"of the pairs of one person are accepted at FAR {far}: mean minus standard "

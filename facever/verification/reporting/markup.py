@@ -5,9 +5,20 @@ from html import escape
 from importlib import resources
 from string import Template
 
+from facever.verification.uncertainty.intervals import Interval
 from facever.version import __version__
 
 Setting = str | int | float | None
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two decimals."""
+    return f"{100 * share:.2f} %"
+
+
+def percent_range(interval: Interval) -> str:
+    """An interval of a share as percentages."""
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"
 
 
 def swatch(style: str) -> str:
@@ -51,17 +62,20 @@ def table(
     )
 
 
-def hero(title: str, headline: str, text: str, facts: Sequence[tuple[str, str]]) -> str:
+def hero(
+    title: str, headline: str, text: str, facts: Sequence[tuple[str, str, str]]
+) -> str:
     """The top of a page: its most important number, and some others.
 
     Args:
         title: The page's title, as plain text.
         headline: The number, as ready HTML.
         text: What the number says, as ready HTML.
-        facts: Names and values of the other numbers, as ready HTML.
+        facts: Name, value and meaning of the other numbers, as ready HTML.
     """
     items = "".join(
-        f"<div><dt>{what}</dt><dd>{value}</dd></div>" for what, value in facts
+        f"<div><dt>{what}</dt><dd>{value}</dd><dd class='means'>{means}</dd></div>"
+        for what, value, means in facts
     )
     return (
         f"<header><h1>{escape(title)}</h1></header>"

@@ -9,15 +9,18 @@ from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.calibration_section import calibration
 from facever.verification.reporting.charts import (
     NUM_LINE_STYLES,
+    det_svg,
     histogram_svg,
     roc_svg,
 )
 from facever.verification.reporting.disagreements import disagreements
+from facever.verification.reporting.error_rates_section import error_rates_section
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import (
     Setting,
     hero,
     legend,
+    percent,
     settings_list,
     swatch,
     table,
@@ -33,6 +36,7 @@ from facever.verification.reporting.tables import (
 from facever.verification.reporting.worst_errors import CropOf, worst_errors
 from facever.verification.roc import TarAtFar
 from facever.verification.uncertainty.calibration import Probabilities
+from facever.verification.uncertainty.error_rates import ErrorRates
 
 _MISSING = {
     "reject": "is rejected, so it counts as an error where both photos show one person",
@@ -48,6 +52,7 @@ def render_page(
     crop_of: CropOf | None,
     extras: ReportExtras,
     probabilities: Mapping[str, Probabilities | None],
+    rates: Mapping[str, ErrorRates | None],
 ) -> str:
     """The page as text; see ``write_report`` for the arguments."""
     name, first = next(iter(evaluations.items()))
@@ -60,14 +65,10 @@ def render_page(
     if extras.differences:
         parts.append(differences(extras.differences))
     parts += [
-        _charts(evaluations),
+        _charts(evaluations, rates),
+        error_rates_section(rates),
         calibration(evaluations, probabilities),
-        *(
-            error_bars(
-                which, evaluation, extras.bootstraps.get(which), len(evaluations) == 1
-            )
-            for which, evaluation in evaluations.items()
-        ),
+        error_bars(evaluations, extras.bootstraps),
         *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
         *(
@@ -87,10 +88,30 @@ def _hero(whose: str, evaluation: Evaluation, title: str) -> str:
     pairs = evaluation.pairs
     num_right = int(np.count_nonzero(evaluation.accepted == pairs.same))
     facts = [
-        ("AUC", f"{100 * evaluation.auc:.2f} %"),
-        ("Equal error rate", f"{100 * evaluation.eer:.2f} %"),
-        *((f"TAR at FAR {format_rate(a.target_far)}", _tar(a)) for a in evaluation.tar),
-        ("Pairs not scored", f"{evaluation.num_missing_pairs:,}"),
+        (
+            "AUC",
+            percent(evaluation.auc),
+            "the chance that a pair of one person scores above a pair of two",
+        ),
+        (
+            "Equal error rate",
+            percent(evaluation.eer),
+            "of both kinds of pairs are judged wrong at one threshold",
+        ),
+        *(
+            (
+                f"TAR at FAR {format_rate(a.target_far)}",
+                _tar(a),
+                f"of pairs of one person pass where 1 in {round(1 / a.target_far):,} "
+                "pairs of two does",
+            )
+            for a in evaluation.tar
+        ),
+        (
+            "Pairs not scored",
+            f"{evaluation.num_missing_pairs:,}",
+            "have a photo that is missing or shows no face",
+        ),
     ]
     return hero(
         title,
@@ -124,7 +145,9 @@ def _comparison(evaluations: Mapping[str, Evaluation]) -> str:
     return "<h2>Side by side</h2>" + table(head, rows, name="side")
 
 
-def _charts(evaluations: Mapping[str, Evaluation]) -> str:
+def _charts(
+    evaluations: Mapping[str, Evaluation], rates: Mapping[str, ErrorRates | None]
+) -> str:
     lines = [
         (f"curve model-{index % NUM_LINE_STYLES}", name)
         for index, name in enumerate(evaluations)
@@ -134,6 +157,12 @@ def _charts(evaluations: Mapping[str, Evaluation]) -> str:
         "<figure><h3>True accepts for a given rate of false accepts</h3>"
         f"{legend(lines)}{roc_svg(evaluations)}</figure>"
     ]
+    curves = {name: found.roc for name, found in rates.items() if found}
+    if curves:
+        parts.append(
+            "<figure><h3>Errors of both kinds, on axes of normal deviates</h3>"
+            f"{legend([*lines, ('ideal', 'both alike')])}{det_svg(curves)}</figure>"
+        )
     for name, evaluation in evaluations.items():
         whose = f", {escape(name)}" if len(evaluations) > 1 else ""
         parts.append(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -12,19 +13,20 @@ from facever.errors import DataError
 from facever.files import whole_file
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import PairList
-from facever.verification.reporting.document_figures import save_roc
+from facever.verification.reporting.document_figures import save_det, save_roc
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.page import render_page
 from facever.verification.reporting.report_json import finite_or_none, report_numbers
 from facever.verification.reporting.worst_errors import CropOf
 from facever.verification.uncertainty.calibration import probabilities_of
+from facever.verification.uncertainty.error_rates import error_rates
 
 PAGE_FILE = "report.html"
 JSON_FILE = "report.json"
 SCORES_FILE = "scores.csv"
-PICTURE_FILE = "roc.png"
-DRAWING_FILE = "roc.svg"
+_KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+_DRAWINGS = tuple(f"{curve}.{kind}" for curve in ("roc", "det") for kind in _KINDS)
 SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
 
 _NOTHING = ReportExtras()
@@ -67,12 +69,24 @@ def write_report(
     probabilities = {
         name: probabilities_of(evaluation) for name, evaluation in evaluations.items()
     }
+    rates = {
+        name: error_rates(evaluation, extras.bootstraps.get(name))
+        for name, evaluation in evaluations.items()
+    }
     page = render_page(
-        evaluations, title, settings, reasons or {}, crop_of, extras, probabilities
+        evaluations,
+        title,
+        settings,
+        reasons or {},
+        crop_of,
+        extras,
+        probabilities,
+        rates,
     )
-    numbers = report_numbers(evaluations, title, settings, extras, probabilities)
+    numbers = report_numbers(evaluations, title, settings, extras, probabilities, rates)
+    curves = {name: found.roc for name, found in rates.items() if found}
     # Renamed from last to first, so that the page never shows what is not there yet.
-    names = (PAGE_FILE, DRAWING_FILE, PICTURE_FILE, SCORES_FILE, JSON_FILE)
+    names = (PAGE_FILE, *_DRAWINGS, SCORES_FILE, JSON_FILE)
     with ExitStack() as stack:
         written = {name: stack.enter_context(whole_file(out / name)) for name in names}
         written[PAGE_FILE].write_text(page, encoding="utf-8")
@@ -84,8 +98,9 @@ def write_report(
             _score_rows(evaluations),
             for_people=True,
         )
-        save_roc(written[PICTURE_FILE], evaluations, "png")
-        save_roc(written[DRAWING_FILE], evaluations, "svg")
+        for kind in _KINDS:
+            save_roc(written[f"roc.{kind}"], evaluations, kind)
+            save_det(written[f"det.{kind}"], curves, kind)
     return out / PAGE_FILE
 
 

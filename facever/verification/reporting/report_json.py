@@ -15,6 +15,7 @@ from facever.verification.reporting.markup import Setting
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.error_bars import accuracy_interval
+from facever.verification.uncertainty.error_rates import CountedRate, ErrorRates
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import Difference, PairedComparison
 from facever.version import __version__
@@ -26,6 +27,7 @@ def report_numbers(
     settings: Mapping[str, Setting],
     extras: ReportExtras,
     probabilities: Mapping[str, Probabilities | None],
+    rates: Mapping[str, ErrorRates | None],
 ) -> dict[str, Any]:
     """Every number of a report, in the plain types that ``report.json`` holds."""
     pairs = next(iter(evaluations.values())).pairs
@@ -45,6 +47,7 @@ def report_numbers(
             {
                 "name": name,
                 **_numbers(evaluation, extras.bootstraps.get(name)),
+                "error_rates": _error_rates(rates[name]),
                 "calibration": _calibration(probabilities[name]),
             }
             for name, evaluation in evaluations.items()
@@ -101,6 +104,47 @@ def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
         "tar": [
             None if each is None else [each.low, each.high] for each in intervals.tar
         ],
+    }
+
+
+def _error_rates(found: ErrorRates | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "terms": "ISO/IEC 19795-1",
+        "failure_to_acquire": _counted(found.failure_to_acquire),
+        "num_genuine": found.roc.num_genuine,
+        "num_impostor": found.roc.num_impostor,
+        "eer": found.eer,
+        "at_fmr": [
+            {
+                "target_fmr": errors.target_fmr,
+                "threshold": errors.threshold,
+                "fmr": _counted(errors.fmr),
+                "fnmr": {
+                    **_counted(errors.fnmr),
+                    "bootstrap": [
+                        errors.fnmr_interval.low,
+                        errors.fnmr_interval.high,
+                    ],
+                },
+                "far": _counted(errors.far),
+                "frr": _counted(errors.frr),
+            }
+            for errors in found.at_fmr
+        ],
+        "notes": list(found.notes),
+        "smallest_fmr_by_rule_of_three": found.smallest_fmr,
+        "smallest_fmr_by_rule_of_30": found.smallest_exact_fmr,
+    }
+
+
+def _counted(rate: CountedRate) -> dict[str, Any]:
+    return {
+        "rate": rate.rate,
+        "num_errors": rate.num_errors,
+        "num_trials": rate.num_trials,
+        "wilson": [rate.interval.low, rate.interval.high],
     }
 
 

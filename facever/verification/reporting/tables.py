@@ -1,11 +1,11 @@
 """Sections of a page that are tables: error bars, differences, other rules, frames."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols.video_frames import FrameCounts
-from facever.verification.reporting.markup import table
+from facever.verification.reporting.markup import percent, percent_range, table
 from facever.verification.reporting.svg import format_rate
 from facever.verification.rules import MISSING_RULE, RuleResult
 from facever.verification.uncertainty.error_bars import accuracy_interval
@@ -16,30 +16,50 @@ _NUM_VIDEOS = 20
 
 
 def error_bars(
-    name: str,
-    evaluation: Evaluation,
-    bootstrap: BootstrapIntervals | None,
-    alone: bool,
+    evaluations: Mapping[str, Evaluation],
+    bootstraps: Mapping[str, BootstrapIntervals],
 ) -> str:
-    """The section with one model's confidence intervals."""
-    wilson = accuracy_interval(evaluation)
-    head = ["", "Value", f"{wilson.level:.0%} interval, pairs independent"]
-    rows = [["Accuracy", _percent(evaluation.accuracy), _range(wilson)]]
+    """The section with the confidence intervals of all models, in one table."""
+    alone = len(evaluations) == 1
+    head = ["" if alone else "Measure and model", "Value"]
+    drawn = next(iter(bootstraps.values()), None)
+    if drawn:
+        what = "pairs" if drawn.num_identities is None else "people"
+        head.append(f"{drawn.accuracy.level:.0%} interval, {what} drawn")
+    head.append("95% interval, pairs independent")
+    rows_of: dict[str, list[list[str]]] = {}
+    for name, evaluation in evaluations.items():
+        bars = _bars(evaluation, bootstraps.get(name), bool(drawn))
+        for measure, *cells in bars:
+            whose = "" if alone else f', <span class="soft">{escape(name)}</span>'
+            rows_of.setdefault(measure, []).append([measure + whose, *cells])
+    rows = [row for of_measure in rows_of.values() for row in of_measure]
     note = ""
-    if bootstrap:
-        what = "pairs" if bootstrap.num_identities is None else "people"
-        head.append(f"{bootstrap.accuracy.level:.0%} interval, {what} drawn")
-        rows[0].append(_range(bootstrap.accuracy))
-        rows.append(["AUC", _percent(evaluation.auc), "", _range(bootstrap.auc)])
-        for answer, interval in zip(evaluation.tar, bootstrap.tar, strict=True):
-            if answer.tar is not None and interval is not None:
-                label = f"TAR at FAR {format_rate(answer.target_far)}"
-                rows.append([label, _percent(answer.tar), "", _range(interval)])
-        note = _how_drawn(bootstrap) + " Thresholds, PCA and training stay as they are."
-    whose = "" if alone else f'<span class="soft">: {escape(name)}</span>'
-    return f"<h2>Error bars{whose}</h2>{table(head, rows, name='bars')}" + (
+    if drawn:
+        note = _how_drawn(drawn) + " Thresholds, PCA and training stay as they are."
+    return f"<h2>Error bars</h2>{table(head, rows, name='bars')}" + (
         f'<p class="soft">{note}</p>' if note else ""
     )
+
+
+def _bars(
+    evaluation: Evaluation, drawn: BootstrapIntervals | None, with_drawn: bool
+) -> Iterator[list[str]]:
+    """Measure, value, the interval by draws where there are any, Wilson's."""
+    wilson = percent_range(accuracy_interval(evaluation))
+
+    def between(interval: Interval) -> list[str]:
+        return [percent_range(interval)] if with_drawn else []
+
+    accuracy = between(drawn.accuracy) if drawn else [""] * with_drawn
+    yield ["Accuracy", percent(evaluation.accuracy), *accuracy, wilson]
+    if drawn is None:
+        return
+    yield ["AUC", percent(evaluation.auc), *between(drawn.auc), ""]
+    for answer, interval in zip(evaluation.tar, drawn.tar, strict=True):
+        if answer.tar is not None and interval is not None:
+            label = f"TAR at FAR {format_rate(answer.target_far)}"
+            yield [label, percent(answer.tar), *between(interval), ""]
 
 
 def differences(found: Mapping[tuple[str, str], PairedComparison]) -> str:
@@ -154,11 +174,3 @@ def _difference(difference: Difference) -> list[str]:
 
 def _p_value(chance: float) -> str:
     return f"{chance:.4f}" if chance >= 1e-4 else f"{chance:.0e}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _range(interval: Interval) -> str:
-    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f} %"

@@ -20,7 +20,10 @@ from facever.stages.evaluation.judging import Judging
 from facever.verification.evaluation import evaluate_pairs
 from facever.verification.protocols import read_lfw_pairs
 
-FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
+FILES = [
+    *("det.png", "det.svg", "report.html", "report.json", "roc.png", "roc.svg"),
+    "scores.csv",
+]
 INPUTS = {field.name for field in dataclasses.fields(Inputs)}
 PEOPLE = ("Ann_Lee", "Bob", "Cy", "Dee")
 

@@ -21,7 +21,10 @@ NASTY = "<b>&'$x"
 def judged(scores: Sequence[float]) -> Evaluation:
     """With the thresholds 0.5 and 0.3 of the two folds."""
     thresholds = np.array([0.5, 0.3])
-    return judged_scores(np.array(scores), thresholds, PAIRS, [], 0, "reject", None)
+    compared = np.ones(len(PAIRS), bool)
+    return judged_scores(
+        np.array(scores), thresholds, PAIRS, [], compared, "reject", None
+    )
 
 
 @pytest.fixture

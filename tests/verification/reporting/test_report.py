@@ -16,8 +16,12 @@ from facever.verification.protocols import PairList
 from facever.verification.reporting import report
 from facever.verification.reporting.report import write_report
 from facever.verification.uncertainty.calibration import probabilities_of
+from facever.verification.uncertainty.error_rates import error_rates
 
-FILES = ["report.html", "report.json", "roc.png", "roc.svg", "scores.csv"]
+FILES = [
+    *("det.png", "det.svg", "report.html", "report.json", "roc.png", "roc.svg"),
+    "scores.csv",
+]
 NASTY = """<script>alert(1)</script>"&'$x_1$ ü"""
 
 
@@ -163,6 +167,15 @@ def test_json_holds_every_number(folder: Path, evaluations) -> None:
         ]
         assert model["missing"]["photos"] == evaluation.missing
         assert model["missing"]["num_pairs"] == evaluation.num_missing_pairs
+        rates = error_rates(evaluation)
+        assert rates is not None
+        for said, errors in zip(
+            model["error_rates"]["at_fmr"], rates.at_fmr, strict=True
+        ):
+            assert said["threshold"] == errors.threshold
+            for term in ("fmr", "fnmr", "far", "frr"):
+                counted = getattr(errors, term)
+                assert said[term]["rate"] == counted.num_errors / counted.num_trials
         area = np.trapezoid(model["roc"]["tar"], model["roc"]["far"])
         assert area == pytest.approx(evaluation.auc)
     assert numbers["models"][0]["pca_components"] == 4
