@@ -15,10 +15,16 @@ from facever.gallery.checking import nobody_to_migrate, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.indexes.index import EXACT
 from facever.gallery.meta import Audit, GalleryMeta, new_meta
+from facever.gallery.postgres.nearest import (
+    NearestPhotos,
+    by_nearness,
+    cosines_with,
+)
 from facever.gallery.postgres.rows import (
     COPIED,
     EMBEDDING,
     ENTRY,
+    NUMBERED,
     as_condition,
     as_copy,
     as_entry,
@@ -26,6 +32,7 @@ from facever.gallery.postgres.rows import (
     as_query,
     as_units,
     as_update,
+    read_copied,
 )
 from facever.gallery.postgres.server import Query, Rows, Server, literal, parse_address
 from facever.gallery.postgres.tables import (
@@ -46,9 +53,19 @@ from facever.gallery.postgres.tables import (
 )
 
 _ROWS_A_READ = 1024
-_QUERIES_A_SEARCH = 64
-_ROWS_A_SEARCH = 65_536
 
+# Of as many queries exact search reads all embeddings once and compares them here: by
+# then that is quicker than the server, even over a network of 1 Gbit/s.
+_COMPARED_HERE_FROM = 16
+_QUERIES_A_SEARCH = 1024
+# Of the embeddings that one question of a search brings, and of a block of all.
+_BYTES_A_SEARCH = 2**27
+_BYTES_A_BLOCK = 2**23
+_ROWS_A_BLOCK = 4096
+
+# The server's own cosines differ by rounding from those that photos are put in order
+# by: it is asked for a few photos more.
+_ROUNDED_OTHERWISE = 16
 # An index is asked for more than is wanted; what it gives is compared in float32.
 _CANDIDATES = 4
 _MOST_CANDIDATES = 1_000
@@ -453,8 +470,8 @@ class PostgresGallery(AnyGallery):
     ) -> list[list[Match]]:
         """The nearest photos, within ``reading``."""
         kind = located.meta.index
-        is_exact = is_exact or kind == "exact" or not where.is_everything
-        num_asked = k
+        is_exact = is_exact or kind == EXACT or not where.is_everything
+        num_asked = k + _ROUNDED_OTHERWISE
         if not is_exact:
             num_asked = max(_CANDIDATES * k, _FEWEST_CANDIDATES)
             # More than that no graph gives.
@@ -475,15 +492,22 @@ class PostgresGallery(AnyGallery):
                 str(min(num_asked, _MOST_CANDIDATES)),
             ),
         )
-        condition, values = as_condition(where)
-        query = _nearest_query(located, condition, kind if not is_exact else "exact")
         found: list[list[Match]] = []
-        at_once = min(_QUERIES_A_SEARCH, max(1, _ROWS_A_SEARCH // num_asked))
+        photos_at_once = _BYTES_A_SEARCH // (4 * located.meta.embedding_size)
+        at_once = min(_QUERIES_A_SEARCH, max(1, photos_at_once // num_asked))
         for start in range(0, len(units), at_once):
             some = units[start : start + at_once]
-            asked = [as_query(unit) for unit in some]
-            rows = self._server.ask(query, [asked, *values, num_asked])
-            found += self._as_matches(rows, some, k, located.meta)
+            if is_exact and len(some) >= _COMPARED_HERE_FROM:
+                numbers = self._compare_here(located, some, k, where)
+            else:
+                condition, values = as_condition(where)
+                query = _nearest_query(located, condition, EXACT if is_exact else kind)
+                asked = [as_query(unit) for unit in some]
+                rows = self._server.ask(query, [asked, *values, num_asked])
+                numbers = [[] for _ in some]
+                for place, number in rows:
+                    numbers[place - 1].append(number)
+            found += self._as_matches(located, some, numbers, k)
         short = [row for row, matches in enumerate(found) if len(matches) < k]
         if short and not is_exact:
             # So many were removed that the graph led to too few.
@@ -492,25 +516,71 @@ class PostgresGallery(AnyGallery):
                 found[row] = matches
         return found
 
-    def _as_matches(
+    def _compare_here(
         self,
-        rows: Rows,
+        located: Located,
         units: Float32[np.ndarray, "queries dim"],
         k: int,
-        meta: GalleryMeta,
+        where: Filter,
+    ) -> list[list[int]]:
+        """The numbers of each query's nearest photos, all of which are read once.
+
+        The server would visit them again for each query, which takes it longer than
+        the comparison.
+        """
+        condition, values = as_condition(where)
+        query = sql.SQL("COPY ({select}) TO STDOUT WITH (FORMAT binary)").format(
+            select=_where(located, f"SELECT {NUMBERED} FROM {{entries}}", condition, "")
+        )
+        size = located.meta.embedding_size
+        rows_a_block = max(1, min(_ROWS_A_BLOCK, _BYTES_A_BLOCK // (4 * size)))
+        nearest = NearestPhotos(units, k)
+        with closing(self._server.copy_out(query, values)) as content:
+            for block in read_copied(content, size, rows_a_block, self._server):
+                nearest.compare(*block)
+        return nearest.numbers()
+
+    def _as_matches(
+        self,
+        located: Located,
+        units: Float32[np.ndarray, "queries dim"],
+        numbers: Sequence[Sequence[int]],
+        k: int,
     ) -> list[list[Match]]:
-        """Each query's matches, by cosines of the embeddings in float32."""
-        entries, embeddings = self._as_block([row[1:] for row in rows], meta)
-        places = np.array([row[0] for row in rows], np.int64) - 1
-        cosines = np.einsum("rd,rd->r", embeddings, units[places]).clip(-1, 1)
-        found: list[list[Match]] = [[] for _ in units]
-        for row in np.argsort(-cosines, kind="stable").tolist():
-            matches, entry = found[places[row]], entries[row]
-            if len(matches) < k:
-                cosine = float(cosines[row])
+        """Each query's nearest photos among some, by embeddings in float32."""
+        query = f"SELECT number, {ENTRY}, {EMBEDDING} FROM {{entries}}"
+        wanted = {number for each in numbers for number in each}
+        condition = sql.SQL("number = ANY(%s)")
+        rows = self._server.ask(_where(located, query, condition, ""), [sorted(wanted)])
+        place_of = {row[0]: place for place, row in enumerate(rows)}
+        embeddings = as_units(
+            [(row[1], *row[8:]) for row in rows],
+            located.meta.embedding_size,
+            self._server,
+        )
+        entries: dict[int, Entry] = {}
+        found = []
+        for unit, theirs in zip(units, numbers, strict=True):
+            cosines = cosines_with(
+                unit, embeddings[[place_of[each] for each in theirs]]
+            )
+            matches = []
+            for best in by_nearness(cosines, np.array(theirs, np.int64))[:k].tolist():
+                number = theirs[best]
+                if number not in entries:
+                    row = rows[place_of[number]]
+                    entries[number] = as_entry(row[1:8], self._server)
+                entry = entries[number]
                 matches.append(
-                    Match(entry.name, cosine, entry.source, entry.id, entry.fields)
+                    Match(
+                        entry.name,
+                        float(cosines[best]),
+                        entry.source,
+                        entry.id,
+                        entry.fields,
+                    )
                 )
+            found.append(matches)
         return found
 
     def _as_block(
@@ -557,19 +627,22 @@ def _where(
 
 
 def _nearest_query(located: Located, condition: sql.Composable, kind: str) -> Query:
-    """Place of a query, from 1, and the entries nearest to it, for many queries."""
-    kind = "halfvec" if kind == "halfvec" else "vector"
-    number = f"{kind}({located.meta.embedding_size})"
+    """Place of a query, from 1, and numbers of the photos nearest to it, for many."""
+    kind_of_number = "halfvec" if kind == "halfvec" else "vector"
+    number = f"{kind_of_number}({located.meta.embedding_size})"
     cast = f"::{number}" if kind == "halfvec" else ""
+    # Photos equally near come in the order of adding, but a graph knows no second key.
+    then = ", number" if kind == EXACT else ""
     # Materialized, or the server would read a query's text anew for every photo.
+    # Numbers alone, or it would copy every photo's row to put it in order.
     return _where(
         located,
         f"WITH asked AS MATERIALIZED (SELECT place, query::{number} AS query "
         "FROM unnest(%s::text[]) WITH ORDINALITY AS texts (query, place)) "
-        f"SELECT asked.place, near.* FROM asked, LATERAL (SELECT {ENTRY}, {EMBEDDING} "
+        "SELECT asked.place, near.number FROM asked, LATERAL (SELECT number "
         "FROM {entries}",
         condition,
-        f"ORDER BY embedding{cast} <#> asked.query LIMIT %s) AS near",
+        f"ORDER BY embedding{cast} <#> asked.query{then} LIMIT %s) AS near",
     )
 
 

@@ -2,13 +2,14 @@
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from psycopg import sql
+from psycopg.abc import Buffer
 
 from facever.errors import FileError
 from facever.gallery.checksums import embedding_checksum, entry_checksum
@@ -32,6 +33,9 @@ COPIED = (
     "embedding_checksum"
 )
 """The columns that ``as_copy`` writes."""
+
+NUMBERED = "number, embedding"
+"""The columns that ``read_copied`` reads."""
 
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = struct.pack(">h", -1)
@@ -62,6 +66,56 @@ def as_copy(
             yield b"".join(block)
             block.clear()
     yield b"".join(block) + _COPY_END
+
+
+def read_copied(
+    content: Iterable[Buffer], size: int, rows_a_block: int, server: Server
+) -> Iterator[tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]]:
+    """The columns ``NUMBERED`` from a ``COPY ... WITH (FORMAT binary)``.
+
+    Embeddings are not compared with their checksums.
+
+    Args:
+        content: What the server sends, in pieces of any length.
+        size: Number of values in an embedding.
+        rows_a_block: Number of rows to give at once.
+        server: The server, for errors.
+
+    Raises:
+        FileError: If an embedding is of another size.
+    """
+    row = np.dtype(
+        [
+            ("columns", ">i2"),
+            *(("number_bytes", ">i4"), ("number", ">i8")),
+            *(("embedding_bytes", ">i4"), ("size", ">i2"), ("unused", ">i2")),
+            ("embedding", ">f4", (size,)),
+        ]
+    )
+    length = rows_a_block * row.itemsize
+    pieces, num_bytes, start = list[Buffer](), 0, len(_COPY_HEADER)
+
+    def as_rows(
+        text: bytes, first: int, count: int
+    ) -> tuple[Int64[np.ndarray, " rows"], Float32[np.ndarray, "rows dim"]]:
+        rows = np.frombuffer(text, row, count, first)
+        if (rows["size"] != size).any():
+            raise server.damaged(f"an embedding is not {size} numbers long")
+        return rows["number"].astype(np.int64), rows["embedding"].astype(np.float32)
+
+    for piece in content:
+        pieces.append(piece)
+        num_bytes += len(piece)
+        if num_bytes >= start + length:
+            text = b"".join(pieces)
+            yield as_rows(text, start, rows_a_block)
+            rest = text[start + length :]
+            pieces, num_bytes, start = [rest], len(rest), 0
+    text = b"".join(pieces)
+    count, more = divmod(len(text) - start - len(_COPY_END), row.itemsize)
+    if more:
+        raise server.damaged(f"an embedding is not {size} numbers long")
+    yield as_rows(text, start, count)
 
 
 def as_update(entry: Entry, origin: str | None) -> tuple[str, str, int, str]:

@@ -1,12 +1,13 @@
 """A connection to a PostgreSQL server, whose refusals come as facever's errors."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import psycopg
 from psycopg import errors, sql
+from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
@@ -137,6 +138,18 @@ class Server:
         ):
             for block in content:
                 copy.write(block)
+
+    def copy_out(
+        self, query: Query, values: Sequence[Any]
+    ) -> Generator[Buffer, None, None]:
+        """What a ``COPY`` sends, piece by piece, within ``reading`` or ``writing``."""
+        assert self._is_within
+        with (
+            self.as_facever_errors(),
+            self._connection.cursor() as cursor,
+            cursor.copy(query, values) as copy,
+        ):
+            yield from copy
 
     @contextmanager
     def reading(self) -> Iterator[None]:
