@@ -294,7 +294,7 @@ def _difference_line(first: str, second: str, found: PairedComparison) -> str:
 
 
 def compare_evaluations(first: Evaluation, second: Evaluation) -> PairedComparison:
-    """People are drawn where the photos' folders name them, else pairs."""
+    """People are drawn where the photos' names say who is on them, else pairs."""
     left, right = folder_identities(first.pairs) or (None, None)
     same = first.pairs.same
     return compare_models(

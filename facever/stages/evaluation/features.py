@@ -239,7 +239,14 @@ def model_settings(embedder: Embedder, model: str | Path) -> dict[str, Setting]:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, as hexadecimal digits."""
+    """The SHA-256 of a file's bytes, as hexadecimal digits.
+
+    That of a folder is of the names and the SHA-256 of the files below it.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        names = (f"{sha256(file)} {file.relative_to(path)}\n" for file in files)
+        return hashlib.sha256("".join(names).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

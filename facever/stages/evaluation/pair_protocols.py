@@ -67,6 +67,10 @@ class PairProtocol:
         return read(path, columns=reading.columns, unique=reading.unique)
 
 
+_CFP_PAIRS = (
+    "The folder Protocol of CFP, with Pair_list_F.txt, Pair_list_P.txt and Split."
+)
+
 PAIR_PROTOCOLS: Mapping[str, PairProtocol] = MappingProxyType(
     {
         "lfw": PairProtocol(
@@ -88,6 +92,20 @@ PAIR_PROTOCOLS: Mapping[str, PairProtocol] = MappingProxyType(
             help="Evaluate your own list of pairs.",
             pairs_help="The list: lines 'photo photo 1', LFW's form, or a CSV file "
             "with columns such as left, right, same and perhaps fold.",
+        ),
+        "cfp-ff": PairProtocol(
+            title="CFP-FF",
+            reader="facever.verification.protocols.cfp:read_cfp_ff",
+            face=DEFAULT_FACE,
+            help="Evaluate CFP's frontal-frontal pairs: 7,000 in 10 folds.",
+            pairs_help=_CFP_PAIRS,
+        ),
+        "cfp-fp": PairProtocol(
+            title="CFP-FP",
+            reader="facever.verification.protocols.cfp:read_cfp_fp",
+            face=DEFAULT_FACE,
+            help="Evaluate CFP's frontal-profile pairs: 7,000 in 10 folds.",
+            pairs_help=_CFP_PAIRS,
         ),
     }
 )

@@ -1,12 +1,13 @@
 """Protocols: lists of pairs or trials, each with the reader of its file.
 
-``pairs`` has what a list of pairs is; ``pair_lists``, ``pair_bin`` and ``ytf`` read
-one, and ``folds`` divides those that name no folds; ``video_frames`` and
+``pairs`` has what a list of pairs is; ``pair_lists``, ``pair_bin``, ``cfp`` and ``ytf``
+read one, and ``folds`` divides those that name no folds; ``video_frames`` and
 ``video_pooling`` make one score of many frames; ``identity_list`` and ``blufr_trials``
 say who is enrolled and who is searched for. What these modules say is true: which
 photos are compared, and who is on them.
 """
 
+from facever.verification.protocols.cfp import read_cfp_ff, read_cfp_fp
 from facever.verification.protocols.lfw import (
     DEV_TEST_FOLD,
     DEV_TRAIN_FOLD,
@@ -56,6 +57,8 @@ __all__ = [
     "photo_key",
     "photo_keys",
     "read_bin",
+    "read_cfp_ff",
+    "read_cfp_fp",
     "read_lfw_development_pairs",
     "read_lfw_pairs",
     "read_lfw_people",

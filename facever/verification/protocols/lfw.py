@@ -181,7 +181,8 @@ def _may_be_pair(fields: Sequence[str]) -> bool:
 def _list_pair(path: Path, row: Row) -> ListedPair:
     matched = len(row.fields) == 3
     left, right = _read_pair(f"{path}, line {row.line}", row.fields, matched)
-    return ListedPair(row.line, left, right, matched, None, tuple(row.fields))
+    where = f"line {row.line}"
+    return ListedPair(where, left, right, matched, None, tuple(row.fields))
 
 
 def _follow_header(

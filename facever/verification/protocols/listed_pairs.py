@@ -16,7 +16,7 @@ class ListedPair:
     """A pair as a file lists it.
 
     Attributes:
-        line: Number of the line, from 1.
+        where: The place of the line, such as ``"line 12"``; no two have one.
         left: The first photo.
         right: The second photo.
         same: Whether it is a genuine pair.
@@ -24,7 +24,7 @@ class ListedPair:
         written: What the line says; pairs are dealt into folds in this order.
     """
 
-    line: int
+    where: str
     left: str
     right: str
     same: bool
@@ -52,7 +52,7 @@ def make_pair_list(
     """
     odd = _OddPairs(listed)
     if unique:
-        listed = [pair for pair in listed if pair.line not in odd.lines]
+        listed = [pair for pair in listed if pair.where not in odd.places]
     same = np.array([pair.same for pair in listed], dtype=np.bool_)
     numbers = [pair.fold for pair in listed if pair.fold is not None]
     named = np.unique(numbers, return_inverse=True)[1] if numbers else None
@@ -83,8 +83,8 @@ class _OddPairs:
                 self._alone.append(pair)
             elif (earlier := first.setdefault(members, pair)) is not pair:
                 self._again.append((earlier, pair))
-        self.lines = {
-            pair.line for pair in (*self._alone, *(pair for _, pair in self._again))
+        self.places = {
+            pair.where for pair in (*self._alone, *(pair for _, pair in self._again))
         }
 
     def notes(self, dropped: bool) -> list[str]:
@@ -99,19 +99,19 @@ class _OddPairs:
             )
             notes.append(
                 f"pairs that are listed again: {len(self._again)}, {swapped} of them "
-                f"with the members swapped, such as that of line {earlier.line} in "
-                f"line {pair.line}; {what}"
+                f"with the members swapped, such as that of {earlier.where} in "
+                f"{pair.where}; {what}"
             )
         both = [each for each in self._again if each[0].same != each[1].same]
         if both:
             earlier, pair = both[0]
             notes.append(
                 f"pairs that are listed as genuine and as impostor pairs: {len(both)}, "
-                f"such as that of the lines {earlier.line} and {pair.line}"
+                f"such as that of {earlier.where} and {pair.where}"
             )
         if self._alone:
             notes.append(
                 f"pairs of a photo with itself: {len(self._alone)}, such as that of "
-                f"line {self._alone[0].line}; {what}"
+                f"{self._alone[0].where}; {what}"
             )
         return notes

@@ -10,6 +10,7 @@ from facever.verification.protocols.lfw import is_lfw_row, pairs_of_lfw_rows
 from facever.verification.protocols.listed_pairs import ListedPair, make_pair_list
 from facever.verification.protocols.pairs import PairList
 from facever.verification.protocols.text import Row, is_count, read_rows
+from facever.verification.protocols.two_lines import are_two_lines, pairs_of_two_lines
 
 _KIND = "a list of pairs"
 _REMEDY = (
@@ -79,6 +80,7 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
 
     - LFW's: ``name n1 n2`` or ``name1 n1 name2 n2``, see ``read_lfw_pairs``; Kaggle's
       CSV of LFW is of this form.
+    - CALFW's and CPLFW's: two lines a pair, see ``pairs_of_two_lines``.
     - ``photo photo truth``, and perhaps the fold, in rows without a header.
     - Rows under column names, in any order. Columns are known by their name
       (``left,right,same,fold``, ``img1,img2,label``...) or given; others are not read.
@@ -108,6 +110,8 @@ def read_pair_list(path: Path, columns: str = "", unique: bool = False) -> PairL
     rows, notes = _skip_comments(path, read_rows(path, _KIND))
     if not columns and _is_lfw(rows):
         return pairs_of_lfw_rows(path, rows, unique, notes)
+    if not columns and are_two_lines(rows):
+        return pairs_of_two_lines(path, rows, unique, notes)
     if len(rows[0].fields) < 3 and len(rows) > 1:
         notes.append(
             f"{path}, line {rows[0].line}: {' '.join(rows[0].fields)!r} is no pair and "
@@ -274,7 +278,8 @@ def _list_pair(path: Path, row: Row, columns: _Columns) -> ListedPair:
         row.fields[column].replace("\\", "/")
         for column in (columns.left, columns.right)
     )
-    return ListedPair(row.line, left, right, truth == 1, fold, (left, right))
+    written = left, right
+    return ListedPair(f"line {row.line}", *written, truth == 1, fold, written)
 
 
 def _truth_in(row: Row, column: int) -> int | None:

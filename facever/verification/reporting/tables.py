@@ -152,7 +152,7 @@ def _how_drawn(found: BootstrapIntervals | PairedComparison) -> str:
     if found.num_identities is None:
         return (
             f"{draws} of the pairs of each kind, seed {found.seed}, for the photos' "
-            "folders do not say who is on them. Pairs that share a person are taken "
+            "names do not say who is on them. Pairs that share a person are taken "
             "for independent, so where there are many the intervals are too narrow."
         )
     return (

@@ -1,10 +1,13 @@
-"""Error bars of an evaluation, by the people whom the photos' folders name."""
+"""Error bars of an evaluation, by the people whom the photos' names say."""
+
+import re
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int64
 
 from facever.verification.evaluation import TARGET_FARS, Evaluation
-from facever.verification.protocols import PairList
+from facever.verification.protocols import PairList, photo_key
 from facever.verification.uncertainty.intervals import (
     BootstrapIntervals,
     Interval,
@@ -16,25 +19,46 @@ from facever.verification.uncertainty.intervals import (
 def folder_identities(
     pairs: PairList,
 ) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]] | None:
-    """Who is on each pair's photos, where the photos' folders are the people.
+    """Who is on each pair's photos, where the photos' names say it.
 
-    ``"A_B/A_B_0001.jpg"`` and the video ``"A_B/0"`` show A_B.
+    The person is the photo's folder (``"A_B/A_B_0001.jpg"`` and the video ``"A_B/0"``
+    show A_B), the outermost folder (``"001/profile/01.jpg"``), or what stands before
+    the number in the name of the file (``"A_B_0001.jpg"``; AgeDB's
+    ``"12_AB_35_f.jpg"``): the first of these that agrees with all pairs.
 
     Args:
         pairs: The pairs.
 
     Returns:
-        A number for the person on the left and on the right photos; None where the
-        folders contradict what the pairs say, and so are no people.
+        A number for the person on the left and on the right photos; None where each of
+        them contradicts what the pairs say.
     """
-    folders = [source.rpartition("/")[0] for source in (*pairs.left, *pairs.right)]
-    _, numbers = np.unique(folders, return_inverse=True)
-    left, right = numbers.astype(np.int64).reshape(2, -1)
-    return (left, right) if np.array_equal(left == right, pairs.same) else None
+    sources = [*pairs.left, *pairs.right]
+    for person_of in _PEOPLE:
+        _, numbers = np.unique(
+            [person_of(name) for name in sources], return_inverse=True
+        )
+        left, right = numbers.astype(np.int64).reshape(2, -1)
+        if np.array_equal(left == right, pairs.same):
+            return left, right
+    return None
+
+
+def _before_number(source: str) -> str:
+    name = photo_key(source).rpartition("/")[2]
+    found = re.fullmatch(r"\d+_(.+)_\d+_[mf]|(.+?)_?\d+", name)
+    return (found[1] or found[2]) if found else source
+
+
+_PEOPLE: tuple[Callable[[str], str], ...] = (
+    lambda source: source.rpartition("/")[0],
+    lambda source: source.partition("/")[0],
+    _before_number,
+)
 
 
 def folder_bootstrap(evaluation: Evaluation) -> BootstrapIntervals:
-    """The bootstrap over the people whom folders name, or else over pairs."""
+    """The bootstrap over the people whom photos' names say, or else over pairs."""
     left, right = folder_identities(evaluation.pairs) or (None, None)
     return bootstrap(
         scores=evaluation.scores,

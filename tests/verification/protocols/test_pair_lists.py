@@ -316,7 +316,7 @@ REPEATED = "left,right,same\na,b,1\nc,d,1\na,c,0\nb,d,0\n"
             "b,a,0\n",
             [
                 "again: 1, 1 of",
-                "and as impostor pairs: 1, such as that of the lines 2 and 6",
+                "and as impostor pairs: 1, such as that of line 2 and line 6",
             ],
         ),
         ("a,a.jpg,1\n", ["of a photo with itself: 1, such as that of line 6; {}"]),

@@ -55,6 +55,26 @@ def test_videos_lie_in_the_folder_of_a_person() -> None:
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    ["{p}/frontal/0{n}.jpg", "P_{p}_000{n}.jpg", "x/{p}_{n}.jpg", "{n}_Al {p}_3{n}_m"],
+)
+def test_people_are_known_by_an_outer_folder_or_the_photos_names(pattern: str) -> None:
+    listed = pair_list(
+        [
+            (pattern.format(p=a, n=1), pattern.format(p=b, n=2), a == b)
+            for a, b in ["XX", "XY", "YY", "YZ", "ZZ", "ZX"]
+        ]
+    )
+    found = folder_identities(listed)
+    assert found is not None
+    left, right = (side.tolist() for side in found)
+    x, y, z = left[0], left[2], left[4]
+    assert len({x, y, z}) == 3
+    assert left == [x, x, y, y, z, z]
+    assert right == [x, y, y, z, z, x]
+
+
+@pytest.mark.parametrize(
     "pairs",
     [
         # Photos in no folder, as in a .bin.
