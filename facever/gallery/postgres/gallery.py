@@ -1,9 +1,10 @@
 """A gallery in PostgreSQL: many write and search at once, past one machine."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -76,6 +77,35 @@ _SEED = 0
 _ROUNDING = 1e-5
 
 
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+
+def _once_more_if_lost(
+    ask: Callable[Concatenate[Any, Given], Answer],
+) -> Callable[Concatenate[Any, Given], Answer]:
+    """A method that changes nothing, asked again if the connection is lost."""
+
+    @wraps(ask)
+    def asked(self: Any, /, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        server: Server = self._server
+        return server.once_more_if_lost(lambda: ask(self, *args, **kwargs))
+
+    return asked
+
+
+def _of_readers(
+    ask: Callable[Concatenate[Any, Given], Answer],
+) -> Callable[Concatenate[Any, Given], Answer]:
+    """A method that asks the readers, where there are some."""
+
+    @wraps(ask)
+    def asked(self: Any, /, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        return ask(self._searched(), *args, **kwargs)
+
+    return asked
+
+
 class PostgresGallery(AnyGallery):
     """People in a PostgreSQL database that can be searched by embedding.
 
@@ -88,7 +118,9 @@ class PostgresGallery(AnyGallery):
       search wait for nobody and see whole changes.
     - Search is exact unless the gallery has an index, ``hnsw`` or ``halfvec``; what an
       index finds is compared again in float32. With a filter, search is always exact.
-    - A replica can be searched by its own address.
+    - Searches that are lost with the connection are made once more.
+    - Where the URL names ``readers``, replicas are searched in the server's place, and
+      the threshold is theirs; they lag behind. All else is asked of the server.
 
     It needs PostgreSQL 13 and pgvector 0.8.
     """
@@ -109,6 +141,7 @@ class PostgresGallery(AnyGallery):
         """
         self._server = server
         self._located: Located | None = None
+        self._reader: PostgresGallery | None = None
         check_tables(server, locate(server))
         super().__init__(server.address.place, model_fingerprint)
 
@@ -177,9 +210,16 @@ class PostgresGallery(AnyGallery):
         return self._server.address.gallery
 
     def close(self) -> None:
-        """Close the connection; the gallery cannot be used after that."""
+        """Close the connections; the gallery cannot be used after that."""
         self._server.close()
+        self._close_reader()
 
+    search = _of_readers(_once_more_if_lost(AnyGallery.search))
+    identify = _of_readers(_once_more_if_lost(AnyGallery.identify))
+    threshold = _of_readers(AnyGallery.threshold)
+    info = _once_more_if_lost(AnyGallery.info)
+
+    @_once_more_if_lost
     def entries(self, where: Filter | None = None) -> list[Entry]:
         """The entries that meet a filter, by default all, in the order of adding."""
         condition, values = as_condition(where or Filter())
@@ -195,12 +235,14 @@ class PostgresGallery(AnyGallery):
         for located, rows in self._stream(select, condition, values):
             yield self._as_block(rows, located.meta)
 
+    @_once_more_if_lost
     def origin(self, entry_id: str) -> Origin | None:
         """Where an enrolled face can be read from again, None if nobody said."""
         condition, values = as_condition(Filter(ids=[entry_id]))
         rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
         return as_origin(rows[0], self._server) if rows else None
 
+    @_once_more_if_lost
     def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
         """The enrolled photos whose origin has one of these digests, by the digest."""
         rows = self._ask(
@@ -213,6 +255,7 @@ class PostgresGallery(AnyGallery):
             found.setdefault(digest, []).append((name, source))
         return found
 
+    @_once_more_if_lost
     def names(self) -> dict[str, int]:
         """How many embeddings each person has, in the order of the names."""
         query = "SELECT name, count(*) FROM {entries} GROUP BY name ORDER BY name"
@@ -356,7 +399,24 @@ class PostgresGallery(AnyGallery):
             # Last, since it waits for all who are reading.
             self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
         self._model_fingerprint = model_fingerprint
+        self._close_reader()
 
+    def _searched(self) -> "PostgresGallery":
+        """The gallery as the readers have it, or itself where there are none."""
+        readers = self._server.address.readers
+        if readers is None:
+            return self
+        self._server.check_open()
+        if self._reader is None:
+            self._reader = PostgresGallery.open(readers, self._model_fingerprint)
+        return self._reader
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    @_once_more_if_lost
     def _count(self, where: Filter) -> int:
         condition, values = as_condition(where)
         with self._state() as located:
@@ -394,6 +454,7 @@ class PostgresGallery(AnyGallery):
         with self._state() as located:
             return index if indexes_of(self._server, located.table) else EXACT
 
+    @_once_more_if_lost
     def _meta(self) -> GalleryMeta:
         with self._state() as located:
             return located.meta

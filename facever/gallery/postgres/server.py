@@ -27,6 +27,9 @@ _LOCK_SECONDS = 20
 # So a writer that hangs does not keep the others waiting for ever.
 _IDLE_MINUTES = 10
 
+# Options that say which host is meant, and so are not the readers'.
+_OF_ONE_HOST = {"host", "hostaddr", "port", "target_session_attrs"}
+
 FORM = "postgresql://USER@HOST/DATABASE?gallery=NAME"
 
 Rows = list[tuple[Any, ...]]
@@ -41,21 +44,26 @@ class Address(NamedTuple):
         place: The URL, for messages; it holds no password.
         server: The URL for the driver, with the database and without the gallery.
         gallery: The gallery's name.
+        readers: The URL of the same gallery on the replicas that are searched in the
+            server's place; None if there are none.
     """
 
     place: str
     server: str
     gallery: str
+    readers: str | None
 
 
 def parse_address(url: str) -> Address:
     """The server and the gallery that a URL names.
 
     Args:
-        url: ``postgresql://USER@HOST:PORT/DATABASE?gallery=NAME``. What else stands
-            behind the question mark, such as ``sslmode=verify-full``, or a folder of
-            a socket as ``host=``, is for the server's own library, which reads
-            passwords from ``PGPASSWORD`` or a file ``.pgpass``.
+        url: ``postgresql://USER@HOST:PORT/DATABASE?gallery=NAME``, and perhaps
+            ``readers=HOST:PORT``, replicas with commas between them, of which the first
+            that answers is searched. What else stands behind the question mark, such as
+            ``sslmode=verify-full``, or a folder of a socket as ``host=``, is for the
+            server's own library, which reads passwords from ``PGPASSWORD`` or a file
+            ``.pgpass``.
 
     Raises:
         ParameterError: If the URL is of another form, or holds a password.
@@ -77,21 +85,41 @@ def parse_address(url: str) -> Address:
         raise wrong
     if "\0" in unquote(url):
         raise wrong
-    others = "&".join(
-        f"{quote(key)}={quote(value, safe='')}"
-        for key, values in options.items()
-        for value in values
-    )
+    readers = options.pop("readers", None)
     database = quote(unquote(parts.path.strip("/")), safe="")
-    server = f"postgresql://{parts.netloc}/{database}" + (others and f"?{others}")
-    return Address(url, server, names[0])
+
+    def address(hosts: str, options: Mapping[str, list[str]]) -> str:
+        others = "&".join(
+            f"{quote(key)}={quote(value, safe='')}"
+            for key, values in options.items()
+            for value in values
+        )
+        return f"postgresql://{hosts}/{database}" + (others and f"?{others}")
+
+    server = address(parts.netloc, options)
+    if readers is None:
+        return Address(url, server, names[0], None)
+    if len(readers) != 1 or not readers[0].strip():
+        raise ParameterError(
+            "readers in a gallery's URL must be HOST:PORT, or several with commas "
+            f"between them, got {url!a}"
+        )
+    user = parts.netloc.rpartition("@")[0]
+    hosts = (user and f"{user}@") + quote(readers[0], safe=":,[]")
+    theirs = {k: v for k, v in options.items() if k not in _OF_ONE_HOST}
+    theirs["gallery"] = names
+    return Address(url, server, names[0], address(hosts, theirs))
 
 
 class Server:
     """One connection, for one thread; a lost one is opened again where that is safe.
 
     Outside of a block every question is a transaction of its own. A question that is
-    lost with its connection is asked once more; a change never is.
+    lost with its connection is asked once more, and so is all that is asked within
+    ``once_more_if_lost``; a change never is.
+
+    It keeps nothing in the session from one transaction to the next, and prepares no
+    statements: a pooler may give each transaction another connection.
     """
 
     def __init__(self, address: Address) -> None:
@@ -103,12 +131,41 @@ class Server:
         self.address = address
         self._is_within = False
         self._is_closed = False
+        self._num_begun = 0
         self._connection = self._connect()
 
     def close(self) -> None:
         """Close the connection for good."""
         self._is_closed = True
         self._connection.close()
+
+    def check_open(self) -> None:
+        """Refuse to go on once it was closed for good.
+
+        Raises:
+            GalleryError: If it was.
+        """
+        if self._is_closed:
+            raise GalleryError(
+                f"{self.address.place}: this gallery was closed; open it again"
+            )
+
+    def once_more_if_lost(self, ask: Callable[[], Answer]) -> Answer:
+        """What a function gives that asks any number of questions and changes nothing.
+
+        It is called again, once, if the connection is lost in its midst, or if the
+        server ends a question in favour of others, as a replica does.
+        """
+        if self._is_within:
+            return ask()
+        begun = self._num_begun
+        try:
+            return ask()
+        except FaceverError as error:
+            # A server that cannot be reached was tried twice by then.
+            if self._num_begun == begun or not _may_pass(error.__cause__):
+                raise
+        return ask()
 
     def ask(self, query: Query, values: Sequence[Any] = ()) -> Rows:
         """The rows that answer a question, with numbers and bytes as they are."""
@@ -226,10 +283,7 @@ class Server:
             )
 
     def _again_if_lost(self, ask: Callable[[], Answer]) -> Answer:
-        if self._is_closed:
-            raise GalleryError(
-                f"{self.address.place}: this gallery was closed; open it again"
-            )
+        self.check_open()
         try:
             if self._connection.closed and not self._is_within:
                 self._connection = self._connect()
@@ -249,6 +303,7 @@ class Server:
                     lambda: self._connection.execute(f"BEGIN TRANSACTION {kind}")
                 )
             self._is_within = True
+            self._num_begun += 1
             yield
             self._commit(kind)
         finally:
@@ -285,9 +340,7 @@ class Server:
         for kind, make, reason in _REASONS:
             if isinstance(error, kind):
                 return make(f"{place}: {reason} ({said})")
-        if isinstance(error, psycopg.OperationalError) and (
-            error.sqlstate is None or error.sqlstate.startswith(_LOST)
-        ):
+        if _is_lost(error):
             # An error of connecting has no code to go by.
             if "FATAL" in said or "password" in said:
                 return FileError(
@@ -304,6 +357,19 @@ class Server:
 
 # Of connections, and of servers that are shut down or crashed.
 _LOST = ("08", "57P")
+# Of two that wait for each other, and of a replica that has to catch up.
+_IN_FAVOUR_OF_OTHERS = (errors.DeadlockDetected, errors.SerializationFailure)
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    return isinstance(error, psycopg.OperationalError) and (
+        error.sqlstate is None or error.sqlstate.startswith(_LOST)
+    )
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    return _is_lost(error) or isinstance(error, _IN_FAVOUR_OF_OTHERS)
+
 
 _Kinds = type[psycopg.Error] | tuple[type[psycopg.Error], ...]
 _Reasons = tuple[tuple[_Kinds, Callable[[str], FaceverError], str], ...]
@@ -314,7 +380,8 @@ _REASONS: _Reasons = (
         "the user lacks a right, which the manual's page on galleries lists",
     ),
     (
-        errors.ReadOnlySqlTransaction,
+        # A replica says the second when a change begins.
+        (errors.ReadOnlySqlTransaction, errors.FeatureNotSupported),
         FileError,
         "the server takes no changes, as a replica does; name the server that does",
     ),
@@ -327,7 +394,7 @@ _REASONS: _Reasons = (
         "changed; try again",
     ),
     (
-        (errors.DeadlockDetected, errors.SerializationFailure),
+        _IN_FAVOUR_OF_OTHERS,
         GalleryError,
         "the server ended this in favour of others; nothing was changed; try again",
     ),
