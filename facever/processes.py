@@ -135,9 +135,14 @@ def _start_worker(
 ) -> None:
     threading.Thread(target=_end_with_parent, args=(ended,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    use_one_thread()
+    prepare(*arguments)
+
+
+def use_one_thread() -> None:
+    """Let OpenCV, and what computes networks, have one thread in this process."""
     cv2.setNumThreads(1)
     os.environ["OMP_NUM_THREADS"] = "1"  # As ``facever.runtimes.num_threads`` reads it.
-    prepare(*arguments)
 
 
 def _end_with_parent(ended: Connection) -> None:

@@ -75,8 +75,8 @@ class PhotoFaces:
             by_landmarks: Whether to use the landmarks that the photos' sources list.
             face: Which face to take of a photo that has several.
         """
-        self.names = [_as_unicode(photo.identity) for photo in photos]
-        self.sources = [_as_unicode(photo.source) for photo in photos]
+        self.names = [as_unicode(photo.identity) for photo in photos]
+        self.sources = [as_unicode(photo.source) for photo in photos]
         self.origins: Sequence[Origin | None] = [
             Origin(str(photo.path.resolve()), name_in_file(photo)) for photo in photos
         ]
@@ -128,8 +128,8 @@ class StoreFaces:
 
     def __init__(self, store: CropStore, embedder: Embedder) -> None:
         folder = str(store.folder.resolve())
-        self.names = [_as_unicode(store.identities[label]) for label in store.labels]
-        self.sources = [_as_unicode(source) for source in store.sources]
+        self.names = [as_unicode(store.identities[label]) for label in store.labels]
+        self.sources = [as_unicode(source) for source in store.sources]
         self.origins: Sequence[Origin | None] = [
             Origin(folder, source) for source in store.sources
         ]
@@ -347,6 +347,6 @@ def _find_alike(
     ]
 
 
-def _as_unicode(text: str) -> str:
+def as_unicode(text: str) -> str:
     """Text that can be stored, for file names that are not UTF-8."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

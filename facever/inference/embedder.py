@@ -41,7 +41,8 @@ from facever.runtimes import check_backend
 # Photos that are held in memory at a time.
 _BATCH_PHOTOS = 32
 
-_NO_EMBEDDING = "the network's embedding is all zero or not finite"
+NO_EMBEDDING = "the network's embedding is all zero or not finite"
+"""The reason of a face that has a crop and no embedding."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -445,7 +446,7 @@ def _embedded(
         faces=[],
         crops=photo.crops[:0],
         outside=photo.outside[:0],
-        reason=_NO_EMBEDDING,
+        reason=NO_EMBEDDING,
         taken_by=None,
     )
     return EmbeddedPhoto(**vars(failed), embeddings=embeddings[:0])

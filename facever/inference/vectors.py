@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 
 from facever.errors import DataError
 
@@ -47,7 +47,7 @@ def check_directions(
         DataError: If a vector is all zero or not finite; the first one is named.
     """
     lengths = _lengths(vectors)
-    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    bad = np.flatnonzero(~has_direction(vectors))
     if len(bad):
         whose = "" if names is None else f" ({names[bad[0]]})"
         others = f", as are {len(bad) - 1} others" if len(bad) > 1 else ""
@@ -56,6 +56,22 @@ def check_directions(
             f"{others}; leave out photos that have no embedding"
         )
     return lengths
+
+
+def has_direction(
+    vectors: Float[np.ndarray, "rows dim"],
+) -> Bool[np.ndarray, " rows"]:
+    """Which vectors are finite and not all zero.
+
+    Args:
+        vectors: One row a vector.
+
+    >>> has_direction(np.array([[3.0, 4.0], [0.0, 0.0], [1.0, np.nan]]))
+    array([ True, False, False])
+    """
+    lengths = _lengths(vectors)
+    good: Bool[np.ndarray, " rows"] = np.isfinite(lengths) & (lengths > 0)
+    return good
 
 
 def unit_or_zero(

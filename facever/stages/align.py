@@ -42,7 +42,7 @@ OUTSIDE_SHARE = 0.3
 From about there on SFace knows people noticeably less well.
 """
 
-ALIGN_BATCH = 32
+_BATCH_PHOTOS = 32
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ class Shard:
         Raises:
             ParameterError: If there are fewer batches than parts.
         """
-        num_batches = -(-len(photos) // ALIGN_BATCH)
+        num_batches = -(-len(photos) // _BATCH_PHOTOS)
         if num_batches < self.total:
             raise ParameterError(
-                f"{len(photos)} photos make {num_batches} batches of {ALIGN_BATCH}: "
+                f"{len(photos)} photos make {num_batches} batches of {_BATCH_PHOTOS}: "
                 f"there can be no more shards than that, got {self.total}"
             )
         first, last = (
-            ALIGN_BATCH * (num_batches * edge // self.total)
+            _BATCH_PHOTOS * (num_batches * edge // self.total)
             for edge in (self.number - 1, self.number)
         )
         return photos[first:last]
@@ -355,8 +355,8 @@ def photo_batches(
     What a network gives for a photo may differ in the last bit with its batch; this way
     a resumed run has the same batches as one that was never killed.
     """
-    for start in range(0, len(photos), ALIGN_BATCH):
-        whole = photos[start : start + ALIGN_BATCH]
+    for start in range(0, len(photos), _BATCH_PHOTOS):
+        whole = photos[start : start + _BATCH_PHOTOS]
         batch = [photo for photo in whole if photo.source in missing]
         if batch:
             yield batch

@@ -158,7 +158,7 @@ def create(
         raise ParameterError("give either --model or --embedding-size")
     check_gallery_place(gallery)
     if model is not None:
-        made = _create_for(gallery, load(model), index)
+        made = create_for(gallery, load(model), index)
     else:
         assert embedding_size is not None
         made = create_gallery(gallery, embedding_size, index=index)
@@ -298,12 +298,17 @@ def _open_or_create(
     if gallery_exists(gallery):
         return open_gallery(gallery, embedding_model(embedder, photos, array))
     if embedder is not None:
-        return _create_for(gallery, embedder)
+        return create_for(gallery, embedder)
     file = read_embeddings(photos, array)
     return create_gallery(gallery, file.embeddings.shape[1], file.model_fingerprint)
 
 
-def _create_for(gallery: Place, embedder: Embedder, index: str = "exact") -> AnyGallery:
+def create_for(gallery: Place, embedder: Embedder, index: str = "exact") -> AnyGallery:
+    """Make an empty gallery for a model.
+
+    Raises:
+        FaceverError: As ``create_gallery`` does.
+    """
     return create_gallery(
         gallery,
         embedder.embedding_size,

@@ -1,0 +1,1 @@
+"""Photos to crops, embeddings and a gallery, in shards that many machines share."""
