@@ -102,7 +102,7 @@ def align(
         Path,
         typer.Argument(
             help="A photo, a video, a folder of both, a text list, .csv, .rec, .bin, "
-            ".tar, or a crop store."
+            ".tar, .parquet, or a crop store."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the crop store to write.")],
@@ -180,8 +180,8 @@ def detect(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A photo, a video, a folder of both, a text list, .csv, .rec, .bin or "
-            ".tar."
+            help="A photo, a video, a folder of both, a text list, .csv, .rec, .bin, "
+            ".tar or .parquet."
         ),
     ],
     detector: DetectorOption = "mtcnn",

@@ -182,8 +182,8 @@ def align(
 
     Args:
         source: Folders of photos and videos, a list or CSV file, ``.rec``, ``.bin``,
-            ``.tar`` or a crop store; see ``find_photos``. Landmarks that it lists are
-            used in place of the network.
+            ``.tar``, ``.parquet`` or a crop store; see ``find_photos``. Landmarks that
+            it lists are used in place of the network.
         out: Folder of the store.
         face: Which face to take when a photo has several. With ``all``, the one that
             the default rule takes is the photo's person, and the others are people of

@@ -23,13 +23,14 @@ from facever.data.sources.folders import (
     list_folder_photos,
 )
 from facever.data.sources.frame_rule import parse_frame_rule
+from facever.data.sources.parquet_photos import list_parquet_photos
 from facever.data.sources.tar_photos import list_tar_photos
 from facever.data.sources.text_lists import list_text_photos
 from facever.data.sources.videos import is_video_file, list_video_frames, take_frames
 from facever.data.store.crop_store import CropStore, photo_of
 from facever.data.store.folder import STORE_FILE
 from facever.errors import DataError, FileError, PhotoError
-from facever.faces.photo_source import PhotoListing, PhotoSource
+from facever.faces.photo_source import PHOTO_SUFFIXES, PhotoListing, PhotoSource
 from facever.files import address_hint
 
 
@@ -96,7 +97,8 @@ def find_photos(source: str | Path, frames: str = "all") -> PhotoListing:
 
     Args:
         source: A photo, a video, a folder of both, a text list, ``.csv``, ``.rec``,
-            ``.bin``, ``.tar``, a folder of ``.tar`` files, or a crop store.
+            ``.bin``, ``.tar`` or ``.parquet``, a folder of files of one of the last
+            two, or a crop store.
         frames: Which frames of a video are taken: ``all``, ``first:N``, ``every:N`` or
             ``random:N``; see ``FrameRule``.
 
@@ -153,6 +155,15 @@ def _list_photo(path: Path) -> PhotoListing:
     return PhotoListing([PhotoSource(path.name, path.stem, path)], Counter())
 
 
+def _is_parquet_folder(path: Path) -> bool:
+    """Whether there is a table, and not beside the photos that it may be about."""
+    return any(path.glob("*.parquet")) and not any(
+        each.is_dir() or each.suffix.lower() in PHOTO_SUFFIXES
+        for each in path.iterdir()
+        if not each.name.startswith(".")
+    )
+
+
 def _has_suffix(suffix: str) -> Callable[[Path], bool]:
     return lambda path: path.suffix.lower() == suffix and path.is_file()
 
@@ -169,10 +180,16 @@ SOURCES: dict[str, SourceKind] = {
     "rec": SourceKind("a RecordIO file", _has_suffix(".rec"), list_record_photos),
     "bin": SourceKind("a pair set", _has_suffix(".bin"), list_bin_photos),
     "tar": SourceKind("a tar file", _has_suffix(".tar"), list_tar_photos),
+    "parquet": SourceKind(
+        "a parquet file", _has_suffix(".parquet"), list_parquet_photos
+    ),
     "list": SourceKind("a list of photos", Path.is_file, list_text_photos),
     "store": SourceKind("a crop store", _is_store, _list_store),
     "tars": SourceKind(
         "a folder of tar files", lambda path: any(path.glob("*.tar")), list_tar_photos
+    ),
+    "parquets": SourceKind(
+        "a folder of parquet files", _is_parquet_folder, list_parquet_photos
     ),
     "folder": SourceKind("a folder of photos", Path.is_dir, list_folder_photos),
 }

@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -81,7 +83,10 @@ def sources(tmp_path):
         head = struct.pack("<II", 0xCED7230A, len(record))
         content += head + record + b"\0" * (-len(record) % 4)
     (tmp_path / "train.rec").write_bytes(content)
+    table = pa.table({"image": coded, "identity": names})
+    pq.write_table(table, tmp_path / "one.parquet")
     kinds = ["folder", "flat/list.csv", "one.tar", "shards", "pairs.bin", "train.rec"]
+    kinds += ["one.parquet"]
     return [tmp_path / kind for kind in kinds], [pixels for pixels, _ in photos]
 
 
@@ -128,7 +133,7 @@ def test_photos_in_files_are_recognised_by_content(tmp_path, suffix):
 
 
 def test_names_of_tar_shards_and_pairs(sources):
-    folder, _, one, shards, pairs, _ = sources[0]
+    folder, _, one, shards, pairs, *_ = sources[0]
     assert facts(folder)[0] == ("Ann/0.png", "Ann")
     assert facts(one)[0] == ("0.png", "Ann")
     assert facts(shards)[-1] == ("1/3.png", "Bo")
