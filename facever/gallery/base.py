@@ -80,9 +80,9 @@ class AnyGallery(ABC):
 
     A back end defines the abstract methods, and sets ``abilities``. What it can do
     faster, or more safely, than by these, it overrides: ``_count``, ``names``,
-    ``photos_of``, ``verify``, ``title``, ``_people``, ``_new_ids``, ``_ids_there``,
-    ``_index_in_use``, ``_changing`` and ``_one_state``. A row in ``opening.GALLERIES``
-    makes it known.
+    ``origins``, ``photos_of``, ``verify``, ``title``, ``_people``, ``_new_ids``,
+    ``_ids_there``, ``_index_in_use``, ``_changing`` and ``_one_state``. A row in
+    ``opening.GALLERIES`` makes it known.
 
     Attributes:
         abilities: What this kind of gallery can do beyond what all galleries can.
@@ -185,6 +185,10 @@ class AnyGallery(ABC):
     def _count(self, where: Filter) -> int:
         """How many entries meet a filter."""
         return len(self.entries(where))
+
+    def origins(self, ids: Sequence[str]) -> dict[str, Origin | None]:
+        """Where enrolled faces can be read from again, by their ids."""
+        return {entry_id: self.origin(entry_id) for entry_id in ids}
 
     def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:
         """The enrolled photos whose origin has one of these digests, by the digest."""
@@ -339,7 +343,7 @@ class AnyGallery(ABC):
         with self._changing():
             meta = self._checked_meta()
             units = unit_embeddings(embeddings, meta.embedding_size)
-            ids = self._ids_of(photos)
+            ids = self.ids_of(photos)
             new: dict[NamedPhoto, int] = {}
             for row, photo in enumerate(photos):
                 if photo not in ids:
@@ -374,7 +378,7 @@ class AnyGallery(ABC):
             units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
             check_unit_length(units, embeddings)
             ids = set(self._entries_by_id([entry.id for entry in entries]))
-            photos = set(self._ids_of([(e.name, e.source) for e in entries]))
+            photos = set(self.ids_of([(e.name, e.source) for e in entries]))
             for entry in entries:
                 photo = entry.name, entry.source
                 if entry.id in ids or photo in photos:
@@ -486,7 +490,17 @@ class AnyGallery(ABC):
 
     def find(self, name: str, source: str) -> str | None:
         """The id of a photo that is enrolled under a name, None if it is not."""
-        return self._ids_of([(name, source)]).get((name, source))
+        return self.ids_of([(name, source)]).get((name, source))
+
+    def ids_of(self, photos: Sequence[NamedPhoto]) -> dict[NamedPhoto, str]:
+        """The ids of those of these photos, each as name and source, that are there."""
+        return {
+            (entry.name, entry.source): entry.id
+            for start in range(0, len(photos), _ASKED_AT_ONCE)
+            for entry in self.entries(
+                Filter(photos=photos[start : start + _ASKED_AT_ONCE])
+            )
+        }
 
     def search(
         self,
@@ -613,16 +627,6 @@ class AnyGallery(ABC):
         check_model(self.place, meta.model_fingerprint, self._model_fingerprint)
         return meta
 
-    def _ids_of(self, photos: Sequence[NamedPhoto]) -> dict[NamedPhoto, str]:
-        """The ids of those of these photos that are enrolled."""
-        return {
-            (entry.name, entry.source): entry.id
-            for start in range(0, len(photos), _ASKED_AT_ONCE)
-            for entry in self.entries(
-                Filter(photos=photos[start : start + _ASKED_AT_ONCE])
-            )
-        }
-
     def _entries_by_id(self, ids: Sequence[str]) -> dict[str, Entry]:
         """Those of these entries that are enrolled."""
         return {
@@ -658,7 +662,7 @@ class AnyGallery(ABC):
         updated = [changed(entry, name, fields) for entry in entries]
         for entry in updated:
             fields_as_json(entry.fields)
-        taken = self._ids_of([(entry.name, entry.source) for entry in updated])
+        taken = self.ids_of([(entry.name, entry.source) for entry in updated])
         for entry in updated:
             known = taken.setdefault((entry.name, entry.source), entry.id)
             if known != entry.id:

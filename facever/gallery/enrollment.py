@@ -228,8 +228,9 @@ def enroll(
     """
     left_out: dict[str, str] = {}
     places: list[_Place] = []
+    known = _Known(gallery, list(zip(faces.names, faces.sources, strict=True)))
     for row in range(len(faces.names)):
-        place = _find_place(gallery, faces, row, faces.digest(row))
+        place = _find_place(known, faces, row, faces.digest(row))
         places.append(place)
         if place.known is not None and not (replaces and place.is_changed):
             advance(1)
@@ -251,12 +252,12 @@ def enroll(
                 [fields or {}] * len(added),
                 [places[row].origin for row in added],
             )
-        known = {places[row].known: row for row in well if row not in added}
-        if known:
+        other = {places[row].known: row for row in well if row not in added}
+        if other:
             gallery.replace(
-                [entry_id for entry_id in known if entry_id is not None],
-                np.stack([well[row] for row in known.values()]),
-                [places[row].origin for row in known.values()],
+                [entry_id for entry_id in other if entry_id is not None],
+                np.stack([well[row] for row in other.values()]),
+                [places[row].origin for row in other.values()],
             )
         advance(len(rows))
     num_failed_new = sum(faces.sources[row] in left_out for row in new)
@@ -304,8 +305,30 @@ class _Place:
     is_changed: bool = False
 
 
+class _Known:
+    """What a gallery has of some photos, of which it is asked together."""
+
+    def __init__(self, gallery: AnyGallery, photos: Sequence[NamedPhoto]) -> None:
+        self._gallery = gallery
+        self._photos = set(photos)
+        self._ids = gallery.ids_of(photos)
+        self._origins = gallery.origins(list(self._ids.values()))
+
+    def find(self, name: str, source: str) -> str | None:
+        """The id of a photo, one of these or not, None if it is not enrolled."""
+        if (name, source) in self._photos:
+            return self._ids.get((name, source))
+        return self._gallery.find(name, source)
+
+    def origin(self, entry_id: str) -> Origin | None:
+        """Where an enrolled face can be read from again, None if nobody said."""
+        if entry_id in self._origins:
+            return self._origins[entry_id]
+        return self._gallery.origin(entry_id)
+
+
 def _find_place(
-    gallery: AnyGallery, faces: FaceSource, row: int, digest: str | None
+    gallery: _Known, faces: FaceSource, row: int, digest: str | None
 ) -> _Place:
     name, source, origin = faces.names[row], faces.sources[row], faces.origins[row]
     origin = origin and replace(origin, digest=digest)

@@ -46,8 +46,10 @@ def reembed(
     """
     found = Reembedding({}, {})
     groups: dict[str | None, list[tuple[Entry, Origin]]] = {}
-    for entry in gallery.entries():
-        origin = gallery.origin(entry.id)
+    entries = gallery.entries()
+    origins = gallery.origins([entry.id for entry in entries])
+    for entry in entries:
+        origin = origins.get(entry.id)
         if origin is None:
             found.missing[entry.id] = entry, "it was enrolled as an embedding"
             advance()

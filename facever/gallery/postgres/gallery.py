@@ -235,12 +235,21 @@ class PostgresGallery(AnyGallery):
         for located, rows in self._stream(select, condition, values):
             yield self._as_block(rows, located.meta)
 
-    @_once_more_if_lost
     def origin(self, entry_id: str) -> Origin | None:
         """Where an enrolled face can be read from again, None if nobody said."""
-        condition, values = as_condition(Filter(ids=[entry_id]))
-        rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
-        return as_origin(rows[0], self._server) if rows else None
+        return self.origins([entry_id]).get(entry_id)
+
+    @_once_more_if_lost
+    def origins(self, ids: Sequence[str]) -> dict[str, Origin | None]:
+        """Where enrolled faces can be read from again, by their ids."""
+        found: dict[str, Origin | None] = {}
+        with self._state():
+            for start in range(0, len(ids), _ROWS_A_READ):
+                some = Filter(ids=ids[start : start + _ROWS_A_READ])
+                condition, values = as_condition(some)
+                rows = self._ask(f"SELECT {ENTRY} FROM {{entries}}", condition, values)
+                found |= {row[0]: as_origin(row, self._server) for row in rows}
+        return found
 
     @_once_more_if_lost
     def photos_of(self, digests: Set[str]) -> dict[str, list[NamedPhoto]]:

@@ -457,6 +457,30 @@ class TestIndexes:
         assert [match.source for match in found] == [f"{row}.jpg" for row in order]
 
 
+class TestQuestions:
+    def test_many_photos_are_asked_for_together(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which photos are there, and where they came from: not one by one."""
+        photos = [(f"P{row % 10}", f"{row}.jpg") for row in range(45)]
+        ids = filled.ids_of(photos)
+        assert ids == {photo: filled.find(*photo) for photo in photos[:40]}
+        origins = {entry_id: filled.origin(entry_id) for entry_id in ids.values()}
+        more = filled.add(["Ann"], draw(1), ["a"], origins=[Origin("/a", None, "f0")])
+        origins[more[0]] = Origin("/a", None, "f0")
+        ask, asked = server_module.Server.ask, 0
+
+        def count(self: Any, *given: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return ask(self, *given)
+
+        monkeypatch.setattr(server_module.Server, "ask", count)
+        assert filled.origins([*origins, "nobody"]) == origins
+        filled.ids_of(photos)
+        assert asked <= 6
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "change",
