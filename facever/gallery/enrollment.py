@@ -22,6 +22,9 @@ from facever.progress import Advance, ignore_progress
 _BATCH = 32
 _EMBEDDINGS_BATCH = 8192
 
+# Photos that the gallery is asked for together: a database is slow to answer for each.
+_ASKED_AT_ONCE = 1000
+
 
 @runtime_checkable
 class FaceSource(Protocol):
@@ -228,8 +231,10 @@ def enroll(
     """
     left_out: dict[str, str] = {}
     places: list[_Place] = []
-    known = _Known(gallery, list(zip(faces.names, faces.sources, strict=True)))
-    for row in range(len(faces.names)):
+    photos = list(zip(faces.names, faces.sources, strict=True))
+    for row in range(len(photos)):
+        if row % _ASKED_AT_ONCE == 0:
+            known = _Known(gallery, photos[row : row + _ASKED_AT_ONCE])
         place = _find_place(known, faces, row, faces.digest(row))
         places.append(place)
         if place.known is not None and not (replaces and place.is_changed):
@@ -306,7 +311,7 @@ class _Place:
 
 
 class _Known:
-    """What a gallery has of some photos, of which it is asked together."""
+    """What a gallery has of some photos, for which it is asked together."""
 
     def __init__(self, gallery: AnyGallery, photos: Sequence[NamedPhoto]) -> None:
         self._gallery = gallery

@@ -416,6 +416,12 @@ _REASONS: _Reasons = (
         "bytes",
     ),
     (
+        errors.DataException,
+        FileError,
+        "the gallery is damaged, its embeddings are not of one size; restore it from a "
+        "backup or enroll the photos into a new gallery",
+    ),
+    (
         psycopg.DataError,
         ParameterError,
         "a text holds what PostgreSQL cannot keep, such as the character NUL",

@@ -22,6 +22,7 @@ from facever.errors import (
     NotEnrolledError,
     ParameterError,
 )
+from facever.gallery import enrollment
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter, Origin
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
@@ -479,6 +480,14 @@ class TestQuestions:
         assert filled.origins([*origins, "nobody"]) == origins
         filled.ids_of(photos)
         assert asked <= 6
+        monkeypatch.setattr(enrollment, "_ASKED_AT_ONCE", 20)
+        names, sources = (list(each) for each in zip(*photos, strict=True))
+        faces = enrollment.EmbeddingFaces(names, sources, draw(45))
+        for num_new in (5, 0):
+            asked = 0
+            found = enrollment.enroll(filled, faces)
+            assert (found.num_added, found.num_known) == (num_new, 45 - num_new)
+            assert asked <= 30
 
 
 class TestDamage:
