@@ -335,3 +335,24 @@ def _compare(
     from facever.stages.evaluation.compare import compare_reports
 
     return compare_reports(out, reports)
+
+
+@evaluate_app.command("suite")
+@shows_result
+def _suite(
+    config: Annotated[
+        Path,
+        typer.Argument(help="A YAML file such as configs/suites/example.yaml."),
+    ],
+    out: _Out,
+) -> Result:
+    """Evaluate several models on several sets: one table, with tests and intervals."""
+    from facever.config.reading import load_config
+    from facever.config.suite import SuiteConfig
+
+    # First the config: importing what computes takes seconds, and a slip is told at
+    # once.
+    settings = load_config(SuiteConfig, config)
+    from facever.stages.evaluation.suite import evaluate_suite
+
+    return evaluate_suite(settings, out, lambda line: typer.echo(line, err=True))

@@ -19,6 +19,7 @@ from facever.build import check_names
 from facever.cli import app
 from facever.config.faces import FaceTable
 from facever.config.reading import load_config
+from facever.config.suite import SuiteConfig
 from facever.config.training import TrainConfig
 from facever.stages.model.exporting import ExportSettings, export_model
 
@@ -108,6 +109,8 @@ def check_facever(arguments: list[str]) -> None:
     context = command.make_context(command.name, list(arguments))
     if command.name == "train":
         check_config(context.params["config"], list(context.params["overrides"]))
+    elif command.name == "suite":
+        load_config(SuiteConfig, ROOT / context.params["config"])
 
 
 def check_config(config: Path, overrides: list[str]) -> None:
@@ -202,6 +205,10 @@ def test_yaml(shown: Shown, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     content = yaml.safe_load(shown.text)
     needed: dict[str, Any] = {"data": {"crops": "runs/crops"}}
+    if "sets" in content:
+        path.write_text(shown.text)
+        load_config(SuiteConfig, path)
+        return
     if "cells" in content:
         rest = {"title": "a", "paper": "b", "train": needed}
         path.write_text(yaml.safe_dump(rest | content))

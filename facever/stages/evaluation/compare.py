@@ -32,6 +32,7 @@ from facever.verification.uncertainty.error_bars import (
     folder_bootstrap,
     folder_identities,
 )
+from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import PairedComparison, compare_models
 
 DIFFERING_FILE = "differing.csv"
@@ -45,6 +46,7 @@ class ModelComparison(Result):
         evaluations: What is compared of each report, by the name of the report's
             folder, the most accurate first.
         headlines: In words, what each of them was measured on.
+        intervals: Its intervals, by the same names.
         differences: The first model less the second, by the names of both.
         num_differing: Number of pairs that not all models judge alike.
         notes: What a reader of the numbers must know, a line each.
@@ -53,6 +55,7 @@ class ModelComparison(Result):
 
     evaluations: dict[str, Evaluation]
     headlines: dict[str, str]
+    intervals: dict[str, BootstrapIntervals]
     differences: dict[tuple[str, str], PairedComparison]
     num_differing: int
     notes: tuple[str, ...]
@@ -143,7 +146,7 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     read = {name: read_report(f) for name, f in zip(names, folders, strict=True)}
-    chosen, notes = _choose_alike(read)
+    chosen, notes = choose_alike(read)
     evaluations = {name: read[name].evaluations[chosen[name]] for name in read}
     check_same_pairs(evaluations)
     _check_missing_rules(evaluations)
@@ -153,7 +156,7 @@ def compare_reports(out: str | Path, reports: Sequence[str | Path]) -> ModelComp
         evaluations,
         headlines,
         f"{len(names)} models on the same pairs",
-        _find_pictures(read.values()),
+        find_pictures(read.values()),
         notes,
     )
 
@@ -211,14 +214,18 @@ def write_comparison(
         extras=ReportExtras(bootstraps, differences=differences, reference=reference),
     )
     return ModelComparison(
-        evaluations, headlines, differences, len(differing), notes, page
+        evaluations, headlines, bootstraps, differences, len(differing), notes, page
     )
 
 
-def _choose_alike(
+def choose_alike(
     read: Mapping[str, ReadReport],
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """What to compare of each report, by the names of both, and what is to be said."""
+    """What to compare of each report, by the names of both, and what is to be said.
+
+    Raises:
+        DataError: If the reports have no way to compare in common.
+    """
     ways = {name: report.ways for name, report in read.items()}
     first, *others = ways.values()
     common = [way for way in first if all(way in other for other in others)]
@@ -251,7 +258,7 @@ def _check_missing_rules(evaluations: Mapping[str, Evaluation]) -> None:
         )
 
 
-def _find_pictures(reports: Iterable[ReadReport]) -> CropOf | None:
+def find_pictures(reports: Iterable[ReadReport]) -> CropOf | None:
     """The crops of the first report of which they are still there."""
     for report in reports:
         with suppress(FaceverError, OSError):

@@ -98,9 +98,12 @@ def write_report(
             _score_rows(evaluations),
             for_people=True,
         )
-        for kind in _KINDS:
-            save_roc(written[f"roc.{kind}"], evaluations, kind)
-            save_det(written[f"det.{kind}"], curves, kind)
+        roc, det = (
+            {kind: written[f"{curve}.{kind}"] for kind in _KINDS}
+            for curve in ("roc", "det")
+        )
+        save_roc(roc, evaluations)
+        save_det(det, curves)
     return out / PAGE_FILE
 
 

@@ -7,7 +7,7 @@ of people, or of pairs where nobody says who is on the photos (see ``intervals``
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -42,6 +42,12 @@ class Difference:
     interval: Interval
     p_value: float
 
+    def turned(self) -> "Difference":
+        """The second model less the first."""
+        ends = self.interval
+        turned = Interval(-ends.high, -ends.low, ends.level)
+        return Difference(-self.value, turned, self.p_value)
+
 
 @dataclass(frozen=True)
 class PairedComparison:
@@ -72,6 +78,16 @@ class PairedComparison:
     num_identities: int | None
     num_draws: int
     seed: int
+
+    def turned(self) -> "PairedComparison":
+        """The same of the second model and the first."""
+        return replace(
+            self,
+            num_only_first=self.num_only_second,
+            num_only_second=self.num_only_first,
+            accuracy=self.accuracy.turned(),
+            auc=self.auc.turned(),
+        )
 
 
 def mcnemar(num_only_first: int, num_only_second: int) -> float:
