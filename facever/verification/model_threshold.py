@@ -22,9 +22,9 @@ class ModelThreshold:
         num_impostor: Number of pairs of two identities.
         auc: Area under the ROC curve.
         target_far: The false accept rate asked for.
-        tar: True accept rate at ``target_far``; None with too few impostor pairs.
+        tar: True accept rate at ``target_far``; None where there is no threshold.
         threshold: The cosine above which a pair is accepted; None with too few impostor
-            pairs.
+            pairs, or where too many of them have a cosine of 1.
         note: The reason why there is no threshold; empty where there is one.
     """
 
@@ -110,6 +110,12 @@ def choose_model_threshold(
     scores = compare_all(units, labels, num_kept, advance)
     note = too_few_impostors(num_impostor, target_far)
     threshold = None if note else _midway(scores)
+    if threshold is not None and threshold >= 1:
+        note = (
+            f"no cosine keeps to FAR {target_far:g}: the network gives crops of "
+            "different people one and the same embedding"
+        )
+        threshold = None
     return ModelThreshold(
         num_genuine=num_genuine,
         num_impostor=num_impostor,

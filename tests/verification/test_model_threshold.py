@@ -119,6 +119,10 @@ def test_ties_and_blocks_against_brute_force(
     assert (found.num_genuine, found.num_impostor) == (len(genuine), len(impostor))
     wins = [(g > i) + (g == i) / 2 for g in genuine for i in impostor]
     assert found.auc == pytest.approx(sum(wins) / len(wins), abs=1e-12)
+    if found.threshold is None:  # No cosine below 1 keeps the rate.
+        assert np.mean(np.array(impostor) == 1) > target
+        assert found.tar is None
+        return
     # The loosest of all thresholds that keep the rate.
     rates = [
         (np.mean(np.array(impostor) > t), np.mean(np.array(genuine) > t))
@@ -161,14 +165,15 @@ def test_perfectly_apart() -> None:
     assert 0 <= found.threshold < 1
 
 
-def test_all_the_same_face_accepts_nobody() -> None:
+def test_all_the_same_face_has_no_threshold() -> None:
     embeddings = np.ones((6, 4), np.float32)
     labels = np.array([0, 0, 0, 1, 1, 1])
     found = choose_model_threshold(embeddings, labels, 0.2)
     # All 15 cosines tie: accepting one impostor accepts the nine.
     assert found.auc == 0.5
-    assert found.tar == 0
-    assert found.threshold >= 1
+    assert found.tar is None
+    assert found.threshold is None
+    assert "one and the same embedding" in found.note
 
 
 def test_too_few_impostors_say_nothing() -> None:
@@ -214,3 +219,19 @@ def test_a_rate_that_is_none_is_refused(target: float) -> None:
     embeddings, labels = draw(4, people=3, photos=2)
     with pytest.raises(ParameterError, match=str(target)):
         choose_model_threshold(embeddings, labels, target)
+
+
+def test_a_network_that_tells_nobody_apart_has_no_threshold() -> None:
+    """Its cosines are 1, or by rounding above it, where no threshold can be."""
+    labels = np.repeat(np.arange(20), 4)
+    found = [
+        choose_model_threshold(
+            np.tile(direction, (80, 1)).astype(np.float32), labels, 0.01
+        )
+        for direction in np.random.default_rng(0).normal(size=(40, 12))
+    ]
+    assert any(each.threshold is None for each in found)
+    for each in found:
+        assert each.threshold is None or each.threshold < 1
+        assert (each.tar is None) == (each.threshold is None) == bool(each.note)
+        assert "one and the same embedding" in each.note or each.threshold is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from facever.choices import Backend, Precision
 from facever.data.store.crop_store import CropStore
-from facever.errors import ModelFileError, ParameterError
+from facever.errors import DataError, ModelFileError, ParameterError
 from facever.files import check_file_place
 from facever.inference.embedder import Embedder
 from facever.inference.header import ModelHeader
@@ -117,6 +117,9 @@ def set_model_threshold(
             choose_model_threshold(embeddings, store.labels, each, advance)
             for each in fars
         )
+    notes = [chosen.note for chosen in (found, *others) if chosen.note]
+    if notes:
+        raise DataError(f"{notes[0]}; {model} stays as it is")
     write_header(model, _with_thresholds(loaded.header, [found, *others]))
     return ModelThresholdReport(model, found, tuple(others))
 
