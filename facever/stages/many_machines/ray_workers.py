@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -55,6 +56,7 @@ class RayWorkers:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if address is None:
             ray.init(
+                "local",
                 num_cpus=here,
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
@@ -63,10 +65,12 @@ class RayWorkers:
             self._num_workers = here
         else:
             try:
+                _reach(address)
                 ray.init(address=address, **quiet)
-            except (ConnectionError, ValueError, RuntimeError) as error:
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = str(error).strip().splitlines()[0]
                 raise ParameterError(
-                    f"address must be a running cluster's, got {address!r}: {error}"
+                    f"address must be a running cluster's, got {address!r}: {reason}"
                 ) from error
             there = int(ray.cluster_resources().get("CPU", 1))
             self._num_workers = num_workers or there
@@ -105,6 +109,17 @@ class RayWorkers:
             if isinstance(answer, FaceverError):
                 raise answer
             yield answer
+
+
+def _reach(address: str) -> None:
+    """Find out in seconds whether anything answers; Ray would try for minutes.
+
+    Raises:
+        OSError: If nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 class _Worker:

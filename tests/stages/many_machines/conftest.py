@@ -41,7 +41,7 @@ class Here:
         # A cluster gives answers in any order.
         for shard in reversed(shards):
             if len(self.done) == self._stop_before:
-                raise KeyboardInterrupt
+                raise RuntimeError("stopped")
             self.done.append((make_work.__name__, getattr(shard, "number", shard)))
             yield work(shard)
 

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from facever.errors import ParameterError
 from facever.gallery.opening import open_gallery
+from facever.stages.many_machines import ray_workers
 from facever.stages.many_machines.job import run_job
+from facever.stages.many_machines.ray_workers import RayWorkers
 
 PIPELINE = Path(__file__).parents[3] / "pipelines/many_machines.py"
 
@@ -87,3 +92,18 @@ def test_killed_workers_and_a_killed_driver(
             for each in (gallery, wanted)
         )
         assert found == expected
+
+
+def test_an_address_where_nobody_answers() -> None:
+    with pytest.raises(
+        ParameterError, match=r"running cluster's, got '127\.0\.0\.1:1'"
+    ):
+        RayWorkers(address="127.0.0.1:1")
+    with pytest.raises(ParameterError, match="workers must be at least 1, got 0"):
+        RayWorkers(0)
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_workers, "find_spec", lambda name: None)
+    with pytest.raises(ParameterError, match=r"the package ray: pip install '\.\[ray"):
+        RayWorkers()
