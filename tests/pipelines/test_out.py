@@ -14,6 +14,7 @@ PIPELINES = Path(__file__).parents[2] / "pipelines"
     [
         ("faces", ["none.yaml", "--lfw-crops=none", "--pairs=none"]),
         ("small_images", ["none.yaml", "--data=none"]),
+        ("many_machines", ["none", "--model=none"]),
     ],
 )
 def test_a_file_in_the_place_of_the_folder(
