@@ -58,7 +58,7 @@ class CsvRow:
 
 def read_csv(
     path: Path,
-    required: Sequence[str],
+    required: Sequence[str] | None,
     optional: Sequence[str] = (),
     *,
     exact: bool = False,
@@ -72,7 +72,8 @@ def read_csv(
 
     Args:
         path: The path of the file.
-        required: The columns that must be there.
+        required: The columns that must be there; None takes whatever columns there are,
+            each under a name of its own.
         optional: Columns that may be there.
         exact: Take values as they are, in files that facever writes itself: with spaces
             around them, and with bytes that are not UTF-8 as ``surrogateescape`` keeps
@@ -90,10 +91,13 @@ def read_csv(
         DataError: If it is not CSV in UTF-8, the columns are others, or a line has
             more or fewer values than there are columns.
     """
-    expected = f"expected CSV in UTF-8 with the columns {', '.join(required)}"
+    expected = "expected CSV in UTF-8"
+    if required is not None:
+        expected += f" with the columns {', '.join(required)}"
     if optional:
         expected += f" and perhaps {', '.join(optional)}"
     header: list[str] = []
+    columns: Sequence[str] = ()
     rows = None
     try:
         check_regular(path)
@@ -110,7 +114,8 @@ def read_csv(
                     continue
                 if not header:
                     header = fields
-                    if not _fits(header, required, optional, ignore_others):
+                    columns = header if required is None else [*required, *optional]
+                    if not _fits(header, required or header, optional, ignore_others):
                         raise DataError(f"{where}: {expected}; got {', '.join(header)}")
                     continue
                 if len(fields) != len(header):
@@ -121,7 +126,7 @@ def read_csv(
                 if for_people or not exact:
                     fields = [_FORMULA_KEPT.sub("", field) for field in fields]
                 values = dict(zip(header, fields, strict=True))
-                wanted = {c: values[c] for c in (*required, *optional) if c in values}
+                wanted = {c: values[c] for c in columns if c in values}
                 yield CsvRow(path, rows.line_num, wanted)
     except UnicodeDecodeError as error:
         raise DataError(

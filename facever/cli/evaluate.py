@@ -149,6 +149,21 @@ def _make_judging(
             f"{_one_of(Rule)}. The first is our own.",
         ),
     ] = "exact",
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="Compare the error rates of groups: a CSV file whose first column "
+            "names photos or people and whose others are attributes, such as sex or "
+            "camera.",
+        ),
+    ] = None,
+    groups_far: Annotated[
+        float | None,
+        typer.Option(
+            help="False accept rate over all impostor pairs that gives the threshold "
+            "for groups; 0.001 by default.",
+        ),
+    ] = None,
 ) -> "Judging":
     from facever.stages.evaluation.judging import Judging
 
@@ -160,6 +175,8 @@ def _make_judging(
         measure=measure,
         missing=missing,
         rule=rule,
+        groups=groups,
+        groups_far=groups_far,
     )
 
 

@@ -1,5 +1,6 @@
 """``facever evaluate lfw``, ``pairs`` and ``bin``: embeddings in, a report out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,13 @@ from facever.stages.evaluation.pair_protocols import (
 )
 from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
+from facever.verification.groups.attributes import PairGroups
+from facever.verification.groups.comparison import GroupComparison
 from facever.verification.protocols import PairList, read_bin
 from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.reporting.extras import ReportExtras
+from facever.verification.reporting.group_numbers import group_numbers
+from facever.verification.reporting.groups_section import describe_groups, small_groups
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.report import write_report
 from facever.verification.reporting.report_json import headline_numbers, rule_numbers
@@ -51,6 +56,7 @@ class PairReport(Result):
         title: The report's title.
         evaluations: All numbers by the name of the comparison, the headline first.
         rules: The numbers under other projects' rules, by the name of the rule.
+        groups: The error rates of groups, where groups were given.
         warnings: What a reader of the numbers must know, a line each.
         page: The report's page; the other files lie beside it.
     """
@@ -58,14 +64,16 @@ class PairReport(Result):
     title: str
     evaluations: dict[str, Evaluation]
     rules: dict[str, RuleResult]
+    groups: GroupComparison | None
     warnings: tuple[str, ...]
     page: Path
 
     def lines(self) -> list[str]:
-        """A line for each comparison, rule and warning, and one for the report."""
+        """Lines for each comparison, rule, attribute and warning, and the report."""
         return [
             *(f"{name}: {summary_line(e)}" for name, e in self.evaluations.items()),
             *(_rule_line(result) for result in self.rules.values()),
+            *(_group_lines(self.groups) if self.groups else ()),
             *self.warnings,
             f"report: {self.page}",
         ]
@@ -81,6 +89,7 @@ class PairReport(Result):
                 "title": self.title,
                 "models": models,
                 "rules": [rule_numbers(result) for result in self.rules.values()],
+                "groups": group_numbers(self.groups),
                 "warnings": self.warnings,
                 "report": self.page,
             }
@@ -155,9 +164,10 @@ def evaluate_protocol(
     judging.check()
     check_report_folder(out)
     listed = protocol.read(pairs, reading)
+    groups = judging.read_groups(listed)
     features = find_features(inputs, listed.sources, out, face=protocol.face)
     title = _title(protocol.title or pairs.stem, listed)
-    return report_pairs(out, title, pairs, listed, features, judging)
+    return report_pairs(out, title, pairs, listed, features, judging, groups=groups)
 
 
 def evaluate_bin(
@@ -178,6 +188,7 @@ def evaluate_bin(
     check_report_folder(out)
     embedder = inputs.make_embedder()
     pair_bin = read_bin(bin_file)
+    groups = judging.read_groups(pair_bin.pairs)
     parts: list[Float[np.ndarray, "part dim"]] = []
     images: list[str] = []
     broken: dict[str, str] = {}
@@ -192,7 +203,9 @@ def evaluate_bin(
     crop_of = bin_crop_finder(pair_bin, embedder.template)
     features = Features(np.concatenate(parts), images, settings, broken, crop_of)
     title = _title(bin_file.stem, pair_bin.pairs)
-    return report_pairs(out, title, bin_file, pair_bin.pairs, features, judging)
+    return report_pairs(
+        out, title, bin_file, pair_bin.pairs, features, judging, groups=groups
+    )
 
 
 def report_pairs(
@@ -204,6 +217,7 @@ def report_pairs(
     judging: Judging,
     evaluations: dict[str, Evaluation] | None = None,
     frames: FrameCounts | None = None,
+    groups: PairGroups | None = None,
 ) -> PairReport:
     """Judge pairs and write the report.
 
@@ -216,10 +230,12 @@ def report_pairs(
         judging: How pairs are compared and judged.
         evaluations: The evaluations, where the pairs are judged already.
         frames: What became of the frames, where the pairs are of videos.
+        groups: The groups that ``judging.read_groups`` gives for the pairs.
     """
     judged = Judged(evaluations) if evaluations else judging.evaluate(features, pairs)
     evaluations = judged.evaluations
     rules = judging.other_rules(features, pairs)
+    compared = judging.compare_groups(evaluations, groups)
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
@@ -232,6 +248,9 @@ def report_pairs(
     notes = (*pairs.notes, *features.notes)
     if notes:
         settings["notes"] = "; ".join(notes)
+    if judging.groups is not None:
+        settings["groups"] = str(judging.groups)
+        settings["groups_sha256"] = sha256(Path(judging.groups))
     page = write_report(
         out,
         evaluations,
@@ -239,12 +258,12 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        ReportExtras(bootstraps, rules, frames=frames),
+        ReportExtras(bootstraps, rules, frames=frames, groups=compared),
     )
     [headline, *_] = evaluations.values()
     most_missing = 2 * headline.num_missing_pairs > len(headline.pairs)
     warnings = (*notes, *judged.warnings, *(_MOST_PAIRS_MISSING,) * most_missing)
-    return PairReport(title, evaluations, rules, warnings, page)
+    return PairReport(title, evaluations, rules, compared, warnings, page)
 
 
 def summary_line(evaluation: Evaluation) -> str:
@@ -275,6 +294,14 @@ def _rule_line(result: RuleResult) -> str:
     kind = f" ({result.rule.spread_kind})" if result.spread is not None else ""
     biased = ", biased: chosen on the pairs it tests" if result.rule.biased else ""
     return f"rule {result.name}: {100 * result.accuracy:.3f}{spread} %{kind}{biased}"
+
+
+def _group_lines(found: GroupComparison) -> Iterator[str]:
+    for each in found.compared:
+        yield f"groups by {each.attribute.name}: {describe_groups(each)}"
+        if small := small_groups(each):
+            yield f"groups by {each.attribute.name}: too little to say: {small}"
+    yield from found.notes
 
 
 def _title(name: str, pairs: PairList) -> str:

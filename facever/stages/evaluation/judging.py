@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from facever.choices import Measure, MissingRule, Rule
 from facever.errors import ParameterError, TooFewImagesError
+from facever.progress import progress_bar
 from facever.stages.evaluation.features import Features
 from facever.verification.evaluation import Evaluation, evaluate_pairs
+from facever.verification.groups.attributes import PairGroups, read_groups
+from facever.verification.groups.comparison import (
+    DEFAULT_GROUPS_FAR,
+    GroupComparison,
+    compare_groups,
+    num_tests,
+)
 from facever.verification.pca import default_num_components
 from facever.verification.protocols import PairList
 from facever.verification.reporting.markup import Setting
+from facever.verification.roc import too_few_impostors
 from facever.verification.rules import RULES, RuleResult, judge, judge_all
 
 
@@ -44,6 +56,10 @@ class Judging:
             ``error``, see ``evaluate_pairs``.
         rule: ``exact`` is our own rule alone; the name of another in ``RULES``, or
             ``all`` of them, adds a table with the numbers under that rule.
+        groups: A CSV file of photos or people and their groups, see ``read_groups``,
+            whose error rates are compared; None compares none.
+        groups_far: The false accept rate over all impostor pairs that gives the groups'
+            threshold, by default 0.001.
     """
 
     pca: bool = True
@@ -53,6 +69,8 @@ class Judging:
     measure: Measure = "cosine"
     missing: MissingRule = "reject"
     rule: Rule = "exact"
+    groups: str | Path | None = None
+    groups_far: float | None = None
 
     def check(self) -> None:
         """Refuse options that exclude each other or are out of range.
@@ -72,6 +90,13 @@ class Judging:
         if self.rule not in (*RULES, "all"):
             raise ParameterError(
                 f"rule must be {', '.join(RULES)} or all, got {self.rule!r}"
+            )
+        if self.groups_far is not None and (
+            self.groups is None or not 0 < self.groups_far < 1
+        ):
+            raise ParameterError(
+                "groups_far must be in (0, 1), and not given without groups, got "
+                f"{self.groups_far}"
             )
 
     def evaluate(self, features: Features, pairs: PairList) -> Judged:
@@ -103,6 +128,36 @@ class Judging:
         if self.rule == "all":
             return judge_all(*arguments)
         return {name: judge(*arguments, name) for name in ("exact", self.rule)}
+
+    def read_groups(self, pairs: PairList) -> PairGroups | None:
+        """The groups of the pairs' photos, where a file is given.
+
+        Raises:
+            ParameterError: If there are too few impostor pairs for ``groups_far``.
+            FaceverError: If the file cannot be read or is not of its form.
+        """
+        if self.groups is None:
+            return None
+        num_impostor = len(pairs) - int(np.count_nonzero(pairs.same))
+        if note := too_few_impostors(num_impostor, self._groups_far):
+            raise ParameterError(f"groups: {note}; give a higher groups_far")
+        return read_groups(Path(self.groups), pairs)
+
+    def compare_groups(
+        self, evaluations: Mapping[str, Evaluation], groups: PairGroups | None
+    ) -> GroupComparison | None:
+        """The error rates of groups in the first evaluation."""
+        if groups is None:
+            return None
+        name, headline = next(iter(evaluations.items()))
+        with progress_bar("groups", num_tests(groups), "comparisons") as advance:
+            return compare_groups(
+                name, headline, groups, self._groups_far, advance=advance
+            )
+
+    @property
+    def _groups_far(self) -> float:
+        return DEFAULT_GROUPS_FAR if self.groups_far is None else self.groups_far
 
     def settings(
         self,

@@ -59,7 +59,10 @@ def evaluate_ytf(
     if pool not in ("embeddings", "scores"):
         raise ParameterError(f"pool must be embeddings or scores, got {pool!r}")
     if pool == "scores" and judging != Judging(
-        pca=judging.pca, missing=judging.missing
+        pca=judging.pca,
+        missing=judging.missing,
+        groups=judging.groups,
+        groups_far=judging.groups_far,
     ):
         raise ParameterError(
             "pool scores compares frames by cosine under the exact rule; leave out "
@@ -72,6 +75,7 @@ def evaluate_ytf(
     rule = parse_frame_rule(frames, seed)
     check_report_folder(out)
     pairs = read_ytf_splits(splits)
+    groups = judging.read_groups(pairs)
     chosen = find_frames(Path(inputs.photos), pairs.sources, rule)
     features = find_features(inputs, chosen.frames, out, face="center")
     rows, video, num_failed = chosen.match(features.images)
@@ -92,7 +96,9 @@ def evaluate_ytf(
     pooled = Features(means, named, settings, reasons, None, features.notes)
     title = f"YouTube Faces, {len(pairs):,} pairs of videos"
     if pool == "embeddings":
-        return report_pairs(out, title, splits, pairs, pooled, judging, frames=counts)
+        return report_pairs(
+            out, title, splits, pairs, pooled, judging, frames=counts, groups=groups
+        )
     place = {name: index for index, name in enumerate(videos)}
     left, right = (
         np.array([place[name] for name in side]) for side in (pairs.left, pairs.right)
@@ -103,4 +109,6 @@ def evaluate_ytf(
     evaluation = evaluate_scores(scores, pairs, missing, missing_rule=judging.missing)
     judged = {"mean cosine of frames": evaluation}
     plain = replace(judging, pca=False)
-    return report_pairs(out, title, splits, pairs, pooled, plain, judged, counts)
+    return report_pairs(
+        out, title, splits, pairs, pooled, plain, judged, counts, groups
+    )

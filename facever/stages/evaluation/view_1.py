@@ -100,6 +100,11 @@ def evaluate_lfw_view_1(
             "View 1 has one test set, no folds for other projects' rules: rule must be "
             f"exact, got {judging.rule!r}"
         )
+    if judging.groups is not None:
+        raise ParameterError(
+            "View 1 is for choosing models, with too few pairs for groups: leave out "
+            "--groups, or evaluate pairs.txt"
+        )
     if len(pairs) != 2:
         raise ParameterError(
             "give pairs.txt, or for View 1 pairsDevTrain.txt and pairsDevTest.txt; got "

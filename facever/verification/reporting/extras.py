@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from facever.verification.groups.comparison import GroupComparison
 from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.intervals import BootstrapIntervals
@@ -22,6 +23,7 @@ class ReportExtras:
             are shown that others judge differently than ``reference``.
         reference: The model that the others are set beside there; None takes the first.
         frames: What became of the frames, where the pairs are of videos.
+        groups: The headline's error rates by groups.
     """
 
     bootstraps: Mapping[str, BootstrapIntervals] = field(default_factory=dict)
@@ -31,3 +33,4 @@ class ReportExtras:
     )
     reference: str | None = None
     frames: FrameCounts | None = None
+    groups: GroupComparison | None = None

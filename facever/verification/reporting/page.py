@@ -16,6 +16,7 @@ from facever.verification.reporting.charts import (
 from facever.verification.reporting.disagreements import disagreements
 from facever.verification.reporting.error_rates_section import error_rates_section
 from facever.verification.reporting.extras import ReportExtras
+from facever.verification.reporting.groups_section import groups_section
 from facever.verification.reporting.markup import (
     Setting,
     hero,
@@ -69,6 +70,7 @@ def render_page(
         error_rates_section(rates),
         calibration(evaluations, probabilities),
         error_bars(evaluations, extras.bootstraps),
+        *([groups_section(extras.groups)] if extras.groups else []),
         *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
         *(

@@ -15,6 +15,7 @@ from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import PairList
 from facever.verification.reporting.document_figures import save_det, save_roc
 from facever.verification.reporting.extras import ReportExtras
+from facever.verification.reporting.group_charts import save_groups
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.page import render_page
 from facever.verification.reporting.report_json import finite_or_none, report_numbers
@@ -27,6 +28,7 @@ JSON_FILE = "report.json"
 SCORES_FILE = "scores.csv"
 _KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 _DRAWINGS = tuple(f"{curve}.{kind}" for curve in ("roc", "det") for kind in _KINDS)
+GROUPS_FILE = "groups.png"
 SCORE_COLUMNS = ("model", "fold", "left", "right", "same", "score", "accepted")
 
 _NOTHING = ReportExtras()
@@ -104,6 +106,13 @@ def write_report(
         )
         save_roc(roc, evaluations)
         save_det(det, curves)
+        if extras.groups:
+            save_groups(
+                stack.enter_context(whole_file(out / GROUPS_FILE)), extras.groups
+            )
+    if not extras.groups:
+        # That of an earlier report would pass for a part of this one.
+        (out / GROUPS_FILE).unlink(missing_ok=True)
     return out / PAGE_FILE
 
 

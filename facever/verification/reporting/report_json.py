@@ -11,6 +11,7 @@ import numpy as np
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.reporting.extras import ReportExtras
+from facever.verification.reporting.group_numbers import group_numbers
 from facever.verification.reporting.markup import Setting
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.calibration import Probabilities
@@ -58,6 +59,7 @@ def report_numbers(
         ],
         "rules": [rule_numbers(result) for result in extras.rules.values()],
         "frames": _frames(extras.frames),
+        "groups": group_numbers(extras.groups),
         "versions": {
             "facever": __version__,
             "python": platform.python_version(),

@@ -16,10 +16,8 @@ from facever.verification.uncertainty.intervals import (
 )
 
 
-def folder_identities(
-    pairs: PairList,
-) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]] | None:
-    """Who is on each pair's photos, where the photos' names say it.
+def named_people(pairs: PairList) -> dict[str, str] | None:
+    """The person on each photo of the pairs, where the photos' names say it.
 
     The person is the photo's folder (``"A_B/A_B_0001.jpg"`` and the video ``"A_B/0"``
     show A_B), the outermost folder (``"001/profile/01.jpg"``), or what stands before
@@ -30,18 +28,30 @@ def folder_identities(
         pairs: The pairs.
 
     Returns:
-        A number for the person on the left and on the right photos; None where each of
-        them contradicts what the pairs say.
+        Each photo's person; None where each of these contradicts what the pairs say.
     """
-    sources = [*pairs.left, *pairs.right]
     for person_of in _PEOPLE:
-        _, numbers = np.unique(
-            [person_of(name) for name in sources], return_inverse=True
-        )
-        left, right = numbers.astype(np.int64).reshape(2, -1)
-        if np.array_equal(left == right, pairs.same):
-            return left, right
+        people = {photo: person_of(photo) for photo in pairs.sources}
+        sides = zip(pairs.left, pairs.right, strict=True)
+        if pairs.same.tolist() == [people[a] == people[b] for a, b in sides]:
+            return people
     return None
+
+
+def folder_identities(
+    pairs: PairList,
+) -> tuple[Int64[np.ndarray, " pairs"], Int64[np.ndarray, " pairs"]] | None:
+    """A number for the person on the left and on the right photos of pairs.
+
+    None where nobody says who is on them, see ``named_people``.
+    """
+    people = named_people(pairs)
+    if people is None:
+        return None
+    both = [people[photo] for photo in (*pairs.left, *pairs.right)]
+    _, numbers = np.unique(both, return_inverse=True)
+    left, right = numbers.astype(np.int64).reshape(2, -1)
+    return left, right
 
 
 def _before_number(source: str) -> str:
