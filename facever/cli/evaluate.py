@@ -164,6 +164,15 @@ def _make_judging(
             "for groups; 0.001 by default.",
         ),
     ] = None,
+    quality: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHAT",
+            help="Show what refusing photos of low quality does to the errors: "
+            "embedding-length, landmark-fit, detector-score, eye-distance, sharpness, "
+            "or a CSV file of photos and numbers. May be given several times.",
+        ),
+    ] = None,
 ) -> "Judging":
     from facever.stages.evaluation.judging import Judging
 
@@ -177,6 +186,7 @@ def _make_judging(
         rule=rule,
         groups=groups,
         groups_far=groups_far,
+        quality=tuple(quality or ()),
     )
 
 

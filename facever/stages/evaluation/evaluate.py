@@ -26,16 +26,19 @@ from facever.stages.evaluation.pair_protocols import (
     PairProtocol,
     PairReading,
 )
+from facever.stages.evaluation.qualities import check_qualities, find_qualities
 from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.groups.attributes import PairGroups
 from facever.verification.groups.comparison import GroupComparison
 from facever.verification.protocols import PairList, read_bin
 from facever.verification.protocols.video_frames import FrameCounts
+from facever.verification.quality import MOST_DISCARDED
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
 from facever.verification.reporting.groups_section import describe_groups, small_groups
 from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.quality_section import Qualities, quality_numbers
 from facever.verification.reporting.report import write_report
 from facever.verification.reporting.report_json import headline_numbers, rule_numbers
 from facever.verification.rules import RuleResult
@@ -57,6 +60,7 @@ class PairReport(Result):
         evaluations: All numbers by the name of the comparison, the headline first.
         rules: The numbers under other projects' rules, by the name of the rule.
         groups: The error rates of groups, where groups were given.
+        qualities: What qualities of the photos say of the errors, where any were given.
         warnings: What a reader of the numbers must know, a line each.
         page: The report's page; the other files lie beside it.
     """
@@ -65,6 +69,7 @@ class PairReport(Result):
     evaluations: dict[str, Evaluation]
     rules: dict[str, RuleResult]
     groups: GroupComparison | None
+    qualities: Qualities | None
     warnings: tuple[str, ...]
     page: Path
 
@@ -74,6 +79,7 @@ class PairReport(Result):
             *(f"{name}: {summary_line(e)}" for name, e in self.evaluations.items()),
             *(_rule_line(result) for result in self.rules.values()),
             *(_group_lines(self.groups) if self.groups else ()),
+            *(_quality_lines(self.qualities) if self.qualities else ()),
             *self.warnings,
             f"report: {self.page}",
         ]
@@ -90,6 +96,7 @@ class PairReport(Result):
                 "models": models,
                 "rules": [rule_numbers(result) for result in self.rules.values()],
                 "groups": group_numbers(self.groups),
+                "qualities": quality_numbers(self.qualities),
                 "warnings": self.warnings,
                 "report": self.page,
             }
@@ -165,6 +172,8 @@ def evaluate_protocol(
     check_report_folder(out)
     listed = protocol.read(pairs, reading)
     groups = judging.read_groups(listed)
+    has_crops = bool(inputs.photos or inputs.crops)
+    check_qualities(judging.quality, listed.sources, has_crops)
     features = find_features(inputs, listed.sources, out, face=protocol.face)
     title = _title(protocol.title or pairs.stem, listed)
     return report_pairs(out, title, pairs, listed, features, judging, groups=groups)
@@ -189,6 +198,7 @@ def evaluate_bin(
     embedder = inputs.make_embedder()
     pair_bin = read_bin(bin_file)
     groups = judging.read_groups(pair_bin.pairs)
+    check_qualities(judging.quality, pair_bin.pairs.sources, has_crops=False)
     parts: list[Float[np.ndarray, "part dim"]] = []
     images: list[str] = []
     broken: dict[str, str] = {}
@@ -236,6 +246,8 @@ def report_pairs(
     evaluations = judged.evaluations
     rules = judging.other_rules(features, pairs)
     compared = judging.compare_groups(evaluations, groups)
+    [headline, *_] = evaluations.values()
+    qualities = find_qualities(judging.quality, headline, features)
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
@@ -258,12 +270,13 @@ def report_pairs(
         settings,
         features.reasons,
         features.crop_of,
-        ReportExtras(bootstraps, rules, frames=frames, groups=compared),
+        ReportExtras(
+            bootstraps, rules, frames=frames, groups=compared, qualities=qualities
+        ),
     )
-    [headline, *_] = evaluations.values()
     most_missing = 2 * headline.num_missing_pairs > len(headline.pairs)
     warnings = (*notes, *judged.warnings, *(_MOST_PAIRS_MISSING,) * most_missing)
-    return PairReport(title, evaluations, rules, compared, warnings, page)
+    return PairReport(title, evaluations, rules, compared, qualities, warnings, page)
 
 
 def summary_line(evaluation: Evaluation) -> str:
@@ -301,6 +314,17 @@ def _group_lines(found: GroupComparison) -> Iterator[str]:
         yield f"groups by {each.attribute.name}: {describe_groups(each)}"
         if small := small_groups(each):
             yield f"groups by {each.attribute.name}: too little to say: {small}"
+    yield from found.notes
+
+
+def _quality_lines(found: Qualities) -> Iterator[str]:
+    for name, curve in found.curves.items():
+        yield (
+            f"quality by {name}: {100 * curve.gain:.0f} % of what could be gained; "
+            f"mean FNMR {curve.area:.2%} while up to {MOST_DISCARDED:.0%} of the pairs "
+            f"are discarded, {float(curve.fnmr[0]):.2%} of all, at an FMR of "
+            f"{found.target_fmr:g}"
+        )
     yield from found.notes
 
 

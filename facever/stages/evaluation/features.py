@@ -107,6 +107,7 @@ class Features:
             are no crops at all.
         notes: How the names of the protocol were matched, and which crops were there
             already, a line each.
+        store: The store of these crops, where there is one.
     """
 
     embeddings: Float[np.ndarray, "images dim"]
@@ -115,6 +116,7 @@ class Features:
     reasons: dict[str, str]
     crop_of: Callable[[str], UInt8[np.ndarray, "height width 3"] | None] | None
     notes: tuple[str, ...] = ()
+    store: CropStore | None = None
 
 
 def find_features(
@@ -265,7 +267,7 @@ def _read(
         settings["model_fingerprint"] = file.model_fingerprint
     crop_of = None if store is None else crop_finder(store, named)
     notes = match_photos(named, file.images).notes
-    return Features(file.embeddings, file.images, settings, {}, crop_of, notes)
+    return Features(file.embeddings, file.images, settings, {}, crop_of, notes, store)
 
 
 def _embed_named(
@@ -295,4 +297,5 @@ def _embed_named(
         reasons,
         crop_finder(store, named),
         matches.notes if notes is None else notes,
+        store,
     )

@@ -60,6 +60,8 @@ class Judging:
             whose error rates are compared; None compares none.
         groups_far: The false accept rate over all impostor pairs that gives the groups'
             threshold, by default 0.001.
+        quality: Names of qualities of photos, or CSV files of them, for the curves of
+            errors against discarded photos; see ``find_qualities``.
     """
 
     pca: bool = True
@@ -71,6 +73,7 @@ class Judging:
     rule: Rule = "exact"
     groups: str | Path | None = None
     groups_far: float | None = None
+    quality: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Refuse options that exclude each other or are out of range.

@@ -100,10 +100,10 @@ def evaluate_lfw_view_1(
             "View 1 has one test set, no folds for other projects' rules: rule must be "
             f"exact, got {judging.rule!r}"
         )
-    if judging.groups is not None:
+    if judging.groups is not None or judging.quality:
         raise ParameterError(
-            "View 1 is for choosing models, with too few pairs for groups: leave out "
-            "--groups, or evaluate pairs.txt"
+            "View 1 is for choosing models, with too few pairs for groups and "
+            "qualities: leave out --groups and --quality, or evaluate pairs.txt"
         )
     if len(pairs) != 2:
         raise ParameterError(

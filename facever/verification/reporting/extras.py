@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from facever.verification.groups.comparison import GroupComparison
 from facever.verification.protocols.video_frames import FrameCounts
+from facever.verification.reporting.quality_section import Qualities
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import PairedComparison
@@ -24,6 +25,7 @@ class ReportExtras:
         reference: The model that the others are set beside there; None takes the first.
         frames: What became of the frames, where the pairs are of videos.
         groups: The headline's error rates by groups.
+        qualities: What qualities of the photos say of the headline's errors.
     """
 
     bootstraps: Mapping[str, BootstrapIntervals] = field(default_factory=dict)
@@ -34,3 +36,4 @@ class ReportExtras:
     reference: str | None = None
     frames: FrameCounts | None = None
     groups: GroupComparison | None = None
+    qualities: Qualities | None = None

@@ -27,6 +27,7 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
+from facever.verification.reporting.quality_section import quality_section
 from facever.verification.reporting.svg import format_rate
 from facever.verification.reporting.tables import (
     differences,
@@ -71,6 +72,7 @@ def render_page(
         calibration(evaluations, probabilities),
         error_bars(evaluations, extras.bootstraps),
         *([groups_section(extras.groups)] if extras.groups else []),
+        *([quality_section(extras.qualities)] if extras.qualities else []),
         *([other_rules(extras.rules)] if extras.rules else []),
         _folds(evaluations),
         *(

@@ -13,6 +13,7 @@ from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
 from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.quality_section import quality_numbers
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.error_bars import accuracy_interval
@@ -58,6 +59,7 @@ def report_numbers(
             for (first, second), comparison in extras.differences.items()
         ],
         "rules": [rule_numbers(result) for result in extras.rules.values()],
+        "qualities": quality_numbers(extras.qualities),
         "frames": _frames(extras.frames),
         "groups": group_numbers(extras.groups),
         "versions": {

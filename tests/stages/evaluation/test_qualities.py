@@ -1,0 +1,187 @@
+import csv
+import json
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from facever.data.store.crop_store import CropStore
+from facever.data.store.writer import CropWriter
+from facever.errors import DataError, ParameterError
+from facever.stages.evaluation.evaluate import evaluate_list
+from facever.stages.evaluation.features import Inputs
+from facever.stages.evaluation.judging import Judging
+from facever.verification.protocols import read_pair_list
+
+NUM_PEOPLE = 10
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Crops of which every third is blurred and was small in its photo."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "crops"
+    listing = [(f"P{p}/{n}.png", f"P{p}") for p in range(NUM_PEOPLE) for n in range(3)]
+    with CropWriter(folder, {}, listing) as writer:
+        for place, (source, _) in enumerate(listing):
+            crop = rng.integers(0, 255, (112, 96, 3)).astype(np.uint8)
+            if place % 3 == 2:
+                crop = cv2.GaussianBlur(crop, (0, 0), 3)
+            points = np.array([[30, 50], [66, 50], [48, 70], [34, 92], [62, 92]], float)
+            points = points * (0.2 + place / 10)
+            writer.add(source, crop[None], points[None], np.array([0.5 + place / 100]))
+        writer.finish()
+    return folder
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    photos = [f"P{p}/{n}.png" for p in range(NUM_PEOPLE) for n in range(3)]
+    couples = list(combinations(photos, 2))
+    genuine = [pair for pair in couples if pair[0][:3] == pair[1][:3]]
+    impostor = [pair for pair in couples if pair[0][:3] != pair[1][:3]][::3]
+    path = tmp_path / "pairs.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("left", "right", "same"))
+        writer.writerows((*pair, 1) for pair in genuine)
+        writer.writerows((*pair, 0) for pair in impostor)
+    return path
+
+
+def test_measured_qualities_from_the_command_to_the_page(
+    tmp_path: Path,
+    store: Path,
+    pairs: Path,
+    make_model: Callable[..., Path],
+    command: Callable[..., Any],
+) -> None:
+    table = tmp_path / "mine.csv"
+    photos = read_pair_list(pairs).sources
+    lines = [f"{photo},{place},{place % 3}" for place, photo in enumerate(photos)]
+    table.write_text("\n".join(["photo,place,third", *lines[1:]]) + "\n")
+    names = ("sharpness", "eye-distance", "detector-score", "landmark-fit")
+    wanted = (*names, "embedding-length", str(table))
+    model = make_model(tmp_path / "m.safetensors")
+    finished = command(
+        *("evaluate", "pairs", model, "--crops", store, "--pairs", pairs),
+        *("--out", tmp_path / "out", "--no-pca"),
+        *(word for each in wanted for word in ("--quality", each)),
+    )
+    assert finished.code == 0, finished.err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    found = {each["quality"]: each for each in report["qualities"]["curves"]}
+    assert list(found) == [*names, "embedding-length", "place", "third"]
+    opened = CropStore.open(store)
+    quality_of = {
+        "eye-distance": 36 * (0.2 + np.arange(30) / 10),
+        "detector-score": opened.scores,
+        "landmark-fit": -opened.residuals,
+    }
+    for name, values in quality_of.items():
+        by_source = dict(zip(opened.sources, values, strict=True))
+        listed = read_pair_list(pairs)
+        lowest = sorted(
+            {
+                min(by_source[left], by_source[right])
+                for left, right, same in zip(
+                    listed.left, listed.right, listed.same, strict=True
+                )
+                if same
+            }
+        )
+        assert len(found[name]["discarded"]) == len(lowest)
+        cutoffs = [cut["cutoff"] for cut in found[name]["cuts"]]
+        assert all(np.isclose(cutoff, values).any() for cutoff in cutoffs)
+    # A third is blurred: all cut-offs up to a fifth are of a blurred crop's sharpness.
+    sharp = [cut["cutoff"] for cut in found["sharpness"]["cuts"]]
+    grey = [
+        cv2.cvtColor(np.array(crop), cv2.COLOR_RGB2GRAY) for crop in opened.crops[:]
+    ]
+    variances = [cv2.Laplacian(each, cv2.CV_64F).var() for each in grey]
+    assert max(sharp) <= max(variances[2::3]) < min(variances[::3])
+    assert found["place"]["num_photos_without"] == 1
+    assert found["place"]["num_pairs_left_out"] > 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Quality of photos" in page
+    assert "place: 1 photos have none" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("photo\nP0/0.png\n", "a column for each quality"),
+        ("photo,q\nP0/0.png,good\n", "line 2, column q: expected a number"),
+        ("photo,q\nP0/0.png,nan\n", "line 2, column q: expected a number"),
+        ("photo,q\nP0/0.png,1\nP0/0.png,2\n", "line 3, column photo: .*once"),
+        ("photo,q\n", "no photo"),
+        ("photo,q\nX/0.png,1\n", "no pair of one person has a quality"),
+    ],
+)
+def test_tables_that_say_nothing_sensible(
+    tmp_path: Path,
+    store: Path,
+    pairs: Path,
+    make_model: Callable[..., Path],
+    text: str,
+    said: str,
+) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text(text)
+    inputs = Inputs(model=make_model(tmp_path / "m.safetensors"), crops=store)
+    judging = Judging(pca=False, quality=(str(table),))
+    with pytest.raises(DataError, match=said):
+        evaluate_list(tmp_path / "out", pairs, inputs, judging)
+
+
+def test_names_are_refused_before_the_work(tmp_path: Path, pairs: Path) -> None:
+    embeddings = tmp_path / "e.npz"
+    photos = read_pair_list(pairs).sources
+    vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
+    np.savez(embeddings, embeddings=vectors, images=np.array(photos))
+    inputs = Inputs(embeddings=embeddings)
+    for wanted, said in (
+        ("sharpness", "measured on crops"),
+        ("sharp", "must be embedding-length, landmark-fit"),
+    ):
+        judging = Judging(pca=False, quality=(wanted,))
+        with pytest.raises(ParameterError, match=said):
+            evaluate_list(tmp_path / "out", pairs, inputs, judging)
+    judging = Judging(pca=False, quality=("embedding-length",))
+    report = evaluate_list(tmp_path / "out", pairs, inputs, judging)
+    assert report.qualities is not None
+    [(name, curve)] = report.qualities.curves.items()
+    assert name == "embedding-length"
+    assert curve.num_photos_without == 0
+
+
+def test_without_a_quality_nothing_changes(tmp_path: Path, pairs: Path) -> None:
+    embeddings = tmp_path / "e.npz"
+    photos = read_pair_list(pairs).sources
+    vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
+    np.savez(embeddings, embeddings=vectors, images=np.array(photos))
+    numbers = []
+    for quality in ((), ("embedding-length",)):
+        out = tmp_path / f"out{len(quality)}"
+        judging = Judging(pca=False, quality=quality)
+        evaluate_list(out, pairs, Inputs(embeddings=embeddings), judging)
+        numbers.append(json.loads((out / "report.json").read_text()))
+    assert numbers[0].pop("qualities") is None
+    assert numbers[1].pop("qualities") is not None
+    assert numbers[0] == numbers[1]
+
+
+def test_normalised_embeddings_have_no_length(tmp_path: Path, pairs: Path) -> None:
+    embeddings = tmp_path / "e.npz"
+    photos = read_pair_list(pairs).sources
+    vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    images = np.array(photos)
+    np.savez(embeddings, embeddings=vectors.astype(np.float16), images=images)
+    judging = Judging(pca=False, quality=("embedding-length",))
+    with pytest.raises(DataError, match="all of one length"):
+        evaluate_list(tmp_path / "out", pairs, Inputs(embeddings=embeddings), judging)
