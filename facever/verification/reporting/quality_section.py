@@ -69,9 +69,9 @@ def quality_section(found: Qualities) -> str:
         "low quality are refused. The threshold stays at "
         f"{found.threshold:.4f}, for an FMR of {rate} over all pairs.</p>",
         *(f"<p>{text}</p>" for text in _meaning(found)),
-        '<div class="charts odd"><figure><h3>Errors that are left, by the share of pairs '
-        f"discarded</h3>{legend([*lines, ('ideal', 'at best')])}{discard_svg(found)}"
-        "</figure></div>",
+        '<div class="charts odd"><figure><h3>Errors that are left, by the share of '
+        f"pairs discarded</h3>{legend([*lines, ('ideal', 'at best')])}"
+        f"{discard_svg(found)}</figure></div>",
         table(head, rows, name="rates"),
         '<p class="soft">Means are over discards of up to '
         f"{format_rate(MOST_DISCARDED)} of the pairs of one person. A quality that "
