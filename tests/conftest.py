@@ -87,10 +87,15 @@ def make_store() -> Callable[..., Path]:
     """Write a crop store with so many crops of each person."""
     from facever.data.store.writer import CropWriter
 
-    def make(folder: Path, num_crops: Sequence[int] = (4, 4, 4), seed: int = 0) -> Path:
+    def make(
+        folder: Path,
+        num_crops: Sequence[int] = (4, 4, 4),
+        seed: int = 0,
+        letter: str = "P",
+    ) -> Path:
         crops = draw_crops(num_crops, seed)
         listing = [
-            (f"P{person}/{number}.png", f"P{person}")
+            (f"{letter}{person}/{number}.png", f"{letter}{person}")
             for person, count in enumerate(num_crops)
             for number in range(count)
         ]

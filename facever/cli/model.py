@@ -222,6 +222,12 @@ def model_threshold(
             "times: the first is the one in use."
         ),
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="A crop store of yet other people, on whom the threshold is checked."
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     backend: BackendOption = "auto",
     device: Device = "auto",
@@ -232,6 +238,7 @@ def model_threshold(
     return stage(
         model,
         crops,
+        check=check,
         far=far or 1e-3,
         device=device,
         precision=precision,

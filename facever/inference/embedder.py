@@ -410,6 +410,7 @@ class Embedder:
         for photo in read:
             photo.check()
         left, right = (photo.embeddings[0] for photo in read)
+        is_own = threshold == self.header.threshold
         cosine = float(np.clip(left @ right, -1, 1))
         return Verification(
             same=None if threshold is None else cosine > threshold,
@@ -418,6 +419,8 @@ class Embedder:
             far=far,
             first=_compared(read[0]),
             second=_compared(read[1]),
+            set_on=self.header.threshold_set_on if is_own else None,
+            checked_on=self.header.threshold_checked_on if is_own else None,
         )
 
     def _read_in_turn(

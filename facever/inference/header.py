@@ -16,9 +16,9 @@ from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
 HEADER_KEY = "facever"
 """Where each format keeps the header among its own metadata, as JSON."""
 
-# 2 has precision, parity, export and source_fingerprint.
-_FORMAT = 2
-_READ = (1, 2)
+# 2 has precision, parity, export and source_fingerprint, 3 what a threshold rests on.
+_FORMAT = 3
+_READ = (1, 2, 3)
 _DIGEST = "digest"
 _DECIDES_EMBEDDINGS = (
     "network",
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 Cosine = Annotated[float, Field(ge=-1, le=1)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 # Pixels lie in 0..255; networks take them as they are, or in a range near -1..1.
 Mean = Annotated[float, Field(ge=-1000, le=1000)]
@@ -81,6 +82,48 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class MeasuredOn:
+    """The errors of the threshold in use over all pairs of some people.
+
+    Attributes:
+        crops: The name of the crop store.
+        fingerprint: Of what it held.
+        num_photos: Number of photos.
+        num_people: Number of people.
+        num_impostor: Number of pairs of two people.
+        num_genuine: Number of pairs of one person.
+        fmr: Share of the pairs of two people that are accepted.
+        fmr_low: Lower end of its 95 % interval, which knows people.
+        fmr_high: Upper end.
+        fnmr: Share of the pairs of one person that are not accepted.
+        fnmr_low: Lower end of its interval.
+        fnmr_high: Upper end.
+    """
+
+    crops: str
+    fingerprint: str
+    num_photos: int
+    num_people: int
+    num_impostor: int
+    num_genuine: int
+    fmr: Share
+    fmr_low: Share
+    fmr_high: Share
+    fnmr: Share
+    fnmr_low: Share
+    fnmr_high: Share
+
+    def __str__(self) -> str:
+        return (
+            f"{self.num_people:,} people of {self.crops}, {self.num_impostor:,} pairs "
+            f"of strangers: it accepts {self.fmr:.3%} of them (95 % interval "
+            f"{self.fmr_low:.3%} to {self.fmr_high:.3%}), and refuses {self.fnmr:.2%} "
+            f"({self.fnmr_low:.2%} to {self.fnmr_high:.2%}) of {self.num_genuine:,} "
+            "pairs of one person"
+        )
+
+
+@dataclass(frozen=True)
 class ModelHeader:
     """What a model file says of itself.
 
@@ -98,6 +141,9 @@ class ModelHeader:
         threshold: Cosine above which two faces count as the same person, or None.
         threshold_far: The false accept rate that the threshold was set for, or None.
         thresholds: False accept rates with their thresholds, where several are known.
+        threshold_set_on: The people whom the threshold in use was set on, and what it
+            does to them, where that is known.
+        threshold_checked_on: The same of people who had no part in setting it.
         training_data: What the network was trained on.
         licence: The licence of that data.
         origin: Where the network comes from.
@@ -126,6 +172,8 @@ class ModelHeader:
     threshold: Cosine | None = None
     threshold_far: Rate | None = None
     thresholds: list[tuple[Rate, Cosine]] = field(default_factory=list)
+    threshold_set_on: MeasuredOn | None = None
+    threshold_checked_on: MeasuredOn | None = None
     training_data: str = "unknown"
     licence: str = "unknown"
     origin: str = "unknown"
@@ -254,7 +302,7 @@ def parse_header(path: Path, text: str | None) -> StoredHeader:
         if version not in _READ:
             raise ModelFileError(
                 f"{path} has format {version}, this version of facever reads "
-                f"{' and '.join(map(str, _READ))}; update facever"
+                f"{_READ[0]} to {_READ[-1]}; update facever"
             )
         header = _HEADERS.validate_json(json.dumps(facts))
         _check_colours(header)

@@ -56,6 +56,8 @@ class LoadedModel:
             threshold=None,
             threshold_far=None,
             thresholds=[],
+            threshold_set_on=None,
+            threshold_checked_on=None,
         )
         fingerprint = f"{self.fingerprint}+mirror={mirror}"
         return replace(self, header=header, fingerprint=fingerprint)

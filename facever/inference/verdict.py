@@ -5,7 +5,7 @@ from math import isclose
 
 from facever.errors import ParameterError
 from facever.faces.detection import Face
-from facever.inference.header import ModelHeader
+from facever.inference.header import MeasuredOn, ModelHeader
 from facever.results import Result
 
 _NUMBER_WORDS = {
@@ -45,6 +45,9 @@ class Verification(Result):
             that is not known.
         first: The first photo, and its face that was compared.
         second: The second.
+        set_on: The people whom the threshold was set on, and its errors there; None
+            where that is not known, or the threshold was given.
+        checked_on: The same of other people.
     """
 
     same: bool | None
@@ -53,11 +56,15 @@ class Verification(Result):
     far: float | None
     first: ComparedPhoto
     second: ComparedPhoto
+    set_on: MeasuredOn | None = None
+    checked_on: MeasuredOn | None = None
 
     def lines(self) -> list[str]:
         """The answer in words, and which faces were compared where it is a question."""
         return [
             self._answer(),
+            *([f"the threshold was set on {self.set_on}"] if self.set_on else ()),
+            *([f"checked on {self.checked_on}"] if self.checked_on else ()),
             *(
                 _which_face(photo)
                 for photo in (self.first, self.second)

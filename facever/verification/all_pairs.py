@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from facever.errors import DataError, ParameterError
 from facever.inference.vectors import unit_vectors
@@ -175,6 +175,45 @@ def _impostor_scores(
     advance: Advance,
 ) -> Iterator[Float32[np.ndarray, " some"]]:
     """Scores of photos with those of later identities, a block of photos at a time."""
+    for _, _, scores, are_impostors in _blocks(units, ends, advance):
+        yield scores[are_impostors]
+
+
+def accepted_impostors(
+    units: Float32[np.ndarray, "photos dim"],
+    codes: Int64[np.ndarray, " photos"],
+    threshold: float,
+    advance: Advance = ignore_progress,
+) -> Iterator[tuple[Int64[np.ndarray, " accepted"], Int64[np.ndarray, " accepted"]]]:
+    """The rows of the pairs of two identities whose cosine is above a threshold.
+
+    The cosines are those of ``compare_all``, bit for bit.
+
+    Args:
+        units: The embeddings scaled to length 1, one row for each photo.
+        codes: The identity of each photo, as a number, ascending.
+        threshold: A cosine.
+        advance: Called with the number of photos done since the last call.
+    """
+    ends = np.searchsorted(codes, codes, side="right")
+    for start, later, scores, are_impostors in _blocks(units, ends, advance):
+        left, right = np.nonzero(are_impostors & (scores > threshold))
+        yield left + start, right + later
+
+
+def _blocks(
+    units: Float32[np.ndarray, "photos dim"],
+    ends: Int64[np.ndarray, " photos"],
+    advance: Advance,
+) -> Iterator[
+    tuple[
+        int,
+        int,
+        Float32[np.ndarray, "rows columns"],
+        Bool[np.ndarray, "rows columns"],
+    ]
+]:
+    """First row and column, scores, and which are of two identities, by blocks."""
     place = np.arange(len(units))
     start = 0
     while start < len(units):
@@ -182,6 +221,6 @@ def _impostor_scores(
         # Columns before the end of the block's first identity are no impostors' of it.
         later = int(ends[start])
         scores = units[block] @ units[later:].T
-        yield scores[place[later:] >= ends[block, None]]
+        yield start, later, scores, place[later:] >= ends[block, None]
         advance(len(ends[block]))
         start = block.stop

@@ -112,7 +112,7 @@ def test_saving_leaves_the_network_as_it_was(tmp_path: Path) -> None:
 def test_the_header_says_all_that_is_needed_to_use_the_weights(model: Path) -> None:
     head, _ = read_raw(model)
     about = json.loads(head["__metadata__"]["facever"])
-    assert about["format"] == 2
+    assert about["format"] == 3
     assert about["network"] == "resnet27"
     assert about["network_options"] == TINY
     assert about["embedding_size"] == 16
@@ -543,8 +543,8 @@ def test_reading_imports_no_compiler(model: Path) -> None:
 @pytest.mark.usefixtures("types_unchecked")
 def test_a_file_of_a_version_to_come_asks_for_an_update(model: Path) -> None:
     """Whatever else that version may say."""
-    message = message_of(change_header(model, format=3, colour_space="linear"))
-    assert "has format 3, this version of facever reads 1 and 2; update" in message
+    message = message_of(change_header(model, format=4, colour_space="linear"))
+    assert "has format 4, this version of facever reads 1 to 3; update" in message
 
 
 def test_a_file_of_before_is_read(model: Path) -> None:

@@ -43,6 +43,14 @@ class ModelInfo(Result):
             f"(pixel - {_numbers(header.mean)}) / {_numbers(header.scale)}",
             "embedding": f"{self.feature_size} numbers, {mirror}",
             "threshold": _describe_threshold(header),
+            **{
+                name: str(measured)
+                for name, measured in (
+                    ("set on", header.threshold_set_on),
+                    ("checked on", header.threshold_checked_on),
+                )
+                if measured
+            },
             "trained on": header.training_data,
             "licence": header.licence,
             "origin": header.origin,

@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from facever.choices import Backend, Precision
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ModelFileError, ParameterError
 from facever.files import check_file_place
 from facever.inference.embedder import Embedder
-from facever.inference.header import ModelHeader
+from facever.inference.header import MeasuredOn, ModelHeader
 from facever.inference.model_file import load_model, write_header
 from facever.inference.ready import READY
 from facever.progress import progress_bar
@@ -18,8 +21,10 @@ from facever.results import Result, plain
 from facever.verification.model_threshold import (
     ModelThreshold,
     check_impostor_pairs,
+    check_threshold_pairs,
     choose_model_threshold,
 )
+from facever.verification.threshold_errors import threshold_errors
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,15 @@ class ModelThresholdReport(Result):
         found: The threshold in use, and what it does to the pairs that it was chosen
             on.
         others: Those for other rates, which the file knows, too.
+        set_on: The people whom they were set on, and the errors of the first there.
+        checked_on: The same of other people, where some were given.
     """
 
     model: Path
     found: ModelThreshold
     others: tuple[ModelThreshold, ...]
+    set_on: MeasuredOn
+    checked_on: MeasuredOn | None
 
     def lines(self) -> list[str]:
         """A line for each threshold, with what it accepts."""
@@ -50,7 +59,20 @@ class ModelThresholdReport(Result):
                 f"accepts {other.tar:.2%}"
                 for other in self.others
             ),
+            f"set on {self.set_on}",
+            *([f"checked on {self.checked_on}"] if self.checked_on else ()),
+            *([self._warning()] if self._warning() else ()),
         ]
+
+    def _warning(self) -> str:
+        """What the check says, where it contradicts the rate that was asked for."""
+        checked, target = self.checked_on, self.found.target_far
+        if checked is None or checked.fmr_low <= target:
+            return ""
+        return (
+            f"the rate that was asked for, {target:.3%}, does not hold for the people "
+            "whom it was checked on: set the threshold on photos like theirs"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The model file, the fields of the threshold in use, and the others."""
@@ -58,6 +80,8 @@ class ModelThresholdReport(Result):
             "model": str(self.model),
             **plain(self.found),
             "others": plain(self.others),
+            "set_on": plain(self.set_on),
+            "checked_on": plain(self.checked_on),
         }
 
 
@@ -65,6 +89,7 @@ def set_model_threshold(
     model: str | Path,
     crops: str | Path,
     *,
+    check: str | Path | None = None,
     far: float | Sequence[float] = 1e-3,
     device: str = "auto",
     precision: Precision = "auto",
@@ -79,6 +104,7 @@ def set_model_threshold(
     Args:
         model: Model file; replaced as a whole, with another threshold.
         crops: Crop store of the held-out people.
+        check: Crop store of yet others, on whom the threshold is checked.
         far: False accept rate to allow, in (0, 1); of several the first is the one in
             use, and the file knows the threshold of each.
         device: Where the network runs: ``auto``, ``cpu``, ``cuda``...
@@ -108,10 +134,14 @@ def set_model_threshold(
     check_file_place(model)
     store = CropStore.open(crops)
     check_impostor_pairs(store.labels, min(fars))
-    crops_of_people = store.crops_for(loaded.template)
+    other = None if check is None else CropStore.open(check)
+    if other is not None:
+        check_threshold_pairs(other.labels)
+        _check_other_people(store, other)
+        other.crops_for(loaded.template)
+    store.crops_for(loaded.template)
     embedder = Embedder(loaded, device, precision, backend=backend)
-    with progress_bar("embed", len(store), "crops") as advance:
-        embeddings = embedder.embed_crops(crops_of_people, advance=advance)
+    embeddings = _embed(embedder, store)
     with progress_bar("compare", len(fars) * len(store), "crops") as advance:
         found, *others = (
             choose_model_threshold(embeddings, store.labels, each, advance)
@@ -120,8 +150,59 @@ def set_model_threshold(
     notes = [chosen.note for chosen in (found, *others) if chosen.note]
     if notes:
         raise DataError(f"{notes[0]}; {model} stays as it is")
-    write_header(model, _with_thresholds(loaded.header, [found, *others]))
-    return ModelThresholdReport(model, found, tuple(others))
+    assert found.threshold is not None
+    set_on = _measure(embeddings, store, found.threshold)
+    checked_on = None
+    if other is not None:
+        checked_on = _measure(_embed(embedder, other), other, found.threshold)
+    header = replace(
+        _with_thresholds(loaded.header, [found, *others]),
+        threshold_set_on=set_on,
+        threshold_checked_on=checked_on,
+    )
+    write_header(model, header)
+    return ModelThresholdReport(model, found, tuple(others), set_on, checked_on)
+
+
+def _check_other_people(store: CropStore, other: CropStore) -> None:
+    """Refuse a check on people whom the threshold is set on."""
+    shared = sorted({*store.identities} & {*other.identities})
+    if shared:
+        raise DataError(
+            f"{len(shared)} people are in {store.folder} and in {other.folder}, such "
+            f"as {shared[0]}: a check takes people who had no part in the threshold"
+        )
+
+
+def _embed(embedder: Embedder, store: CropStore) -> Float32[np.ndarray, "crops dim"]:
+    with progress_bar("embed", len(store), "crops") as advance:
+        return embedder.embed_crops(store.crops_for(embedder.template), advance=advance)
+
+
+def _measure(
+    embeddings: Float32[np.ndarray, "crops dim"], store: CropStore, threshold: float
+) -> MeasuredOn:
+    with progress_bar("count errors", len(store), "crops") as advance:
+        errors = threshold_errors(embeddings, store.labels, threshold, advance)
+    fmr, fnmr = errors.fmr, errors.fnmr
+    assert fmr.rate is not None
+    assert fmr.interval
+    assert fnmr.rate is not None
+    assert fnmr.interval
+    return MeasuredOn(
+        crops=store.folder.resolve().name,
+        fingerprint=store.fingerprint,
+        num_photos=errors.num_photos,
+        num_people=errors.num_people,
+        num_impostor=fmr.num_pairs,
+        num_genuine=fnmr.num_pairs,
+        fmr=fmr.rate,
+        fmr_low=fmr.interval.low,
+        fmr_high=fmr.interval.high,
+        fnmr=fnmr.rate,
+        fnmr_low=fnmr.interval.low,
+        fnmr_high=fnmr.interval.high,
+    )
 
 
 def _with_thresholds(

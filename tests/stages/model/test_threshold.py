@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
 from facever.models import build_network
 from facever.stages.gallery import enroll as gallery
+from facever.stages.model.info import model_info
 from facever.stages.model.threshold import set_model_threshold
 
 Command = Callable[..., Any]
@@ -74,7 +76,8 @@ def test_the_threshold_is_written_into_the_model_file(model: Path, crops: Path) 
     assert impostor[4] - 1e-5 <= found.threshold < impostor[3] + 1e-5
     tar = np.mean([cosine > found.threshold for cosine in pairs[True]])
     assert found.tar == pytest.approx(tar)
-    [line] = report.lines()
+    line, set_on = report.lines()
+    assert set_on.startswith("set on 4 people of crops, 43 pairs of strangers: ")
     assert line.startswith(f"{model}: same person above cosine {found.threshold:.4f}")
     assert f"for FAR 0.1, which accepts {tar:.2%} of 12 genuine pairs" in line
 
@@ -221,3 +224,69 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(
         set_model_threshold(model, crops, far=FAR, **ON_CPU)
     assert model.read_bytes() == content
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_what_a_threshold_rests_on_is_in_the_file_and_in_answers(
+    tmp_path: Path, model: Path, crops: Path, make_store: Callable[..., Path]
+) -> None:
+    check = make_store(tmp_path / "others", (3, 3, 2, 2), 7, letter="Q")
+    report = set_model_threshold(model, crops, check=check, far=FAR, **ON_CPU)
+    header = load_model(model).header
+    assert header.threshold_set_on == report.set_on
+    assert header.threshold_checked_on == report.checked_on
+    assert report.checked_on is not None
+    threshold = report.found.threshold
+    for measured, store, num_people in (
+        (report.set_on, crops, 4),
+        (report.checked_on, check, 4),
+    ):
+        pairs = cosines(model, store)
+        assert measured.crops == store.name
+        assert measured.fingerprint == CropStore.open(store).fingerprint
+        assert measured.num_people == num_people
+        assert measured.num_photos == len(CropStore.open(store))
+        assert measured.num_impostor == len(pairs[False])
+        assert measured.num_genuine == len(pairs[True])
+        fmr = np.mean([cosine > threshold for cosine in pairs[False]])
+        fnmr = np.mean([cosine <= threshold for cosine in pairs[True]])
+        assert measured.fmr == pytest.approx(fmr)
+        assert measured.fnmr == pytest.approx(fnmr)
+        assert measured.fmr_low <= measured.fmr <= measured.fmr_high
+        assert measured.fnmr_low <= measured.fnmr <= measured.fnmr_high
+    assert str(report.set_on) in str(model_info(model))
+    assert f"checked on {report.checked_on}" in report.lines()
+    photo = np.zeros((112, 96, 3), np.uint8)
+    photo[20:90, 20:70] = 200
+    embedder = load(model, "cpu", "fp32", detector="crops")
+    own = embedder.verify(photo, photo)
+    assert own.lines()[1:] == [
+        f"the threshold was set on {report.set_on}",
+        f"checked on {report.checked_on}",
+    ]
+    given = embedder.verify(photo, photo, threshold=0.123)
+    assert len(given.lines()) == 1
+    # A threshold that is set again without a check has none.
+    set_model_threshold(model, crops, far=FAR, **ON_CPU)
+    assert load_model(model).header.threshold_checked_on is None
+
+
+def test_a_rate_that_does_not_hold_for_others_is_said(
+    tmp_path: Path, model: Path, crops: Path, make_store: Callable[..., Path]
+) -> None:
+    check = make_store(tmp_path / "others", (3, 3, 2, 2), 7, letter="Q")
+    report = set_model_threshold(model, crops, check=check, far=FAR, **ON_CPU)
+    assert report.checked_on is not None
+    for low, holds in ((FAR, True), (FAR + 1e-9, False)):
+        checked = replace(report.checked_on, fmr_low=low)
+        said = str(replace(report, checked_on=checked))
+        assert ("does not hold for the people" in said) == (not holds)
+
+
+def test_a_check_takes_other_people(
+    model: Path, crops: Path, make_store: Callable[..., Path], tmp_path: Path
+) -> None:
+    same = make_store(tmp_path / "same", (2, 2))
+    before = model.read_bytes()
+    with pytest.raises(DataError, match=r"2 people are in .*, such as P0"):
+        set_model_threshold(model, crops, check=same, far=FAR, **ON_CPU)
+    assert model.read_bytes() == before
