@@ -352,6 +352,63 @@ def _identify(
     return identify(out, gallery, probes, inputs)
 
 
+@evaluate_app.command("templates")
+@shows_result
+@_with_inputs
+def _templates(
+    templates: Annotated[
+        Path,
+        typer.Option(
+            help="The list of templates: a photo, its template and its medium a line, "
+            "such as ijbc_face_tid_mid.txt."
+        ),
+    ],
+    out: _Out,
+    inputs: "Inputs",
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="The pairs to compare: two templates and 1 or 0 a line, such as "
+            "ijbc_template_pair_label.txt."
+        ),
+    ] = None,
+    gallery: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="CSV file TEMPLATE_ID,SUBJECT_ID of the enrolled templates, such as "
+            "ijbc_1N_gallery_G1.csv; give --gallery twice for two galleries."
+        ),
+    ] = None,
+    probes: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file TEMPLATE_ID,SUBJECT_ID of the templates to search for, such "
+            "as ijbc_1N_probe_mixed.csv."
+        ),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            help="The detector's score of each photo, its weight in a template, at the "
+            "end of each line, such as ijbc_name_5pts_score.txt; without it all weigh "
+            "alike."
+        ),
+    ] = None,
+) -> Result:
+    """Evaluate templates of many photos, as IJB-B and IJB-C: pairs, galleries, both."""
+    from facever.stages.evaluation.templates import evaluate_templates
+
+    return evaluate_templates(
+        out,
+        templates,
+        inputs,
+        pairs=pairs,
+        galleries=gallery or (),
+        probes=probes,
+        scores=scores,
+    )
+
+
 @evaluate_app.command("compare")
 @shows_result
 def _compare(

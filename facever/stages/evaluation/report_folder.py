@@ -7,7 +7,9 @@ from facever.files import check_folder_place, naming_write_errors
 
 CROPS_FOLDER = "crops"
 PHOTOS_TABLE = f"{CROPS_FOLDER}-photos.csv"
-NUMBERS_FILES = ("report.json", "view_1.json", "identification.json", "blufr.json")
+NUMBERS_FILES = (
+    "report.json", "view_1.json", "identification.json", "blufr.json", "templates.json",
+)  # fmt: skip
 """The files of the kinds of report; a folder with one of them is a report's own."""
 
 

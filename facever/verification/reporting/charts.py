@@ -33,6 +33,7 @@ Curve = tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]
 NUM_LINE_STYLES = 6
 _NUM_BINS = 60
 _LEAST_MARK_STEP = 0.13
+_MOST_DECADES = 6
 
 
 def roc_svg(evaluations: Mapping[str, Evaluation]) -> str:
@@ -71,6 +72,8 @@ def rate_svg(
     lowest_far = min(float(far[0]) for far, _ in curves.values())
     bottom, step = rate_axis(min(float(tar[0]) for _, tar in curves.values()))
     decades = -math.log10(lowest_far)
+    # The texts of more marks would meet.
+    marks = range(0, int(decades) + 1, 1 if decades < _MOST_DECADES else 2)
 
     def x(far: float) -> float:
         return RIGHT + math.log10(far) / max(decades, 1e-9) * (RIGHT - LEFT)
@@ -78,7 +81,7 @@ def rate_svg(
     y = linear(bottom, 1.0, BOTTOM, TOP)
     parts = [
         x_axis(
-            [(x(10.0**-d), format_rate(10.0**-d)) for d in range(int(decades) + 1)],
+            [(x(10.0**-d), format_rate(10.0**-d)) for d in marks],
             f"{titles[0]} (log)",
         ),
         rates_up(bottom, step, titles[1]),
@@ -186,6 +189,7 @@ def score_histogram_svg(
     impostor: Float64[np.ndarray, " impostor"],
     threshold: float | None,
     counted: str,
+    shares: bool = False,
 ) -> str:
     """Two kinds of scores side by side.
 
@@ -194,6 +198,8 @@ def score_histogram_svg(
         impostor: Scores of the other kind; at least one score of both is finite.
         threshold: The threshold to mark, or None.
         counted: What the upright axis counts.
+        shares: Whether each kind is shown as shares of its own scores, where one kind
+            is so much rarer that its counts could not be seen.
     """
     genuine, impostor = (side[np.isfinite(side)] for side in (genuine, impostor))
     edges = score_bins(np.append(genuine, impostor), _NUM_BINS)
@@ -201,7 +207,11 @@ def score_histogram_svg(
         "impostor": np.histogram(impostor, edges)[0],
         "genuine": np.histogram(genuine, edges)[0],
     }
-    highest = max(int(count.max()) for count in counts.values())
+    heights = {
+        kind: count / max(1, count.sum()) if shares else count
+        for kind, count in counts.items()
+    }
+    highest = max(float(height.max()) for height in heights.values())
     x = linear(float(edges[0]), float(edges[-1]), LEFT, RIGHT)
     y = linear(0.0, highest * 1.12, BOTTOM, TOP)
     parts = [
@@ -213,13 +223,16 @@ def score_histogram_svg(
             "Score",
         ),
         y_axis(
-            [(y(tick), f"{tick:,g}") for tick in nice_ticks(0.0, highest * 1.12, 4)],
+            [
+                (y(tick), format_rate(tick) if shares else f"{tick:,g}")
+                for tick in nice_ticks(0.0, highest * 1.12, 4)
+            ],
             counted,
         ),
     ]
-    for kind, count in counts.items():
+    for kind, height in heights.items():
         outline = [(x(float(edges[0])), y(0))]
-        for i, number in enumerate(count.tolist()):
+        for i, number in enumerate(height.tolist()):
             outline += [(x(float(edge)), y(number)) for edge in edges[i : i + 2]]
         outline.append((x(float(edges[-1])), y(0)))
         parts.append(f'<path class="hump {kind}" d="{path_of(outline)}"/>')
@@ -257,7 +270,7 @@ def cmc_svg(cmc: Float64[np.ndarray, " ranks"]) -> str:
     bottom, step = rate_axis(float(cmc[0]))
     y = linear(bottom, 1.0, BOTTOM, TOP)
 
-    def x(rank: float) -> float:
+    def x(rank: int) -> float:
         return LEFT + math.log10(rank) / decades * (RIGHT - LEFT)
 
     # A corner where the share changes, and the end.

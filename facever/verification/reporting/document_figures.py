@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.special import ndtri
 
-from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.charts import (
     NUM_LINE_STYLES,
     det_curve,
@@ -39,13 +38,13 @@ _PNG_DASHES = ("-", "--", "-.", ":", (0, (8, 2)), (0, (1, 1)))
 Kind = Literal["png", "svg"]
 
 
-def save_roc(paths: Mapping[Kind, Path], evaluations: Mapping[str, Evaluation]) -> None:
+def save_roc(paths: Mapping[Kind, Path], curves: Mapping[str, Roc]) -> None:
     """Save the curves of ``charts.roc_svg``, one drawing as files of several kinds."""
     figure, axes = _axes("False accept rate", "True accept rate")
     bottom = 1.0
-    for index, (name, evaluation) in enumerate(evaluations.items()):
-        far, tar = log_curve(evaluation.roc)
-        _plot(axes, index, far, tar, f"{name} ({evaluation.accuracy:.2%})")
+    for index, (name, roc) in enumerate(curves.items()):
+        far, tar = log_curve(roc)
+        _plot(axes, index, far, tar, name)
         bottom = min(bottom, rate_axis(float(tar[0]))[0])
     axes.set_xscale("log")
     axes.set_xlim(None, 1)

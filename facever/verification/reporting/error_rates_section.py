@@ -13,14 +13,24 @@ from facever.verification.uncertainty.error_rates import (
 )
 
 
-def error_rates_section(rates: Mapping[str, ErrorRates | None]) -> str:
-    """A table of FMR and FNMR, one row for each model and target, and what it says."""
+def error_rates_section(
+    rates: Mapping[str, ErrorRates | None],
+    compared: str = "photo",
+    interval: str = "",
+) -> str:
+    """A table of FMR and FNMR, one row for each model and target, and what it says.
+
+    Args:
+        rates: The rates of each model, by its name; None where there are none.
+        compared: What the pairs are of, in the singular.
+        interval: What the intervals are, where nobody is drawn for them.
+    """
     parts = [
         "<h2>Error rates</h2>"
         '<p class="soft lead">In the terms of ISO/IEC 19795-1. The false match rate '
         "(FMR) and the false non-match rate (FNMR) are of pairs that could be "
-        "compared. The false reject rate (FRR) also counts pairs with a photo that "
-        "gave no embedding.</p>"
+        f"compared. The false reject rate (FRR) also counts pairs with a {compared} "
+        "that gave no embedding.</p>"
     ]
     measured = {name: found for name, found in rates.items() if found}
     if not measured:
@@ -32,7 +42,7 @@ def error_rates_section(rates: Mapping[str, ErrorRates | None]) -> str:
     whom = "pairs" if first.num_identities is None else "people"
     head = [
         "", "FMR at most", "Threshold", "False matches", "FNMR",
-        f"95% interval, {whom} drawn", "False non-matches", "FRR",
+        interval or f"95% interval, {whom} drawn", "False non-matches", "FRR",
     ]  # fmt: skip
     rows = [
         [
@@ -53,7 +63,7 @@ def error_rates_section(rates: Mapping[str, ErrorRates | None]) -> str:
     parts.append(f'<p class="soft">{_limits(first)}</p>')
     parts += [
         f'<p class="soft">{escape(name)}: '
-        f"{_count(found.failure_to_acquire)} photos gave no embedding (failure to "
+        f"{_count(found.failure_to_acquire)} {compared}s gave no embedding (failure to "
         f"acquire, {percent(found.failure_to_acquire.rate)}).</p>"
         for name, found in measured.items()
         if found.failure_to_acquire.num_errors

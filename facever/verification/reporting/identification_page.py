@@ -174,21 +174,9 @@ def _charts(found: Identification) -> str:
     ]
     answers = [answer for answer in found.tpir if answer.tpir is not None]
     if found.open_set is not None:
-        far, tar = log_curve(found.open_set)
-        if np.isneginf(found.open_set.thresholds[-1]):
-            # Whoever is not at rank 1 is named at no threshold.
-            far, tar = far[:-1], tar[:-1]
-        dots = [(a.target_fpir, a.tpir) for a in answers if a.tpir is not None]
-        chart = rate_svg(
-            "TPIR over FPIR",
-            {"rank 1": (far, tar)},
-            {"rank 1": dots},
-            ("False positive identification rate", "True positive identification rate"),
-            ("FPIR", "TPIR"),
-        )
         charts.append(
             "<figure><h3>Enrolled people named, for a rate of strangers named</h3>"
-            f"{chart}</figure>"
+            f"{tpir_svg({'rank 1': found})}</figure>"
         )
     humps = [("hump impostor", "strangers, highest"), ("hump genuine", "own person")]
     threshold, at = None, ""
@@ -204,6 +192,26 @@ def _charts(found: Identification) -> str:
     )
     odd = " odd" if len(charts) % 2 else ""
     return f'<h2>Curves</h2><div class="charts{odd}">{"".join(charts)}</div>'
+
+
+def tpir_svg(searches: Mapping[str, Identification]) -> str:
+    """TPIR over FPIR of searches with unmated probes, by their names."""
+    curves, dots = {}, {}
+    for name, found in searches.items():
+        assert found.open_set is not None
+        far, tar = log_curve(found.open_set)
+        if np.isneginf(found.open_set.thresholds[-1]):
+            # Whoever is not at rank 1 is named at no threshold.
+            far, tar = far[:-1], tar[:-1]
+        curves[name] = far, tar
+        dots[name] = [(a.target_fpir, a.tpir) for a in found.tpir if a.tpir is not None]
+    return rate_svg(
+        "TPIR over FPIR",
+        curves,
+        dots,
+        ("False positive identification rate", "True positive identification rate"),
+        ("FPIR", "TPIR"),
+    )
 
 
 def _others_first(

@@ -87,6 +87,10 @@ def write_report(
     )
     numbers = report_numbers(evaluations, title, settings, extras, probabilities, rates)
     curves = {name: found.roc for name, found in rates.items() if found}
+    rocs = {
+        f"{name} ({evaluation.accuracy:.2%})": evaluation.roc
+        for name, evaluation in evaluations.items()
+    }
     # Renamed from last to first, so that the page never shows what is not there yet.
     names = (PAGE_FILE, *_DRAWINGS, SCORES_FILE, JSON_FILE)
     with ExitStack() as stack:
@@ -104,7 +108,7 @@ def write_report(
             {kind: written[f"{curve}.{kind}"] for kind in _KINDS}
             for curve in ("roc", "det")
         )
-        save_roc(roc, evaluations)
+        save_roc(roc, rocs)
         save_det(det, curves)
         if extras.groups:
             save_groups(

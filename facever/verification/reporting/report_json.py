@@ -14,6 +14,7 @@ from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.quality_section import quality_numbers
+from facever.verification.roc import Roc
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.error_bars import accuracy_interval
@@ -49,7 +50,7 @@ def report_numbers(
             {
                 "name": name,
                 **_numbers(evaluation, extras.bootstraps.get(name)),
-                "error_rates": _error_rates(rates[name]),
+                "error_rates": error_rate_numbers(rates[name]),
                 "calibration": _calibration(probabilities[name]),
             }
             for name, evaluation in evaluations.items()
@@ -111,7 +112,15 @@ def _bootstrap(intervals: BootstrapIntervals | None) -> dict[str, Any] | None:
     }
 
 
-def _error_rates(found: ErrorRates | None) -> dict[str, Any] | None:
+def error_rate_numbers(
+    found: ErrorRates | None, interval: str = "bootstrap"
+) -> dict[str, Any] | None:
+    """The error rates in the terms of ISO/IEC 19795-1; None where there are none.
+
+    Args:
+        found: The rates.
+        interval: What the interval of the FNMR is called.
+    """
     if found is None:
         return None
     return {
@@ -127,7 +136,7 @@ def _error_rates(found: ErrorRates | None) -> dict[str, Any] | None:
                 "fmr": _counted(errors.fmr),
                 "fnmr": {
                     **_counted(errors.fnmr),
-                    "bootstrap": [
+                    interval: [
                         errors.fnmr_interval.low,
                         errors.fnmr_interval.high,
                     ],
@@ -246,7 +255,6 @@ def _numbers(
     evaluation: Evaluation, bootstrap: BootstrapIntervals | None
 ) -> dict[str, Any]:
     wilson = accuracy_interval(evaluation)
-    corners = evaluation.roc.corners()
     return {
         **headline_numbers(evaluation),
         "standard_deviation": evaluation.standard_deviation,
@@ -268,13 +276,19 @@ def _numbers(
                 )
             )
         ],
-        # Corners say it all: between them the curve is straight. The end that accepts
-        # pairs without a score has no threshold.
-        "roc": {
-            "far": corners.far.tolist(),
-            "tar": corners.tar.tolist(),
-            "threshold": finite_or_none(corners.thresholds.tolist()),
-        },
+        "roc": roc_numbers(evaluation.roc),
+    }
+
+
+def roc_numbers(roc: Roc) -> dict[str, Any]:
+    """The points of a ROC curve."""
+    # Corners say it all: between them the curve is straight. The end that accepts
+    # pairs without a score has no threshold.
+    corners = roc.corners()
+    return {
+        "far": corners.far.tolist(),
+        "tar": corners.tar.tolist(),
+        "threshold": finite_or_none(corners.thresholds.tolist()),
     }
 
 

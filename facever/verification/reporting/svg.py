@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 LEFT, RIGHT, TOP, BOTTOM = 60.0, 466.0, 14.0, 280.0
 _WIDTH, _HEIGHT = 480, 330
@@ -24,8 +25,13 @@ def linear(low: float, high: float, at_low: float, at_high: float) -> Scale:
 
 
 def path_of(points: Sequence[tuple[float, float]]) -> str:
-    """The attribute ``d`` of a path with straight lines from point to point."""
-    return "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    """The attribute ``d`` of a path with straight lines from point to point.
+
+    A point that is written as the one before is left out: a curve of millions of pairs
+    has tens of thousands.
+    """
+    texts = (f"{x:.1f},{y:.1f}" for x, y in points)
+    return "M" + "L".join(text for text, _ in groupby(texts))
 
 
 def x_axis(ticks: Sequence[tuple[float, str]], title: str) -> str:
@@ -63,5 +69,10 @@ def svg(label: str, parts: Sequence[str]) -> str:
 
 
 def format_rate(rate: float) -> str:
-    """A share as a percentage without needless zeros: ``0.1 %``."""
-    return f"{float(f'{100 * rate:.6g}'):g} %"
+    """A share as a percentage without needless zeros: ``0.1 %``.
+
+    >>> format_rate(0.5), format_rate(1e-7)
+    ('50 %', '0.00001 %')
+    """
+    digits = f"{float(f'{100 * rate:.6g}'):.12f}"
+    return f"{digits.rstrip('0').rstrip('.')} %"

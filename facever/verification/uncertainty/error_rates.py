@@ -14,13 +14,21 @@ References:
     Jovanovic and Levy, A look at the rule of three, 1997.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float64
 
 from facever.errors import ParameterError
 from facever.verification.evaluation import TARGET_FARS, Evaluation
-from facever.verification.roc import Roc, equal_error_rate, roc_curve, tar_at_far
+from facever.verification.roc import (
+    Roc,
+    TarAtFar,
+    equal_error_rate,
+    roc_curve,
+    tar_at_far,
+)
 from facever.verification.uncertainty.error_bars import folder_identities
 from facever.verification.uncertainty.intervals import (
     BootstrapIntervals,
@@ -66,7 +74,8 @@ class ErrorsAtFmr:
         fmr: False matches among the compared impostor pairs.
         fnmr: False non-matches among the compared genuine pairs.
         fnmr_interval: 95 % interval of the FNMR over draws of people (of pairs, where
-            people are unknown), the threshold chosen again in each.
+            people are unknown), the threshold chosen again in each; of templates see
+            ``TemplateVerification``.
         far: False accepts among all impostor pairs.
         frr: False rejects among all genuine pairs.
     """
@@ -95,8 +104,8 @@ class ErrorRates:
             can show with 95 % confidence, by the rule of three.
         smallest_exact_fmr: The smallest FMR that they can show to within 30 % of it,
             with 90 % confidence, by the rule of 30; above 1 where there are too few.
-        num_identities: Number of people who were drawn for the intervals; None where
-            pairs were drawn.
+        num_identities: Number of people whom the intervals know; None where they take
+            pairs for independent.
     """
 
     failure_to_acquire: CountedRate
@@ -155,35 +164,85 @@ def error_rates(
     roc = roc_curve(scores, same)
     if drawn is None or evaluation.num_missing_pairs:
         drawn = _bootstrap_of_compared(evaluation)
-    num_genuine = int(np.count_nonzero(pairs.same))
+    tar_of = dict(zip(TARGET_FARS, drawn.tar, strict=True))
+
+    def fnmr_interval(
+        answer: TarAtFar, _accepted: Bool[np.ndarray, " genuine"]
+    ) -> Interval:
+        tar = tar_of[answer.target_far]
+        assert tar is not None
+        return Interval(1 - tar.high, 1 - tar.low, tar.level)
+
+    return compared_rates(
+        roc,
+        scores,
+        same,
+        TARGET_FARS,
+        all_pairs=(
+            int(np.count_nonzero(pairs.same)),
+            int(np.count_nonzero(~pairs.same)),
+        ),
+        failure_to_acquire=CountedRate(len(evaluation.missing), len(pairs.sources)),
+        fnmr_interval=fnmr_interval,
+        num_identities=drawn.num_identities,
+    )
+
+
+def compared_rates(
+    roc: Roc,
+    scores: Float64[np.ndarray, " pairs"],
+    same: Bool[np.ndarray, " pairs"],
+    targets: Sequence[float],
+    *,
+    all_pairs: tuple[int, int],
+    failure_to_acquire: CountedRate,
+    fnmr_interval: Callable[[TarAtFar, Bool[np.ndarray, " genuine"]], Interval],
+    num_identities: int | None,
+) -> ErrorRates:
+    """The error rates of the pairs that could be compared.
+
+    Args:
+        roc: Their curve.
+        scores: Their scores, all finite.
+        same: True for genuine pairs.
+        targets: False match rates in (0, 1].
+        all_pairs: Number of genuine and of impostor pairs, with those that could not be
+            compared.
+        failure_to_acquire: See ``ErrorRates``.
+        fnmr_interval: The interval of the FNMR, from what ``tar_at_far`` says of a
+            target and from which genuine pairs are accepted.
+        num_identities: See ``ErrorRates``.
+    """
+    num_genuine, num_impostor = all_pairs
+    genuine, impostor = scores[same], scores[~same]
     at_fmr, notes = [], []
-    for answer, tar in zip(tar_at_far(roc, TARGET_FARS), drawn.tar, strict=True):
-        if answer.threshold is None or tar is None:
+    for answer in tar_at_far(roc, targets):
+        if answer.threshold is None:
             notes.append(answer.note)
             continue
-        accepted = scores > answer.threshold
-        false_matches = int(np.count_nonzero(accepted & ~same))
-        matches = int(np.count_nonzero(accepted & same))
+        accepted = genuine > answer.threshold
+        matches = int(np.count_nonzero(accepted))
+        false_matches = int(np.count_nonzero(impostor > answer.threshold))
         at_fmr.append(
             ErrorsAtFmr(
                 target_fmr=answer.target_far,
                 threshold=answer.threshold,
                 fmr=CountedRate(false_matches, roc.num_impostor),
                 fnmr=CountedRate(roc.num_genuine - matches, roc.num_genuine),
-                fnmr_interval=Interval(1 - tar.high, 1 - tar.low, tar.level),
-                far=CountedRate(false_matches, len(pairs) - num_genuine),
+                fnmr_interval=fnmr_interval(answer, accepted),
+                far=CountedRate(false_matches, num_impostor),
                 frr=CountedRate(num_genuine - matches, num_genuine),
             )
         )
     return ErrorRates(
-        failure_to_acquire=CountedRate(len(evaluation.missing), len(pairs.sources)),
+        failure_to_acquire=failure_to_acquire,
         roc=roc,
         eer=equal_error_rate(roc),
         at_fmr=at_fmr,
         notes=tuple(notes),
         smallest_fmr=rule_of_three(roc.num_impostor),
         smallest_exact_fmr=_ERRORS_OF_RULE_OF_30 / roc.num_impostor,
-        num_identities=drawn.num_identities,
+        num_identities=num_identities,
     )
 
 
