@@ -15,11 +15,13 @@ the pairs that one judges right and the first cell wrong, with their faces.
 
 For YouTube Faces, align its frames once with ``facever align``. To choose a setting
 without looking at a test set, leave out the tests: held-out people alone judge then.
+What an earlier call has judged stays in the table.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -80,17 +82,10 @@ def run(path: Path, options: argparse.Namespace, tests: tuple[PairTest, ...]) ->
         changes = [f"train.data.crops={json.dumps(str(options.crops))}", *changes]
     table = load_config(FaceTable, path, changes)
     out = options.out / path.parent.name / path.stem
-    judged = "the last step of each run, on "
-    judged += (
-        " and ".join(
-            f"{len(test.pairs):,} pairs of {test.title} in {test.pairs.num_folds} folds"
-            for test in tests
-        )
-        or "held-out people"
-    )
     runs = TableRuns(out, table, FaceTrainer(tests, table.pca_components), say)
 
     def write(cells: list[CellResults[FaceRun]]) -> None:
+        judged = say_judged(tests, cells)
         write_table(out, table, path, options.set, judged, cells, MEASURES)
 
     say(f"\n{table.title}: {path}")
@@ -102,6 +97,20 @@ def run(path: Path, options: argparse.Namespace, tests: tuple[PairTest, ...]) ->
         say(f"{out / folder} is left out of the table: {reason}")
     for found in pages:
         say(f"curves and pairs: {found.page}")
+
+
+def say_judged(
+    tests: tuple[PairTest, ...], cells: Sequence[CellResults[FaceRun]]
+) -> str:
+    """What the numbers of a table come from, in words."""
+    parts = [
+        f"{len(test.pairs):,} pairs of {test.title} in {test.pairs.num_folds} folds"
+        for test in tests
+    ]
+    found = {name for cell in cells for run in cell.runs for name in run.judged}
+    earlier = sorted(found - {test.name for test in tests})
+    parts += [f"{name.upper()} as earlier calls had it" for name in earlier]
+    return "the last step of each run, on " + (" and ".join(parts) or "held-out people")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,10 @@ def text_table(
         printed = [cell.printed.get(measure.key) for cell in cells]
         values = [cell.numbers(measure.key, measure.factor) for cell in cells]
         is_printed = any(number is not None for number in printed)
-        ours = [spread(each, measure.digits) for each in values]
+        ours = [
+            _of_seeds(each, len(cell.runs), measure.digits)
+            for each, cell in zip(values, cells, strict=True)
+        ]
         if not place:
             ours = [
                 " ".join(filter(None, [text, cell.failed and f"({cell.failed})"]))
@@ -127,6 +130,14 @@ def text_table(
             columns.append(["difference", *differences])
     head, *rows = zip(*columns, strict=True)
     return TextTable(head, rows)
+
+
+def _of_seeds(values: Sequence[float], num_runs: int, digits: int) -> str:
+    """The spread of a number, and of how many seeds where some runs lack it."""
+    text = spread(values, digits)
+    if 0 < len(values) < num_runs:
+        text += f" ({len(values)} of {num_runs} seeds)"
+    return text
 
 
 def markdown(table: TextTable) -> str:

@@ -256,7 +256,40 @@ def test_nothing_is_trained_again_and_other_cells_stay(
     cells = cells_of(out)
     assert [each["runs"][0]["pca_components"] for each in cells.values()] == [2, 2]
     assert cells["IE"]["runs"][0]["lfw_no_pca"] == first["lfw_no_pca"]
-    assert [len(cell["runs"]) for cell in cells.values()] == [1, 1]
+    # The second seed was not asked for: what the other PCA gave is no number of it.
+    assert [len(cell["runs"]) for cell in cells.values()] == [2, 1]
+    assert [each["lfw"] is None for each in cells["softmax"]["runs"]] == [False, True]
+    assert "(1 of 2 seeds)" in (out / "table.md").read_text()
+
+
+def test_a_call_without_tests_keeps_what_was_judged(
+    tmp_path: Path, world: Path
+) -> None:
+    out = tmp_path / "some" / "small"
+    run(arguments(world, tmp_path, "--cells", "softmax", tests="lfw ytf"))
+    before = cells_of(out)["softmax"]["runs"]
+    run(arguments(world, tmp_path, tests=""))
+    cells = cells_of(out)
+    assert cells["softmax"]["runs"] == before
+    assert cells["IE"]["runs"][0]["lfw"] is None
+    text = (out / "table.md").read_text()
+    assert "on LFW as earlier calls had it and YTF as earlier calls had it." in text
+    # Of other pairs the numbers of LFW are others; those of YTF stay.
+    fewer = world / "pairs.txt"
+    pairs = tmp_path / "other-pairs.txt"
+    lines = fewer.read_text().splitlines()
+    lines[1], lines[2] = lines[2], lines[1]
+    pairs.write_text("\n".join(lines) + "\n")
+    argv = arguments(world, tmp_path, "--cells", "IE", tests="")
+    run([*argv, "--lfw-crops", str(world / "lfw"), "--pairs", str(pairs)])
+    cells = cells_of(out)
+    assert cells["IE"]["runs"][0]["lfw"] is not None
+    [softmax] = cells["softmax"]["runs"]
+    assert softmax["lfw"] is None
+    assert softmax["lfw_missing_pairs"] is None
+    assert softmax["ytf"] == before[0]["ytf"]
+    models = json.loads((out / "lfw" / "report.json").read_text())["models"]
+    assert [model["name"] for model in models] == ["IE"]
 
 
 def test_without_tests_held_out_people_judge(tmp_path: Path, world: Path) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ from facever.stages.tables.running import (
     read_json_file,
     write_json,
 )
-from facever.stages.training.run_folder import LOG_FILE, check_same_run, run_fingerprint
+from facever.stages.training.run_folder import (
+    LOG_FILE,
+    MODEL_FILE,
+    check_same_run,
+    run_fingerprint,
+)
 from facever.stages.training.setup import THRESHOLD_FAR, split_crops
 from facever.stages.training.train import train
 from facever.tables.class_angles import class_angles
@@ -70,9 +76,11 @@ class FaceRun(Result):
         last_log_line: The last line of the training's log.
         pca_components: Number of dimensions that the PCA keeps.
         recipe: The training's config.
-        fingerprint: Hash of everything that decides the run and how it is judged.
+        fingerprint: Hash of everything that decides the training.
+        judged: What each test consisted of, by the name of the test: the hash of its
+            pairs and crops, and the recipe's ``pca_components``.
         lfw: Accuracy on LFW by cosine after the PCA, as the IE paper compares, a share;
-            this and what follows is None where the test was left out.
+            this and what follows is None where no call has judged it so.
         lfw_euclidean: The accuracy by Euclidean distance after the PCA.
         lfw_no_pca: The accuracy by cosine without a PCA.
         lfw_auc: The area under the ROC curve by cosine after the PCA.
@@ -95,6 +103,7 @@ class FaceRun(Result):
     pca_components: int
     recipe: dict[str, Any]
     fingerprint: str
+    judged: dict[str, list[str | int | None]] = field(default_factory=dict)
     lfw: float | None = None
     lfw_euclidean: float | None = None
     lfw_no_pca: float | None = None
@@ -136,51 +145,83 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
         build.check_names(cell.network, cell.heads)
 
     def fingerprint(self, cell: FaceCell, seed: int) -> str:
-        """A hash of the training, of its crops and of how it is judged."""
+        """A hash of the training and of its crops."""
         config = cell.training(seed, Path())
         teacher = self._teacher(config)
         taught_by = None if teacher is None else teacher.fingerprint
-        content = [
-            run_fingerprint(config, self._store(config), taught_by),
-            {test.name: test.fingerprint for test in self.tests},
-            self.pca_components,
-        ]
+        content = run_fingerprint(config, self._store(config), taught_by)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def read(self, content: dict[str, Any]) -> FaceRun:
-        """The fields of a ``FaceRun``."""
-        return FaceRun(**content)
+        """The run that a file holds, without what was judged in another way.
+
+        The numbers of a test that this call leaves out stay as they are.
+        """
+        judged = {
+            name: found
+            for name, found in content["judged"].items()
+            if found == self._judging.get(name, [found[0], self.pca_components])
+        }
+        outdated = tuple(f"{name}_" for name in content["judged"].keys() - judged)
+        kept = {
+            name: value
+            for name, value in content.items()
+            if not f"{name}_".startswith(outdated)
+        }
+        return FaceRun(**kept | {"judged": judged})
+
+    @property
+    def _judging(self) -> dict[str, list[str | int | None]]:
+        return {
+            test.name: [test.fingerprint, self.pca_components] for test in self.tests
+        }
 
     def train(self, name: str, cell: FaceCell, seed: int, out: Path) -> FaceRun:
-        """Train and judge; what was trained but judged otherwise is judged anew."""
+        """Train and judge; what is trained is judged by the tests that are missing."""
         fingerprint = self.fingerprint(cell, seed)
         content = read_json_file(out / RESULT_FILE)
-        if content is not None and content["fingerprint"] == fingerprint:
-            return self.read(content)
         config = cell.training(seed, out)
+        if content is not None and content["fingerprint"] == fingerprint:
+            run = self.read(content)
+        else:
+            run = self._train(config, fingerprint, out)
+        if missing := [test for test in self.tests if test.name not in run.judged]:
+            run = self._judge(run, missing, config, out)
+        if run.to_dict() != content:
+            write_json(out / RESULT_FILE, run.to_dict())
+        return run
+
+    def _train(self, config: TrainConfig, fingerprint: str, out: Path) -> FaceRun:
         try:
             check_same_run(config)
         except ConfigError as error:  # No matter of a value, which would be a row.
             raise FileError(str(error)) from None
         trained = train(config)
         model = load_model(trained.model)
-        pca = self.pca_components or default_num_components(model.feature_size)
-        numbers: dict[str, Any] = {}
-        for test in self.tests:
-            features = test.embed(trained.model, out, config.device, config.precision)
-            numbers |= judge_pairs(test, features, pca)
-        result = FaceRun(
-            seed=seed,
+        return FaceRun(
+            seed=config.seed,
             **self._measure(config, model, out),
             steps=trained.steps,
             last_log_line=_last_line(out / LOG_FILE),
-            pca_components=pca,
+            pca_components=self._num_components(model),
             recipe=config.model_dump(mode="json"),
             fingerprint=fingerprint,
-            **numbers,
         )
-        write_json(out / RESULT_FILE, result.to_dict())
-        return result
+
+    def _judge(
+        self, run: FaceRun, tests: Sequence[PairTest], config: TrainConfig, out: Path
+    ) -> FaceRun:
+        path = out / MODEL_FILE
+        pca = self._num_components(load_model(path))
+        numbers: dict[str, Any] = {}
+        for test in tests:
+            features = test.embed(path, out, config.device, config.precision)
+            numbers |= judge_pairs(test, features, pca)
+        judged = run.judged | {test.name: self._judging[test.name] for test in tests}
+        return replace(run, pca_components=pca, judged=judged, **numbers)
+
+    def _num_components(self, model: LoadedModel) -> int:
+        return self.pca_components or default_num_components(model.feature_size)
 
     def _teacher(self, config: TrainConfig) -> LoadedModel | None:
         if config.teacher is None:

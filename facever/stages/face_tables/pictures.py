@@ -34,12 +34,16 @@ def write_pictures(
     Returns:
         The comparison of each test.
     """
-    done = [cell for cell in cells if cell.runs]
     found = []
     for test in tests:
+        judged = {
+            cell.name: [run for run in cell.runs if test.name in run.judged]
+            for cell in cells
+        }
+        done = [cell for cell in cells if judged[cell.name]]
         evaluations, headlines = {}, {}
         for cell in done:
-            run = cell.runs[0]
+            run = judged[cell.name][0]
             folder = out / folder_name(cell.name) / f"seed{run.seed}"
             evaluations[cell.name] = evaluate_again(test, folder, run.pca_components)
             headlines[cell.name] = (
