@@ -362,7 +362,9 @@ _IN_FAVOUR_OF_OTHERS = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
 def _is_lost(error: BaseException | None) -> bool:
-    return isinstance(error, psycopg.OperationalError) and (
+    # Of errors that are not the server's but the driver's own, the second is of answers
+    # that it did not expect, such as PgBouncer's when the server has just gone.
+    return isinstance(error, psycopg.OperationalError | psycopg.InternalError) and (
         error.sqlstate is None or error.sqlstate.startswith(_LOST)
     )
 

@@ -1,16 +1,26 @@
-"""A pooler between gallery and server, which gives each transaction any connection."""
+"""A pooler between gallery and server, which gives each transaction any connection.
 
+A stand-in, and PgBouncer itself where it is installed.
+"""
+
+import pwd
 import selectors
+import shutil
 import socket
 import struct
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
+from facever.errors import FileError
 from facever.gallery.entries import Filter
 from facever.gallery.opening import create_gallery, open_gallery
 from facever.gallery.postgres import gallery as gallery_module
@@ -131,16 +141,79 @@ class Pooler:
                             return
 
 
-@pytest.fixture
-def pooler(running_postgres: Any) -> Iterator[Pooler]:
-    info = running_postgres.get_postmaster_info()
-    pooler = Pooler(str(info.socket_path))
+class PgBouncer:
+    """The real one; it refuses to run as root, so it runs as the server's user."""
+
+    def __init__(self, server: Path, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        user = pwd.getpwuid(server.stat().st_uid).pw_name
+        settings = folder / "pgbouncer.ini"
+        settings.write_text(
+            f"""
+            [databases]
+            postgres = host={server} user=postgres
+            * = host={server} user=postgres
+            [pgbouncer]
+            listen_addr = 127.0.0.1
+            listen_port = {self.port}
+            unix_socket_dir =
+            auth_type = any
+            stats_users = stats
+            pool_mode = transaction
+            server_round_robin = 1
+            default_pool_size = 2
+            min_pool_size = 2
+            """
+        )
+        self._process = subprocess.Popen(
+            ["pgbouncer", "-u", user, str(settings)], stderr=subprocess.DEVNULL
+        )
+        for _ in range(100):
+            try:
+                self._ask("SHOW VERSION")
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        pytest.fail("PgBouncer did not start")
+
+    def _ask(self, question: str) -> dict[str, Any]:
+        with psycopg.connect(
+            f"postgresql://stats@127.0.0.1:{self.port}/pgbouncer",
+            autocommit=True,
+            cursor_factory=psycopg.ClientCursor,
+            row_factory=psycopg.rows.dict_row,
+        ) as connection:
+            rows = connection.execute(question).fetchall()
+        return next((row for row in rows if row.get("database") == "postgres"), {})
+
+    @property
+    def num_given(self) -> int:
+        number: int = self._ask("SHOW STATS")["total_xact_count"]
+        return number
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@pytest.fixture(params=["stand-in", "PgBouncer"])
+def pooler(
+    request: pytest.FixtureRequest, running_postgres: Any, tmp_path: Path
+) -> Iterator[Pooler | PgBouncer]:
+    path = str(running_postgres.get_postmaster_info().socket_path)
+    if request.param == "stand-in":
+        pooler: Pooler | PgBouncer = Pooler(path)
+    elif shutil.which("pgbouncer") is None:
+        pytest.skip("PgBouncer is not installed")
+    else:
+        pooler = PgBouncer(Path(path).parent, tmp_path)
     yield pooler
     pooler.close()
 
 
 def test_all_goes_well_through_a_pooler_of_transactions(
-    pooler: Pooler, postgres_place: Any, monkeypatch: pytest.MonkeyPatch
+    pooler: Pooler | PgBouncer, postgres_place: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gallery_module, "_ROWS_A_READ", 7)
     direct = postgres_place()
@@ -174,3 +247,42 @@ def test_all_goes_well_through_a_pooler_of_transactions(
         assert one.entries(Filter(["Ann"])) == plain.entries(Filter(["Ann"]))
         assert one.info() == plain.info()
     assert pooler.num_given > 30
+
+
+def test_a_server_lost_behind_a_pooler(
+    pooler: Pooler | PgBouncer,
+    postgres_server: str,
+    postgres_place: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if isinstance(pooler, Pooler):
+        pytest.skip("the stand-in does not connect again")
+    monkeypatch.setattr(gallery_module, "_ROWS_A_READ", 7)
+    name = postgres_place().rpartition("=")[2]
+    place = f"postgresql://postgres@127.0.0.1:{pooler.port}/postgres?gallery={name}"
+    units = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+
+    def lose() -> None:
+        with psycopg.connect(postgres_server, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'facever'"
+            )
+
+    with create_gallery(place, 8) as gallery:
+        gallery.add(["Ann"] * 40, units, [f"{row}.jpg" for row in range(40)])
+        for call in (
+            gallery.names,
+            lambda: gallery.search(units[:20]),
+            lambda: gallery.add(["Bob"], units[:1], ["x"]),
+            lambda: gallery.remove_person("Bob"),
+            gallery.verify,
+        ):
+            lose()
+            call()
+        blocks = gallery.read()
+        next(blocks)
+        lose()
+        with pytest.raises(FileError, match="does not answer"):
+            list(blocks)
+        assert len(gallery) == 40
