@@ -19,7 +19,6 @@ from facever.stages.evaluation.read_report import ReadReport, read_report
 from facever.stages.evaluation.report_folder import CROPS_FOLDER, check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import read_bin
-from facever.verification.reporting.disagreements import differing_rows
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.report import (
     JSON_FILE,
@@ -27,7 +26,8 @@ from facever.verification.reporting.report import (
     write_report,
 )
 from facever.verification.reporting.report_json import headline_numbers
-from facever.verification.reporting.worst_errors import CropOf
+from facever.verification.reporting.sections.disagreements import differing_rows
+from facever.verification.reporting.sections.worst_errors import CropOf
 from facever.verification.uncertainty.error_bars import (
     folder_bootstrap,
     folder_identities,

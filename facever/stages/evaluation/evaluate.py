@@ -36,11 +36,11 @@ from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.quality import MOST_DISCARDED
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
-from facever.verification.reporting.groups_section import describe_groups, small_groups
 from facever.verification.reporting.markup import Setting
-from facever.verification.reporting.quality_section import Qualities, quality_numbers
 from facever.verification.reporting.report import write_report
 from facever.verification.reporting.report_json import headline_numbers, rule_numbers
+from facever.verification.reporting.sections.groups import describe_groups, small_groups
+from facever.verification.reporting.sections.quality import Qualities, quality_numbers
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.error_bars import folder_bootstrap
 

@@ -23,7 +23,7 @@ from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import PairBin, photo_key
 from facever.verification.reporting.markup import Setting
-from facever.verification.reporting.worst_errors import CropOf
+from facever.verification.reporting.sections.worst_errors import CropOf
 
 _CHUNK_CROPS = 1024
 

@@ -33,7 +33,7 @@ from facever.verification.protocols.identity_list import (
     IdentityList,
     read_identity_list,
 )
-from facever.verification.reporting.document_figures import save_cmc
+from facever.verification.reporting.charts.documents import save_cmc
 from facever.verification.reporting.identification_page import (
     render_blufr,
     render_identification,

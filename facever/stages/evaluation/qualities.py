@@ -16,7 +16,7 @@ from facever.stages.evaluation.features import Features
 from facever.verification.evaluation import Evaluation
 from facever.verification.photo_matching import match_photos
 from facever.verification.quality import discard_curve
-from facever.verification.reporting.quality_section import Qualities
+from facever.verification.reporting.sections.quality import Qualities
 from facever.verification.uncertainty.error_rates import error_rates
 
 _CHUNK_CROPS = 1024

@@ -39,7 +39,7 @@ from facever.verification.protocols.template_pooling import (
     PooledTemplates,
     pool_templates,
 )
-from facever.verification.reporting.document_figures import (
+from facever.verification.reporting.charts.documents import (
     save_cmc,
     save_det,
     save_roc,

@@ -37,7 +37,7 @@ from facever.verification.protocols import (
     read_lfw_pairs,
     read_ytf_splits,
 )
-from facever.verification.reporting.worst_errors import CropOf
+from facever.verification.reporting.sections.worst_errors import CropOf
 
 
 @dataclass(frozen=True)

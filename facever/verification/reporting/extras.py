@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from facever.verification.groups.comparison import GroupComparison
 from facever.verification.protocols.video_frames import FrameCounts
-from facever.verification.reporting.quality_section import Qualities
+from facever.verification.reporting.sections.quality import Qualities
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import PairedComparison

@@ -15,12 +15,13 @@ from facever.verification.identification.gallery_search import (
     TpirAtFpir,
 )
 from facever.verification.protocols.identity_list import IdentityList
-from facever.verification.reporting.charts import (
+from facever.verification.reporting.charts.curves import (
     cmc_svg,
     log_curve,
     rate_svg,
     score_histogram_svg,
 )
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.markup import (
     Setting,
     hero,
@@ -30,8 +31,7 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
-from facever.verification.reporting.svg import format_rate
-from facever.verification.reporting.worst_errors import (
+from facever.verification.reporting.sections.worst_errors import (
     NO_PICTURES,
     CropOf,
     error_card,

@@ -6,17 +6,14 @@ from html import escape
 import numpy as np
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.calibration_section import calibration
-from facever.verification.reporting.charts import (
+from facever.verification.reporting.charts.curves import (
     NUM_LINE_STYLES,
     det_svg,
     histogram_svg,
     roc_svg,
 )
-from facever.verification.reporting.disagreements import disagreements
-from facever.verification.reporting.error_rates_section import error_rates_section
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.extras import ReportExtras
-from facever.verification.reporting.groups_section import groups_section
 from facever.verification.reporting.markup import (
     Setting,
     hero,
@@ -27,15 +24,18 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
-from facever.verification.reporting.quality_section import quality_section
-from facever.verification.reporting.svg import format_rate
-from facever.verification.reporting.tables import (
+from facever.verification.reporting.sections.calibration import calibration
+from facever.verification.reporting.sections.disagreements import disagreements
+from facever.verification.reporting.sections.error_rates import error_rates_section
+from facever.verification.reporting.sections.groups import groups_section
+from facever.verification.reporting.sections.quality import quality_section
+from facever.verification.reporting.sections.tables import (
     differences,
     error_bars,
     failed_frames,
     other_rules,
 )
-from facever.verification.reporting.worst_errors import CropOf, worst_errors
+from facever.verification.reporting.sections.worst_errors import CropOf, worst_errors
 from facever.verification.roc import TarAtFar
 from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.error_rates import ErrorRates

@@ -13,13 +13,13 @@ from facever.errors import DataError
 from facever.files import whole_file
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols import PairList
-from facever.verification.reporting.document_figures import save_det, save_roc
+from facever.verification.reporting.charts.documents import save_det, save_roc
+from facever.verification.reporting.charts.groups import save_groups
 from facever.verification.reporting.extras import ReportExtras
-from facever.verification.reporting.group_charts import save_groups
 from facever.verification.reporting.markup import Setting
 from facever.verification.reporting.page import render_page
 from facever.verification.reporting.report_json import finite_or_none, report_numbers
-from facever.verification.reporting.worst_errors import CropOf
+from facever.verification.reporting.sections.worst_errors import CropOf
 from facever.verification.uncertainty.calibration import probabilities_of
 from facever.verification.uncertainty.error_rates import error_rates
 

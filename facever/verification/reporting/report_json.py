@@ -13,7 +13,7 @@ from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
 from facever.verification.reporting.markup import Setting
-from facever.verification.reporting.quality_section import quality_numbers
+from facever.verification.reporting.sections.quality import quality_numbers
 from facever.verification.roc import Roc
 from facever.verification.rules import RuleResult
 from facever.verification.uncertainty.calibration import Probabilities

@@ -6,16 +6,7 @@ from html import escape
 from typing import Any
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.markup import (
-    Setting,
-    percent,
-    percent_range,
-    settings_list,
-    table,
-    whole_page,
-)
-from facever.verification.reporting.report_json import headline_numbers
-from facever.verification.reporting.svg import (
+from facever.verification.reporting.charts.svg import (
     BOTTOM,
     LEFT,
     RIGHT,
@@ -25,6 +16,15 @@ from facever.verification.reporting.svg import (
     svg,
     x_axis,
 )
+from facever.verification.reporting.markup import (
+    Setting,
+    percent,
+    percent_range,
+    settings_list,
+    table,
+    whole_page,
+)
+from facever.verification.reporting.report_json import headline_numbers
 from facever.verification.uncertainty.intervals import BootstrapIntervals
 from facever.verification.uncertainty.paired import PairedComparison
 

@@ -8,7 +8,7 @@ from facever.verification.identification.template_search import (
     TemplateSearch,
     tpir_interval,
 )
-from facever.verification.reporting.charts import (
+from facever.verification.reporting.charts.curves import (
     NUM_LINE_STYLES,
     cmc_svg,
     det_svg,
@@ -16,7 +16,7 @@ from facever.verification.reporting.charts import (
     rate_svg,
     score_histogram_svg,
 )
-from facever.verification.reporting.error_rates_section import error_rates_section
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.identification_page import tpir_svg
 from facever.verification.reporting.markup import (
     Setting,
@@ -28,7 +28,7 @@ from facever.verification.reporting.markup import (
     table,
     whole_page,
 )
-from facever.verification.reporting.svg import format_rate
+from facever.verification.reporting.sections.error_rates import error_rates_section
 from facever.verification.reporting.templates_numbers import TemplatesEvaluation
 from facever.verification.roc import TarAtFar
 from facever.verification.template_verification import TemplateVerification

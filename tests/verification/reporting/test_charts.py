@@ -3,7 +3,11 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from facever.verification.reporting.charts import det_curve, det_ticks, lowest_errors
+from facever.verification.reporting.charts.curves import (
+    det_curve,
+    det_ticks,
+    lowest_errors,
+)
 from facever.verification.roc import roc_curve
 
 

@@ -7,7 +7,10 @@ import pytest
 
 from facever.verification.evaluation import Evaluation, judged_scores
 from facever.verification.protocols import PairList
-from facever.verification.reporting.disagreements import differing_rows, disagreements
+from facever.verification.reporting.sections.disagreements import (
+    differing_rows,
+    disagreements,
+)
 
 PAIRS = PairList(
     [f"L/{n}.jpg" for n in range(8)],

@@ -1,6 +1,6 @@
 """The charts of a report's page: inline SVG, styled by the page's CSS.
 
-The curves as files for documents are drawn in ``document_figures``, which says why both
+The curves as files for documents are drawn in ``documents``, which says why both
 are there.
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from scipy.special import ndtri
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.svg import (
+from facever.verification.reporting.charts.svg import (
     BOTTOM,
     LEFT,
     RIGHT,

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.special import ndtri
 
-from facever.verification.reporting.charts import (
+from facever.verification.reporting.charts.curves import (
     NUM_LINE_STYLES,
     det_curve,
     det_ticks,
@@ -28,7 +28,7 @@ from facever.verification.reporting.charts import (
     lowest_errors,
     rate_axis,
 )
-from facever.verification.reporting.svg import format_rate
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.roc import Roc
 
 _PNG_COLOURS = ("#5b3fd1", "#00805a", "#a3326f", "#7a6200", "#00708f", "#555555")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from html import escape
 
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.markup import percent, percent_range, table
-from facever.verification.reporting.svg import format_rate
 from facever.verification.uncertainty.error_rates import (
     CountedRate,
     ErrorRates,

@@ -10,12 +10,12 @@ from facever.verification.evaluation import Evaluation, evaluate_pairs
 from facever.verification.groups.attributes import read_groups
 from facever.verification.groups.comparison import GroupComparison, compare_groups
 from facever.verification.reporting.extras import ReportExtras
-from facever.verification.reporting.groups_section import (
+from facever.verification.reporting.report import write_report
+from facever.verification.reporting.sections.groups import (
     describe_groups,
     groups_section,
     small_groups,
 )
-from facever.verification.reporting.report import write_report
 
 NASTY = """<script>alert(1)</script>"&'$x_1$ ü and a name that is far too long"""
 

@@ -6,9 +6,8 @@ from html import escape
 import numpy as np
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.charts import score_bins
-from facever.verification.reporting.markup import legend, table
-from facever.verification.reporting.svg import (
+from facever.verification.reporting.charts.curves import score_bins
+from facever.verification.reporting.charts.svg import (
     BOTTOM,
     LEFT,
     RIGHT,
@@ -21,6 +20,7 @@ from facever.verification.reporting.svg import (
     x_axis,
     y_axis,
 )
+from facever.verification.reporting.markup import legend, table
 from facever.verification.uncertainty.calibration import Probabilities
 from facever.verification.uncertainty.intervals import Interval, wilson
 

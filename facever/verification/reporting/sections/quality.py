@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from facever.verification.quality import MOST_DISCARDED, DiscardCurve, QualityCut
-from facever.verification.reporting.charts import NUM_LINE_STYLES
-from facever.verification.reporting.markup import legend, percent, table
-from facever.verification.reporting.svg import (
+from facever.verification.reporting.charts.curves import NUM_LINE_STYLES
+from facever.verification.reporting.charts.svg import (
     BOTTOM,
     LEFT,
     RIGHT,
@@ -23,6 +22,7 @@ from facever.verification.reporting.svg import (
     x_axis,
     y_axis,
 )
+from facever.verification.reporting.markup import legend, percent, table
 
 _SHOWN = 0.5
 """The picture shows discards of up to half of the pairs."""

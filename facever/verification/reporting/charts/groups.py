@@ -1,7 +1,7 @@
 """Rates of groups as pictures: for the page and, as a PNG, for documents.
 
 Each group is a line: its name, its rate as a dot, and the interval as a bar. See
-``document_figures`` for why the page's pictures and those of documents are drawn by
+``documents`` for why the page's pictures and those of documents are drawn by
 other means.
 """
 
@@ -19,7 +19,7 @@ from facever.verification.groups.comparison import (
     GroupComparison,
     RateOfGroups,
 )
-from facever.verification.reporting.svg import Scale, linear, nice_ticks
+from facever.verification.reporting.charts.svg import Scale, linear, nice_ticks
 
 FMR_TITLE = "False match rate"
 FNMR_TITLE = "False non-match rate"

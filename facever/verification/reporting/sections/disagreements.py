@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from facever.verification.evaluation import Evaluation
-from facever.verification.reporting.worst_errors import (
+from facever.verification.reporting.sections.worst_errors import (
     NO_PICTURES,
     CropOf,
     error_card,

@@ -5,8 +5,8 @@ from html import escape
 
 from facever.verification.evaluation import Evaluation
 from facever.verification.protocols.video_frames import FrameCounts
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.markup import percent, percent_range, table
-from facever.verification.reporting.svg import format_rate
 from facever.verification.rules import MISSING_RULE, RuleResult
 from facever.verification.uncertainty.error_bars import accuracy_interval
 from facever.verification.uncertainty.intervals import BootstrapIntervals, Interval

@@ -11,14 +11,14 @@ from facever.verification.groups.comparison import (
     GroupTest,
     RateOfGroups,
 )
-from facever.verification.reporting.group_charts import (
+from facever.verification.reporting.charts.groups import (
     FMR_TITLE,
     FNMR_TITLE,
     format_small,
     group_rates_svg,
 )
+from facever.verification.reporting.charts.svg import format_rate
 from facever.verification.reporting.markup import table
-from facever.verification.reporting.svg import format_rate
 
 SIGNIFICANT = 0.05
 _NUM_SHOWN = 4

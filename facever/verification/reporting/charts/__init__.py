@@ -1,0 +1,1 @@
+"""Pictures: inline SVG for the pages, and the same curves as files for documents."""

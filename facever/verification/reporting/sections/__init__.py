@@ -1,0 +1,1 @@
+"""Sections of the pages: HTML from numbers, each with what it means."""
