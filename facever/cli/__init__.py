@@ -32,6 +32,7 @@ from facever.cli.options import (
     FramesOption,
     IdentityOption,
     MaxPixels,
+    MinQuality,
     Model,
     ModelOption,
     PrecisionOption,
@@ -127,6 +128,7 @@ def align(
             "160x160: FaceNet. 150x150: dlib."
         ),
     ] = "112x96",
+    min_quality: MinQuality = None,
     workers: Annotated[
         int | None,
         typer.Option(help="Number of processes; by default one for each CPU."),
@@ -153,6 +155,7 @@ def align(
     ] = None,
 ) -> Result:
     """Align photos into a crop store; a run that was killed goes on where it was."""
+    from facever.faces.quality import parse_min_quality
     from facever.stages.align import Shard
     from facever.stages.align import align as stage
 
@@ -170,6 +173,7 @@ def align(
         backend=backend,
         max_pixels=max_pixels,
         template=template,
+        min_quality=parse_min_quality(min_quality or ()),
         shard=None if shard is None else Shard.parse(shard),
     )
 

@@ -42,6 +42,15 @@ MaxPixels = Annotated[
         "listed as a failure.",
     ),
 ]
+MinQuality = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help="Refuse photos whose face is of lower quality: landmark-fit, "
+        "detector-score, eye-distance or sharpness, such as sharpness=20. May be given "
+        "several times.",
+    ),
+]
 Array = Annotated[
     str | None,
     typer.Option(

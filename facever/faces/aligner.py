@@ -1,7 +1,7 @@
 """From photos to crops, a batch at a time; what fails says why."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
 from facever.faces.mtcnn_backends import settle
 from facever.faces.photo_source import PhotoSource
+from facever.faces.quality import FACE_QUALITIES, low_quality
 from facever.faces.templates import (
     DEFAULT_TEMPLATE,
     TEMPLATES,
@@ -93,6 +94,17 @@ class AlignedPhoto:
         """The detector's score of each face; NaN where unknown."""
         return np.array([face.score for face in self.faces], np.float64)
 
+    def without_faces(self, reason: str) -> "AlignedPhoto":
+        """The photo as one that gave no crop."""
+        return replace(
+            self,
+            faces=[],
+            crops=self.crops[:0],
+            reason=reason,
+            outside=self.outside[:0],
+            taken_by=None,
+        )
+
     def check(self) -> None:
         """Raise the reason, if there is one.
 
@@ -124,6 +136,8 @@ class AlignRecipe:
         template: What the crops look like; see ``TEMPLATES``.
         device: Where the detector's networks run, by torch's name, or ``auto``.
         backend: What computes them; see ``make_detector``.
+        min_quality: Photos of which a face that is taken is below one of these are
+            refused; some of ``known_qualities``.
     """
 
     detector: Detector = "mtcnn"
@@ -133,6 +147,17 @@ class AlignRecipe:
     template: TemplateName = "112x96"
     device: str = "cpu"
     backend: Backend = "auto"
+    min_quality: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def known_qualities(self) -> list[str]:
+        """The names in ``FACE_QUALITIES`` that faces found in this way have."""
+        if self.uses_network:
+            return [*FACE_QUALITIES]
+        unknown = {"detector-score"}
+        if not self.by_landmarks:
+            unknown |= {"landmark-fit", "eye-distance"}
+        return [name for name in FACE_QUALITIES if name not in unknown]
 
     @property
     def uses_network(self) -> bool:
@@ -170,6 +195,7 @@ class AlignRecipe:
             face=self.face,
             max_pixels=self.max_pixels,
             template=TEMPLATES[self.template],
+            min_quality=self.min_quality,
         )
 
 
@@ -188,6 +214,7 @@ class PhotoAligner:
         face: FaceRule = DEFAULT_FACE,
         max_pixels: int,
         template: Template = DEFAULT_TEMPLATE,
+        min_quality: Mapping[str, float] | None = None,
     ) -> None:
         """Choose the way.
 
@@ -197,12 +224,14 @@ class PhotoAligner:
             face: Which face to take when a detector finds several.
             max_pixels: See ``read_photo``.
             template: What the crops look like.
+            min_quality: Photos of which a face that is taken is below are refused.
         """
         self._detect = detect
         self._by_landmarks = by_landmarks
         self._face = face
         self._max_pixels = max_pixels
         self._template = template
+        self._min_quality = min_quality or {}
 
     def align(self, photos: Sequence[PhotoSource]) -> list[AlignedPhoto]:
         """Align photos, in their order; none raises, none is left out.
@@ -248,7 +277,14 @@ class PhotoAligner:
                 aligned.append(self._cut_known(photo, image))
             else:
                 aligned.append(self._take(photo.source, image))
-        return aligned
+        return [self._judge(photo) for photo in aligned]
+
+    def _judge(self, photo: AlignedPhoto) -> AlignedPhoto:
+        """The photo, refused where a face of it is of too low quality."""
+        for face, crop in zip(photo.faces, photo.crops, strict=True):
+            if why := low_quality(face, crop, self._min_quality):
+                return photo.without_faces(why)
+        return photo
 
     def _cut(
         self,

@@ -42,6 +42,7 @@ _ORDERS = [
 
 
 _MIN_EXTENT = 3.0  # Pixels.
+_KEPT_DIGITS = 4
 
 
 class Misfit(NamedTuple):
@@ -75,6 +76,13 @@ def residuals(
         array([0.  , 0.64])
     """
     return _fit(landmarks, _GOALS[None])[0][:, 0]
+
+
+def measure_residuals(
+    landmarks: Float64[np.ndarray, "faces 5 2"],
+) -> Float64[np.ndarray, " faces"]:
+    """``residuals`` with as many digits as are kept of them."""
+    return residuals(landmarks).round(_KEPT_DIGITS)
 
 
 def find_misfit(landmarks: Float64[np.ndarray, "faces 5 2"]) -> Misfit | None:

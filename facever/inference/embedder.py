@@ -1,7 +1,7 @@
 """From photos or crops to embeddings, with a model file."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -444,14 +444,7 @@ def _embedded(
     whole = np.isfinite(features).all(axis=1) & embeddings.any(axis=1)
     if whole.all():
         return EmbeddedPhoto(**vars(photo), embeddings=embeddings)
-    failed = replace(
-        photo,
-        faces=[],
-        crops=photo.crops[:0],
-        outside=photo.outside[:0],
-        reason=NO_EMBEDDING,
-        taken_by=None,
-    )
+    failed = photo.without_faces(NO_EMBEDDING)
     return EmbeddedPhoto(**vars(failed), embeddings=embeddings[:0])
 
 

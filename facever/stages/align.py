@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from facever.faces.detection import FACE_RULES
 from facever.faces.detectors import check_detector
 from facever.faces.photo_source import PhotoListing, PhotoSource
 from facever.faces.photos import check_max_pixels
+from facever.faces.quality import LOW_QUALITY, check_min_quality
 from facever.faces.templates import TEMPLATES, find_template
 from facever.faces.workers import AlignWorkers, count_workers
 from facever.files import check_file_place, check_folder_place, check_outside
@@ -57,6 +58,7 @@ class AlignSummary(Result):
         num_without_face: Photos in the ledger because no face was found in them.
         num_without_landmarks: Photos in the ledger because landmarks are listed, and
             none for them.
+        num_refused: Photos in the ledger because the face is of too low quality.
         num_unusable: Photos in the ledger for another reason, such as damage.
         outside: Photos that this run aligned and whose crop, or one of them, lies by
             more than ``OUTSIDE_SHARE`` outside the photo.
@@ -71,6 +73,7 @@ class AlignSummary(Result):
     num_crops: int
     num_without_face: int
     num_without_landmarks: int
+    num_refused: int
     num_unusable: int
     outside: list[str]
     skipped: str
@@ -82,6 +85,8 @@ class AlignSummary(Result):
         without = [f"{self.num_without_face} without a face"]
         if self.num_without_landmarks:
             without.append(f"{self.num_without_landmarks} without landmarks")
+        if self.num_refused:
+            without.append(f"{self.num_refused} of too low quality")
         return ", ".join([*without, f"{self.num_unusable} unusable"])
 
     def lines(self) -> list[str]:
@@ -90,7 +95,12 @@ class AlignSummary(Result):
             f"{self.out}: {self.num_crops} crops of {self.num_photos} photos, "
             f"{self.why_without()}"
         ]
-        if self.num_without_face + self.num_without_landmarks + self.num_unusable:
+        if (
+            self.num_without_face
+            + self.num_without_landmarks
+            + self.num_refused
+            + self.num_unusable
+        ):
             ledger = self.out / FAILURES_FILE
             lines.append(f"  photos without a crop, and why: {ledger}")
         if self.outside:
@@ -170,6 +180,7 @@ def align(
     backend: Backend = "auto",
     max_pixels: int = DEFAULT_MAX_PIXELS,
     template: TemplateName = "112x96",
+    min_quality: Mapping[str, float] | None = None,
     by_person: bool = True,
     only: set[str] | None = None,
     shard: Shard | None = None,
@@ -207,6 +218,8 @@ def align(
             of one.
         max_pixels: Larger photos go to the ledger.
         template: The crops that the model takes; see ``TEMPLATES``.
+        min_quality: The least of some ``FACE_QUALITIES``; a photo whose face is below
+            one of them goes to the ledger. The store keeps them among its settings.
         by_person: Whether anybody will ask who is on the photos; if not, folders that
             are no people, such as ``train/``, do not matter.
         only: Sources that are wanted, others are left for a later run; by default all.
@@ -229,7 +242,17 @@ def align(
     num_workers = count_workers(workers)
     listing, recipe = plan_alignment(
         source,
-        AlignRecipe(detector, face, False, max_pixels, template, device, backend),
+        AlignRecipe(
+            detector,
+            face,
+            False,
+            max_pixels,
+            template,
+            device,
+            backend,
+            # Sorted, so that a store does not depend on the order of the options.
+            dict(sorted((min_quality or {}).items())),
+        ),
         landmarks=landmarks,
         identity=identity,
         frames=frames,
@@ -313,6 +336,8 @@ def plan_alignment(
         if known is not None:
             listing = with_landmarks(listing, known)
     by_landmarks = recipe.detector != "crops" and listing.has_landmarks
+    recipe = replace(recipe, by_landmarks=by_landmarks)
+    _check_known(recipe)
     if by_landmarks and TEMPLATES[recipe.template].needs_box:
         raise ParameterError(
             f"template {recipe.template} cuts faces out by the detector's box, which "
@@ -321,7 +346,7 @@ def plan_alignment(
     if by_landmarks:
         with waiting("checking the landmarks"):
             listing = replace(listing, photos=check_landmarks(listing.photos))
-    return listing, replace(recipe, by_landmarks=by_landmarks).settle()
+    return listing, recipe.settle()
 
 
 def _check_options(recipe: AlignRecipe, landmarks: Path | None) -> None:
@@ -335,15 +360,38 @@ def _check_options(recipe: AlignRecipe, landmarks: Path | None) -> None:
         )
     check_max_pixels(recipe.max_pixels)
     find_template(recipe.template)
+    check_min_quality(recipe.min_quality)
+    if recipe.min_quality and recipe.face == "all":
+        raise ParameterError(
+            "min_quality refuses photos and not single faces of them, so it cannot be "
+            "combined with face all: choose one face of each photo"
+        )
+
+
+def _check_known(recipe: AlignRecipe) -> None:
+    """Refuse cut-offs of what nobody knows of faces that are found in this way."""
+    known = recipe.known_qualities
+    for name in recipe.min_quality:
+        if name not in known:
+            way = "known landmarks" if recipe.by_landmarks else "detector crops"
+            raise ParameterError(
+                f"min_quality cannot name {name} with {way}, where it is not known: "
+                f"name {' or '.join(known)}"
+            )
 
 
 def store_settings(recipe: AlignRecipe) -> dict[str, Any]:
-    """What a crop store says of how its crops were made."""
+    """What a crop store says of how its crops were made.
+
+    Cut-offs stand there only where there are some, as in stores of earlier versions.
+    """
+    cutoffs = {"min_quality": dict(recipe.min_quality)} if recipe.min_quality else {}
     return {
         "template": TEMPLATES[recipe.template].description,
         "detector": "landmarks" if recipe.by_landmarks else recipe.detector,
         "face": recipe.face if recipe.uses_network else None,
         "max_pixels": recipe.max_pixels,
+        **cutoffs,
     }
 
 
@@ -408,6 +456,7 @@ def _summarise(
 ) -> AlignSummary:
     reasons = Counter(store.failures.values())
     num_without_face, num_without_landmarks = reasons[NO_FACE], reasons[NO_LANDMARKS]
+    num_refused = sum(why.startswith(LOW_QUALITY) for why in store.failures.values())
     num_photos = len(store.failures) + len(
         {photo_of(source) for source in store.sources}
     )
@@ -418,7 +467,11 @@ def _summarise(
         num_crops=len(store),
         num_without_face=num_without_face,
         num_without_landmarks=num_without_landmarks,
-        num_unusable=len(store.failures) - num_without_face - num_without_landmarks,
+        num_refused=num_refused,
+        num_unusable=len(store.failures)
+        - num_without_face
+        - num_without_landmarks
+        - num_refused,
         outside=outside,
         skipped=describe_skipped(listing.skipped),
         notes=(*_say_of_others(store), *listing.notes),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -465,6 +466,87 @@ def test_other_settings_and_other_photos_are_refused(tmp_path):
         align(photos, tmp_path / "crops", landmarks=landmarks, workers=1)
 
 
+def blur_some(photos):
+    """Every third photo is grey all over."""
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        if number % 3 == 0 and path.stat().st_size:
+            Image.new("RGB", (50, 40), (9, 90, 9)).save(path)
+
+
+def test_photos_of_low_quality_go_to_the_ledger(tmp_path, command):
+    photos, landmarks = make_photos(tmp_path, 150)
+    blur_some(photos)
+    known = {"landmarks": landmarks, "workers": 1}
+    align(photos, tmp_path / "all", **known)
+    every = CropStore.open(tmp_path / "all")
+    eyes = {
+        source: np.hypot(*(points[1] - points[0]))
+        for source, points in zip(every.sources, every.landmarks, strict=True)
+    }
+    edges = {
+        source: cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
+        for source, crop in zip(every.sources, every.crops, strict=True)
+    }
+    least = float(np.median([*eyes.values()]))
+    sharp = float(np.quantile([*edges.values()], 0.4))
+    words = [f"sharpness={sharp!r}", f"eye-distance={least!r}"]
+    finished = command(
+        *("align", photos, tmp_path / "some", "--landmarks", landmarks, "--workers", 2),
+        *(word for each in words for word in ("--min-quality", each)),
+    )
+    assert finished.code == 0, finished.err
+    store = CropStore.open(tmp_path / "some")
+    good = [s for s in every.sources if eyes[s] >= least and edges[s] >= sharp]
+    assert store.sources == good
+    assert 0 < len(good) < len(every) / 2
+    refused = {s: why for s, why in store.failures.items() if s in eyes}
+    assert sorted([*good, *refused]) == every.sources
+    for source, why in refused.items():
+        name, value = "eye-distance", eyes[source]
+        if value >= least:
+            name, value = "sharpness", edges[source]
+        assert why.startswith(f"quality too low: {name} is {value:.6g}, and at least")
+    # What failed before fails as before, and the crops are the same.
+    assert every.failures.items() <= store.failures.items()
+    rows = [every.sources.index(source) for source in good]
+    np.testing.assert_array_equal(every.crops[rows], store.crops[:])
+    assert f"{len(refused)} of too low quality" in finished.out
+    # Another order of the options is the same store; other cut-offs are none.
+    cutoffs = {"eye-distance": least, "sharpness": sharp}
+    again = align(photos, tmp_path / "some", **known, min_quality=cutoffs)
+    assert (again.num_new, again.num_refused) == (0, len(refused))
+    for others in ({}, {"sharpness": 1.0}, {**cutoffs, "sharpness": 2.0}):
+        with pytest.raises(MismatchError, match="min_quality"):
+            align(photos, tmp_path / "some", **known, min_quality=others)
+
+
+def test_shards_of_photos_above_a_cutoff_are_one_run(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 150)
+    blur_some(photos)
+    way = {"landmarks": landmarks, "workers": 1, "min_quality": {"sharpness": 1.0}}
+    align(photos, tmp_path / "whole", **way)
+    parts = [tmp_path / f"part{number}" for number in (1, 2)]
+    for number, part in enumerate(parts, start=1):
+        align(photos, part, **way, shard=Shard(number, 2))
+    merge_stores(parts, tmp_path / "merged")
+    assert read_files(tmp_path / "merged") == read_files(tmp_path / "whole")
+    align(photos, parts[0].with_name("other"), landmarks=landmarks, workers=1)
+    with pytest.raises(MismatchError, match="min_quality"):
+        merge_stores([*parts, tmp_path / "other"], tmp_path / "mixed")
+
+
+def test_a_store_of_no_good_photo_says_why(tmp_path):
+    photos, landmarks = make_photos(tmp_path, 9)
+    with pytest.raises(DataError, match="9 of too low quality"):
+        align(
+            photos,
+            tmp_path / "crops",
+            landmarks=landmarks,
+            workers=1,
+            min_quality={"eye-distance": 1e3},
+        )
+
+
 @pytest.mark.usefixtures("types_unchecked")
 def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
     photos, landmarks = make_photos(tmp_path, 2)
@@ -477,6 +559,17 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path):
         ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"max_pixels": 0}, "max_pixels must be at least 1, got 0"),
         ({"detector": "crops", "landmarks": landmarks}, "cannot be combined"),
+        ({"min_quality": {"size": 1}}, "must name one of landmark-fit, .*; got 'size'"),
+        ({"min_quality": {"sharpness": float("nan")}}, "finite number, got nan"),
+        ({"min_quality": {"sharpness": 1}, "face": "all"}, "choose one face"),
+        (
+            {"min_quality": {"detector-score": 0.9}, "landmarks": landmarks},
+            "cannot name detector-score with known landmarks",
+        ),
+        (
+            {"min_quality": {"eye-distance": 9}, "detector": "crops"},
+            "with detector crops, where it is not known: name sharpness",
+        ),
     ]
     for options, message in wrong:
         with pytest.raises(ParameterError, match=message):

@@ -47,11 +47,11 @@ from facever.data.store.tables import (
     FACE_COLUMNS,
     FAILURE_COLUMNS,
     POINT_COLUMNS,
-    measure_residuals,
     read_names,
     read_numbers,
 )
 from facever.errors import DataError, FileError
+from facever.faces.landmark_fit import measure_residuals
 from facever.faces.templates import (
     DEFAULT_TEMPLATE,
     Template,

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 from facever.choices import OneFace
 from facever.errors import DataError, FileError
 from facever.faces.detection import ONE_FACE_RULES
-from facever.faces.landmark_fit import residuals
+from facever.faces.landmark_fit import measure_residuals
 
 POINT_COLUMNS = "x1 y1 x2 y2 x3 y3 x4 y4 x5 y5 score".split()
 FACE_COLUMNS = ["residual", "num_faces", *(f"by_{rule}" for rule in ONE_FACE_RULES)]
@@ -29,7 +29,6 @@ _HEADERS = [
     ",".join(columns).encode()
     for columns in (CROP_COLUMNS, CROP_COLUMNS[: -len(FACE_COLUMNS)])
 ]
-_RESIDUAL_DIGITS = 4
 _TYPES = {
     "row": pa.int64(),
     "identity": pa.binary(),
@@ -128,13 +127,6 @@ def crop_numbers(
         ]
     ).tolist()
     return numbers
-
-
-def measure_residuals(
-    landmarks: Float64[np.ndarray, "crops 5 2"],
-) -> Float64[np.ndarray, " crops"]:
-    """The residuals of landmarks, with as many digits as the table has."""
-    return residuals(landmarks).round(_RESIDUAL_DIGITS)
 
 
 def number_texts(numbers: Sequence[float]) -> Iterator[str]:
