@@ -32,6 +32,16 @@ evaluate_app = typer.Typer(
 )
 
 _Out = Annotated[Path, typer.Option(help="Folder of the report.")]
+_MinQuality = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help="Refuse photos of lower quality, such as sharpness=20, and count them as "
+        "failures to acquire: embedding-length, landmark-fit, detector-score, "
+        "eye-distance, sharpness, or a CSV file of photos and one number each. May be "
+        "given several times.",
+    ),
+]
 
 
 def _one_of(choices: Any) -> str:
@@ -67,11 +77,22 @@ def _make_inputs(
     device: Device = "auto",
     backend: BackendOption = "auto",
     max_pixels: MaxPixels = DEFAULT_MAX_PIXELS,
+    min_quality: _MinQuality = None,
 ) -> "Inputs":
+    from facever.faces.quality import parse_min_quality
     from facever.stages.evaluation.features import Inputs
 
     return Inputs(
-        model, photos, crops, embeddings, device, precision, max_pixels, array, backend
+        model,
+        photos,
+        crops,
+        embeddings,
+        device,
+        precision,
+        max_pixels,
+        array,
+        backend,
+        parse_min_quality(min_quality or ()),
     )
 
 
@@ -80,8 +101,15 @@ def _make_model_inputs(
     precision: PrecisionOption = "auto",
     device: Device = "auto",
     backend: BackendOption = "auto",
+    min_quality: _MinQuality = None,
 ) -> "Inputs":
-    return _make_inputs(model, precision=precision, device=device, backend=backend)
+    return _make_inputs(
+        model,
+        precision=precision,
+        device=device,
+        backend=backend,
+        min_quality=min_quality,
+    )
 
 
 def _make_frame_inputs(

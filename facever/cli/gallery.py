@@ -21,6 +21,7 @@ from facever.cli.options import (
     IdentityOption,
     KeptDetectorOption,
     MaxPixels,
+    MinQuality,
 )
 from facever.cli.showing import AsJson, shows_result
 from facever.results import Result, as_json
@@ -240,6 +241,7 @@ def gallery_serve(
             "have 25 MB."
         ),
     ] = DEFAULT_MAX_PIXELS,
+    min_quality: MinQuality = None,
     backend: BackendOption = "auto",
     wants_json: AsJson = False,
 ) -> None:
@@ -247,6 +249,7 @@ def gallery_serve(
 
     What is printed when the server is ready says where it is, and the token.
     """
+    from facever.faces.quality import parse_min_quality
     from facever.stages.gallery.serve import serve
 
     stopped = serve(
@@ -257,6 +260,7 @@ def gallery_serve(
         write=write,
         token=token,
         max_pixels=max_pixels,
+        min_quality=parse_min_quality(min_quality or ()),
         backend=backend,
         when_ready=lambda ready: typer.echo(
             as_json(ready.to_dict()) if wants_json else str(ready)

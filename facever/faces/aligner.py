@@ -16,13 +16,13 @@ from facever.choices import (
     OneFace,
     TemplateName,
 )
-from facever.errors import DataError, PhotoError
+from facever.errors import DataError, ParameterError, PhotoError
 from facever.faces.detection import Face, choose_faces, face_at, rules_taking
 from facever.faces.detectors import DETECTORS, Detect, make_detector
 from facever.faces.landmark_fit import is_outside
 from facever.faces.mtcnn_backends import settle
 from facever.faces.photo_source import PhotoSource
-from facever.faces.quality import FACE_QUALITIES, low_quality
+from facever.faces.quality import FACE_QUALITIES, check_min_quality, low_quality
 from facever.faces.templates import (
     DEFAULT_TEMPLATE,
     TEMPLATES,
@@ -136,8 +136,8 @@ class AlignRecipe:
         template: What the crops look like; see ``TEMPLATES``.
         device: Where the detector's networks run, by torch's name, or ``auto``.
         backend: What computes them; see ``make_detector``.
-        min_quality: Photos of which a face that is taken is below one of these are
-            refused; some of ``known_qualities``.
+        min_quality: The least of some ``FACE_QUALITIES``; photos of which a face that
+            is taken is below one of them are refused.
     """
 
     detector: Detector = "mtcnn"
@@ -148,16 +148,6 @@ class AlignRecipe:
     device: str = "cpu"
     backend: Backend = "auto"
     min_quality: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def known_qualities(self) -> list[str]:
-        """The names in ``FACE_QUALITIES`` that faces found in this way have."""
-        if self.uses_network:
-            return [*FACE_QUALITIES]
-        unknown = {"detector-score"}
-        if not self.by_landmarks:
-            unknown |= {"landmark-fit", "eye-distance"}
-        return [name for name in FACE_QUALITIES if name not in unknown]
 
     @property
     def uses_network(self) -> bool:
@@ -172,6 +162,28 @@ class AlignRecipe:
     @property
     def _has_backends(self) -> bool:
         return not self.by_landmarks and DETECTORS[self.detector].has_backends
+
+    def check_min_quality(self) -> None:
+        """Refuse cut-offs that are none, or of what is not known of such faces.
+
+        Raises:
+            ParameterError: If there is such a one.
+        """
+        check_min_quality(self.min_quality)
+        if self.uses_network:
+            return
+        way, unknown = "known landmarks", {"detector-score"}
+        if not self.by_landmarks:
+            way, unknown = "detector crops", {*FACE_QUALITIES} - {"sharpness"}
+        for name in self.min_quality:
+            if name in unknown:
+                known = " or ".join(
+                    each for each in FACE_QUALITIES if each not in unknown
+                )
+                raise ParameterError(
+                    f"min_quality cannot name {name} with {way}, where it is not "
+                    f"known: name {known}"
+                )
 
     def settle(self) -> "AlignRecipe":
         """The recipe with what ``auto`` means on this machine, for several processes.

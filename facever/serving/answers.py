@@ -45,6 +45,12 @@ class GalleryAnswer(AppliedThreshold):
     writable: bool = Field(description="Whether requests may change the gallery")
     max_bytes: int = Field(description="Largest size of a photo's file, bytes")
     max_pixels: int = Field(description="Largest height times width of a photo")
+    min_quality: dict[str, float] = Field(
+        description="The least of some qualities that a face must have, by their names"
+    )
+    num_refused: int = Field(
+        description="Faces refused for their quality since the server was started"
+    )
     version: str = Field(description="Version of facever")
 
 

@@ -1,7 +1,7 @@
 """From an uploaded photo to its faces and the embedding of one of them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,10 +10,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from facever.choices import DEFAULT_MAX_PIXELS
-from facever.errors import ParameterError
+from facever.errors import DataError, ParameterError
 from facever.faces.aligner import AlignedPhoto
 from facever.faces.detection import Face
 from facever.faces.photo_source import photo_in_memory
+from facever.faces.quality import low_quality
 from facever.inference.embedder import Embedder
 from facever.inference.vectors import unit_vectors
 from facever.serving.batches import Batches
@@ -56,10 +57,19 @@ class FaceReader:
     wait for it, another embeds them meanwhile. Few decoded photos are held at a time.
     Large ones, which may take seconds and 240 MB each, hold places of their own: small
     ones pass them.
+
+    Attributes:
+        embedder: Finds and embeds faces.
+        max_pixels: Height times width of the largest photo that is taken.
+        min_quality: The least quality of a face.
+        num_refused: Number of faces that were refused for theirs.
     """
 
     def __init__(
-        self, embedder: Embedder, max_pixels: int = DEFAULT_MAX_PIXELS
+        self,
+        embedder: Embedder,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        min_quality: Mapping[str, float] | None = None,
     ) -> None:
         """Take what finds and embeds faces.
 
@@ -67,9 +77,12 @@ class FaceReader:
             embedder: Finds and embeds faces.
             max_pixels: Height times width of the largest photo that is taken, at least
                 1.
+            min_quality: The least of some ``FACE_QUALITIES`` that a face must have.
         """
         self.embedder = embedder
         self.max_pixels = max_pixels
+        self.min_quality = dict(min_quality or {})
+        self.num_refused = 0
         self._small = _Places("small", num_threads=4, num_photos=16)
         self._large = _Places("large", num_threads=2, num_photos=2)
         self._detecting = ThreadPoolExecutor(1, "detecting")
@@ -99,7 +112,8 @@ class FaceReader:
 
         Raises:
             UploadError: If the upload is not a photo that is accepted.
-            DataError: If no face is found, or this one cannot be cut out.
+            DataError: If no face is found, or this one cannot be cut out, or is of too
+                low quality.
             ParameterError: If there is no such face.
         """
         photo = await self._read_faces(receive)
@@ -110,6 +124,9 @@ class FaceReader:
                 f"in this photo, got {face}"
             )
         crop = photo.crops[face]
+        if why := low_quality(photo.faces[face], crop, self.min_quality):
+            self.num_refused += 1
+            raise DataError(f"{why}: take another photo of this face")
         embedding = await asyncio.wrap_future(self._embeddings.submit(crop))
         return ReadPhoto(photo.height, photo.width, photo.faces, crop, embedding)
 

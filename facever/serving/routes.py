@@ -43,7 +43,8 @@ _ANY: _Responses = {
         401: "The token is missing or wrong",
         403: "Sent by another web page, or a change while the gallery is read-only",
         409: "The gallery refuses",
-        422: "A wrong value, no face on the photo, or a damaged photo",
+        422: "A wrong value, no face or one of too low quality on the photo, or a "
+        "damaged photo",
     }.items()
 }
 _PHOTO: _Responses = {
@@ -90,6 +91,8 @@ class Routes:
             writable=self._write,
             max_bytes=MAX_BYTES,
             max_pixels=self._reader.max_pixels,
+            min_quality=self._reader.min_quality,
+            num_refused=self._reader.num_refused,
             version=__version__,
             **self._threshold(info.threshold),
         )

@@ -337,7 +337,7 @@ def plan_alignment(
             listing = with_landmarks(listing, known)
     by_landmarks = recipe.detector != "crops" and listing.has_landmarks
     recipe = replace(recipe, by_landmarks=by_landmarks)
-    _check_known(recipe)
+    recipe.check_min_quality()
     if by_landmarks and TEMPLATES[recipe.template].needs_box:
         raise ParameterError(
             f"template {recipe.template} cuts faces out by the detector's box, which "
@@ -366,18 +366,6 @@ def _check_options(recipe: AlignRecipe, landmarks: Path | None) -> None:
             "min_quality refuses photos and not single faces of them, so it cannot be "
             "combined with face all: choose one face of each photo"
         )
-
-
-def _check_known(recipe: AlignRecipe) -> None:
-    """Refuse cut-offs of what nobody knows of faces that are found in this way."""
-    known = recipe.known_qualities
-    for name in recipe.min_quality:
-        if name not in known:
-            way = "known landmarks" if recipe.by_landmarks else "detector crops"
-            raise ParameterError(
-                f"min_quality cannot name {name} with {way}, where it is not known: "
-                f"name {' or '.join(known)}"
-            )
 
 
 def store_settings(recipe: AlignRecipe) -> dict[str, Any]:

@@ -148,9 +148,10 @@ def make_app(
         host: str = "127.0.0.1",
         token: str | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        min_quality: dict[str, float] | None = None,
     ) -> FastAPI:
         people = GalleryThread(folder, embedder.model_fingerprint)
-        reader = FaceReader(embedder, max_pixels)
+        reader = FaceReader(embedder, max_pixels, min_quality)
         opened.extend([people, reader])
         return create_app(people, reader, choose_access(host, token), write)
 

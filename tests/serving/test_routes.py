@@ -75,6 +75,41 @@ def test_takes_as_many_pixels_as_it_says(
     assert f"over the {limit:,} that are taken" in answer.json()["error"]
 
 
+def test_faces_of_low_quality_are_refused_and_counted(
+    make_app: Callable[..., Any], album: Album, folder: Path
+) -> None:
+    eyes = {
+        name: [float(np.hypot(*(points[1] - points[0]))) for points in drawn.landmarks]
+        for name, drawn in album.items()
+    }
+    # On the photo of both, Bob is the larger face.
+    small, large = sorted(eyes["both"])
+    least = (small + large) / 2
+    app = make_app(min_quality={"eye-distance": least})
+    both = {"photo": album["both"].png}
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        said = client.get("/api/gallery").json()
+        assert (said["min_quality"], said["num_refused"]) == (
+            {"eye-distance": least},
+            0,
+        )
+        assert client.post("/api/search", files=both).status_code == 200
+        why = (
+            f"quality too low: eye-distance is {small:.6g}, and at least {least:g} is "
+            "asked for: take another photo of this face"
+        )
+        answer = client.post("/api/search", files=both, data={"face": 1})
+        assert (answer.status_code, answer.json()) == (422, {"error": why})
+        two = {"first": album["both"].png, "second": album["both"].png}
+        answer = client.post("/api/verify", files=two, data={"second_face": 1})
+        assert answer.json() == {"error": f"second photo: {why}"}
+        refused = enroll(client, album["both"].png, "Cy", face=1)
+        assert (refused.status_code, refused.json()) == (422, {"error": why})
+        assert enroll(client, album["both"].png, "Di").status_code == 201
+        assert client.get("/api/gallery").json()["num_refused"] == 3
+    assert names(folder) == {"Ann": 1, "Bob": 1, "Di": 1}
+
+
 def test_finds_an_enrolled_person_as_brute_force_does(
     client: TestClient, album: Album, embedder: Embedder
 ) -> None:

@@ -17,6 +17,7 @@ from facever.stages.evaluation.features import (
     bin_crop_finder,
     find_features,
     model_settings,
+    refuse_low_quality,
     sha256,
 )
 from facever.stages.evaluation.judging import EXACT, Judged, Judging
@@ -26,7 +27,8 @@ from facever.stages.evaluation.pair_protocols import (
     PairProtocol,
     PairReading,
 )
-from facever.stages.evaluation.qualities import check_qualities, find_qualities
+from facever.stages.evaluation.photo_qualities import check_qualities
+from facever.stages.evaluation.qualities import find_qualities
 from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
 from facever.verification.groups.attributes import PairGroups
@@ -173,7 +175,7 @@ def evaluate_protocol(
     listed = protocol.read(pairs, reading)
     groups = judging.read_groups(listed)
     has_crops = bool(inputs.photos or inputs.crops)
-    check_qualities(judging.quality, listed.sources, has_crops)
+    check_qualities(judging.quality, listed.sources, has_crops, "--quality")
     features = find_features(inputs, listed.sources, out, face=protocol.face)
     title = _title(protocol.title or pairs.stem, listed)
     return report_pairs(out, title, pairs, listed, features, judging, groups=groups)
@@ -187,7 +189,7 @@ def evaluate_bin(
     Args:
         out: Folder of the report.
         bin_file: The pair set with its photos, such as ``agedb_30.bin``.
-        inputs: The model; no other input is taken.
+        inputs: The model, and cut-offs of qualities that need no crop store.
         judging: How pairs are compared and judged.
     """
     out, bin_file = Path(out), Path(bin_file)
@@ -198,7 +200,9 @@ def evaluate_bin(
     embedder = inputs.make_embedder()
     pair_bin = read_bin(bin_file)
     groups = judging.read_groups(pair_bin.pairs)
-    check_qualities(judging.quality, pair_bin.pairs.sources, has_crops=False)
+    named = pair_bin.pairs.sources
+    check_qualities(judging.quality, named, False, "--quality")
+    check_qualities([*inputs.min_quality], named, False, "--min-quality")
     parts: list[Float[np.ndarray, "part dim"]] = []
     images: list[str] = []
     broken: dict[str, str] = {}
@@ -211,7 +215,11 @@ def evaluate_bin(
             advance(len(decoded.sources) + len(decoded.broken))
     settings = model_settings(embedder, inputs.model)
     crop_of = bin_crop_finder(pair_bin, embedder.template)
-    features = Features(np.concatenate(parts), images, settings, broken, crop_of)
+    features = refuse_low_quality(
+        Features(np.concatenate(parts), images, settings, broken, crop_of),
+        named,
+        inputs.min_quality,
+    )
     title = _title(bin_file.stem, pair_bin.pairs)
     return report_pairs(
         out, title, bin_file, pair_bin.pairs, features, judging, groups=groups

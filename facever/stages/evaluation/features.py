@@ -1,8 +1,9 @@
 """From a user's photos, crops or embeddings to the embeddings that a protocol names."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,16 @@ from jaxtyping import Float, UInt8
 from facever.choices import DEFAULT_MAX_PIXELS, Backend, FaceRule, Precision
 from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
-from facever.errors import ParameterError
+from facever.errors import DataError, ParameterError
 from facever.faces.photos import check_max_pixels
+from facever.faces.quality import check_least, too_low
 from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.evaluation.named_crops import align_named
+from facever.stages.evaluation.photo_qualities import check_qualities, measure_quality
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import PairBin, photo_key
@@ -45,6 +48,8 @@ class Inputs:
         max_pixels: Height times width of the largest photo that is read.
         array: What the ``.npz`` calls its arrays, see ``read_embeddings``.
         backend: What computes the network; see ``Embedder``.
+        min_quality: The least of some qualities, by their names or the paths of CSV
+            files; see ``refuse_low_quality``.
     """
 
     model: str | Path | None = None
@@ -56,6 +61,7 @@ class Inputs:
     max_pixels: int = DEFAULT_MAX_PIXELS
     array: str | None = None
     backend: Backend = "auto"
+    min_quality: Mapping[str, float] = field(default_factory=dict)
 
     def make_embedder(self) -> Embedder:
         """What embeds, for inputs with a model."""
@@ -65,13 +71,15 @@ class Inputs:
         )
 
     def check(self) -> None:
-        """Refuse other combinations, and a limit that no photo meets.
+        """Refuse other combinations, and limits that are none.
 
         Raises:
-            ParameterError: If the inputs are not one of the four combinations, or
-                ``max_pixels`` is below 1.
+            ParameterError: If the inputs are not one of the four combinations,
+                ``max_pixels`` is below 1, or a number in ``min_quality`` not finite.
         """
         check_max_pixels(self.max_pixels)
+        for name, least in self.min_quality.items():
+            check_least(name, least)
         given = {
             "model": self.model,
             "photos": self.photos,
@@ -102,7 +110,8 @@ class Features:
         embeddings: A row for each image, of any length.
         images: Source of each row.
         settings: What the report says about their origin.
-        reasons: Why a photo has no embedding, by its source, where that is known.
+        reasons: Why a photo has no embedding, or was refused, by its source, where that
+            is known.
         crop_of: Gives the crop of a source, or None if it has none; None where there
             are no crops at all.
         notes: How the names of the protocol were matched, and which crops were there
@@ -124,7 +133,8 @@ def find_features(
 ) -> Features:
     """The embeddings of the photos that a protocol names.
 
-    Only these are aligned and embedded. Alignment goes to ``out/crops``, where a run
+    Only these are aligned and embedded, and those of too low quality left out.
+    Alignment goes to ``out/crops``, where a run
     that was killed goes on; if there is nothing yet, the crops of a report in a folder
     beside ``out`` are taken, where they are of the same photos by the same settings.
 
@@ -137,6 +147,84 @@ def find_features(
     Raises:
         FaceverError: If an input is missing, damaged or does not fit.
     """
+    has_crops = bool(inputs.photos or inputs.crops)
+    check_qualities([*inputs.min_quality], named, has_crops, "--min-quality")
+    found = _find_all(inputs, named, out, face)
+    return refuse_low_quality(found, named, inputs.min_quality)
+
+
+def refuse_low_quality(
+    features: Features, named: Sequence[str], min_quality: Mapping[str, float]
+) -> Features:
+    """The features without those of photos that are of too low quality.
+
+    Such a photo has no embedding then, like one in which no face was found. So has one
+    of which a quality that is asked for is not known.
+
+    Args:
+        features: All that were found.
+        named: Sources of the photos, as the protocol spells them.
+        min_quality: The least of some qualities, by names or paths as
+            ``measure_quality`` takes them.
+
+    Returns:
+        The features that are left, with the reasons of the others.
+
+    Raises:
+        DataError: If a table has several qualities, or no photo is good enough.
+    """
+    if not min_quality:
+        return features
+    rows = match_photos(named, features.images).rows
+    there = [(name, row) for name, row in zip(named, rows, strict=True) if row >= 0]
+    refused: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for wanted, least in min_quality.items():
+        values = dict(
+            measure_quality(
+                wanted, named, features.embeddings, features.images, features.store
+            )
+        )
+        if len(values) > 1:
+            raise DataError(
+                f"{wanted} has several qualities ({', '.join(values)}): for a cut-off "
+                "leave one column beside that of the photos"
+            )
+        [(name, quality_of)] = values.items()
+        for photo, _ in there:
+            why = too_low(name, quality_of.get(photo, float("nan")), least)
+            if why and photo not in refused:
+                refused[photo] = why
+                counts[f"{least:g} of {name}"] += 1
+    if there and len(refused) == len(there):
+        photo, why = next(iter(refused.items()))
+        raise DataError(
+            f"none of {len(there):,} photos is good enough, such as {photo} ({why}): "
+            "give a lower min_quality"
+        )
+    lost = {int(row) for name, row in there if name in refused}
+    kept = [row for row in range(len(features.images)) if row not in lost]
+    by_cutoff = ", ".join(f"{count:,} by {what}" for what, count in counts.items())
+    note = (
+        f"{len(refused):,} of {len(there):,} photos with an embedding are refused for "
+        "their quality, and count as failures to acquire"
+    )
+    return replace(
+        features,
+        embeddings=features.embeddings[kept],
+        images=[features.images[row] for row in kept],
+        settings={
+            **features.settings,
+            "min_quality": ", ".join(f"{k}={v:g}" for k, v in min_quality.items()),
+        },
+        reasons={**features.reasons, **refused},
+        notes=(*features.notes, f"{note}: {by_cutoff}" if refused else note),
+    )
+
+
+def _find_all(
+    inputs: Inputs, named: Sequence[str], out: Path, face: FaceRule
+) -> Features:
     store = CropStore.open(inputs.crops) if inputs.crops else None
     if inputs.embeddings:
         return _read(Path(inputs.embeddings), inputs.array, store, named)

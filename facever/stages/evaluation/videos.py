@@ -56,8 +56,10 @@ def evaluate_ytf(
     """
     out, splits = Path(out), Path(splits)
     judging.check()
-    if judging.quality:
-        raise ParameterError("YTF's pairs are of videos, not photos: omit --quality")
+    if judging.quality or inputs.min_quality:
+        raise ParameterError(
+            "YTF's pairs are of videos, not photos: omit quality and min_quality"
+        )
     if pool not in ("embeddings", "scores"):
         raise ParameterError(f"pool must be embeddings or scores, got {pool!r}")
     if pool == "scores" and judging != Judging(

@@ -185,3 +185,128 @@ def test_normalised_embeddings_have_no_length(tmp_path: Path, pairs: Path) -> No
     judging = Judging(pca=False, quality=("embedding-length",))
     with pytest.raises(DataError, match="all of one length"):
         evaluate_list(tmp_path / "out", pairs, Inputs(embeddings=embeddings), judging)
+
+
+def sharpness_of(store: CropStore) -> dict[str, float]:
+    grey = [cv2.cvtColor(np.array(c), cv2.COLOR_RGB2GRAY) for c in store.crops[:]]
+    edges = [cv2.Laplacian(each, cv2.CV_64F).var() for each in grey]
+    return dict(zip(store.sources, edges, strict=True))
+
+
+def without(store: CropStore, folder: Path, lost: dict[str, str]) -> Path:
+    """A copy of a store in which some photos gave no crop."""
+    listing = [(s, store.identity_of(row)) for row, s in enumerate(store.sources)]
+    with CropWriter(folder, {}, listing) as writer:
+        for row, source in enumerate(store.sources):
+            if source in lost:
+                writer.fail(source, lost[source])
+            else:
+                facts = store.landmarks[[row]], store.scores[[row]]
+                writer.add(source, np.array(store.crops[[row]]), *facts)
+        writer.finish()
+    return folder
+
+
+def test_a_refused_photo_counts_as_one_without_a_face(
+    tmp_path: Path,
+    store: Path,
+    pairs: Path,
+    make_model: Callable[..., Path],
+    command: Callable[..., Any],
+) -> None:
+    """The numbers are those of a store whose ledger has the refused photos."""
+    opened = CropStore.open(store)
+    table = tmp_path / "mine.csv"
+    value_of = {f"P{p}/{n}.png": p * 10 + n for p in range(9) for n in range(3)}
+    lines = [f"{photo},{value}" for photo, value in value_of.items()]
+    table.write_text("\n".join(["photo,light", *lines]) + "\n")
+    edges = sharpness_of(opened)
+    least = float(np.quantile([*edges.values()], 0.2))
+    lost = {
+        source: f"quality too low: light is {value}, and at least 11 is asked for"
+        for source in opened.sources
+        if (value := value_of.get(source, "not known")) == "not known" or value < 11
+    }
+    for source in opened.sources:
+        if edges[source] < least:
+            lost[source] = (
+                f"quality too low: sharpness is {edges[source]:.6g}, and at least "
+                f"{least:g} is asked for"
+            )
+    # P9 is not in the table, P0 and P1/0 are below, some others are blurred.
+    assert 7 < len(lost) < 15
+    model = make_model(tmp_path / "m.safetensors")
+    finished = command(
+        *("evaluate", "pairs", model, "--crops", store, "--pairs", pairs),
+        *("--out", tmp_path / "out", "--no-pca", "--quality", "sharpness"),
+        *("--min-quality", f"sharpness={least!r}", "--min-quality", f"{table}=11"),
+    )
+    assert finished.code == 0, finished.err
+    num_blurred = sum(value < least for value in edges.values())
+    assert (
+        f"{len(lost)} of 30 photos with an embedding are refused for their quality, "
+        f"and count as failures to acquire: {num_blurred} by {least:g} of sharpness, "
+        f"{len(lost) - num_blurred} by 11 of light"
+    ) in finished.out
+    judging = Judging(pca=False, quality=("sharpness",))
+    fewer = without(opened, tmp_path / "fewer", lost)
+    evaluate_list(tmp_path / "as", pairs, Inputs(model=model, crops=fewer), judging)
+    found, expected = (
+        json.loads((tmp_path / out / "report.json").read_text())
+        for out in ("out", "as")
+    )
+    acquired = found["models"][0]["error_rates"]["failure_to_acquire"]
+    assert (acquired["num_errors"], acquired["num_trials"]) == (len(lost), 30)
+    for report in (found, expected):
+        del report["settings"]
+    assert found == expected
+    for name in ("scores.csv", "det.svg"):
+        of = [(tmp_path / out / name).read_bytes() for out in ("out", "as")]
+        assert of[0] == of[1]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert next(iter(lost.values())).replace("'", "&#x27;") in page
+
+
+def test_embeddings_are_refused_by_their_length(tmp_path: Path, pairs: Path) -> None:
+    embeddings = tmp_path / "e.npz"
+    photos = read_pair_list(pairs).sources
+    vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
+    lengths = np.linalg.norm(vectors, axis=1)
+    np.savez(embeddings, embeddings=vectors, images=np.array(photos))
+    least = float(np.median(lengths))
+    inputs = Inputs(embeddings=embeddings, min_quality={"embedding-length": least})
+    report = evaluate_list(tmp_path / "out", pairs, inputs, Judging(pca=False))
+    found = report.evaluations["cosine"].missing
+    assert sorted(found) == sorted(np.array(photos)[lengths < least])
+
+
+@pytest.mark.parametrize(
+    ("min_quality", "error", "said"),
+    [
+        ({"sharpness": 1.0}, ParameterError, "--min-quality sharpness is measured on"),
+        ({"sharp": 1.0}, ParameterError, "--min-quality must be embedding-length"),
+        ({"embedding-length": np.nan}, ParameterError, "must be a finite number"),
+        (
+            {"embedding-length": 1e9},
+            DataError,
+            "none of 30 photos is good enough, such",
+        ),
+        ({"two.csv": 1.0}, DataError, r"several qualities \(a, b\)"),
+    ],
+)
+def test_cutoffs_that_cannot_be_meant(
+    tmp_path: Path,
+    pairs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    min_quality: dict[str, float],
+    error: type[Exception],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.csv").write_text("photo,a,b\nP0/0.png,1,2\n")
+    photos = read_pair_list(pairs).sources
+    vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
+    np.savez("e.npz", embeddings=vectors, images=np.array(photos))
+    inputs = Inputs(embeddings="e.npz", min_quality=min_quality)
+    with pytest.raises(error, match=said):
+        evaluate_list(tmp_path / "out", pairs, inputs, Judging(pca=False))

@@ -18,6 +18,7 @@ from facever.gallery.folder.gallery import Gallery
 from facever.inference.embedder import load
 from facever.runtimes import num_threads
 from facever.stages.gallery import serve as stage
+from facever.stages.gallery.enroll import create_for
 
 
 @pytest.fixture
@@ -94,6 +95,32 @@ def test_serves_until_ctrl_c(people: Path, model: Path, start: Any) -> None:
     code, out, err = served.end(signal.SIGINT)
 
     assert (code, out, err) == (0, f"{people}: the server has stopped\n", "")
+
+
+def test_says_at_the_end_how_many_faces_were_refused() -> None:
+    lines = [stage.StoppedServer("people", num).lines() for num in (0, 12)]
+    assert lines == [
+        ["people: the server has stopped"],
+        ["people: the server has stopped; 12 faces were refused for their quality"],
+    ]
+
+
+def test_cutoffs_of_what_the_gallerys_faces_do_not_have(
+    tmp_path: Path, people: Path, model: Path
+) -> None:
+    def serve(gallery: Path, **min_quality: float) -> None:
+        cutoffs = {name.replace("_", "-"): least for name, least in min_quality.items()}
+        stage.serve(gallery, model, port=0, min_quality=cutoffs, when_ready=print)
+
+    with pytest.raises(ParameterError, match="must name one of"):
+        serve(people, sharp=1.0)
+    with pytest.raises(ParameterError, match="sharpness must be a finite number"):
+        serve(people, sharpness=float("inf"))
+    of_crops = tmp_path / "of crops"
+    embedder = load(model, detector="crops")
+    create_for(of_crops, embedder).close()
+    with pytest.raises(ParameterError, match="cannot name eye-distance with detector"):
+        serve(of_crops, eye_distance=1.0)
 
 
 def test_serves_others_with_a_token_until_sigterm(
