@@ -86,8 +86,8 @@ class MeasuredOn:
     """The errors of the threshold in use over all pairs of some people.
 
     Attributes:
-        crops: The name of the crop store.
-        fingerprint: Of what it held.
+        crops: The name of the crop store, and which part of it, if not all.
+        fingerprint: Of what the store held.
         num_photos: Number of photos.
         num_people: Number of people.
         num_impostor: Number of pairs of two people.

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from facever.inference.header import MeasuredOn
 from facever.inference.vectors import unit_vectors
 from facever.progress import Advance, ignore_progress
 from facever.verification.all_pairs import accepted_impostors, count_pairs
@@ -65,6 +66,37 @@ def threshold_errors(
         num_people=len(people),
         fmr=clustered_rates([_impostor_sums(units, codes, threshold, advance)])[0],
         fnmr=clustered_rates([_genuine_sums(units, codes, threshold)])[0],
+    )
+
+
+def describe_errors(
+    errors: ThresholdErrors, crops: str, fingerprint: str
+) -> MeasuredOn:
+    """The errors of a threshold as a model file keeps them.
+
+    Args:
+        errors: Of at least one pair of one person, and one of two.
+        crops: The name of the crops.
+        fingerprint: Of the crop store that holds them.
+    """
+    fmr, fnmr = errors.fmr, errors.fnmr
+    assert fmr.rate is not None
+    assert fmr.interval
+    assert fnmr.rate is not None
+    assert fnmr.interval
+    return MeasuredOn(
+        crops=crops,
+        fingerprint=fingerprint,
+        num_photos=errors.num_photos,
+        num_people=errors.num_people,
+        num_impostor=fmr.num_pairs,
+        num_genuine=fnmr.num_pairs,
+        fmr=fmr.rate,
+        fmr_low=fmr.interval.low,
+        fmr_high=fmr.interval.high,
+        fnmr=fnmr.rate,
+        fnmr_low=fnmr.interval.low,
+        fnmr_high=fnmr.interval.high,
     )
 
 

@@ -24,7 +24,7 @@ from facever.verification.model_threshold import (
     check_threshold_pairs,
     choose_model_threshold,
 )
-from facever.verification.threshold_errors import threshold_errors
+from facever.verification.threshold_errors import describe_errors, threshold_errors
 
 
 @dataclass(frozen=True)
@@ -184,25 +184,7 @@ def _measure(
 ) -> MeasuredOn:
     with progress_bar("count errors", len(store), "crops") as advance:
         errors = threshold_errors(embeddings, store.labels, threshold, advance)
-    fmr, fnmr = errors.fmr, errors.fnmr
-    assert fmr.rate is not None
-    assert fmr.interval
-    assert fnmr.rate is not None
-    assert fnmr.interval
-    return MeasuredOn(
-        crops=store.folder.resolve().name,
-        fingerprint=store.fingerprint,
-        num_photos=errors.num_photos,
-        num_people=errors.num_people,
-        num_impostor=fmr.num_pairs,
-        num_genuine=fnmr.num_pairs,
-        fmr=fmr.rate,
-        fmr_low=fmr.interval.low,
-        fmr_high=fmr.interval.high,
-        fnmr=fnmr.rate,
-        fnmr_low=fnmr.interval.low,
-        fnmr_high=fnmr.interval.high,
-    )
+    return describe_errors(errors, store.folder.resolve().name, store.fingerprint)
 
 
 def _with_thresholds(

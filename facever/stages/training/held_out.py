@@ -1,7 +1,10 @@
 """The people whom a training run holds out: how well it tells them apart."""
 
 import copy
+from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import Float32
 from torch import Tensor
 
 from facever import build
@@ -9,13 +12,27 @@ from facever.config.training import TrainConfig
 from facever.faces.templates import TEMPLATES
 from facever.inference.backends.torch_network import TorchNetwork
 from facever.inference.embedder import Embedder
-from facever.inference.header import ModelHeader, crop_fields
+from facever.inference.header import MeasuredOn, ModelHeader, crop_fields
 from facever.inference.model import LoadedModel
 from facever.models.base import EmbeddingNetwork
 from facever.progress import Advance, ignore_progress
 from facever.stages.training.setup import THRESHOLD_FAR, PreparedRun
 from facever.verification.model_threshold import ModelThreshold, choose_model_threshold
+from facever.verification.threshold_errors import describe_errors, threshold_errors
 from facever.version import __version__
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What the held-out people say of a network.
+
+    Attributes:
+        found: How well it tells them apart, and the threshold that follows.
+        set_on: What the threshold rests on, with intervals; None where there is none.
+    """
+
+    found: ModelThreshold
+    set_on: MeasuredOn | None
 
 
 def model_header(config: TrainConfig, run: PreparedRun) -> ModelHeader:
@@ -57,7 +74,7 @@ def measure_held_out(
     run: PreparedRun,
     network: EmbeddingNetwork,
     advance: Advance = ignore_progress,
-) -> ModelThreshold:
+) -> HeldOut:
     """What all pairs of the held-out crops say of a network.
 
     Args:
@@ -66,21 +83,34 @@ def measure_held_out(
         network: The network to measure, in evaluation mode.
         advance: Function that is told the progress, one unit for each crop.
     """
+    embeddings = _embed(config, run, network, advance)
+    labels = run.store.labels[run.split.held_out]
+    found = choose_model_threshold(embeddings, labels, THRESHOLD_FAR)
+    if found.threshold is None:
+        return HeldOut(found, None)
+    errors = threshold_errors(embeddings, labels, found.threshold)
+    crops = f"{run.store.folder.resolve().name} held out of training"
+    return HeldOut(found, describe_errors(errors, crops, run.store.fingerprint))
+
+
+def measure_during_run(config: TrainConfig, run: PreparedRun) -> dict[str, float]:
+    """Measures of the held-out people in the midst of a run, for its log."""
+    embeddings = _embed(config, run, network_to_keep(run), ignore_progress)
+    labels = run.store.labels[run.split.held_out]
+    found = choose_model_threshold(embeddings, labels, THRESHOLD_FAR)
+    measures = {"held_out_auc": found.auc}
+    if found.tar is not None:
+        measures["held_out_tar"] = found.tar
+    return measures
+
+
+def _embed(
+    config: TrainConfig, run: PreparedRun, network: EmbeddingNetwork, advance: Advance
+) -> Float32[np.ndarray, "crops dim"]:
     model = LoadedModel(
         TorchNetwork(network, run.preprocessing),
         model_header(config, run),
         fingerprint="",
     )
     embedder = Embedder(model, config.device, config.precision)
-    rows = run.split.held_out
-    embeddings = embedder.embed_crops(run.crops[rows], advance=advance)
-    return choose_model_threshold(embeddings, run.store.labels[rows], THRESHOLD_FAR)
-
-
-def measure_during_run(config: TrainConfig, run: PreparedRun) -> dict[str, float]:
-    """Measures of the held-out people in the midst of a run, for its log."""
-    found = measure_held_out(config, run, network_to_keep(run))
-    measures = {"held_out_auc": found.auc}
-    if found.tar is not None:
-        measures["held_out_tar"] = found.tar
-    return measures
+    return embedder.embed_crops(run.crops[run.split.held_out], advance=advance)

@@ -7,9 +7,9 @@ import yaml
 from facever.config.training import TrainConfig
 from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
+from facever.stages.training.held_out import HeldOut
 from facever.stages.training.setup import PreparedRun
 from facever.training.fine_tuning import read_initial
-from facever.verification.model_threshold import ModelThreshold
 
 CARD_FILE = "README.md"
 
@@ -30,7 +30,7 @@ _SETTINGS = (
 
 
 def write_card(
-    config: TrainConfig, run: PreparedRun, model: Path, found: ModelThreshold | None
+    config: TrainConfig, run: PreparedRun, model: Path, held_out: HeldOut | None
 ) -> None:
     """Write the card of a run that ended.
 
@@ -38,7 +38,7 @@ def write_card(
         config: The run's config.
         run: The run as it was set up.
         model: The model file.
-        found: What was measured on the held-out people; None if nobody is held out.
+        held_out: What was measured on the held-out people; None if nobody is held out.
     """
     split = run.split
     versions = [f"{name} {number}" for name, number in describe_versions().items()]
@@ -60,7 +60,7 @@ A face embedding of {run.network.embedding_size} dimensions, {num_weights:,} wei
 
 ## Results on the held-out people
 
-{_results(found)}
+{_results(held_out)}
 
 They come from the same source as the training data. How well strangers of another
 source are told apart is for `facever evaluate` to say.
@@ -81,16 +81,18 @@ source are told apart is for `facever evaluate` to say.
         temporary.write_text(text, encoding="utf-8")
 
 
-def _results(found: ModelThreshold | None) -> str:
-    if found is None:
+def _results(held_out: HeldOut | None) -> str:
+    if held_out is None:
         return "Nobody was held out, so nothing was measured and no threshold is set."
+    found = held_out.found
     pairs = f"{found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs"
     if found.threshold is None or found.tar is None:
         return f"AUC {found.auc:.4f} over {pairs}. No threshold: {found.note}."
     return (
         f"AUC {found.auc:.4f} over {pairs}; {found.tar:.2%} of the genuine ones are "
         f"accepted at a false accept rate of {found.target_far:g}, above the "
-        f"threshold {found.threshold:.4f}, which was set on these same pairs."
+        f"threshold {found.threshold:.4f}, which was set on these same pairs: on "
+        f"{held_out.set_on}."
     )
 
 

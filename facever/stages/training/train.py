@@ -12,9 +12,11 @@ from facever.config.training import TrainConfig
 from facever.errors import FileError
 from facever.files import hold_folder
 from facever.inference.formats.safetensors_file import save_model
+from facever.inference.header import MeasuredOn
 from facever.progress import progress_bar
 from facever.results import Result
 from facever.stages.training.held_out import (
+    HeldOut,
     measure_during_run,
     measure_held_out,
     model_header,
@@ -63,12 +65,14 @@ class TrainResult(Result):
         held_out: How well the model tells held-out people apart, and the threshold that
             follows. None where nobody is held out, where this call had nothing to do,
             and in every process but the first.
+        set_on: What the threshold rests on, with intervals; None where there is none.
     """
 
     model: Path
     steps: int
     num_new_steps: int
-    held_out: ModelThreshold | None
+    held_out: ModelThreshold | None = None
+    set_on: MeasuredOn | None = None
 
     def lines(self) -> list[str]:
         """The numbers of the held-out people and the model file."""
@@ -88,7 +92,7 @@ class TrainResult(Result):
                 f"held out: TAR {found.tar:.2%} at FAR {found.target_far:g}, threshold "
                 f"{found.threshold:.4f}"
             )
-        return [*lines, model]
+        return [*lines, *([f"set on {self.set_on}"] if self.set_on else ()), model]
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -150,7 +154,7 @@ def _train(
                 "learning rate goes on by the schedule of all of them"
             )
         if state.step == schedule.steps and _is_there(model_path, processes):
-            return TrainResult(model_path, schedule.steps, 0, None)
+            return TrainResult(model_path, schedule.steps, 0)
         if processes.is_first:
             kept.keep(checkpoint_path, state.step)
         processes.say(f"going on from step {state.step:,} of {schedule.steps:,}")
@@ -190,7 +194,13 @@ def _train(
             processes,
         )
     held_out = _write_model(config, run, model_path) if processes.is_first else None
-    return TrainResult(model_path, schedule.steps, schedule.steps - first, held_out)
+    return TrainResult(
+        model_path,
+        schedule.steps,
+        schedule.steps - first,
+        held_out.found if held_out else None,
+        held_out.set_on if held_out else None,
+    )
 
 
 def _describe(config: TrainConfig, run: PreparedRun, processes: Processes) -> str:
@@ -235,22 +245,24 @@ def _is_there(path: Path, processes: Processes) -> bool:
 
 def _write_model(
     config: TrainConfig, run: PreparedRun, model_path: Path
-) -> ModelThreshold | None:
+) -> HeldOut | None:
     """Write the model file and its card; what the held-out people say of it."""
     network = network_to_keep(run)
     header = model_header(config, run)
-    found = None
+    held_out = None
     num_held_out = len(run.split.held_out)
     if num_held_out:
         with progress_bar("validate", num_held_out, "crops") as advance:
-            found = measure_held_out(config, run, network, advance)
+            held_out = measure_held_out(config, run, network, advance)
+        threshold = held_out.found.threshold
         header = dataclasses.replace(
             header,
-            threshold=found.threshold,
-            threshold_far=None if found.threshold is None else THRESHOLD_FAR,
+            threshold=threshold,
+            threshold_far=None if threshold is None else THRESHOLD_FAR,
+            threshold_set_on=held_out.set_on,
         )
     # First the card: a run whose model file is there is done.
-    write_card(config, run, model_path, found)
+    write_card(config, run, model_path, held_out)
     mean = run.preprocessing.mean
     save_model(model_path, network, header, mean if isinstance(mean, Tensor) else None)
-    return found
+    return held_out

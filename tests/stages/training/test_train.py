@@ -4,11 +4,13 @@ import math
 import os
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ from facever.errors import (
 )
 from facever.files import hold_folder
 from facever.inference.model_file import load_model
+from facever.stages.model.info import model_info
+from facever.stages.model.threshold import set_model_threshold
+from facever.stages.store.changes import subset_store
 from facever.stages.training import train as train_stage
 from facever.stages.training.train import TrainResult, train
 
@@ -214,7 +219,7 @@ class TestRunningAgain:
         before = state_of(trained)
         model = trained / "model.safetensors"
         result = train(make_config(store, trained))
-        assert result == TrainResult(model, steps=10, num_new_steps=0, held_out=None)
+        assert result == TrainResult(model, steps=10, num_new_steps=0)
         assert str(result) == f"model: {model}, trained already"
         assert state_of(trained) == before
         assert capsys.readouterr().out == ""
@@ -726,6 +731,7 @@ class TestValidation:
             f"held out: AUC {found.auc:.4f} over 120 genuine and 1,650 impostor pairs",
             f"held out: TAR {found.tar:.2%} at FAR 0.001, threshold "
             f"{found.threshold:.4f}",
+            f"set on {load_model(result.model).header.threshold_set_on}",
             f"model: {result.model}",
         ]
         assert result.to_dict()["held_out"]["threshold"] == found.threshold
@@ -756,6 +762,39 @@ class TestValidation:
         assert len(impostors) == 1650
         first, second = sorted(impostors)[:-3:-1]
         assert second - 1e-6 <= header.threshold <= first + 1e-6
+
+    def test_the_model_file_says_what_the_threshold_rests_on(
+        self, store: Path, model: Path, tmp_path: Path
+    ) -> None:
+        """The same as is written where the threshold is set on these crops alone."""
+        loaded = load_model(model)
+        set_on = loaded.header.threshold_set_on
+        assert set_on is not None
+        assert set_on.crops == "crops held out of training"
+        assert set_on.fingerprint == CropStore.open(store).fingerprint
+        assert (set_on.num_people, set_on.num_photos) == (self.HELD_OUT, 60)
+        assert (set_on.num_impostor, set_on.num_genuine) == (1650, 120)
+        assert set_on.fmr == 1 / 1650
+        assert set_on.fmr_low < 1e-3 < set_on.fmr_high
+        line = "12 people of crops held out of training, 1,650 pairs of strangers"
+        for shown in (model_info(model), (model.parent / "README.md").read_text()):
+            assert line in str(shown)
+        crops = CropStore.open(store)
+        held_out = split_identities(crops.labels, self.HELD_OUT, 3).held_out
+        names = tmp_path / "people.txt"
+        people = {crops.identity_of(row) for row in held_out.tolist()}
+        names.write_text("".join(f"{name}\n" for name in sorted(people)))
+        subset_store(store, tmp_path / "theirs", identities=names)
+        again = tmp_path / "again.safetensors"
+        shutil.copy(model, again)
+        report = set_model_threshold(
+            again, tmp_path / "theirs", far=1e-3, device="cpu", precision="fp32"
+        )
+        own = {"crops": set_on.crops, "fingerprint": set_on.fingerprint}
+        assert report.found.threshold == pytest.approx(
+            loaded.header.threshold, abs=1e-6
+        )
+        assert replace(report.set_on, **own) == set_on
 
     def test_a_run_that_looks_at_them_gives_the_same_model(
         self, store: Path, model: Path, tmp_path: Path
