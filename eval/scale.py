@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facever.inference.embeddings_file import read_embeddings
+from facever.verification.identification.leave_one_out import independent_fpir
 
 REFERENCE = Path("eval/reference")
 FMRS = (1e-3, 1e-4, 1e-5)
@@ -179,7 +180,7 @@ def strangers_named(path: Path, num_draws: int) -> list[dict[str, float]]:
                     "people": size,
                     "fpir": float(np.mean(rates)),
                     "deviation": float(np.std(rates, ddof=1)),
-                    "independent": float(1 - (1 - fmr) ** size),
+                    "independent": independent_fpir(fmr, size),
                 }
             )
     return found

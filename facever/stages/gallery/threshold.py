@@ -18,6 +18,8 @@ from facever.verification.all_pairs import compare_all, count_pairs
 from facever.verification.identification.leave_one_out import (
     OpenSet,
     Stranger,
+    false_match_rate,
+    independent_fpir,
     leave_one_out,
     open_set,
     similar_strangers,
@@ -51,6 +53,11 @@ class GalleryThreshold(Result):
         threshold: The threshold as it is kept in the gallery.
         num_probes: Number of photos that were looked up among the others.
         open_set: What the threshold does to known and unknown people.
+        num_others: Number of people whom an unknown one is compared with: all but the
+            one whose photo stands for them.
+        fmr: Share of the pairs of a photo and another person that are above the
+            threshold, by the person's most similar photo.
+        independent_fpir: The FPIR that this would give if pairs were independent.
         rank_one: Share of the photos of people with two or more whose most similar
             other photo shows the same person; None if nobody has two.
         similar: Pairs of different names that look like the same person, the most
@@ -62,6 +69,9 @@ class GalleryThreshold(Result):
     threshold: Threshold
     num_probes: int
     open_set: OpenSet
+    num_others: int
+    fmr: float
+    independent_fpir: float
     rank_one: float | None
     similar: list[SimilarPair]
     num_shown: int
@@ -77,7 +87,12 @@ class GalleryThreshold(Result):
             f"{self.gallery}: a cosine up to {threshold.cosine:.4f} is nobody, for a "
             f"{rate[threshold.rule]} of {threshold.rate:g}, by {self.num_probes:,} of "
             f"{threshold.num_embeddings:,} photos",
-            f"{rates.fpir:.2%} of unknown people are taken for somebody (FPIR).",
+            f"{rates.fpir:.2%} of unknown people are taken for somebody (FPIR), as "
+            f"measured; {self.independent_fpir:.2%} as predicted from pairs: "
+            f"1 - (1 - FMR)^N, with an FMR of {self.fmr:.2g} over pairs of a photo and "
+            f"another person, N = {self.num_others:,} people.",
+            "The pairs of one person are not independent, as the prediction has it: "
+            "who resembles many takes more than one share of the false matches.",
         ]
         if rates.tpir is not None:
             lines.append(
@@ -163,6 +178,9 @@ def choose_threshold(
             doubles = similar_strangers(found, probes, _SAME_FACE)
             raise _same_faces(gallery, _as_pairs(entries, doubles))
         people.set_threshold(threshold)
+    with progress_bar("count false matches", len(probes), "photos") as advance:
+        fmr = false_match_rate(units, codes, probes, cosine, advance)
+    num_others = int(codes.max())
     mated = found.mated
     usual = float(np.median(found.own[mated])) if mated.any() else 1.0
     return GalleryThreshold(
@@ -170,6 +188,9 @@ def choose_threshold(
         threshold=threshold,
         num_probes=len(probes),
         open_set=open_set(found, threshold.cosine),
+        num_others=num_others,
+        fmr=fmr,
+        independent_fpir=independent_fpir(fmr, num_others),
         rank_one=float(np.mean(found.rank[mated] == 1)) if mated.any() else None,
         similar=_as_pairs(
             entries, similar_strangers(found, probes, max(usual, threshold.cosine))

@@ -1,5 +1,6 @@
 """Each photo of a gallery looked up among all others: what a stranger would score."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,11 +90,92 @@ def leave_one_out(
         advance: Called with the number of probes done since the last call.
     """
     order = np.argsort(codes, kind="stable")
+    _, starts = np.unique(codes[order], return_index=True)
+    ends = np.append(starts[1:], len(units))
+    parts = []
+    for scores, best, own in _look_up(units, codes, probes, advance):
+        stranger = best.max(axis=1)
+        at_least = np.count_nonzero(best >= own[:, None], axis=1)
+        rank = np.where(np.isfinite(own), 1 + at_least, 0)
+        nearest = np.full(len(own), -1, np.int64)
+        for row, code in enumerate(best.argmax(axis=1)):
+            if np.isfinite(stranger[row]):
+                theirs = slice(starts[code], ends[code])
+                nearest[row] = order[starts[code] + scores[row, theirs].argmax()]
+        parts.append((own, stranger, nearest, rank))
+    if not parts:
+        parts = [(np.empty(0, np.float32),) * 2 + (np.empty(0, np.int64),) * 2]
+    own, stranger, nearest, rank = map(np.concatenate, zip(*parts, strict=True))
+    return LeaveOneOut(own, stranger, nearest, rank)
+
+
+def false_match_rate(
+    units: Float32[np.ndarray, "photos dim"],
+    codes: Int64[np.ndarray, " photos"],
+    probes: Int64[np.ndarray, " probes"],
+    threshold: float,
+    advance: Advance = ignore_progress,
+) -> float:
+    """The share of pairs of a photo and another person that a threshold accepts.
+
+    A person's score is that of their most similar photo, as in a search. Where
+    everybody has one photo, this is the false match rate over pairs of photos.
+
+    Args:
+        units: Embeddings of unit length, of at least two people.
+        codes: The identity of each embedding, as a number.
+        probes: Rows whose pairs with all other people are counted, at least one.
+        threshold: Pairs of a higher cosine are accepted.
+        advance: Called with the number of probes done since the last call.
+    """
+    num_above = sum(
+        int(np.count_nonzero(best > threshold))
+        for _, best, _ in _look_up(units, codes, probes, advance)
+    )
+    return num_above / (len(probes) * (len(np.unique(codes)) - 1))
+
+
+def independent_fpir(fmr: float, num_people: int) -> float:
+    """The share of strangers taken for somebody, if pairs were independent.
+
+    Pairs that share a person are not: who resembles many people takes more than one
+    share of the false matches, so the measured rate is mostly lower.
+
+    Args:
+        fmr: False match rate over pairs of a photo and a person, in [0, 1].
+        num_people: Number of people whom a stranger is compared with.
+
+    Examples:
+        >>> f"{independent_fpir(0.001, 1000):.1%}"
+        '63.2%'
+    """
+    return 1 - (1 - fmr) ** num_people
+
+
+def _look_up(
+    units: Float32[np.ndarray, "photos dim"],
+    codes: Int64[np.ndarray, " photos"],
+    probes: Int64[np.ndarray, " probes"],
+    advance: Advance,
+) -> Iterator[
+    tuple[
+        Float32[np.ndarray, "rows photos"],
+        Float32[np.ndarray, "rows people"],
+        Float32[np.ndarray, " rows"],
+    ]
+]:
+    """Look probes up, some at a time.
+
+    Yields:
+        Cosines with all photos, those of a person side by side, in the order of the
+        codes; the highest of each other person; and the highest of the person's own
+        other photos. What there is not is -inf.
+    """
+    order = np.argsort(codes, kind="stable")
     units, codes = units[order], codes[order]
     place_of = np.empty(len(order), np.int64)
     place_of[order] = np.arange(len(order))
     _, starts, person = np.unique(codes, return_index=True, return_inverse=True)
-    parts = []
     step = max(1, _BLOCK_SCORES // max(1, len(units)))
     for start in range(0, len(probes), step):
         places = place_of[probes[start : start + step]]
@@ -103,21 +185,8 @@ def leave_one_out(
         best = np.maximum.reduceat(scores, starts, axis=1)
         own = best[rows, person[places]].copy()
         best[rows, person[places]] = -np.inf
-        stranger = best.max(axis=1)
-        at_least = np.count_nonzero(best >= own[:, None], axis=1)
-        rank = np.where(np.isfinite(own), 1 + at_least, 0)
-        ends = np.append(starts[1:], len(units))
-        nearest = np.full(len(places), -1, np.int64)
-        for row, code in enumerate(best.argmax(axis=1)):
-            if np.isfinite(stranger[row]):
-                theirs = slice(starts[code], ends[code])
-                nearest[row] = order[starts[code] + scores[row, theirs].argmax()]
-        parts.append((own, stranger, nearest, rank))
+        yield scores, best, own
         advance(len(places))
-    if not parts:
-        parts = [(np.empty(0, np.float32),) * 2 + (np.empty(0, np.int64),) * 2]
-    own, stranger, nearest, rank = map(np.concatenate, zip(*parts, strict=True))
-    return LeaveOneOut(own, stranger, nearest, rank)
 
 
 def threshold_at_fpir(found: LeaveOneOut, fpir: float) -> float:

@@ -85,6 +85,35 @@ def test_unknown_people_are_nobody(people: Path) -> None:
         assert hits == above
 
 
+@pytest.mark.parametrize("rate", [{"fpir": 0.2}, {"far": 0.01}])
+def test_the_pairs_predict_a_rate_beside_the_measured_one(
+    people: Path, rate: dict[str, float]
+) -> None:
+    found = choose_threshold(people, **rate)
+    names, scores = cosines(people)
+    # Over pairs, the threshold is a pair's own score, and not above itself.
+    just_above = found.threshold.cosine + 1e-6
+    above = [
+        any(scores[a, b] > just_above for b in range(90) if names[b] == other)
+        for a in range(90)
+        for other in sorted(set(names) - {names[a]})
+    ]
+    assert len(above) == 90 * 29
+    assert found.num_others == 29
+    assert found.fmr == sum(above) / len(above)
+    # No stranger is taken for somebody by any of 29 independent comparisons.
+    nobody = 1.0
+    for _ in range(29):
+        nobody *= 1 - found.fmr
+    assert found.independent_fpir == pytest.approx(1 - nobody)
+    measured, predicted = found.open_set.fpir, found.independent_fpir
+    assert f"{measured:.2%} of unknown people are taken for somebody" in str(found)
+    assert f"{predicted:.2%} as predicted from pairs" in str(found)
+    assert "N = 29 people" in str(found)
+    facts = json.loads(as_json(found.to_dict()))
+    assert facts["independent_fpir"] == predicted
+
+
 def test_two_names_of_one_person_are_listed(people: Path) -> None:
     with Gallery(people) as gallery:
         [(_, units)] = gallery.read()
