@@ -69,6 +69,29 @@ def test_a_bin_from_the_command_to_its_report(
     assert f"{BROKEN:06d} (not an image that can be read)" in page
 
 
+def test_photos_of_short_embeddings_are_refused(
+    tmp_path: Path, model: Path, command: Command
+) -> None:
+    photos = draw_photos()
+    write_bin(tmp_path / "set.bin", encode(photos), SAME)
+    features = load(model, "cpu", "fp32").embed_crops(photos[:, :, 8:104])
+    lengths = np.linalg.norm(features.astype(float), axis=1)
+    least = float(np.sort(lengths)[5:7].mean())
+    given = ("evaluate", "bin", model, tmp_path / "set.bin", "--out", tmp_path / "out")
+    finished = command(
+        *(*given, "--no-pca", "--precision", "fp32"),
+        *("--min-quality", f"embedding-length={least!r}"),
+    )
+    assert finished.code == 0, finished.err
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    short = [f"{place:06d}" for place in np.flatnonzero(lengths < least)]
+    assert len(short) == 6
+    assert numbers["models"][0]["missing"]["photos"] == short
+    finished = command(*given, "--min-quality", "sharpness=1")
+    assert finished.code == 2
+    assert "--min-quality sharpness is measured on crops" in finished.err
+
+
 def test_reports_of_a_bin_are_compared_with_pictures(
     tmp_path: Path, model: Path, make_model: Callable[..., Path]
 ) -> None:
