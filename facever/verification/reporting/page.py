@@ -114,7 +114,7 @@ def _hero(whose: str, evaluation: Evaluation, title: str) -> str:
         (
             "Pairs not scored",
             f"{evaluation.num_missing_pairs:,}",
-            "have a photo that is missing or shows no face",
+            "have a photo without an embedding: missing, without a face, or refused",
         ),
     ]
     return hero(
