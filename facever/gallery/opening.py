@@ -1,5 +1,6 @@
 """Open or make the gallery at a place: a folder, or a URL of a database."""
 
+import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from facever.errors import ParameterError
 from facever.files import check_folder_place
+from facever.gallery.addresses import hide_password
 from facever.gallery.base import AnyGallery, Place
 from facever.gallery.indexes.index import EXACT
 
@@ -127,7 +129,11 @@ def check_gallery_place(place: Place) -> None:
 
 def _scheme(place: Place) -> str:
     scheme, separator, _ = str(place).partition("://")
-    return scheme if separator else FOLDER
+    if separator:
+        return scheme
+    # A slash too few, as in a URL that was made a Path, is no folder's name.
+    mistyped = re.match(r"(?:postgres|qdrant)[a-z+]*:", str(place), re.IGNORECASE)
+    return mistyped.group() if mistyped else FOLDER
 
 
 def _backend(place: Place) -> type[AnyGallery]:
@@ -135,6 +141,7 @@ def _backend(place: Place) -> type[AnyGallery]:
     if scheme not in GALLERIES:
         raise ParameterError(
             "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME or "
-            f"qdrant+http://HOST:PORT/COLLECTION (experimental), got {str(place)!a}"
+            "qdrant+http://HOST:PORT/COLLECTION (experimental), got "
+            f"{hide_password(str(place))!a}"
         )
     return GALLERIES[scheme]()

@@ -1,9 +1,10 @@
 """A connection to a PostgreSQL server, whose refusals come as facever's errors."""
 
+import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 import psycopg
 from psycopg import errors, sql
@@ -12,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from facever.errors import FaceverError, FileError, GalleryError, ParameterError
+from facever.gallery.addresses import hide_password
 
 # A server that does not answer is given up, and so is a wait for other writers. The
 # texts are sent and read as UTF-8, whatever the database and the environment say.
@@ -68,23 +70,25 @@ def parse_address(url: str) -> Address:
     Raises:
         ParameterError: If the URL is of another form, or holds a password.
     """
-    wrong = ParameterError(f"a gallery's URL must be {FORM}, got {url!a}")
+    wrong = f"a gallery's URL must be {FORM}, got {hide_password(url)!a}"
     try:
         url.encode()
         parts = urlsplit(url)
     except ValueError:
-        raise wrong from None
+        raise ParameterError(wrong) from None
     options = parse_qs(parts.query, keep_blank_values=True)
-    if parts.password or any("password" in option for option in options):
+    if _may_hold_password(parts, options):
         raise ParameterError(
             "a gallery's URL must hold no password, for URLs are printed and logged; "
             "put it into the environment variable PGPASSWORD or the file ~/.pgpass"
         )
     names = options.pop("gallery", [])
-    if not parts.path.strip("/") or len(names) != 1 or not names[0].strip():
-        raise wrong
+    if not parts.path.strip("/"):
+        raise ParameterError(f"{wrong}, which names no database")
+    if len(names) != 1 or not names[0].strip():
+        raise ParameterError(f"{wrong}, which does not name one gallery")
     if "\0" in unquote(url):
-        raise wrong
+        raise ParameterError(wrong)
     readers = options.pop("readers", None)
     database = quote(unquote(parts.path.strip("/")), safe="")
 
@@ -104,11 +108,31 @@ def parse_address(url: str) -> Address:
             "readers in a gallery's URL must be HOST:PORT, or several with commas "
             f"between them, got {url!a}"
         )
+    if "@" in readers[0]:
+        raise ParameterError(
+            "readers in a gallery's URL must be HOST:PORT, without a user: they are "
+            "asked as the same user"
+        )
     user = parts.netloc.rpartition("@")[0]
     hosts = (user and f"{user}@") + quote(readers[0], safe=":,[]")
     theirs = {k: v for k, v in options.items() if k not in _OF_ONE_HOST}
     theirs["gallery"] = names
     return Address(url, server, names[0], address(hosts, theirs))
+
+
+# Hosts and ports, several with commas between them.
+_HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
+
+
+def _may_hold_password(parts: SplitResult, options: Mapping[str, list[str]]) -> bool:
+    """Whether a URL has a password, or what one with ``/``, ``?`` or ``#`` leaves."""
+    user, _, hosts = parts.netloc.rpartition("@")
+    return (
+        ":" in unquote(user).rstrip(":")
+        or not _HOSTS.fullmatch(hosts)
+        or "@" in parts.path + parts.fragment
+        or any("password" in option.lower() for option in options)
+    )
 
 
 class Server:

@@ -148,7 +148,7 @@ def create_gallery(server: Server, meta: GalleryMeta) -> None:
         )
         values = (server.address.gallery, FORMAT, *_as_texts(meta))
         [(number,)] = server.ask(query, values)
-        make_entries(server, f"entries_{number}", meta)
+        make_entries(server, _free_table(server, number), meta)
 
 
 def make_entries(server: Server, table: str, meta: GalleryMeta) -> None:
@@ -344,7 +344,13 @@ def next_table(server: Server) -> str:
         "'facever.galleries', 'entries')) WHERE name = %s RETURNING entries",
     )
     [(number,)] = server.ask(query, (server.address.gallery,))
-    return f"entries_{number}"
+    return _free_table(server, number)
+
+
+def _free_table(server: Server, number: int) -> str:
+    """The table of that number, or the next that nobody has made for anything else."""
+    table = f"entries_{number}"
+    return table if _columns_of(server, table) is None else next_table(server)
 
 
 def _row_of(server: Server, lock: str = "") -> tuple[Any, ...] | None:

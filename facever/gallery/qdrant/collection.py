@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from qdrant_client import QdrantClient, models
 
 from facever.errors import FileError, ParameterError
+from facever.gallery.addresses import hide_password
 from facever.gallery.qdrant.errors import KEY_VARIABLE, as_facever_errors
 
 # One read of a block of embeddings, or a search through millions, takes seconds.
@@ -242,7 +243,7 @@ def connect(url: str) -> Collection:
     ):
         raise ParameterError(
             "a gallery's URL must be qdrant+http://HOST:PORT/COLLECTION, or https, got "
-            f"{url!a}"
+            f"{hide_password(url)!a}"
         )
     if in_process:
         return Collection(QdrantClient(":memory:"), name, url, in_process)

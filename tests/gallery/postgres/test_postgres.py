@@ -75,21 +75,23 @@ def filled(postgres_place: Place) -> Iterator[AnyGallery]:
 
 class TestAddresses:
     @pytest.mark.parametrize(
-        "url",
+        ("url", "lacks"),
         [
-            "postgresql://host/db",
-            "postgresql://host?gallery=people",
-            "postgresql://host/db?gallery=",
-            "postgresql://host/db?gallery=a&gallery=b",
-            "postgresql:///?gallery=people",
+            ("postgresql://host/db", "does not name one gallery"),
+            ("postgresql://host?gallery=people", "names no database"),
+            ("postgresql://host/db?gallery=", "does not name one gallery"),
+            ("postgresql://host/db?gallery=a&gallery=b", "does not name one gallery"),
+            ("postgresql:///?gallery=people", "names no database"),
         ],
     )
-    def test_without_a_database_or_a_gallery_is_refused(self, url: str) -> None:
+    def test_without_a_database_or_a_gallery_is_refused(
+        self, url: str, lacks: str
+    ) -> None:
         with pytest.raises(ParameterError) as caught:
             open_gallery(url)
         assert str(caught.value) == (
             "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME, "
-            f"got {url!r}"
+            f"got {url!r}, which {lacks}"
         )
 
     @pytest.mark.parametrize(
@@ -98,12 +100,52 @@ class TestAddresses:
             "postgresql://ann:secret@host/db?gallery=people",
             "postgresql://ann@host/db?gallery=people&password=secret",
             "postgresql://ann@host/db?gallery=people&sslpassword=secret",
+            "postgresql://ann@host/db?gallery=people&Password=secret",
+            "postgresql://ann:a@secret@host/db?gallery=people",
+            "postgresql://ann:a/secret@host/db?gallery=people",
+            "postgresql://ann:1/secret@host/db?gallery=people",
+            "postgresql://ann:a?secret@host/db?gallery=people",
+            "postgresql://ann:1#secret@host/db?gallery=people",
+            "postgresql://ann:secret/db?gallery=people",
+            "postgresql://ann%3Asecret@host/db?gallery=people",
         ],
     )
     def test_with_a_password_is_refused_and_not_shown(self, url: str) -> None:
         with pytest.raises(ParameterError, match="PGPASSWORD") as caught:
             open_gallery(url)
         assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgres://ann:secret@host/db?gallery=people",
+            "PostgreSQL://ann:secret@host/db?gallery=people",
+            "postgresql:/ann:secret@host/db?gallery=people",
+            "postgresql://ann:1?secret@host/db?gallery=people",
+            "postgresql://ann:se[secret@host/db?gallery=people",
+            "postgresql://ann:1?password=secret",
+            "postgresql://ann@host/db?gallery=people&readers=ann:secret@other",
+            "postgres://ann:secret",
+            "qdrant://ann:secret@host/people",
+            "qdrant+http://host/people?api_key=secret",
+        ],
+    )
+    def test_that_is_wrong_is_shown_without_its_password(self, url: str) -> None:
+        with pytest.raises(ParameterError) as caught:
+            open_gallery(url)
+        assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://postgres:@/db?host=/a/b&gallery=people",
+            "postgresql://ann@one:1,two/db?gallery=people",
+            "postgresql://[::1]:5433/db?gallery=a@b",
+            "postgresql://db.example:5433/a%40b?gallery=people",
+        ],
+    )
+    def test_without_a_password_is_taken(self, url: str) -> None:
+        assert parse_address(url).place == url
 
     def test_what_else_it_says_is_for_the_server(self) -> None:
         found = parse_address(
@@ -136,6 +178,20 @@ class TestAddresses:
         theirs = postgres_server.replace("postgres:@", "nobody@")
         with pytest.raises(FileError, match=r"refuses the connection .*nobody"):
             open_gallery(f"{theirs}&gallery=a")
+
+    def test_another_programs_table_of_a_gallerys_name_is_left_alone(
+        self, postgres_place: Place
+    ) -> None:
+        place, other = postgres_place(), postgres_place()
+        with create_gallery(place, 8):
+            last = int(table_of(place).rpartition("_")[2])
+        theirs = [f"facever.entries_{last + step}" for step in (1, 2)]
+        run(place, *(f"CREATE TABLE {name} (thing text)" for name in theirs))
+        with create_gallery(other, 8) as gallery:
+            gallery.add(["Ann"], draw(1), ["a.jpg"])
+            assert table_of(other) not in theirs
+            assert gallery.names() == {"Ann": 1}
+        run(place, *(f"DROP TABLE {name}" for name in theirs))
 
     def test_an_unknown_option_is_one_line(self, postgres_server: str) -> None:
         with pytest.raises(FileError) as caught:
