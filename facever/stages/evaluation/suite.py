@@ -121,7 +121,8 @@ def evaluate_suite(
 
     Raises:
         ConfigError: If a set's protocol does not exist, or lacks what it needs.
-        FileError: If a list of pairs is missing; before anything is evaluated.
+        FileError: If a list of pairs, a model or a file of embeddings is missing;
+            before anything is evaluated.
         FaceverError: If a model cannot be used at all.
     """
     out = Path(out)
@@ -169,12 +170,16 @@ def _check_sets(config: SuiteConfig) -> None:
             )
         if given.protocol == "ytf" and given.crops:
             raise ConfigError(f"sets.{name}: ytf takes photos, the folder of frames")
+    for model, files in config.models.items():
+        for name, file in files.items() if isinstance(files, dict) else ():
+            if not Path(file).is_file():
+                raise FileError(f"models.{model}.{name}: there is no file {file}")
 
 
 def _fingerprints(config: SuiteConfig) -> dict[tuple[str, str], dict[str, Setting]]:
     """By set and model, all that decides a report, for those that are asked for."""
     models = {
-        name: load_model(given).fingerprint
+        name: _fingerprint(name, given)
         for name, given in config.models.items()
         if isinstance(given, str)
     }
@@ -193,6 +198,13 @@ def _fingerprints(config: SuiteConfig) -> dict[tuple[str, str], dict[str, Settin
                 content = sha256(Path(given[of_set]))
                 found[of_set, model] = {**shared, "embeddings": content}
     return found
+
+
+def _fingerprint(name: str, model: str) -> str:
+    try:
+        return load_model(model).fingerprint
+    except FaceverError as error:
+        raise type(error)(f"models.{name}: {error}") from None
 
 
 def _folder(out: Path, of_set: str, model: str) -> Path:
@@ -262,7 +274,9 @@ def _cells_of_set(
     }
     for model, evaluation in compared.evaluations.items():
         intervals = compared.intervals[model]
-        cells[model] = SuiteCell(evaluation, intervals, differences.get(model))
+        cells[model] = SuiteCell(
+            evaluation, intervals, differences.get(model), way=chosen[model]
+        )
     return cells
 
 
@@ -296,7 +310,12 @@ def _write(
         for of_set, of_models in cells.items()
     }
     settings: dict[str, Setting] = {
-        **{f"model {name}": str(given) for name, given in config.models.items()},
+        **{
+            f"model {name}": given
+            if isinstance(given, str)
+            else ", ".join(f"{of_set} {file}" for of_set, file in given.items())
+            for name, given in config.models.items()
+        },
         **{
             f"set {name}": ", ".join(
                 f"{key} {value}" for key, value in each.model_dump().items() if value
@@ -327,6 +346,10 @@ def _said(cell: SuiteCell, baseline: str) -> str:
         f"{100 * cell.evaluation.accuracy:.2f} ± "
         f"{100 * cell.evaluation.standard_error:.2f} %"
     )
+    said += f" by {cell.way}"
+    if missing := cell.evaluation.num_missing_pairs:
+        num_pairs = len(cell.evaluation.pairs)
+        said += f", {missing:,} of {num_pairs:,} pairs without a photo"
     if cell.difference is None or cell.p_value is None:
         return said
     ends = cell.difference.accuracy.interval

@@ -32,8 +32,8 @@ LEVEL = 0.05
 """A difference is marked where its corrected p-value is not above this."""
 
 COLUMNS = (
-    "set", "model", "accuracy", "standard_error", "low", "high", "auc", "eer",
-    "tar_at_far_0.001", "num_pairs", "num_pairs_missing", "difference",
+    "set", "model", "compared_by", "accuracy", "standard_error", "low", "high", "auc",
+    "eer", "tar_at_far_0.001", "num_pairs", "num_pairs_missing", "difference",
     "difference_low", "difference_high", "p_value", "p_value_holm", "failed",
 )  # fmt: skip
 
@@ -50,6 +50,8 @@ class SuiteCell:
         p_value: The p-value of the difference in accuracy after Holm's correction over
             all differences of the suite.
         failed: Why it was not evaluated; empty where it was, or where nobody asked.
+        way: How its embeddings were compared, such as ``PCA to 64, cosine``: alike for
+            all models of a set.
     """
 
     evaluation: Evaluation | None = None
@@ -57,6 +59,7 @@ class SuiteCell:
     difference: PairedComparison | None = None
     p_value: float | None = None
     failed: str = ""
+    way: str = ""
 
     @property
     def mark(self) -> str:
@@ -102,6 +105,7 @@ def render_suite(
         f"on the photos. ▲ better, ▼ worse than {escape(baseline)} on the same pairs: "
         "p at most 0.05 by the bootstrap of differences, after Holm's correction over "
         "all of them. Bold: the highest of a set.</p>",
+        _failures(suite),
         f'<h2>Intervals</h2><div class="charts">{"".join(_figures(suite))}</div>',
         _other_measures(suite),
         _differences(suite, baseline),
@@ -123,6 +127,16 @@ def _meaning(suite: Suite, baseline: str) -> str:
     )
 
 
+def _failures(suite: Suite) -> str:
+    items = "".join(
+        f"<li><b>{escape(model)} on {escape(of_set)}:</b> {escape(cell.failed)}</li>"
+        for of_set, cells in suite.items()
+        for model, cell in cells.items()
+        if cell.failed
+    )
+    return f'<h2>Failed</h2><ul class="soft">{items}</ul>' if items else ""
+
+
 def _linked(text: str, address: str | None) -> str:
     name = escape(text)
     return f'<a href="{escape(address)}">{name}</a>' if address else name
@@ -132,8 +146,7 @@ def _cell(suite: Suite, of_set: str, model: str, pages: Mapping[str, str]) -> st
     cell = suite[of_set][model]
     found = cell.evaluation
     if found is None or cell.intervals is None:
-        said = f'<span class="soft" title="{escape(cell.failed)}">failed</span>'
-        return said if cell.failed else '<span class="soft">not asked</span>'
+        return f'<span class="soft">{"failed" if cell.failed else "not asked"}</span>'
     number = f"{100 * found.accuracy:.2f} ± {100 * found.standard_error:.2f}"
     highest = max(
         each.evaluation.accuracy
@@ -144,9 +157,11 @@ def _cell(suite: Suite, of_set: str, model: str, pages: Mapping[str, str]) -> st
         number = f"<b>{number}</b>"
     sign = {"+": " ▲", "-": " ▼", "": ""}[cell.mark]
     address = escape(pages[model])
+    below = percent_range(cell.intervals.accuracy)
+    if missing := found.num_missing_pairs:
+        below += f"<br>{missing:,} of {len(found.pairs):,} pairs not scored"
     return (
-        f'<a href="{address}">{number}</a>{sign}'
-        f'<br><span class="soft">{percent_range(cell.intervals.accuracy)}</span>'
+        f'<a href="{address}">{number}</a>{sign}<br><span class="soft">{below}</span>'
     )
 
 
@@ -189,7 +204,10 @@ def _intervals_svg(cells: Mapping[str, SuiteCell]) -> str:
 
 
 def _other_measures(suite: Suite) -> str:
-    head = ["Set and model", "AUC", "EER", "TAR at FAR 0.1 %", "Pairs", "Not scored"]
+    head = [
+        "Set and model", "Compared by", "AUC", "EER", "TAR at FAR 0.1 %", "Pairs",
+        "Not scored",
+    ]  # fmt: skip
     rows = []
     for of_set, cells in suite.items():
         for model, cell in cells.items():
@@ -199,6 +217,7 @@ def _other_measures(suite: Suite) -> str:
             rows.append(
                 [
                     f'{escape(of_set)}, <span class="soft">{escape(model)}</span>',
+                    escape(cell.way),
                     percent(found.auc),
                     percent(found.eer),
                     "too few pairs" if tar is None else percent(tar),
@@ -206,7 +225,13 @@ def _other_measures(suite: Suite) -> str:
                     f"{found.num_missing_pairs:,}",
                 ]
             )
-    return "<h2>Other measures</h2>" + table(head, rows, name="rates")
+    return (
+        "<h2>Other measures</h2>"
+        '<p class="soft lead">All models of a set are compared in one way: after a PCA '
+        "only if each has enough photos for one. A pair is not scored where a photo is "
+        "missing or shows no face; what becomes of it, the setting missing says.</p>"
+        + table(head, rows, name="rates")
+    )
 
 
 def _differences(suite: Suite, baseline: str) -> str:
@@ -235,7 +260,8 @@ def _differences(suite: Suite, baseline: str) -> str:
     return (
         "<h2>Differences</h2>"
         '<p class="soft lead">Both models meet the same pairs and the same draws of '
-        "people, so that what is hard for both cancels.</p>"
+        "people, so that what is hard for both cancels. Right alone: pairs that this "
+        f"model alone judges right, to those that {escape(baseline)} alone does.</p>"
         + table(head, rows, name="rates")
     )
 
@@ -247,6 +273,7 @@ def suite_rows(suite: Suite) -> Iterator[Sequence[object]]:
             row: dict[str, object] = {"set": of_set, "model": model}
             if (found := cell.evaluation) is not None and cell.intervals is not None:
                 row |= {
+                    "compared_by": cell.way,
                     "accuracy": found.accuracy,
                     "standard_error": found.standard_error,
                     "low": cell.intervals.accuracy.low,

@@ -45,8 +45,9 @@ class Difference:
     def turned(self) -> "Difference":
         """The second model less the first."""
         ends = self.interval
-        turned = Interval(-ends.high, -ends.low, ends.level)
-        return Difference(-self.value, turned, self.p_value)
+        # From 0.0, since -0.0 would be shown with its sign.
+        turned = Interval(0.0 - ends.high, 0.0 - ends.low, ends.level)
+        return Difference(0.0 - self.value, turned, self.p_value)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Callable
+from html import escape
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -224,6 +225,8 @@ def test_a_model_that_fails_on_a_set_stands_in_the_table(
     assert "1 of the suite failed: noisy on young" in finished.err
     page = (out / "suite.html").read_text(encoding="utf-8")
     assert ">failed<" in page
+    [reason] = [line for line in finished.out.splitlines() if "noisy: failed" in line]
+    assert f"<b>noisy on young:</b> {escape(reason.partition('failed: ')[2])}" in page
     world["models"]["noisy"]["young"] = world["models"]["noisy"]["old"]
     found, said = run(world, out)
     assert [line.split(" (")[0] for line in said] == ["young, noisy"]
@@ -247,7 +250,12 @@ def test_a_model_that_fails_on_a_set_stands_in_the_table(
         (lambda w: w["sets"]["old"].pop("crops"), ConfigError, "needs photos or crops"),
         (lambda w: w["sets"]["old"].update(protocol="bin"), ConfigError, "holds its"),
         (lambda w: w["sets"]["old"].update(protocol="ytf"), ConfigError, "frames"),
-        (lambda w: w["models"].update(gone="gone.onnx"), FileError, "gone.onnx"),
+        (lambda w: w["models"].update(gone="gone.onnx"), FileError, "models.gone: .*x"),
+        (
+            lambda w: w["models"]["noisy"].update(young="gone.npz"),
+            FileError,
+            "models.noisy.young: there is no file gone.npz",
+        ),
     ],
 )
 def test_slips_are_found_before_the_work(
@@ -276,6 +284,43 @@ def test_configs_that_say_nothing_sensible(
     path.write_text(text)
     with pytest.raises(ConfigError, match=said):
         load_config(SuiteConfig, path)
+
+
+def test_a_model_without_a_pca_takes_it_from_all_of_a_set_and_that_is_said(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    with np.load(world["models"]["noisy"]["old"]) as noisy:
+        few = {"embeddings": noisy["embeddings"][-3:], "images": noisy["images"][-3:]}
+    np.savez(tmp_path / "few.npz", **few)
+    world["models"] = {
+        "noisy": {name: world["models"]["noisy"]["old"] for name in world["sets"]},
+        "few": {"old": str(tmp_path / "few.npz")},
+    }
+    del world["judging"]
+    found, _ = run(world, tmp_path / "suite")
+    young, old = found.cells["young"], found.cells["old"]
+    assert young["noisy"].way == "PCA to 4, cosine"
+    assert {old[model].way for model in ("noisy", "few")} == {"cosine"}
+    # It knows three photos, and a PCA to 4 takes more.
+    num_pairs = len(old["few"].evaluation.pairs)
+    num_missing = old["few"].evaluation.num_missing_pairs
+    assert 0 < num_missing < num_pairs
+    said = f"by cosine, {num_missing} of {num_pairs} pairs without a photo"
+    assert any(said in line for line in found.lines())
+    page = (tmp_path / "suite" / "suite.html").read_text(encoding="utf-8")
+    assert f"{num_missing} of {num_pairs} pairs not scored" in page
+
+
+def test_two_alike_differ_by_nothing_and_without_a_sign(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    noisy = world["models"]["noisy"]
+    world["models"] = {"first": noisy, "second": noisy}
+    found, _ = run(world, tmp_path / "suite")
+    assert any("+0.00 % against first (95% interval +0.00" in x for x in found.lines())
+    page = (tmp_path / "suite" / "suite.html").read_text(encoding="utf-8")
+    assert "-0.0" not in page
+    assert '"-0.0' not in (tmp_path / "suite" / "suite.csv").read_text()
 
 
 def test_one_model_has_nothing_to_be_compared_with(
