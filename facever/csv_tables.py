@@ -88,8 +88,8 @@ def read_csv(
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If it is not CSV in UTF-8, the columns are others, or a line has
-            more or fewer values than there are columns.
+        DataError: If it is not CSV in UTF-8, the columns are others or one is there
+            twice, or a line has more or fewer values than there are columns.
     """
     expected = "expected CSV in UTF-8"
     if required is not None:
@@ -115,6 +115,11 @@ def read_csv(
                 if not header:
                     header = fields
                     columns = header if required is None else [*required, *optional]
+                    if twice := [c for c in columns if header.count(c) > 1]:
+                        raise DataError(
+                            f"{where}: expected each column once, got {twice[0]!r} "
+                            f"{header.count(twice[0])} times; rename or remove one"
+                        )
                     if not _fits(header, required or header, optional, ignore_others):
                         raise DataError(f"{where}: {expected}; got {', '.join(header)}")
                     continue
@@ -201,8 +206,4 @@ def _fits(
     ignore_others: bool,
 ) -> bool:
     wanted, there = {*required, *optional}, set(header)
-    return (
-        there >= set(required)
-        and all(header.count(column) == 1 for column in wanted & there)
-        and (ignore_others or there <= wanted)
-    )
+    return there >= set(required) and (ignore_others or there <= wanted)

@@ -60,6 +60,15 @@ def printable(line: str) -> str:
     return _STEERING.sub(lambda found: repr(found[0])[1:-1], line)
 
 
+def counted(number: int, thing: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "photo"), counted(1234, "photo")
+    ('1 photo', '1,234 photos')
+    """
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def plain(value: Any) -> Any:
     """A value as text, numbers, lists and dictionaries alone, for JSON.
 

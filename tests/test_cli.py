@@ -710,7 +710,7 @@ def test_a_missing_pair_member_is_counted_and_named(
         tmp_path / "report",
     )
     assert finished.code == 0, finished.err
-    assert "1 pairs without a photo (reject), 1 photos missing" in finished.out
+    assert "1 pair without a photo (reject), 1 photo missing" in finished.out
     assert "P9" in (tmp_path / "report" / "report.json").read_text()
 
 

@@ -20,7 +20,7 @@ from facever.faces.photos import check_max_pixels
 from facever.faces.workers import AlignWorkers, count_workers
 from facever.files import check_file_place, check_folder_place, whole_file, whole_folder
 from facever.progress import format_seconds, progress_bar, waiting
-from facever.results import Result, table_lines
+from facever.results import Result, counted, table_lines
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 FACE_COLUMNS = ("source", "face", "score", *BOX_COLUMNS, *LANDMARK_COLUMNS, "reason")
@@ -86,8 +86,8 @@ class FoundFaces(Result):
                 lines += table_lines(columns, rows)
             lines += [f"{p.source}: {p.reason}" for p in self.photos if p.reason]
         lines.append(
-            f"{self.source}: {_count(self.num_faces, 'face')} in "
-            f"{_count(self.num_photos, 'photo')}, {self.num_without_face} without a "
+            f"{self.source}: {counted(self.num_faces, 'face')} in "
+            f"{counted(self.num_photos, 'photo')}, {self.num_without_face} without a "
             f"face, {self.num_unreadable} unreadable ({format_seconds(self.seconds)})"
         )
         if self.out:
@@ -101,7 +101,7 @@ class FoundFaces(Result):
         if self.num_unreadable < self.num_photos:
             return None
         return FileError(
-            f"{self.source}: {_count(self.num_photos, 'photo')}, none of which can be "
+            f"{self.source}: {counted(self.num_photos, 'photo')}, none of which can be "
             "read; the reasons are above"
         )
 
@@ -176,10 +176,6 @@ def detect(
         show=show,
         seconds=time.monotonic() - started,
     )
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 class _Tally:

@@ -11,6 +11,7 @@ for all on one side: else ``Ann/1.jpg`` would be found as ``Bob/1.jpg``.
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
@@ -22,6 +23,8 @@ from facever.errors import DataError
 from facever.verification.protocols import PairList, photo_keys
 
 _NUM_SHOWN = 3
+# Names that have less in common are not called similar.
+_SIMILAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ def _say_how(
         near = _neighbours(by_beginning, name)
         near += [other[::-1] for other in _neighbours(by_end, name[::-1])]
         similar = max(near, key=partial(_num_common, name))
-        yield f"not there: {name}; a similar name there: {similar}"
+        is_similar = SequenceMatcher(None, name, similar).ratio() >= _SIMILAR
+        what = "a similar name there" if is_similar else "names there are such as"
+        yield f"not there: {name}; {what}{':' * is_similar} {similar}"
 
 
 def _neighbours(ordered: Sequence[str], name: str) -> list[str]:

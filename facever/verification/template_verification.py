@@ -60,6 +60,9 @@ class TemplateVerification:
             knows the people, see ``clustered_rates``; the threshold is as it is.
         num_contradictions: Number of impostor pairs of two templates that genuine pairs
             say are of one person.
+        num_repeated: Number of pairs that are listed again, in either order of their
+            templates.
+        num_of_one: Number of pairs of a template with itself.
     """
 
     scores: Float64[np.ndarray, " pairs"]
@@ -70,6 +73,8 @@ class TemplateVerification:
     tar: list[TarAtFar]
     rates: ErrorRates
     num_contradictions: int
+    num_repeated: int
+    num_of_one: int
 
     @property
     def num_missing_pairs(self) -> int:
@@ -155,6 +160,10 @@ def verify_templates(
         fnmr_interval=fnmr_interval,
         num_identities=len(np.unique(people)),
     )
+    # One number for both orders of two templates.
+    keys = np.minimum(left, right).astype(np.int64) * len(pooled.present)
+    keys += np.maximum(left, right)
+    keys.sort()
     contradicted = (person[left] == person[right]) & ~same
     return TemplateVerification(
         scores=scores,
@@ -165,6 +174,8 @@ def verify_templates(
         tar=tar_at_far(roc, TEMPLATE_FARS),
         rates=rates,
         num_contradictions=int(np.count_nonzero(contradicted)),
+        num_repeated=int(np.count_nonzero(keys[1:] == keys[:-1])),
+        num_of_one=int(np.count_nonzero(left == right)),
     )
 
 

@@ -60,6 +60,11 @@ def test_names_that_many_people_share_keep_their_folders():
     )
 
 
+def test_a_name_that_is_like_none_is_not_called_similar():
+    [note] = match_photos(["nobody.jpg"], PHOTOS).notes
+    assert note.startswith("not there: nobody.jpg; names there are such as ")
+
+
 def test_what_could_be_two_photos_is_none():
     found = match_photos(["Ann/1.jpg"], ["train/Ann/1.jpg", "test/Ann/1.jpg"])
     assert found.rows.tolist() == [-1]

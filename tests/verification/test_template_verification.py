@@ -115,6 +115,25 @@ def test_people_are_known_from_genuine_pairs() -> None:
     assert contradicted.num_contradictions == 3
 
 
+@given(st.integers(0, 1000))
+def test_pairs_listed_again_are_counted(seed: int) -> None:
+    pooled, pairs = draw(seed, num_pairs=1000)
+    found = verify(pooled, pairs)
+    seen: set[frozenset[int]] = set()
+    again = 0
+    for left, right in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True):
+        again += frozenset((left, right)) in seen
+        seen.add(frozenset((left, right)))
+    assert found.num_repeated == again > 0
+    assert found.num_of_one == sum(
+        len(pair) == 1
+        for pair in [
+            frozenset(both)
+            for both in zip(pairs.left.tolist(), pairs.right.tolist(), strict=True)
+        ]
+    )
+
+
 def test_intervals_of_people_are_wider_where_pairs_share_them() -> None:
     pooled, pairs = draw(7, num_pairs=20_000)
     found = verify(pooled, pairs)

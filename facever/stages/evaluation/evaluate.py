@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from facever.errors import ParameterError
 from facever.progress import progress_bar
-from facever.results import Result, plain
+from facever.results import Result, counted, plain
 from facever.stages.evaluation.features import (
     Features,
     Inputs,
@@ -38,7 +38,7 @@ from facever.verification.protocols.video_frames import FrameCounts
 from facever.verification.quality import MOST_DISCARDED
 from facever.verification.reporting.extras import ReportExtras
 from facever.verification.reporting.group_numbers import group_numbers
-from facever.verification.reporting.markup import Setting
+from facever.verification.reporting.markup import Setting, percent
 from facever.verification.reporting.report import write_report
 from facever.verification.reporting.report_json import headline_numbers, rule_numbers
 from facever.verification.reporting.sections.groups import describe_groups, small_groups
@@ -254,8 +254,8 @@ def report_pairs(
     evaluations = judged.evaluations
     rules = judging.other_rules(features, pairs)
     compared = judging.compare_groups(evaluations, groups)
-    [headline, *_] = evaluations.values()
-    qualities = find_qualities(judging.quality, headline, features)
+    name, headline = next(iter(evaluations.items()))
+    qualities = find_qualities(judging.quality, name, headline, features)
     bootstraps = {
         name: folder_bootstrap(evaluation) for name, evaluation in evaluations.items()
     }
@@ -302,8 +302,9 @@ def summary_line(evaluation: Evaluation) -> str:
     ]
     if evaluation.num_missing_pairs:
         parts.append(
-            f"{evaluation.num_missing_pairs} pairs without a photo "
-            f"({evaluation.missing_rule}), {len(evaluation.missing)} photos missing"
+            f"{counted(evaluation.num_missing_pairs, 'pair')} without a photo "
+            f"({evaluation.missing_rule}), "
+            f"{counted(len(evaluation.missing), 'photo')} missing"
             + f", such as {evaluation.missing[0]}"
             * bool(evaluation.missing)
         )
@@ -329,9 +330,9 @@ def _quality_lines(found: Qualities) -> Iterator[str]:
     for name, curve in found.curves.items():
         yield (
             f"quality by {name}: {100 * curve.gain:.0f} % of what could be gained; "
-            f"mean FNMR {curve.area:.2%} while up to {MOST_DISCARDED:.0%} of the pairs "
-            f"are discarded, {float(curve.fnmr[0]):.2%} of all, at an FMR of "
-            f"{found.target_fmr:g}"
+            f"mean FNMR {percent(curve.area)} while up to {100 * MOST_DISCARDED:.0f} % "
+            f"of the pairs are discarded, {percent(float(curve.fnmr[0]))} of all, at "
+            f"an FMR of {found.target_fmr:g} by {found.model}"
         )
     yield from found.notes
 

@@ -32,9 +32,10 @@ def check_qualities(
         option: The option that names them.
 
     Raises:
-        ParameterError: If one is neither, or needs crops.
+        ParameterError: If one is neither, or needs crops, or two have one name.
         DataError: If a file is not of its form.
     """
+    names: list[str] = []
     for each in wanted:
         if each in FACE_QUALITIES and not has_crops:
             raise ParameterError(
@@ -43,10 +44,18 @@ def check_qualities(
         if each not in (*FACE_QUALITIES, EMBEDDING_LENGTH) and not Path(each).is_file():
             raise ParameterError(
                 f"{option} must be {EMBEDDING_LENGTH}, {', '.join(FACE_QUALITIES)} or "
-                f"a CSV file of photos and numbers, got {each!r}"
+                f"a CSV file of photos and numbers; {each!r} is none of these, and "
+                "there is no such file"
             )
-        if each not in (*FACE_QUALITIES, EMBEDDING_LENGTH):
-            list(_read_table(Path(each), photos))
+        if each in (*FACE_QUALITIES, EMBEDDING_LENGTH):
+            names.append(each)
+        else:
+            names += [name for name, _ in _read_table(Path(each), photos)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ParameterError(
+            f"{option}: {twice[0]} is given {names.count(twice[0])} times; leave one "
+            "out, or rename its column"
+        )
 
 
 def measure_quality(
@@ -145,6 +154,11 @@ def _read_table(
         raise DataError(f"{path} names columns and no photo")
     there = list(lines)
     rows = match_photos(photos, there).rows.tolist()
+    if max(rows, default=-1) < 0:
+        raise DataError(
+            f"{path}: no line names a photo of the pairs, such as {photos[0]!r}; the "
+            f"first line names {there[0]!r}"
+        )
     for name in names:
         yield (
             name,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from facever.errors import DataError
+from facever.results import counted
 from facever.stages.evaluation.features import Features
 from facever.stages.evaluation.photo_qualities import measure_quality
 from facever.verification.evaluation import Evaluation
@@ -12,7 +13,7 @@ from facever.verification.uncertainty.error_rates import error_rates
 
 
 def find_qualities(
-    wanted: Sequence[str], evaluation: Evaluation, features: Features
+    wanted: Sequence[str], model: str, evaluation: Evaluation, features: Features
 ) -> Qualities | None:
     """What qualities say of an evaluation's errors.
 
@@ -20,6 +21,7 @@ def find_qualities(
 
     Args:
         wanted: Names of qualities, or paths of CSV files; see ``measure_quality``.
+        model: The evaluation's name, such as ``PCA to 64, cosine``.
         evaluation: The evaluation.
         features: The embeddings of its photos, and their crops.
 
@@ -48,9 +50,9 @@ def find_qualities(
         )
     }
     notes = [
-        f"{name}: {curve.num_photos_without:,} photos have none; their "
-        f"{curve.num_pairs_left_out:,} pairs are left out"
+        f"{name} is not known of {counted(curve.num_photos_without, 'photo')}; "
+        f"{counted(curve.num_pairs_left_out, 'pair')} with them left out"
         for name, curve in curves.items()
         if curve.num_photos_without
     ]
-    return Qualities(at.target_fmr, at.threshold, curves, tuple(notes))
+    return Qualities(model, at.target_fmr, at.threshold, curves, tuple(notes))

@@ -258,6 +258,15 @@ def _notes(found: TemplatesEvaluation, features: Features) -> Iterator[str]:
             f"{len(found.missing):,} templates have no embedding at all, such as "
             f"{found.missing[0]}: they are never accepted or found, and counted"
         )
+    if found.verified and found.verified.num_repeated:
+        yield (
+            f"pairs listed again, which count again: {found.verified.num_repeated:,}"
+        )
+    if found.verified and found.verified.num_of_one:
+        yield (
+            "pairs of a template with itself, which any model gets right: "
+            f"{found.verified.num_of_one:,}"
+        )
     if found.verified and found.verified.num_contradictions:
         yield (
             f"{found.verified.num_contradictions:,} pairs are listed as of two people "

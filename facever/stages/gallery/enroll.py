@@ -19,7 +19,7 @@ from facever.gallery.opening import (
 from facever.inference.embedder import Embedder, load
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.progress import progress_bar
-from facever.results import Result
+from facever.results import Result, counted
 from facever.stages.gallery.faces import (
     choose_embedder,
     detector_in_use,
@@ -102,8 +102,8 @@ class EnrollSummary(Result):
         if self.several:
             photos = [f"{photo} ({num})" for photo, num in self.several.items()]
             lines.append(
-                f"  {len(photos)} photos show several faces, enrolled is the one by "
-                f"--face {self.face}: {_some(photos)}"
+                f"  several faces on {counted(len(photos), 'photo')}, enrolled is the "
+                f"one by --face {self.face}: {_some(photos)}"
             )
         if self.changed:
             done = (

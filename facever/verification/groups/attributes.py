@@ -78,7 +78,8 @@ def read_groups(path: Path, pairs: PairList) -> PairGroups:
 
     Raises:
         FileError: If the file cannot be read.
-        DataError: If it is not of that form, no line names a photo of the pairs, a
+        DataError: If it is not of that form, such as without a first line that names
+            the columns, no line names a photo of the pairs, a
             photo or person is in two groups of one attribute, or an attribute has one
             group or more than ``MOST_GROUPS``.
     """
@@ -167,6 +168,11 @@ def _attribute(
     path: Path, name: str, group_of: dict[str, str], pairs: PairList
 ) -> Attribute:
     groups = sorted(set(group_of.values()) - {""})
+    if name in groups:
+        raise DataError(
+            f"{path}, line 1: {name!r} is a column's name and one of its groups; the "
+            "first line must name the columns, such as name,sex"
+        )
     if len(groups) > MOST_GROUPS:
         are_numbers = all(map(is_number, groups))
         remedy = (

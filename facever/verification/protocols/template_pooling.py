@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 from scipy.sparse import csr_array
 
+from facever.errors import DataError
 from facever.inference.vectors import check_directions, unit_vectors
 from facever.progress import Advance, ignore_progress
 from facever.verification.protocols.template_lists import TemplateList
@@ -57,8 +58,8 @@ def pool_templates(
         advance: Called with the number of templates done since the last call.
 
     Raises:
-        DataError: If an embedding in use is not finite or all zero, or a template's
-            embeddings add up to zero.
+        DataError: If an embedding in use is not finite or all zero, a template's
+            weights are all zero, or its embeddings add up to zero.
 
     Examples:
         Two frames of a video and a still image:
@@ -77,6 +78,15 @@ def pool_templates(
     order = np.lexsort((listed.photo, listed.medium, listed.template))
     order = order[rows[listed.photo[order]] >= 0]
     photo, template = listed.photo[order], listed.template[order]
+    if weights is not None:
+        weighs = np.bincount(template, weights[photo], len(listed.ids)) > 0
+        if not weighs[template].all():
+            line = int(np.argmin(weighs[template]))
+            raise DataError(
+                f"template {listed.ids[template[line]]}: all of its photos, such as "
+                f"{listed.photos[photo[line]]}, have the score 0, so nothing is left "
+                "of it; give scores above 0, or leave the photos out"
+            )
     begins_template = np.diff(template, prepend=-1) != 0
     begins_medium = begins_template | (np.diff(listed.medium[order], prepend=0) != 0)
     medium = np.cumsum(begins_medium) - 1

@@ -58,7 +58,7 @@ def test_a_bin_from_the_command_to_its_report(
         *("--no-pca", "--precision", "fp32"),
     )
     assert finished.code == 0, finished.err
-    assert "1 pairs without a photo (reject), 1 photos missing" in finished.out
+    assert "1 pair without a photo (reject), 1 photo missing" in finished.out
     assert "embed: 40 photos" in finished.err
     numbers = json.loads((out / "report.json").read_text())
     assert numbers["title"] == "tiny_30, 20 pairs in 10 folds"

@@ -108,7 +108,7 @@ def test_measured_qualities_from_the_command_to_the_page(
     assert found["place"]["num_pairs_left_out"] > 0
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Quality of photos" in page
-    assert "place: 1 photos have none" in page
+    assert "place is not known of 1 photo" in page
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_measured_qualities_from_the_command_to_the_page(
         ("photo,q\nP0/0.png,nan\n", "line 2, column q: expected a number"),
         ("photo,q\nP0/0.png,1\nP0/0.png,2\n", "line 3, column photo: .*once"),
         ("photo,q\n", "no photo"),
-        ("photo,q\nX/0.png,1\n", "no pair of one person has a quality"),
+        ("photo,q\nX/0.png,1\n", "no line names a photo of the pairs, such as 'P"),
     ],
 )
 def test_tables_that_say_nothing_sensible(
@@ -146,11 +146,16 @@ def test_names_are_refused_before_the_work(tmp_path: Path, pairs: Path) -> None:
     inputs = Inputs(embeddings=embeddings)
     for wanted, said in (
         ("sharpness", "measured on crops"),
-        ("sharp", "must be embedding-length, landmark-fit"),
+        ("sharp", "must be embedding-length, landmark-fit.* 'sharp' is none of"),
     ):
         judging = Judging(pca=False, quality=(wanted,))
         with pytest.raises(ParameterError, match=said):
             evaluate_list(tmp_path / "out", pairs, inputs, judging)
+    mine = tmp_path / "mine.csv"
+    mine.write_text(f"photo,embedding-length\n{photos[0]},1\n")
+    judging = Judging(pca=False, quality=("embedding-length", str(mine)))
+    with pytest.raises(ParameterError, match="embedding-length is given 2 times"):
+        evaluate_list(tmp_path / "out", pairs, inputs, judging)
     judging = Judging(pca=False, quality=("embedding-length",))
     report = evaluate_list(tmp_path / "out", pairs, inputs, judging)
     assert report.qualities is not None

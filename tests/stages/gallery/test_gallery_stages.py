@@ -267,7 +267,7 @@ def test_photos_with_several_faces_are_counted_and_the_face_is_chosen(
         done = stage.add(people, model, photos, face=face)
         assert done.several == {"Ann/two.png": 2}
         assert (
-            "  1 photos show several faces, enrolled is the one by --face "
+            "  several faces on 1 photo, enrolled is the one by --face "
             f"{face}: Ann/two.png (2)"
         ) in done.lines()
         [[match]] = search(people, model, tmp_path / f"{side}.png", k=1)

@@ -66,7 +66,7 @@ def test_a_person_of_several_lines_of_one_group(tmp_path: Path) -> None:
         ("name,sex\n,F\n", "line 2, column name: expected a photo or a person"),
         (
             "name,sex,sex\nAnn,F,F\n",
-            "line 1: expected CSV in UTF-8; got name, sex, sex",
+            "line 1: expected each column once, got 'sex' 2 times",
         ),
         ("name,sex\nEve,F\n", "no line names a photo .* such as 'Ann/1.jpg', .* 'Eve'"),
         (
@@ -86,6 +86,13 @@ def test_bad_files(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(DataError, match=says) as error:
         read(tmp_path, text)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_without_a_line_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "groups.csv"
+    path.write_text("Bob,M\nAnn,F\nCy,M\n")
+    with pytest.raises(DataError, match="line 1: 'M' is a column's name and one of"):
+        read_groups(path, PAIRS)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -141,6 +141,26 @@ def test_longer_embeddings_and_scores_weigh_more() -> None:
     )
 
 
+def test_a_template_of_which_no_photo_weighs_anything_is_named() -> None:
+    listed = TemplateList(
+        ["a.jpg", "b.jpg", "c.jpg"],
+        np.array([7, 9]),
+        np.arange(3),
+        np.array([0, 1, 1]),
+        np.arange(3),
+    )
+    rows, embeddings = np.arange(3), np.eye(3)
+    weights = np.array([1.0, 0.0, 0.0])
+    with pytest.raises(DataError, match=r"template 9: .* b\.jpg, have the score 0"):
+        pool_templates(embeddings, rows, listed, weights)
+    # One that has no embedding at all is missing, whatever it weighs.
+    rows[1:] = -1
+    assert pool_templates(embeddings, rows, listed, weights).present.tolist() == [
+        True,
+        False,
+    ]
+
+
 def test_bad_embeddings_are_named() -> None:
     listed = TemplateList(
         ["a.jpg", "b.jpg"], np.array([7]), np.arange(2), np.zeros(2, int), np.arange(2)

@@ -19,7 +19,12 @@ from facever.verification.groups.comparison import (
     GroupComparison,
     RateOfGroups,
 )
-from facever.verification.reporting.charts.svg import Scale, linear, nice_ticks
+from facever.verification.reporting.charts.svg import (
+    Scale,
+    format_rate,
+    linear,
+    nice_ticks,
+)
 
 FMR_TITLE = "False match rate"
 FNMR_TITLE = "False non-match rate"
@@ -28,8 +33,8 @@ _LONGEST_NAME = 40
 
 
 def format_small(rate: float) -> str:
-    """A share as a percentage with three digits: ``0.0314 %``."""
-    return f"{float(f'{100 * rate:.3g}'):g} %"
+    """A share as a percentage with three digits: ``0.0314 %``, ``3.00 %``."""
+    return f"{100 * rate:#.3g}".rstrip(".") + " %"
 
 
 def group_rates_svg(
@@ -49,7 +54,7 @@ def group_rates_svg(
     parts = [
         f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP}" '
         f'y2="{bottom}"/><text x="{x(tick):.1f}" y="{bottom + 17}" '
-        f'text-anchor="{_anchor(tick, end)}">{format_small(tick)}</text>'
+        f'text-anchor="{_anchor(tick, end)}">{format_rate(tick)}</text>'
         for tick in nice_ticks(0.0, end, 4)
     ]
     parts.append(
@@ -142,7 +147,7 @@ def _draw(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), names)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: format_small(rate)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: format_rate(rate)))
     axes.set_xlabel(title)
     axes.set_title(each.attribute.name.replace("$", r"\$"), loc="left", fontsize=10)
     axes.grid(alpha=0.25)

@@ -33,12 +33,14 @@ class Qualities:
     """What some qualities say of one model's errors.
 
     Attributes:
+        model: The name of the evaluation.
         target_fmr: The false match rate that the threshold was set for, on all pairs.
         threshold: That threshold.
         curves: The curve of each quality, by its name.
         notes: What a reader must know, a line each.
     """
 
+    model: str
     target_fmr: float
     threshold: float
     curves: Mapping[str, DiscardCurve]
@@ -48,7 +50,7 @@ class Qualities:
 def quality_section(found: Qualities) -> str:
     """The curves in one picture, and what cut-offs of each quality buy."""
     rate = format_rate(found.target_fmr)
-    head = ["Quality", "Of what could be gained", "Mean FNMR", "at best", "FNMR of all"]
+    head = ["Quality", "Of what could be gained", "Mean FNMR", "At best", "FNMR of all"]
     rows = [
         [
             escape(name),
@@ -67,10 +69,11 @@ def quality_section(found: Qualities) -> str:
         "<h2>Quality of photos</h2>"
         '<p class="soft lead">What becomes of the false non-match rate when photos of '
         "low quality are refused. The threshold stays at "
-        f"{found.threshold:.4f}, for an FMR of {rate} over all pairs.</p>",
+        f"{found.threshold:.4f}, for an FMR of {rate} over all pairs, by "
+        f"{escape(found.model)}.</p>",
         *(f"<p>{text}</p>" for text in _meaning(found)),
-        '<div class="charts odd"><figure><h3>Errors that are left, by the share of '
-        f"pairs discarded</h3>{legend([*lines, ('ideal', 'at best')])}"
+        '<div class="charts odd"><figure><h3>FNMR of the pairs that are left, by '
+        f"the share discarded</h3>{legend([*lines, ('ideal', 'at best')])}"
         f"{discard_svg(found)}</figure></div>",
         table(head, rows, name="rates"),
         '<p class="soft">Means are over discards of up to '
