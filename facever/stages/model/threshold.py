@@ -1,6 +1,7 @@
 """``facever model threshold``: a threshold for a false accept rate, into the file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,12 @@ def set_model_threshold(
     loaded = load_model(model)
     check_file_place(model)
     store = CropStore.open(crops)
-    check_impostor_pairs(store.labels, min(fars))
+    with _of_store(store):
+        check_impostor_pairs(store.labels, min(fars))
     other = None if check is None else CropStore.open(check)
     if other is not None:
-        check_threshold_pairs(other.labels)
+        with _of_store(other):
+            check_threshold_pairs(other.labels)
         _check_other_people(store, other)
         other.crops_for(loaded.template)
     store.crops_for(loaded.template)
@@ -162,6 +165,15 @@ def set_model_threshold(
     )
     write_header(model, header)
     return ModelThresholdReport(model, found, tuple(others), set_on, checked_on)
+
+
+@contextmanager
+def _of_store(store: CropStore) -> Iterator[None]:
+    """Name the store in what is wrong with its people."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{store.folder}: {error}") from None
 
 
 def _check_other_people(store: CropStore, other: CropStore) -> None:

@@ -164,7 +164,7 @@ def _charts(
     curves = {name: found.roc for name, found in rates.items() if found}
     if curves:
         parts.append(
-            "<figure><h3>Errors of both kinds, on axes of normal deviates</h3>"
+            "<figure><h3>FNMR over FMR, on axes of normal deviates</h3>"
             f"{legend([*lines, ('ideal', 'both alike')])}{det_svg(curves)}</figure>"
         )
     for name, evaluation in evaluations.items():

@@ -167,7 +167,7 @@ def _pair_charts(found: TemplateVerification) -> str:
     charts = [
         "<figure><h3>True accepts for a given rate of false accepts</h3>"
         f"{roc}</figure>",
-        "<figure><h3>Errors of both kinds, on axes of normal deviates</h3>"
+        "<figure><h3>FNMR over FMR, on axes of normal deviates</h3>"
         f"{legend([('ideal', 'both alike')])}"
         f"{det_svg({'templates': found.rates.roc})}</figure>",
         f"<figure><h3>Scores of the pairs{at}</h3>{legend(humps)}{scores}</figure>",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from facever.errors import ParameterError
+from facever.errors import FileError, ParameterError
 from facever.gallery.opening import open_gallery
 from facever.stages.many_machines import ray_workers
 from facever.stages.many_machines.job import run_job
@@ -101,6 +101,14 @@ def test_an_address_where_nobody_answers() -> None:
         RayWorkers(address="127.0.0.1:1")
     with pytest.raises(ParameterError, match="workers must be at least 1, got 0"):
         RayWorkers(0)
+
+
+def test_a_slip_is_told_before_ray_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RayWorkers, "_start", lambda self: pytest.fail("started"))
+    with RayWorkers() as workers, pytest.raises(FileError, match="no photos at"):
+        run_job(tmp_path / "none", tmp_path / "job", "sface", workers)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

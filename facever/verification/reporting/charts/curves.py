@@ -32,7 +32,8 @@ Curve = tuple[Float64[np.ndarray, " points"], Float64[np.ndarray, " points"]]
 
 NUM_LINE_STYLES = 6
 _NUM_BINS = 60
-_LEAST_MARK_STEP = 0.13
+# Of the axis's length; on a phone texts are larger.
+_LEAST_MARK_STEP = 0.19
 _MOST_DECADES = 6
 
 
