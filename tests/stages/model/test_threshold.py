@@ -153,7 +153,8 @@ def test_command(model: Path, crops: Path, command: Command) -> None:
     refused = command("model", "threshold", model, crops)
     assert refused.code == 2
     assert refused.err.splitlines()[-1].startswith(
-        "facever: FAR 0.001 needs at least 1,000 impostor pairs, there are 43, in 11 "
+        f"facever: {crops}: FAR 0.001 needs at least 1,000 impostor pairs, there are "
+        "43, in 11 "
     )
     assert model.read_bytes() == content
 
