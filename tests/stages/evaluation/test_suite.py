@@ -13,6 +13,7 @@ import pytest
 from facever.config.reading import load_config
 from facever.config.suite import SuiteConfig
 from facever.errors import ConfigError, FileError
+from facever.stages.evaluation import suite
 from facever.stages.evaluation.compare import compare_evaluations
 from facever.stages.evaluation.evaluate import evaluate_list
 from facever.stages.evaluation.features import Inputs
@@ -207,6 +208,52 @@ def test_what_is_done_is_kept_and_what_has_changed_is_done_again(
     pairs.write_text("\n".join(pairs.read_text().splitlines()[:-1]))
     _, said = run(world, out)
     assert said == ["old, noisy (1 of 1)"]
+
+
+def test_whatever_decides_a_report_makes_it_anew(
+    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = Path(world["models"]["noisy"]["old"])
+    world["sets"] = {"old": world["sets"]["old"]}
+    world["models"] = {"noisy": world["models"]["noisy"]}
+
+    def other_embeddings() -> None:
+        with np.load(noisy) as saved:
+            found = {"embeddings": saved["embeddings"][::-1], "images": saved["images"]}
+        np.savez(noisy, **found)
+
+    changes: dict[str, Callable[[], Any]] = {
+        "nothing yet": lambda: None,
+        "the measure": lambda: world["judging"].update(measure="euclidean"),
+        "missing photos": lambda: world["judging"].update(missing="lowest"),
+        "the protocol": lambda: world["sets"]["old"].update(protocol="lfw"),
+        "where pictures are": lambda: world["sets"]["old"].pop("crops"),
+        "the embeddings": other_embeddings,
+        "facever": lambda: monkeypatch.setattr(suite, "__version__", "0.0.dev0"),
+    }
+    for what, change in changes.items():
+        change()
+        for expected in (["old, noisy (1 of 1)"], []):
+            assert run(world, tmp_path / "suite")[1] == expected, what
+
+
+def test_a_report_that_was_stopped_is_not_taken_for_done(
+    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made anew for another measure, killed in its midst, and asked for as before."""
+    world["sets"] = {"old": world["sets"]["old"]}
+    world["models"] = {"noisy": world["models"]["noisy"]}
+    out = tmp_path / "suite"
+    run(world, out)
+    with monkeypatch.context() as patched:
+        patched.setattr(suite, "evaluate_protocol", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(world | {"judging": {"pca": False, "measure": "euclidean"}}, out)
+    assert run(world, out)[1] == ["old, noisy (1 of 1)"]
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_model_that_fails_on_a_set_stands_in_the_table(

@@ -64,6 +64,16 @@ def test_a_small_protocol_by_hand(tmp_path: Path) -> None:
     assert len({*people[0].tolist(), *people[1].tolist()}) == 4
 
 
+def test_paths_as_windows_writes_them(tmp_path: Path) -> None:
+    protocol = write_protocol(tmp_path)
+    expected = read_cfp_fp(protocol)
+    for side in "FP":
+        listing = protocol / f"Pair_list_{side}.txt"
+        listing.write_text(listing.read_text().replace("/", "\\"))
+    found = read_cfp_fp(protocol)
+    assert (found.left, found.right) == (expected.left, expected.right)
+
+
 def test_repeated_pairs_are_counted_and_can_be_dropped(tmp_path: Path) -> None:
     protocol = write_protocol(tmp_path)
     pairs = read_cfp_ff(protocol)
@@ -80,6 +90,7 @@ def test_repeated_pairs_are_counted_and_can_be_dropped(tmp_path: Path) -> None:
         ("Split/FP/01/same.txt", "1,2\n1;3\n", r"same.txt, line 2: expected two num"),
         ("Split/FP/01/diff.txt", "1,2\n1,99\n", r"diff.txt, line 2: no photo .* '99'"),
         ("Pair_list_P.txt", "1 a.jpg\n", r"Pair_list_P.txt, line 1: expected a num"),
+        ("Pair_list_P.txt", "one a/b/c.jpg\n", r"line 1: expected a number and a p"),
         ("Pair_list_F.txt", "1 a/b/c.jpg\n1 a/b/d.jpg\n", r"line 2: number 1 again"),
     ],
 )

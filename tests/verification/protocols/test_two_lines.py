@@ -44,6 +44,13 @@ def test_calfw_names_the_folds_of_genuine_pairs(tmp_path: Path) -> None:
     assert "folds of genuine pairs alone, 1 to 10" in note
 
 
+def test_paths_as_windows_writes_them(tmp_path: Path) -> None:
+    couples = [(f"P{i}\\1.jpg", f"P{i + i % 2}\\2.jpg", 1 - i % 2) for i in range(40)]
+    pairs = read_pair_list(write(tmp_path, couples))
+    assert pairs.left == [f"P{i}/1.jpg" for i in range(40)]
+    assert pairs.right == [f"P{i + i % 2}/2.jpg" for i in range(40)]
+
+
 @given(st.integers(2, 12), st.integers(2, 4), st.integers(12, 40))
 def test_impostor_pairs_are_divided_evenly(
     tmp_path_factory: pytest.TempPathFactory, folds: int, each: int, impostors: int
