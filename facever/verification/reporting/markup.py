@@ -55,11 +55,17 @@ def table(
             for cell, css in zip(row[1:], classes[1:], strict=True)
         )
         last = ' class="total"' if total and index == len(rows) - 1 else ""
-        body.append(f'<tr{last}><th scope="row">{row[0]}</th>{cells}</tr>')
+        first = _kept_together(row[0])
+        body.append(f'<tr{last}><th scope="row">{first}</th>{cells}</tr>')
     return (
         f'<div class="wide"><table class="{name}"><thead><tr>{headings}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _kept_together(html: str) -> str:
+    """Text in which no line begins with a percent sign."""
+    return html.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def hero(
@@ -74,7 +80,8 @@ def hero(
         facts: Name, value and meaning of the other numbers, as ready HTML.
     """
     items = "".join(
-        f"<div><dt>{what}</dt><dd>{value}</dd><dd class='means'>{means}</dd></div>"
+        f"<div><dt>{_kept_together(what)}</dt><dd>{value}</dd>"
+        f"<dd class='means'>{means}</dd></div>"
         for what, value, means in facts
     )
     return (
