@@ -7,13 +7,15 @@ from typing import Any
 from facever.errors import ParameterError
 from facever.gallery.base import Place
 from facever.gallery.entries import Entry, Filter
-from facever.gallery.indexes.index import kind_in_words
+from facever.gallery.indexes.index import EXACT, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
-from facever.gallery.opening import (
-    open_gallery,
-)
+from facever.gallery.opening import open_gallery
+from facever.progress import waiting
 from facever.results import Result, plain, table_lines
 from facever.stages.gallery.fields import parse_fields
+
+_LITTLE = 0.99
+"""A share of nearest photos that an index should find."""
 
 
 @dataclass(frozen=True)
@@ -154,17 +156,31 @@ class GalleryIndex(Result):
         index: Kind of index that was asked for: ``auto`` chooses one by the size.
         index_in_use: Kind of index that was built: few embeddings are searched exactly.
         num_embeddings: Number of embeddings in the gallery.
+        audit: How the index compares with exact search; None if it is exact itself.
     """
 
     gallery: str
     index: str
     index_in_use: str
     num_embeddings: int
+    audit: Audit | None
 
     def lines(self) -> list[str]:
-        """The kind of index and the number of embeddings."""
+        """The kind of index, the number of embeddings, and what the index misses."""
         index = kind_in_words(self.index, self.index_in_use)
-        return [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
+        lines = [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
+        if self.audit is not None and self.audit.num_queries:
+            found = self.audit.recall_at_1
+            lines.append(
+                f"of {self.audit.num_queries:,} enrolled photos, looked up among the "
+                f"others, it finds the nearest of {found:.1%}"
+            )
+            if found < _LITTLE:
+                lines.append(
+                    "that is little: unless it will do, go back to exact search with "
+                    "--index exact"
+                )
+        return lines
 
 
 def list_people(gallery: Place) -> PeopleList:
@@ -289,10 +305,10 @@ def verify(gallery: Place) -> GalleryCheck:
 
 
 def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
-    """Build a gallery's index again.
+    """Build a gallery's index again, and measure what it misses.
 
     Args:
-        gallery: The gallery's folder.
+        gallery: The gallery's folder or URL.
         index: Kind of index to search with from now on; None keeps the kind.
 
     Raises:
@@ -301,4 +317,9 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
     """
     with open_gallery(gallery) as people:
         built = people.rebuild(index)
-        return GalleryIndex(str(gallery), people.info().index, built, len(people))
+        audit = None
+        if built != EXACT:
+            with waiting("comparing the index with exact search"):
+                audit = people.audit()
+        asked = people.info().index
+        return GalleryIndex(str(gallery), asked, built, len(people), audit)

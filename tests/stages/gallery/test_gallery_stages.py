@@ -26,7 +26,7 @@ from facever.faces.detectors import DETECTORS, DetectorKind
 from facever.faces.templates import CARD_POINTS
 from facever.gallery.entries import Filter, Match, Origin
 from facever.gallery.folder.gallery import Gallery
-from facever.gallery.meta import Threshold
+from facever.gallery.meta import Audit, Threshold
 from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import ModelHeader
 from facever.inference.model_file import load_model
@@ -806,7 +806,11 @@ def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
     stage.add(people, None, file)
     assert gallery_upkeep.rebuild(people).index_in_use == "exact"
     rebuilt = gallery_upkeep.rebuild(people, index="sq8")
-    assert str(rebuilt) == f"{people}: 1,100 faces, index sq8"
+    assert rebuilt.lines() == [
+        f"{people}: 1,100 faces, index sq8",
+        "of 200 enrolled photos, looked up among the others, it finds the nearest of "
+        "100.0%",
+    ]
     facts = gallery_upkeep.info(people, audit=True).to_dict()
     assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
     assert facts["recall_at_1"] == 1
@@ -842,9 +846,21 @@ def test_rebuild_info_and_search_tell_of_one_index(
     assert (facts["index"], facts["index_in_use"]) == (kind, in_use)
     assert (rebuilt.index, rebuilt.index_in_use) == (kind, in_use)
     assert searched == in_use
-    assert str(rebuilt) == f"{people}: {count:,} faces, index {words}"
-    rows = [line.replace("│", " ").split(maxsplit=1) for line in told.lines()]
-    assert [row[1].strip() for row in rows if row and row[0] == "index"] == [words]
+    assert rebuilt.lines()[0] == f"{people}: {count:,} faces, index {words}"
+    assert (rebuilt.audit is None) == (in_use == "exact")
+    assert len(rebuilt.lines()) == 1 + (in_use != "exact")
+
+
+def test_an_index_that_misses_much_is_said_to() -> None:
+    found = gallery_upkeep.GalleryIndex(
+        "people", "hnsw", "hnsw", 1_000_000, Audit(200, 10, 0.27, 0.25)
+    )
+    line, advice = found.lines()[1:]
+    assert line.endswith("it finds the nearest of 27.0%")
+    assert "--index exact" in advice
+    # A gallery of one photo has nothing to look up.
+    alone = replace(found, audit=Audit(0, 0, 1.0, 1.0))
+    assert len(alone.lines()) == 1
 
 
 def test_every_source_of_photos_can_be_enrolled_searched_and_migrated(
