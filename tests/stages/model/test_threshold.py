@@ -291,3 +291,22 @@ def test_a_check_takes_other_people(
     with pytest.raises(DataError, match=r"2 people are in .*, such as P0"):
         set_model_threshold(model, crops, check=same, far=FAR, **ON_CPU)
     assert model.read_bytes() == before
+
+
+def test_too_few_pairs_are_told_with_their_store_before_a_crop_is_embedded(
+    model: Path,
+    crops: Path,
+    make_store: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def embed(*arguments: object, **options: object) -> None:
+        raise AssertionError("the pairs are counted before a crop is embedded")
+
+    monkeypatch.setattr(Embedder, "embed_crops", embed)
+    # The second rate needs more pairs than there are.
+    with pytest.raises(DataError, match=rf"{crops}: FAR 0\.02 needs at least 50"):
+        set_model_threshold(model, crops, far=[FAR, 0.02], **ON_CPU)
+    alone = make_store(tmp_path / "alone", (1, 1), letter="Q")
+    with pytest.raises(DataError, match=rf"{alone}: a threshold needs .* 2 crops of 2"):
+        set_model_threshold(model, crops, check=alone, far=FAR, **ON_CPU)
