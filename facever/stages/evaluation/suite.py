@@ -1,7 +1,8 @@
 """``facever evaluate suite``: models on sets of pairs, one table with tests."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from facever.config.suite import SuiteConfig
 from facever.config.tables import folder_name
 from facever.csv_tables import write_csv
+from facever.data.store.crop_store import CropStore
+from facever.data.store.folder import STORE_FILE
 from facever.errors import ConfigError, DataError, FaceverError, FileError
 from facever.files import check_folder_place, whole_file
 from facever.foreign_files import read_json
@@ -107,9 +110,10 @@ def evaluate_suite(
 
     Each model's report on a set is a folder ``out/SET/MODEL``, and the models side by
     side are ``out/SET/compared``. A report that is there already, of the same model,
-    pairs, photos and way to compare, is kept, so that a run that was stopped goes on,
-    and a model that is added costs itself alone. A model that fails on a set is named
-    in the table with its reason, and the others go on.
+    pairs, crops and way to compare, is kept, so that a run that was stopped goes on,
+    and a model that is added costs itself alone. Whether photos in a folder have
+    changed is not looked at. A model that fails on a set is named in the table with its
+    reason, and the others go on.
 
     Args:
         config: The models and sets.
@@ -121,8 +125,8 @@ def evaluate_suite(
 
     Raises:
         ConfigError: If a set's protocol does not exist, or lacks what it needs.
-        FileError: If a list of pairs, a model or a file of embeddings is missing;
-            before anything is evaluated.
+        FileError: If a list of pairs, a crop store, a model or a file of embeddings is
+            missing; before anything is evaluated.
         FaceverError: If a model cannot be used at all.
     """
     out = Path(out)
@@ -179,7 +183,7 @@ def _check_sets(config: SuiteConfig) -> None:
 def _fingerprints(config: SuiteConfig) -> dict[tuple[str, str], dict[str, Setting]]:
     """By set and model, all that decides a report, for those that are asked for."""
     models = {
-        name: _fingerprint(name, given)
+        name: _of_model(name, given)
         for name, given in config.models.items()
         if isinstance(given, str)
     }
@@ -188,6 +192,7 @@ def _fingerprints(config: SuiteConfig) -> dict[tuple[str, str], dict[str, Settin
         shared: dict[str, Setting] = {
             **pairs.model_dump(),
             "pairs_sha256": sha256(Path(pairs.pairs)),
+            "crops_sha256": pairs.crops and _of_crops(of_set, pairs.crops),
             **config.judging.model_dump(),
             "facever": __version__,
         }
@@ -200,11 +205,24 @@ def _fingerprints(config: SuiteConfig) -> dict[tuple[str, str], dict[str, Settin
     return found
 
 
-def _fingerprint(name: str, model: str) -> str:
-    try:
+def _of_model(name: str, model: str) -> str:
+    with _said_of(f"models.{name}"):
         return load_model(model).fingerprint
+
+
+def _of_crops(of_set: str, crops: str) -> str:
+    with _said_of(f"sets.{of_set}.crops"):
+        # It holds the digests of all that the store consists of.
+        return sha256(CropStore.open(crops).folder / STORE_FILE)
+
+
+@contextmanager
+def _said_of(key: str) -> Iterator[None]:
+    """Name the key of the config in whatever is wrong."""
+    try:
+        yield
     except FaceverError as error:
-        raise type(error)(f"models.{name}: {error}") from None
+        raise type(error)(f"{key}: {error}") from None
 
 
 def _folder(out: Path, of_set: str, model: str) -> Path:

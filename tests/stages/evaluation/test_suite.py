@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
@@ -211,7 +212,10 @@ def test_what_is_done_is_kept_and_what_has_changed_is_done_again(
 
 
 def test_whatever_decides_a_report_makes_it_anew(
-    world: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: dict[str, Any],
+    tmp_path: Path,
+    make_store: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     noisy = Path(world["models"]["noisy"]["old"])
     world["sets"] = {"old": world["sets"]["old"]}
@@ -222,11 +226,16 @@ def test_whatever_decides_a_report_makes_it_anew(
             found = {"embeddings": saved["embeddings"][::-1], "images": saved["images"]}
         np.savez(noisy, **found)
 
+    def other_crops() -> None:
+        shutil.rmtree(tmp_path / "crops")
+        make_store(tmp_path / "crops", num_crops=[4] * 12, seed=1)
+
     changes: dict[str, Callable[[], Any]] = {
         "nothing yet": lambda: None,
         "the measure": lambda: world["judging"].update(measure="euclidean"),
         "missing photos": lambda: world["judging"].update(missing="lowest"),
         "the protocol": lambda: world["sets"]["old"].update(protocol="lfw"),
+        "the crops": other_crops,
         "where pictures are": lambda: world["sets"]["old"].pop("crops"),
         "the embeddings": other_embeddings,
         "facever": lambda: monkeypatch.setattr(suite, "__version__", "0.0.dev0"),
