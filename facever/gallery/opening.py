@@ -131,8 +131,8 @@ def _scheme(place: Place) -> str:
     scheme, separator, _ = str(place).partition("://")
     if separator:
         return scheme
-    # A slash too few, as in a URL that was made a Path, is no folder's name.
-    mistyped = re.match(r"(?:postgres|qdrant)[a-z+]*:", str(place), re.IGNORECASE)
+    # Without a slash, as in a URL that was made a Path, or a colon it is no folder.
+    mistyped = re.match(r"(?:postgres|qdrant)[a-z+]*(?::|//)", str(place), re.I)
     return mistyped.group() if mistyped else FOLDER
 
 
