@@ -6,6 +6,9 @@ from facever.choices import Measure, MissingRule
 from facever.config.parts import StrictModel
 from facever.config.tables import folder_name
 
+COMPARED = "compared"
+"""The folder, beside the models' own, in which a set's models stand side by side."""
+
 
 class SetConfig(StrictModel):
     """A set of pairs, and where its photos are."""
@@ -77,6 +80,12 @@ class SuiteConfig(StrictModel):
                     raise ValueError(
                         f"{other!r} and {name!r} would share a folder: rename one"
                     )
+        for name in self.models:
+            if folder_name(name) == COMPARED:
+                raise ValueError(
+                    f"no model can be called {name!r}: the folder of that name holds "
+                    "the models side by side"
+                )
         for name, given in self.models.items():
             if isinstance(given, dict):
                 unknown = [each for each in given if each not in self.sets]

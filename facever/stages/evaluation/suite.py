@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facever.config.suite import SuiteConfig
+from facever.config.suite import COMPARED, SuiteConfig
 from facever.config.tables import folder_name
 from facever.csv_tables import write_csv
 from facever.data.store.crop_store import CropStore
@@ -46,7 +46,6 @@ SUITE_JSON = "suite.json"
 SUITE_CSV = "suite.csv"
 SUITE_LATEX = "suite.tex"
 MADE_FILE = "made-of.json"
-COMPARED = "compared"
 
 _PROTOCOLS = (*PAIR_PROTOCOLS, "bin", "ytf")
 

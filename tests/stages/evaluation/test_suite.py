@@ -329,6 +329,7 @@ def test_slips_are_found_before_the_work(
         ("models: {a: m}\nsets: {s: {pairs: p}}\nbaseline: b", "baseline must be one"),
         ("models: {a: {t: x}}\nsets: {s: {pairs: p}}", "models.a must name sets"),
         ("models: {a b: m, a-b: n}\nsets: {s: {pairs: p}}", "would share a folder"),
+        ("models: {compared: m}\nsets: {s: {pairs: p}}", "no model can be called 'com"),
         ("models: {}\nsets: {s: {pairs: p}}", "models"),
         ("models: {a: m}\nsets: {s: {pears: p}}", "sets.s.pairs is missing"),
     ],
