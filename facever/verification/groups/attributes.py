@@ -79,9 +79,9 @@ def read_groups(path: Path, pairs: PairList) -> PairGroups:
     Raises:
         FileError: If the file cannot be read.
         DataError: If it is not of that form, such as without a first line that names
-            the columns, no line names a photo of the pairs, a
-            photo or person is in two groups of one attribute, or an attribute has one
-            group or more than ``MOST_GROUPS``.
+            the columns, no line names a photo of the pairs, a photo or person is in two
+            groups of one attribute, or an attribute has one group, more than
+            ``MOST_GROUPS`` or one of its own name.
     """
     names, members = _read_members(path)
     photos = pairs.sources
@@ -170,8 +170,9 @@ def _attribute(
     groups = sorted(set(group_of.values()) - {""})
     if name in groups:
         raise DataError(
-            f"{path}, line 1: {name!r} is a column's name and one of its groups; the "
-            "first line must name the columns, such as name,sex"
+            f"{path}, line 1: {name!r} is a column's name and one of its groups; if "
+            "the first line names no columns, put one such as name,sex before it, "
+            "else rename the column"
         )
     if len(groups) > MOST_GROUPS:
         are_numbers = all(map(is_number, groups))

@@ -91,8 +91,14 @@ def test_bad_files(tmp_path: Path, text: str, says: str) -> None:
 def test_a_file_without_a_line_of_names(tmp_path: Path) -> None:
     path = tmp_path / "groups.csv"
     path.write_text("Bob,M\nAnn,F\nCy,M\n")
-    with pytest.raises(DataError, match="line 1: 'M' is a column's name and one of"):
+    with pytest.raises(DataError, match=r"'M' is a column's name .*, put one such as"):
         read_groups(path, PAIRS)
+
+
+def test_a_group_of_the_name_of_its_column(tmp_path: Path) -> None:
+    text = "name,glasses\nAnn,glasses\nBob,none\n"
+    with pytest.raises(DataError, match=r"'glasses' .*, else rename the column"):
+        read(tmp_path, text)
 
 
 def test_no_file(tmp_path: Path) -> None:
