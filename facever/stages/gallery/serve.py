@@ -15,7 +15,7 @@ from facever.faces.aligner import AlignRecipe
 from facever.faces.photos import check_max_pixels
 from facever.gallery.base import AnyGallery, Place
 from facever.inference.embedder import load
-from facever.results import Result
+from facever.results import Result, counted
 from facever.runtimes import num_threads
 from facever.stages.gallery.faces import detector_in_use
 from facever.training.sigterm import watch_for_sigterm
@@ -78,7 +78,7 @@ class StoppedServer(Result):
 
     def lines(self) -> list[str]:
         """One line that says so."""
-        refused = f"; {self.num_refused:,} faces were refused for their quality"
+        refused = f"; refused for low quality: {counted(self.num_refused, 'face')}"
         return [
             f"{self.gallery}: the server has stopped{refused * bool(self.num_refused)}"
         ]

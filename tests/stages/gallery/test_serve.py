@@ -98,10 +98,11 @@ def test_serves_until_ctrl_c(people: Path, model: Path, start: Any) -> None:
 
 
 def test_says_at_the_end_how_many_faces_were_refused() -> None:
-    lines = [stage.StoppedServer("people", num).lines() for num in (0, 12)]
+    lines = [stage.StoppedServer("people", num).lines() for num in (0, 1, 12)]
     assert lines == [
         ["people: the server has stopped"],
-        ["people: the server has stopped; 12 faces were refused for their quality"],
+        ["people: the server has stopped; refused for low quality: 1 face"],
+        ["people: the server has stopped; refused for low quality: 12 faces"],
     ]
 
 
