@@ -14,14 +14,14 @@ from facever.data.sources.any_source import find_photos
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
 from facever.faces.photos import check_max_pixels
-from facever.faces.quality import check_least, too_low
+from facever.faces.quality import too_low
 from facever.faces.templates import Template
 from facever.inference.embedder import Embedder
 from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.evaluation.named_crops import align_named
-from facever.stages.evaluation.photo_qualities import check_qualities, measure_quality
+from facever.stages.evaluation.photo_qualities import check_min_quality, measure_quality
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import PairBin, photo_key
@@ -75,11 +75,9 @@ class Inputs:
 
         Raises:
             ParameterError: If the inputs are not one of the four combinations,
-                ``max_pixels`` is below 1, or a number in ``min_quality`` not finite.
+                or ``max_pixels`` is below 1.
         """
         check_max_pixels(self.max_pixels)
-        for name, least in self.min_quality.items():
-            check_least(name, least)
         given = {
             "model": self.model,
             "photos": self.photos,
@@ -134,9 +132,9 @@ def find_features(
     """The embeddings of the photos that a protocol names.
 
     Only these are aligned and embedded, and those of too low quality left out.
-    Alignment goes to ``out/crops``, where a run
-    that was killed goes on; if there is nothing yet, the crops of a report in a folder
-    beside ``out`` are taken, where they are of the same photos by the same settings.
+    Alignment goes to ``out/crops``, where a run that was killed goes on; if there is
+    nothing yet, the crops of a report in a folder beside ``out`` are taken, where they
+    are of the same photos by the same settings.
 
     Args:
         inputs: What to take the embeddings from, a valid combination.
@@ -148,7 +146,7 @@ def find_features(
         FaceverError: If an input is missing, damaged or does not fit.
     """
     has_crops = bool(inputs.photos or inputs.crops)
-    check_qualities([*inputs.min_quality], named, has_crops, "--min-quality")
+    check_min_quality(inputs.min_quality, named, has_crops)
     found = _find_all(inputs, named, out, face)
     return refuse_low_quality(found, named, inputs.min_quality)
 
@@ -165,13 +163,13 @@ def refuse_low_quality(
         features: All that were found.
         named: Sources of the photos, as the protocol spells them.
         min_quality: The least of some qualities, by names or paths as
-            ``measure_quality`` takes them.
+            ``measure_quality`` takes them, one each; see ``check_min_quality``.
 
     Returns:
         The features that are left, with the reasons of the others.
 
     Raises:
-        DataError: If a table has several qualities, or no photo is good enough.
+        DataError: If no photo is good enough, or as ``measure_quality``.
     """
     if not min_quality:
         return features
@@ -180,17 +178,9 @@ def refuse_low_quality(
     refused: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for wanted, least in min_quality.items():
-        values = dict(
-            measure_quality(
-                wanted, named, features.embeddings, features.images, features.store
-            )
+        [(name, quality_of)] = measure_quality(
+            wanted, named, features.embeddings, features.images, features.store
         )
-        if len(values) > 1:
-            raise DataError(
-                f"{wanted} has several qualities ({', '.join(values)}): for a cut-off "
-                "leave one column beside that of the photos"
-            )
-        [(name, quality_of)] = values.items()
         for photo, _ in there:
             why = too_low(name, quality_of.get(photo, float("nan")), least)
             if why and photo not in refused:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int64, UInt8
 from facever.csv_tables import is_number, read_csv
 from facever.data.store.crop_store import CropStore
 from facever.errors import DataError, ParameterError
-from facever.faces.quality import FACE_QUALITIES
+from facever.faces.quality import FACE_QUALITIES, check_least
 from facever.progress import progress_bar
 from facever.verification.photo_matching import match_photos
 
@@ -20,9 +20,34 @@ _SAME_LENGTH = 1e-3
 EMBEDDING_LENGTH = "embedding-length"
 
 
+def check_min_quality(
+    min_quality: Mapping[str, float], photos: Sequence[str], has_crops: bool
+) -> None:
+    """Refuse cut-offs that cannot be meant, before the work begins.
+
+    Args:
+        min_quality: The least of some qualities, by their names or paths of CSV files.
+        photos: The photos that the pairs name.
+        has_crops: Whether there will be crops.
+
+    Raises:
+        ParameterError: If one is not finite, or as ``check_qualities``.
+        DataError: If a file is not of its form, or has several qualities.
+    """
+    for wanted, least in min_quality.items():
+        check_least(wanted, least)
+        names = check_qualities([wanted], photos, has_crops, "--min-quality")
+        if len(names) > 1:
+            raise DataError(
+                f"{wanted} has several qualities ({', '.join(names)}): for a cut-off "
+                "leave one column beside that of the photos"
+            )
+    check_qualities([*min_quality], photos, has_crops, "--min-quality")
+
+
 def check_qualities(
     wanted: Sequence[str], photos: Sequence[str], has_crops: bool, option: str
-) -> None:
+) -> list[str]:
     """Refuse what is no quality, before the work begins.
 
     Args:
@@ -30,6 +55,9 @@ def check_qualities(
         photos: The photos that the pairs name.
         has_crops: Whether there will be crops.
         option: The option that names them.
+
+    Returns:
+        The name of each quality.
 
     Raises:
         ParameterError: If one is neither, or needs crops, or two have one name.
@@ -56,6 +84,7 @@ def check_qualities(
             f"{option}: {twice[0]} is given {names.count(twice[0])} times; leave one "
             "out, or rename its column"
         )
+    return names
 
 
 def measure_quality(

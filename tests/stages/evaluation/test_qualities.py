@@ -291,15 +291,11 @@ def test_embeddings_are_refused_by_their_length(tmp_path: Path, pairs: Path) -> 
         ({"sharpness": 1.0}, ParameterError, "--min-quality sharpness is measured on"),
         ({"sharp": 1.0}, ParameterError, "--min-quality must be embedding-length"),
         ({"embedding-length": np.nan}, ParameterError, "must be a finite number"),
-        (
-            {"embedding-length": 1e9},
-            DataError,
-            "none of 30 photos is good enough, such",
-        ),
         ({"two.csv": 1.0}, DataError, r"several qualities \(a, b\)"),
+        ({"a.csv": 1.0, "./a.csv": 2.0}, ParameterError, "a is given 2 times"),
     ],
 )
-def test_cutoffs_that_cannot_be_meant(
+def test_cutoffs_that_cannot_be_meant_are_refused_before_the_work(
     tmp_path: Path,
     pairs: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -309,9 +305,18 @@ def test_cutoffs_that_cannot_be_meant(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("two.csv").write_text("photo,a,b\nP0/0.png,1,2\n")
+    Path("a.csv").write_text("photo,a\nP0/0.png,1\n")
+    # The work would begin with the embeddings, which are not there.
+    inputs = Inputs(embeddings="none.npz", min_quality=min_quality)
+    with pytest.raises(error, match=said):
+        evaluate_list(tmp_path / "out", pairs, inputs, Judging(pca=False))
+
+
+def test_a_cutoff_that_no_photo_reaches(tmp_path: Path, pairs: Path) -> None:
     photos = read_pair_list(pairs).sources
     vectors = np.random.default_rng(0).normal(size=(len(photos), 4))
-    np.savez("e.npz", embeddings=vectors, images=np.array(photos))
-    inputs = Inputs(embeddings="e.npz", min_quality=min_quality)
-    with pytest.raises(error, match=said):
+    path = tmp_path / "e.npz"
+    np.savez(path, embeddings=vectors, images=np.array(photos))
+    inputs = Inputs(embeddings=path, min_quality={"embedding-length": 1e9})
+    with pytest.raises(DataError, match="none of 30 photos is good enough, such"):
         evaluate_list(tmp_path / "out", pairs, inputs, Judging(pca=False))
