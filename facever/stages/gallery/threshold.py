@@ -91,8 +91,9 @@ class GalleryThreshold(Result):
             f"measured; {self.independent_fpir:.2%} as predicted from pairs: "
             f"1 - (1 - FMR)^N, with an FMR of {self.fmr:.2g} over pairs of a photo and "
             f"another person, N = {self.num_others:,} people.",
-            "The pairs of one person are not independent, as the prediction has it: "
-            "who resembles many takes more than one share of the false matches.",
+            "The prediction takes the pairs of one person for independent, which they "
+            "are not: who resembles many takes more than one share of the false "
+            "matches.",
         ]
         if rates.tpir is not None:
             lines.append(
