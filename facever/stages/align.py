@@ -250,8 +250,8 @@ def align(
             template,
             device,
             backend,
-            # Sorted, so that a store does not depend on the order of the options.
-            dict(sorted((min_quality or {}).items())),
+            # A store does not depend on the order of options or the kind of numbers.
+            {name: float(least) for name, least in sorted((min_quality or {}).items())},
         ),
         landmarks=landmarks,
         identity=identity,

@@ -512,7 +512,7 @@ def test_photos_of_low_quality_go_to_the_ledger(tmp_path, command):
     np.testing.assert_array_equal(every.crops[rows], store.crops[:])
     assert f"{len(refused)} of too low quality" in finished.out
     # Another order of the options is the same store; other cut-offs are none.
-    cutoffs = {"eye-distance": least, "sharpness": sharp}
+    cutoffs = {"eye-distance": least, "sharpness": np.longdouble(sharp)}
     again = align(photos, tmp_path / "some", **known, min_quality=cutoffs)
     assert (again.num_new, again.num_refused) == (0, len(refused))
     for others in ({}, {"sharpness": 1.0}, {**cutoffs, "sharpness": 2.0}):
