@@ -205,7 +205,7 @@ def refuse_low_quality(
         images=[features.images[row] for row in kept],
         settings={
             **features.settings,
-            "min_quality": ", ".join(f"{k}={v:g}" for k, v in min_quality.items()),
+            "min_quality": ", ".join(f"{k}={v:.15g}" for k, v in min_quality.items()),
         },
         reasons={**features.reasons, **refused},
         notes=(*features.notes, f"{note}: {by_cutoff}" if refused else note),

@@ -46,7 +46,10 @@ class ReadReport:
     def describe(self, name: str) -> str:
         """In words, what one of the comparisons was measured on."""
         of = self.settings.get("model") or self.settings.get("embeddings")
-        return f"{name}, of {of}" if of else name
+        parts = [name, f"of {of}"] if of else [name]
+        if cutoffs := self.settings.get("min_quality"):
+            parts.append(f"without photos below {cutoffs}")
+        return ", ".join(parts)
 
 
 def read_report(folder: Path) -> ReadReport:

@@ -112,6 +112,20 @@ def read_differences(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def test_cutoffs_of_quality_are_said(tmp_path: Path) -> None:
+    pairs = write_pairs(tmp_path / "pairs.txt")
+    embeddings = write_embeddings(tmp_path / "e.npz", 0, 0.5)
+    lengths = np.linalg.norm(np.load(embeddings)["embeddings"].astype(float), axis=1)
+    least = float(np.sort(lengths)[1:3].mean())
+    found = []
+    for name, min_quality in (("all", {}), ("some", {"embedding-length": least})):
+        inputs = Inputs(embeddings=embeddings, min_quality=min_quality)
+        evaluate_lfw(tmp_path / name, pairs, inputs, Judging(pca=False))
+        found.append(read_report(tmp_path / name).describe("cosine"))
+    said = found[1].removeprefix(f"{found[0]}, without photos below embedding-length=")
+    assert float(said) == pytest.approx(least, rel=1e-14)
+
+
 @pytest.mark.parametrize("missing", ["lowest", "reject"])
 def test_a_report_is_read_back_as_it_was(tmp_path: Path, missing: Any) -> None:
     pairs = write_pairs(tmp_path / "pairs.txt")
