@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from facever.choices import Backend, ChannelOrder, Mirror
 from facever.errors import ModelFileError, ParameterError
 from facever.faces.templates import DEFAULT_TEMPLATE, Template, template_of
+from facever.results import counted
 
 HEADER_KEY = "facever"
 """Where each format keeps the header among its own metadata, as JSON."""
@@ -118,8 +119,8 @@ class MeasuredOn:
             f"{self.num_people:,} people of {self.crops}, {self.num_impostor:,} pairs "
             f"of strangers: it accepts {self.fmr:.3%} of them (95 % interval "
             f"{self.fmr_low:.3%} to {self.fmr_high:.3%}), and refuses {self.fnmr:.2%} "
-            f"({self.fnmr_low:.2%} to {self.fnmr_high:.2%}) of {self.num_genuine:,} "
-            "pairs of one person"
+            f"({self.fnmr_low:.2%} to {self.fnmr_high:.2%}) of "
+            f"{counted(self.num_genuine, 'pair')} of one person"
         )
 
 

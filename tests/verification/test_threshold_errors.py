@@ -8,7 +8,11 @@ from facever.progress import ignore_progress
 from facever.verification import all_pairs
 from facever.verification.groups.clustered_rates import PairSums, clustered_rates
 from facever.verification.model_threshold import choose_model_threshold
-from facever.verification.threshold_errors import _impostor_sums, threshold_errors
+from facever.verification.threshold_errors import (
+    _impostor_sums,
+    describe_errors,
+    threshold_errors,
+)
 
 
 def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -113,3 +117,13 @@ def test_a_chosen_threshold_makes_the_errors_that_it_was_chosen_for() -> None:
     # Few people answer for many pairs.
     assert found.fmr.design_effect is not None
     assert found.fmr.design_effect > 1
+
+
+def test_errors_in_words() -> None:
+    embeddings = np.array([[2, 0], [3, 0], [0, 1]], np.float32)
+    errors = threshold_errors(embeddings, np.array([0, 0, 1]), 0.5)
+    said = str(describe_errors(errors, "crops", "f"))
+    assert said.startswith(
+        "2 people of crops, 2 pairs of strangers: it accepts 0.000% of them (95 % "
+    )
+    assert said.endswith(" of 1 pair of one person")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from facever.results import counted
 from facever.verification.evaluation import Evaluation
 from facever.verification.reporting.charts.svg import (
     BOTTOM,
@@ -118,7 +119,7 @@ def _meaning(suite: Suite, baseline: str) -> str:
     cells = [cell for of_set in suite.values() for cell in of_set.values()]
     num_compared = sum(cell.difference is not None for cell in cells)
     if not num_compared:
-        return f"{len(suite)} sets."
+        return f"{counted(len(suite), 'set')}."
     better, worse = (sum(cell.mark == mark for cell in cells) for mark in "+-")
     return (
         f"Of {num_compared} comparisons with {escape(baseline)}, {better} are better "

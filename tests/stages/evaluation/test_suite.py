@@ -388,6 +388,11 @@ def test_one_model_has_nothing_to_be_compared_with(
     assert all(cells["alone"].difference is None for cells in found.cells.values())
     page = (tmp_path / "suite" / "suite.html").read_text(encoding="utf-8")
     assert "Differences" not in page
+    assert '<p class="lead">2 sets.</p>' in page
+    del world["sets"]["old"]
+    run(world, tmp_path / "one")
+    page = (tmp_path / "one" / "suite.html").read_text(encoding="utf-8")
+    assert '<p class="lead">1 set.</p>' in page
 
 
 def test_the_baseline_may_be_missing_on_a_set(
