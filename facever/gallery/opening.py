@@ -127,12 +127,18 @@ def check_gallery_place(place: Place) -> None:
         check_folder_place(Path(place))
 
 
+# No folder, but a URL without a slash, as one that was made a Path, or without a colon;
+# or an address in the other form that PostgreSQL's own programs take.
+_MISTYPED = re.compile(
+    r"(?:postgres|qdrant)[a-z+]*(?::|//)|(?:.*\s)?password\s*=", re.IGNORECASE
+)
+
+
 def _scheme(place: Place) -> str:
     scheme, separator, _ = str(place).partition("://")
     if separator:
         return scheme
-    # Without a slash, as in a URL that was made a Path, or a colon it is no folder.
-    mistyped = re.match(r"(?:postgres|qdrant)[a-z+]*(?::|//)", str(place), re.I)
+    mistyped = _MISTYPED.match(str(place))
     return mistyped.group() if mistyped else FOLDER
 
 

@@ -106,7 +106,7 @@ def parse_address(url: str) -> Address:
     if len(readers) != 1 or not readers[0].strip():
         raise ParameterError(
             "readers in a gallery's URL must be HOST:PORT, or several with commas "
-            f"between them, got {url!a}"
+            f"between them, got {hide_password(url)!a}"
         )
     if "@" in readers[0]:
         raise ParameterError(

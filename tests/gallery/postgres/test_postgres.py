@@ -136,6 +136,8 @@ class TestAddresses:
             "postgresql//ann:secret@host/db?gallery=people",
             "postgres://host/db?gallery=people;password=secret",
             "postgres://host/db#password=secret",
+            "host=db user=ann password=secret dbname=faces",
+            "postgresql://ann@host/db?gallery=a&readers=ann:secret@one&readers=two",
             "qdrant+http://host/people?api-key=secret",
             "qdrant+http://host/people?token=secret",
             "qdrant://ann:secret@host/people",
