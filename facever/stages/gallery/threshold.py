@@ -13,7 +13,7 @@ from facever.gallery.entries import Entry
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import check_gallery_place, open_gallery
 from facever.progress import progress_bar
-from facever.results import Result, table_lines
+from facever.results import Result, counted, table_lines
 from facever.verification.all_pairs import compare_all, count_pairs
 from facever.verification.identification.leave_one_out import (
     OpenSet,
@@ -91,9 +91,9 @@ class GalleryThreshold(Result):
             f"measured; {self.independent_fpir:.2%} as predicted from pairs: "
             f"1 - (1 - FMR)^N, with an FMR of {self.fmr:.2g} over pairs of a photo and "
             f"another person, N = {self.num_others:,} people.",
-            "The prediction takes the pairs of one person for independent, which they "
-            "are not: who resembles many takes more than one share of the false "
-            "matches.",
+            "The prediction takes the comparisons of one unknown person for "
+            "independent, which they are not: who resembles many takes more than one "
+            "share of the false matches.",
         ]
         if rates.tpir is not None:
             lines.append(
@@ -108,9 +108,9 @@ class GalleryThreshold(Result):
                 for pair in self.similar[: self.num_shown]
             ]
             lines += [
-                f"{len(self.similar):,} pairs of different names are as similar as one "
-                "person usually is to themselves; is somebody enrolled under two "
-                "names?",
+                "as similar as one person usually is to themselves: "
+                f"{counted(len(self.similar), 'pair')} of different names; is somebody "
+                "enrolled under two names?",
                 *table_lines(columns, rows),
             ]
         return lines

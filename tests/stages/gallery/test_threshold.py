@@ -1,5 +1,6 @@
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,10 @@ def test_two_names_of_one_person_are_listed(people: Path) -> None:
     first = found.similar[0]
     assert {first.first.name, first.second.name} == {"P0", "Twice"}
     assert first.cosine == pytest.approx(1)
-    assert "under two names?" in str(found)
+    num_pairs = f"{len(found.similar)} pair{'s' if len(found.similar) > 1 else ''} of"
+    assert f"to themselves: {num_pairs} different names; is somebody" in str(found)
+    one = replace(found, similar=found.similar[:1])
+    assert "to themselves: 1 pair of different names; is somebody" in str(one)
     assert "again.jpg" in str(found)
 
 
