@@ -272,6 +272,11 @@ def test_a_call_without_tests_keeps_what_was_judged(
     cells = cells_of(out)
     assert cells["softmax"]["runs"] == before
     assert cells["IE"]["runs"][0]["lfw"] is None
+    # With another PCA the table has none of these numbers, but they are not lost.
+    run(arguments(world, tmp_path, "--set", "pca_components=2", tests=""))
+    assert cells_of(out)["softmax"]["runs"][0]["lfw"] is None
+    run(arguments(world, tmp_path, tests=""))
+    assert cells_of(out)["softmax"]["runs"] == before
     text = (out / "table.md").read_text()
     assert "on LFW as earlier calls had it and YTF as earlier calls had it." in text
     # Of other pairs the numbers of LFW are others; those of YTF stay.

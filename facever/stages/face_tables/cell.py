@@ -181,13 +181,15 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
         fingerprint = self.fingerprint(cell, seed)
         content = read_json_file(out / RESULT_FILE)
         config = cell.training(seed, out)
-        if content is not None and content["fingerprint"] == fingerprint:
+        is_trained = content is not None and content["fingerprint"] == fingerprint
+        if content is not None and is_trained:
             run = self.read(content)
         else:
             run = self._train(config, fingerprint, out)
-        if missing := [test for test in self.tests if test.name not in run.judged]:
+        missing = [test for test in self.tests if test.name not in run.judged]
+        if missing:
             run = self._judge(run, missing, config, out)
-        if run.to_dict() != content:
+        if missing or not is_trained:
             write_json(out / RESULT_FILE, run.to_dict())
         return run
 
