@@ -88,7 +88,7 @@ class MeasuredOn:
 
     Attributes:
         crops: The name of the crop store, and which part of it, if not all.
-        fingerprint: Of what the store held.
+        fingerprint: The fingerprint of what the store held.
         num_photos: Number of photos.
         num_people: Number of people.
         num_impostor: Number of pairs of two people.

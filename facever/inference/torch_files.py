@@ -19,7 +19,7 @@ def read_archive(path: Path) -> Any:
     """The content of a file of today's ``torch.save``; its tensors are mapped.
 
     Raises:
-        Exception: Of nearly any class, on bytes that ``torch.save`` did not write. Its
+        Exception: An error of nearly any class, on bytes that ``torch.save`` did not write. Its
             message may advise to read the file unsafely: it is not for our user.
     """
     with zipfile.ZipFile(path) as archive:

@@ -75,9 +75,9 @@ def describe_errors(
     """The errors of a threshold as a model file keeps them.
 
     Args:
-        errors: Of at least one pair of one person, and one of two.
+        errors: The errors of at least one pair of one person, and one of two.
         crops: The name of the crops.
-        fingerprint: Of the crop store that holds them.
+        fingerprint: The fingerprint of the crop store that holds them.
     """
     fmr, fnmr = errors.fmr, errors.fnmr
     assert fmr.rate is not None

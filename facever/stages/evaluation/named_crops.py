@@ -24,7 +24,7 @@ from facever.verification.photo_matching import match_photos
 _COLUMNS = ("source", "bytes", "modified")
 
 Files = dict[str, tuple[int, int]]
-"""Of each photo, by its source: bytes of its file, and seconds at its last change."""
+"""Bytes of each photo's file and seconds at its last change, by its source."""
 
 
 def photos_table(crops: Path) -> Path:

@@ -264,7 +264,7 @@ def _prepare_run(
 
 
 def _watch(run: _Run) -> dict[str, Any]:
-    """Of the test images error, confidence and WCIntra, and angles of class 0."""
+    """Error, confidence and WCIntra of the test images, and angles of class 0."""
     network, vectors = run.state.network, class_vectors(run.head)
     test, labels = embed_images(network, run.test.images), run.test.labels
     logits = predict_logits(run.head, test)
