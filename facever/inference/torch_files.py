@@ -19,8 +19,9 @@ def read_archive(path: Path) -> Any:
     """The content of a file of today's ``torch.save``; its tensors are mapped.
 
     Raises:
-        Exception: An error of nearly any class, on bytes that ``torch.save`` did not write. Its
-            message may advise to read the file unsafely: it is not for our user.
+        Exception: An error of nearly any class, on bytes that ``torch.save`` did not
+            write. Its message may advise to read the file unsafely: it is not for our
+            user.
     """
     with zipfile.ZipFile(path) as archive:
         # torch.load does not compare the checksums that torch.save wrote, and takes a
