@@ -27,7 +27,10 @@ from facever.stages.evaluation.pair_protocols import (
     PairProtocol,
     PairReading,
 )
-from facever.stages.evaluation.photo_qualities import check_min_quality, check_qualities
+from facever.stages.evaluation.photo_qualities import (
+    check_photo_cutoffs,
+    check_qualities,
+)
 from facever.stages.evaluation.qualities import find_qualities
 from facever.stages.evaluation.report_folder import check_report_folder
 from facever.verification.evaluation import Evaluation
@@ -202,7 +205,7 @@ def evaluate_bin(
     groups = judging.read_groups(pair_bin.pairs)
     named = pair_bin.pairs.sources
     check_qualities(judging.quality, named, False, "--quality")
-    check_min_quality(inputs.min_quality, named, has_crops=False)
+    check_photo_cutoffs(inputs.min_quality, named, has_crops=False)
     parts: list[Float[np.ndarray, "part dim"]] = []
     images: list[str] = []
     broken: dict[str, str] = {}

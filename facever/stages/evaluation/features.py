@@ -21,7 +21,10 @@ from facever.inference.embeddings_file import check_array, read_embeddings
 from facever.inference.model_file import load_model
 from facever.progress import progress_bar
 from facever.stages.evaluation.named_crops import align_named
-from facever.stages.evaluation.photo_qualities import check_min_quality, measure_quality
+from facever.stages.evaluation.photo_qualities import (
+    check_photo_cutoffs,
+    measure_quality,
+)
 from facever.stages.evaluation.report_folder import CROPS_FOLDER
 from facever.verification.photo_matching import match_photos
 from facever.verification.protocols import PairBin, photo_key
@@ -146,7 +149,7 @@ def find_features(
         FaceverError: If an input is missing, damaged or does not fit.
     """
     has_crops = bool(inputs.photos or inputs.crops)
-    check_min_quality(inputs.min_quality, named, has_crops)
+    check_photo_cutoffs(inputs.min_quality, named, has_crops)
     found = _find_all(inputs, named, out, face)
     return refuse_low_quality(found, named, inputs.min_quality)
 
@@ -163,7 +166,7 @@ def refuse_low_quality(
         features: All that were found.
         named: Sources of the photos, as the protocol spells them.
         min_quality: The least of some qualities, by names or paths as
-            ``measure_quality`` takes them, one each; see ``check_min_quality``.
+            ``measure_quality`` takes them, one each; see ``check_photo_cutoffs``.
 
     Returns:
         The features that are left, with the reasons of the others.

@@ -20,7 +20,7 @@ _SAME_LENGTH = 1e-3
 EMBEDDING_LENGTH = "embedding-length"
 
 
-def check_min_quality(
+def check_photo_cutoffs(
     min_quality: Mapping[str, float], photos: Sequence[str], has_crops: bool
 ) -> None:
     """Refuse cut-offs that cannot be meant, before the work begins.
