@@ -45,6 +45,7 @@ from facever.gallery.meta import (
     describe_gallery,
     now,
 )
+from facever.progress import Advance, ignore_progress
 
 # ``typing.Self`` is not known to the runtime type checks of the tests.
 Opened = TypeVar("Opened", bound="AnyGallery")
@@ -598,7 +599,9 @@ class AnyGallery(ABC):
         self.check_can("audit")
         raise NotImplementedError
 
-    def rebuild(self, index: str | None = None) -> str:
+    def rebuild(
+        self, index: str | None = None, advance: Advance = ignore_progress
+    ) -> str:
         """Build the index again; see ``Gallery.rebuild``.
 
         Raises:

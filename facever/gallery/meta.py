@@ -146,12 +146,15 @@ class Audit:
         k: Number of matches of each photo that were compared.
         recall_at_1: Share of the photos whose most similar other photo was found.
         recall_at_k: Share of the photos' k most similar other photos that were found.
+        candidates: Number of photos that a graph in PostgreSQL gives, of which the
+            nearest are taken; None with any other index.
     """
 
     num_queries: int
     k: int
     recall_at_1: float
     recall_at_k: float
+    candidates: int | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from facever.gallery.folder.store import EVERYTHING, GalleryStore
 from facever.gallery.folder.tables import FORMAT, create_tables
 from facever.gallery.indexes.index import check_kind, choose_kind
 from facever.gallery.meta import Audit, GalleryMeta, new_meta
+from facever.progress import Advance, ignore_progress
 
 
 class Gallery(AnyGallery):
@@ -200,12 +201,15 @@ class Gallery(AnyGallery):
             )
         self._model_fingerprint = model_fingerprint
 
-    def rebuild(self, index: str | None = None) -> str:
+    def rebuild(
+        self, index: str | None = None, advance: Advance = ignore_progress
+    ) -> str:
         """Build the index again from the stored embeddings.
 
         Args:
             index: Kind of index to search with from now on, as in ``create``; None
                 keeps the kind.
+            advance: Gets the number of embeddings when they have been taken in.
 
         Returns:
             The kind that was built: ``auto`` chooses one.
@@ -218,7 +222,9 @@ class Gallery(AnyGallery):
             check_kind(index)
             with self._store.writing():
                 self._set_meta(replace(self._meta(), index=index))
-        return self._searcher.rebuild()
+        built = self._searcher.rebuild()
+        advance(len(self))
+        return built
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
         """Search for some of the enrolled photos, and compare with exact search.

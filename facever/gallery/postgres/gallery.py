@@ -16,6 +16,12 @@ from facever.gallery.checking import nobody_to_migrate, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
 from facever.gallery.indexes.index import EXACT
 from facever.gallery.meta import Audit, GalleryMeta, new_meta
+from facever.gallery.postgres.graphs import (
+    CANDIDATES,
+    check_index,
+    indexes_of,
+    replace_index,
+)
 from facever.gallery.postgres.nearest import (
     NearestPhotos,
     by_nearness,
@@ -39,19 +45,17 @@ from facever.gallery.postgres.server import Query, Rows, Server, literal, parse_
 from facever.gallery.postgres.tables import (
     FORMAT,
     Located,
-    check_index,
     check_tables,
     create_gallery,
     find,
     give_as,
-    indexes_of,
     locate,
     make_entries,
     next_table,
     one_state,
-    replace_index,
     write_meta,
 )
+from facever.progress import Advance, ignore_progress
 
 _ROWS_A_READ = 1024
 
@@ -67,10 +71,13 @@ _ROWS_A_BLOCK = 4096
 # The server's own cosines differ by rounding from those that photos are put in order
 # by: it is asked for a few photos more.
 _ROUNDED_OTHERWISE = 16
-# An index is asked for more than is wanted; what it gives is compared in float32.
-_CANDIDATES = 4
-_MOST_CANDIDATES = 1_000
-_FEWEST_CANDIDATES = 200
+# A graph has to give several candidates for each photo that is wanted.
+_CANDIDATES_A_PHOTO = 4
+
+# How many candidates a graph needs is measured on photos of the gallery: as many as can
+# tell that share.
+_NUM_LOOKED_UP = 1_000
+_WANTED_RECALL = 0.999
 
 _SEED = 0
 # Scores that differ by rounding alone are taken as equal.
@@ -298,12 +305,19 @@ class PostgresGallery(AnyGallery):
                     )
         return count
 
-    def rebuild(self, index: str | None = None) -> str:
-        """Build the index again, or another one.
+    def rebuild(
+        self, index: str | None = None, advance: Advance = ignore_progress
+    ) -> str:
+        """Build the index again, or another one, and choose how it is searched.
+
+        A graph gets the fewest candidates with which it finds the nearest of 99.9 % of
+        some of the enrolled photos, or the most there are. Others search with the new
+        graph meanwhile.
 
         Args:
             index: Kind of index to search with from now on, as in ``create``; None
                 keeps the kind.
+            advance: Gets the number of embeddings that have just been taken in.
 
         Returns:
             The kind that was built.
@@ -316,9 +330,14 @@ class PostgresGallery(AnyGallery):
             if index is not None:
                 check_index(index, meta.embedding_size)
                 meta = replace(meta, index=index)
-                write_meta(self._server, meta)
+            write_meta(self._server, meta, CANDIDATES[0])
             size = meta.embedding_size
-            replace_index(self._server, located.table, meta.index, size)
+            replace_index(self._server, located.table, meta.index, size, advance)
+        if meta.index != EXACT:
+            advance(0, "choosing how many candidates to compare")
+            candidates = self._enough_candidates()
+            with self._changing(), self._state() as located:
+                write_meta(self._server, located.meta, candidates)
         return meta.index
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
@@ -330,33 +349,66 @@ class PostgresGallery(AnyGallery):
             k: Number of matches of each photo to compare.
         """
         with self._state() as located:
-            names = {"entries": located.table}
-            numbers = [
-                row[0]
-                for row in self._server.ask(
-                    literal(names, "SELECT number FROM {entries} ORDER BY number")
-                )
-            ]
-            k = min(k, len(numbers) - 1)
+            ids, units = self._draw_photos(located, num_queries)
+            k = min(k, self._count(Filter()) - 1)
             if k < 1:
                 return Audit(0, 0, 1.0, 1.0)
-            count = min(num_queries, len(numbers))
-            drawn = np.random.default_rng(_SEED).choice(numbers, count, replace=False)
-            query = f"SELECT id, {EMBEDDING} FROM {{entries}} WHERE number = ANY(%s)"
-            rows = self._server.ask(literal(names, query), [drawn.tolist()])
-            units = as_units(rows, located.meta.embedding_size, self._server)
-            scores = [
-                _scores_of_others(
-                    self._search(located, units, k + 1, Filter(), is_exact),
-                    [row[0] for row in rows],
-                    k,
-                )
+            exact, found = (
+                self._scores_of_others(located, ids, units, k, is_exact)
                 for is_exact in (True, False)
-            ]
-        exact, found = scores
-        hit_first = found[:, 0] >= exact[:, 0] - _ROUNDING
+            )
         hits_in_all = found >= exact[:, -1:] - _ROUNDING
-        return Audit(count, k, float(hit_first.mean()), float(hits_in_all.mean()))
+        return Audit(
+            len(ids),
+            k,
+            _recall_at_1(found, exact),
+            float(hits_in_all.mean()),
+            None if located.meta.index == EXACT else located.candidates,
+        )
+
+    def _enough_candidates(self) -> int:
+        """The fewest candidates with which a graph misses next to nothing."""
+        with self._state() as located:
+            ids, units = self._draw_photos(located, _NUM_LOOKED_UP)
+            if len(ids) < 2:
+                return CANDIDATES[0]
+            exact = self._scores_of_others(located, ids, units, 1, is_exact=True)
+            for candidates in CANDIDATES:
+                searched = located._replace(candidates=candidates)
+                found = self._scores_of_others(searched, ids, units, 1, is_exact=False)
+                if _recall_at_1(found, exact) >= _WANTED_RECALL:
+                    break
+        return candidates
+
+    def _draw_photos(
+        self, located: Located, count: int
+    ) -> tuple[list[str], Float32[np.ndarray, "photos dim"]]:
+        """Ids and embeddings of enrolled photos, at most so many."""
+        names = {"entries": located.table}
+        query = "SELECT number FROM {entries} ORDER BY number"
+        numbers = [number for (number,) in self._server.ask(literal(names, query))]
+        rng = np.random.default_rng(_SEED)
+        drawn = rng.choice(numbers, min(count, len(numbers)), replace=False)
+        query = f"SELECT id, {EMBEDDING} FROM {{entries}} WHERE number = ANY(%s)"
+        rows = self._server.ask(literal(names, query), [drawn.tolist()])
+        units = as_units(rows, located.meta.embedding_size, self._server)
+        return [row[0] for row in rows], units
+
+    def _scores_of_others(
+        self,
+        located: Located,
+        ids: Sequence[str],
+        units: Float32[np.ndarray, "photos dim"],
+        k: int,
+        is_exact: bool,
+    ) -> Float32[np.ndarray, "photos k"]:
+        """The highest cosines of each photo with photos other than itself."""
+        found = self._search(located, units, k + 1, Filter(), is_exact)
+        scores = np.full((len(found), k), -np.inf, np.float32)
+        for row, (matches, entry_id) in enumerate(zip(found, ids, strict=True)):
+            others = [match.cosine for match in matches if match.id != entry_id][:k]
+            scores[row, : len(others)] = others
+        return scores
 
     def replace_model(
         self,
@@ -404,7 +456,7 @@ class PostgresGallery(AnyGallery):
             make_entries(self._server, table, meta)
             self._copy(table, [entry for entry, _ in kept], units, [o for _, o in kept])
             give_as(self._server, table, located.table)
-            write_meta(self._server, meta)
+            write_meta(self._server, meta, CANDIDATES[0])
             # Last, since it waits for all who are reading.
             self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
         self._model_fingerprint = model_fingerprint
@@ -469,8 +521,8 @@ class PostgresGallery(AnyGallery):
             return located.meta
 
     def _set_meta(self, meta: GalleryMeta) -> None:
-        write_meta(self._server, meta)
         with self._state() as located:
+            write_meta(self._server, meta, located.candidates)
             self._located = located._replace(meta=meta)
 
     def _insert(
@@ -542,10 +594,8 @@ class PostgresGallery(AnyGallery):
         kind = located.meta.index
         is_exact = is_exact or kind == EXACT or not where.is_everything
         num_asked = k + _ROUNDED_OTHERWISE
-        if not is_exact:
-            num_asked = max(_CANDIDATES * k, _FEWEST_CANDIDATES)
-            # More than that no graph gives.
-            is_exact = num_asked > _MOST_CANDIDATES
+        candidates = max(located.candidates, _CANDIDATES_A_PHOTO * k)
+        is_exact = is_exact or candidates > CANDIDATES[-1]
         # The planner would guess which of the two is meant. A graph keeps photos that
         # were removed until the server cleans it up: it is searched on past these.
         self._server.ask(
@@ -559,7 +609,7 @@ class PostgresGallery(AnyGallery):
             (
                 "off" if is_exact else "on",
                 "on" if is_exact else "off",
-                str(min(num_asked, _MOST_CANDIDATES)),
+                str(min(candidates, CANDIDATES[-1])),
             ),
         )
         found: list[list[Match]] = []
@@ -571,9 +621,13 @@ class PostgresGallery(AnyGallery):
                 numbers = self._compare_here(located, some, k, where)
             else:
                 condition, values = as_condition(where)
-                query = _nearest_query(located, condition, EXACT if is_exact else kind)
                 asked = [as_query(unit) for unit in some]
-                rows = self._server.ask(query, [asked, *values, num_asked])
+                if is_exact:
+                    query = _nearest_query(located, condition)
+                    rows = self._server.ask(query, [asked, *values, num_asked])
+                else:
+                    query = _graph_query(located)
+                    rows = self._server.ask(query, [asked, candidates, num_asked])
                 numbers = [[] for _ in some]
                 for place, number in rows:
                     numbers[place - 1].append(number)
@@ -696,32 +750,41 @@ def _where(
     )
 
 
-def _nearest_query(located: Located, condition: sql.Composable, kind: str) -> Query:
+def _nearest_query(located: Located, condition: sql.Composable) -> Query:
     """Place of a query, from 1, and numbers of the photos nearest to it, for many."""
-    kind_of_number = "halfvec" if kind == "halfvec" else "vector"
-    number = f"{kind_of_number}({located.meta.embedding_size})"
-    cast = f"::{number}" if kind == "halfvec" else ""
-    # Photos equally near come in the order of adding, but a graph knows no second key.
-    then = ", number" if kind == EXACT else ""
-    # Materialized, or the server would read a query's text anew for every photo.
     # Numbers alone, or it would copy every photo's row to put it in order.
     return _where(
         located,
-        f"WITH asked AS MATERIALIZED (SELECT place, query::{number} AS query "
-        "FROM unnest(%s::text[]) WITH ORDINALITY AS texts (query, place)) "
-        "SELECT asked.place, near.number FROM asked, LATERAL (SELECT number "
-        "FROM {entries}",
+        f"{_asked(located)} LATERAL (SELECT number FROM {{entries}}",
         condition,
-        f"ORDER BY embedding{cast} <#> asked.query{then} LIMIT %s) AS near",
+        "ORDER BY embedding <#> asked.query, number LIMIT %s) AS near",
     )
 
 
-def _scores_of_others(
-    found: list[list[Match]], own: list[str], k: int
-) -> Float32[np.ndarray, "queries k"]:
-    """The highest cosines of each photo with photos other than itself."""
-    scores = np.full((len(found), k), -np.inf, np.float32)
-    for row, (matches, entry_id) in enumerate(zip(found, own, strict=True)):
-        others = [match.cosine for match in matches if match.id != entry_id][:k]
-        scores[row, : len(others)] = others
-    return scores
+def _graph_query(located: Located) -> Query:
+    """As ``_nearest_query``, among the candidates that a graph gives."""
+    size = located.meta.embedding_size
+    cast = f"::halfvec({size})" if located.meta.index == "halfvec" else ""
+    return literal(
+        {"entries": located.table},
+        f"{_asked(located)} LATERAL (SELECT number FROM (SELECT number, embedding "
+        f"FROM {{entries}} ORDER BY embedding{cast} <#> asked.query{cast} LIMIT %s) "
+        "AS candidates ORDER BY embedding <#> asked.query, number LIMIT %s) AS near",
+    )
+
+
+def _asked(located: Located) -> str:
+    # Materialized, or the server would read a query's text anew for every photo.
+    return (
+        "WITH asked AS MATERIALIZED (SELECT place, "
+        f"query::vector({located.meta.embedding_size}) AS query "
+        "FROM unnest(%s::text[]) WITH ORDINALITY AS texts (query, place)) "
+        "SELECT asked.place, near.number FROM asked,"
+    )
+
+
+def _recall_at_1(
+    found: Float32[np.ndarray, "photos k"], exact: Float32[np.ndarray, "photos k"]
+) -> float:
+    """The share of photos whose nearest other photo was found, or one as near."""
+    return float((found[:, 0] >= exact[:, 0] - _ROUNDING).mean())

@@ -12,23 +12,23 @@ from typing import Any, NamedTuple
 
 from psycopg import errors, sql
 
-from facever.choices import PostgresIndexKind
-from facever.errors import FileError, GalleryError, ParameterError
+from facever.errors import FileError, GalleryError
 from facever.gallery.checksums import meta_checksum
 from facever.gallery.meta import GalleryMeta, meta_from_json
+from facever.gallery.postgres.graphs import CANDIDATES, check_index, make_index
 from facever.gallery.postgres.server import Server, literal
 
-FORMAT = 1
+FORMAT = 2
+"""Version of what the database holds of a gallery.
+
+Version 1 kept no number of candidates. It is read as if it had the first number, and
+becomes version 2 as soon as its metadata changes.
+"""
 
 _OLDEST_SERVER = 13
 _OLDEST_VECTOR = (0, 8)
 
-INDEXES: dict[PostgresIndexKind, int] = {
-    "exact": 16_000,
-    "hnsw": 2_000,
-    "halfvec": 4_000,
-}
-"""The kinds of index, and how many numbers an embedding may have with each."""
+_CANDIDATES = "candidates"
 
 # An arbitrary number: those who make galleries in one database wait for it in turn.
 _LOCK = 8315077
@@ -97,29 +97,12 @@ class Located(NamedTuple):
     Attributes:
         table: The table of its entries, in the schema ``facever``.
         meta: Its metadata.
+        candidates: Number of photos among which a graph finds the nearest.
     """
 
     table: str
     meta: GalleryMeta
-
-
-def check_index(index: str, embedding_size: int) -> None:
-    """Refuse an index that is unknown or cannot hold such embeddings.
-
-    Raises:
-        ParameterError: If it is; the message names what there is.
-    """
-    most = {str(kind): most for kind, most in INDEXES.items()}.get(index)
-    if most is None:
-        kinds = ", ".join(INDEXES)
-        raise ParameterError(
-            f"index must be one of {kinds} for a gallery in PostgreSQL, got {index!r}"
-        )
-    if embedding_size > most:
-        raise ParameterError(
-            f"with index={index} an embedding may have {most:,} numbers, got "
-            f"{embedding_size:,}"
-        )
+    candidates: int
 
 
 def create_gallery(server: Server, meta: GalleryMeta) -> None:
@@ -146,7 +129,11 @@ def create_gallery(server: Server, meta: GalleryMeta) -> None:
             "INSERT INTO {galleries} (name, format, meta, checksum) "
             "VALUES (%s, %s, %s, %s) RETURNING entries",
         )
-        values = (server.address.gallery, FORMAT, *_as_texts(meta))
+        values = (
+            server.address.gallery,
+            FORMAT,
+            *_as_texts(meta, CANDIDATES[0]),
+        )
         [(number,)] = server.ask(query, values)
         make_entries(server, _free_table(server, number), meta)
 
@@ -169,59 +156,6 @@ def make_entries(server: Server, table: str, meta: GalleryMeta) -> None:
         literal(names, "CREATE INDEX ON {entries} (digest) WHERE digest IS NOT NULL")
     )
     make_index(server, table, meta.index, size)
-
-
-def make_index(server: Server, table: str, index: str, size: int) -> None:
-    """Make the index of a kind for the embeddings; ``exact`` has none."""
-    names: dict[str, str | int] = {"entries": table, "size": size}
-    if index == "hnsw":
-        server.do(
-            literal(
-                names,
-                "CREATE INDEX ON {entries} USING hnsw (embedding vector_ip_ops)",
-            )
-        )
-    elif index == "halfvec":
-        server.do(
-            literal(
-                names,
-                "CREATE INDEX ON {entries} USING hnsw "
-                "((embedding::halfvec({size})) halfvec_ip_ops)",
-            )
-        )
-
-
-def indexes_of(server: Server, table: str) -> list[str]:
-    """The names of the indexes of the embeddings, of whatever kind."""
-    rows = server.ask(
-        sql.SQL(
-            "SELECT indexname::text FROM pg_indexes WHERE schemaname = 'facever' "
-            "AND tablename = %s AND indexdef LIKE '%% USING hnsw %%'"
-        ),
-        (table,),
-    )
-    return [name for (name,) in rows]
-
-
-def replace_index(server: Server, table: str, index: str, size: int) -> None:
-    """Build the index of a kind, and take away what there was.
-
-    Others search with that until the new one is there.
-    """
-    old = indexes_of(server, table)
-    # A graph that does not fit is built many times slower.
-    server.ask(
-        literal(
-            {"entries": table, "bytes": 4 * size + 500},
-            "SELECT set_config('maintenance_work_mem', greatest("
-            "pg_size_bytes(current_setting('maintenance_work_mem')), least("
-            "count(*) * {bytes}, pg_size_bytes(current_setting('effective_cache_size'))"
-            " / 4)) / 1024 || 'kB', true) FROM {entries}",
-        )
-    )
-    make_index(server, table, index, size)
-    for name in old:
-        server.do(literal({"index": name}, "DROP INDEX {index}"))
 
 
 def give_as(server: Server, table: str, old: str) -> None:
@@ -302,17 +236,23 @@ def find(server: Server, *, for_change: bool = False) -> Located | None:
     if row is None:
         return None
     number, version, text, checksum = row
+    candidates = CANDIDATES[0]
 
     def values() -> dict[str, Any]:
-        if version == FORMAT and checksum != meta_checksum({"meta": text}):
+        nonlocal candidates
+        if version <= FORMAT and checksum != meta_checksum({"meta": text}):
             raise ValueError
         found: dict[str, Any] = json.loads(text)
         if found["format"] != version:
             raise ValueError
+        if version == FORMAT:
+            candidates = int(found.pop(_CANDIDATES))
+        elif version == 1:
+            found["format"] = FORMAT
         return found
 
     meta = meta_from_json(values, FORMAT, server.address.place, server.damaged)
-    return Located(f"entries_{number}", meta)
+    return Located(f"entries_{number}", meta, candidates)
 
 
 def check_tables(server: Server, located: Located) -> None:
@@ -325,14 +265,15 @@ def check_tables(server: Server, located: Located) -> None:
     _check_columns(server, located.table, "entries")
 
 
-def write_meta(server: Server, meta: GalleryMeta) -> None:
-    """Put other metadata in the place of what there is."""
+def write_meta(server: Server, meta: GalleryMeta, candidates: int) -> None:
+    """Put other metadata in the place of what there is, of whatever version."""
     server.do(
         literal(
             {"galleries": "galleries"},
-            "UPDATE {galleries} SET meta = %s, checksum = %s WHERE name = %s",
+            "UPDATE {galleries} SET format = %s, meta = %s, checksum = %s "
+            "WHERE name = %s",
         ),
-        (*_as_texts(meta), server.address.gallery),
+        (FORMAT, *_as_texts(meta, candidates), server.address.gallery),
     )
 
 
@@ -430,6 +371,6 @@ def _check_columns(server: Server, table: str, kind: str) -> None:
         )
 
 
-def _as_texts(meta: GalleryMeta) -> tuple[str, int]:
-    text = json.dumps(asdict(meta))
+def _as_texts(meta: GalleryMeta, candidates: int) -> tuple[str, int]:
+    text = json.dumps({**asdict(meta), _CANDIDATES: candidates})
     return text, meta_checksum({"meta": text})

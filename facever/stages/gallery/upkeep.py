@@ -10,7 +10,7 @@ from facever.gallery.entries import Entry, Filter
 from facever.gallery.indexes.index import EXACT, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import open_gallery
-from facever.progress import waiting
+from facever.progress import progress_bar, waiting
 from facever.results import Result, plain, table_lines
 from facever.stages.gallery.fields import parse_fields
 
@@ -170,10 +170,11 @@ class GalleryIndex(Result):
         index = kind_in_words(self.index, self.index_in_use)
         lines = [f"{self.gallery}: {self.num_embeddings:,} faces, index {index}"]
         if self.audit is not None and self.audit.num_queries:
-            found = self.audit.recall_at_1
+            found, candidates = self.audit.recall_at_1, self.audit.candidates
+            among = "" if candidates is None else f", among {candidates:,} candidates"
             lines.append(
                 f"of {self.audit.num_queries:,} enrolled photos, looked up among the "
-                f"others, it finds the nearest of {found:.1%}"
+                f"others, it finds the nearest of {found:.1%}{among}"
             )
             if found < _LITTLE:
                 lines.append(
@@ -316,7 +317,8 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
         FileError: If there is no gallery, or it is damaged.
     """
     with open_gallery(gallery) as people:
-        built = people.rebuild(index)
+        with progress_bar("building the index", len(people), "faces") as advance:
+            built = people.rebuild(index, advance)
         audit = None
         if built != EXACT:
             with waiting("comparing the index with exact search"):

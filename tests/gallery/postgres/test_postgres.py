@@ -1,5 +1,6 @@
 """A gallery on a real PostgreSQL server: what it promises, and what it refuses."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import psutil
 import psycopg
 import pytest
+from psycopg import sql
 
 from facever.errors import (
     DataError,
@@ -24,14 +27,21 @@ from facever.errors import (
 )
 from facever.gallery import enrollment
 from facever.gallery.base import AnyGallery
+from facever.gallery.checksums import meta_checksum
 from facever.gallery.entries import Filter, Origin
+from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.gallery.postgres import gallery as gallery_module
+from facever.gallery.postgres import graphs, tables
 from facever.gallery.postgres import server as server_module
-from facever.gallery.postgres import tables
-from facever.gallery.postgres.gallery import PostgresGallery
+from facever.gallery.postgres.gallery import (
+    PostgresGallery,
+    _graph_query,
+    _nearest_query,
+)
 from facever.gallery.postgres.rows import as_query
-from facever.gallery.postgres.server import parse_address
+from facever.gallery.postgres.server import Server, literal, parse_address
+from facever.gallery.postgres.tables import Located
 
 Place = Callable[[], str]
 
@@ -439,7 +449,7 @@ class TestIndexes:
     ) -> None:
         filled.rebuild("hnsw")
         with open_gallery(filled.place) as other:
-            make_index = tables.make_index
+            make_index = graphs.make_index
             run_in_between = f"{filled.place}&options=-c%20lock_timeout%3D2s"
 
             def search_meanwhile(*given: Any) -> None:
@@ -447,12 +457,12 @@ class TestIndexes:
                 with open_gallery(run_in_between) as impatient:
                     assert len(impatient.search(draw(1), 3)[0]) == 3
 
-            monkeypatch.setattr(tables, "make_index", search_meanwhile)
+            monkeypatch.setattr(graphs, "make_index", search_meanwhile)
             assert filled.rebuild("hnsw") == "hnsw"
             monkeypatch.undo()
             table = table_of(str(filled.place))
-            graphs = f"pg_indexes WHERE indexdef LIKE '%{table} USING hnsw%'"
-            assert run(str(filled.place), f"SELECT count(*) FROM {graphs}") == [(1,)]
+            ours = f"pg_indexes WHERE indexdef LIKE '%{table} USING hnsw%'"
+            assert run(str(filled.place), f"SELECT count(*) FROM {ours}") == [(1,)]
             assert len(other.search(draw(1), 3)[0]) == 3
 
     def test_an_index_that_is_gone_is_not_said_to_be_in_use(
@@ -483,14 +493,104 @@ class TestIndexes:
             cosines = np.sort(units.astype(np.float64) @ units[7])[::-1][:3]
             # In float32, whatever the index compared.
             np.testing.assert_allclose([m.cosine for m in matches], cosines, atol=2e-7)
-            table = table_of(str(gallery.place))
-            plan = run(
-                str(gallery.place),
-                "SET enable_seqscan = off",
-                f"EXPLAIN SELECT id FROM {table} ORDER BY embedding <#> "
-                f"'{as_query(units[0])}' LIMIT 1",
+            assert "embedding_idx" in self.plan_of(gallery, index, units[:2])
+            assert "embedding_idx" not in self.plan_of(gallery, "exact", units[:2])
+
+    def plan_of(self, gallery: AnyGallery, index: str, units: np.ndarray) -> str:
+        """How the server finds the photos near some, as a search asks it."""
+        place = str(gallery.place)
+        name = table_of(place).removeprefix("facever.")
+        meta = replace(gallery._meta(), index=index)
+        located = Located(name, meta, 200)
+        asked, is_exact = list(map(as_query, units)), index == "exact"
+        with psycopg.connect(parse_address(place).server) as connection:
+            scan = "indexscan" if is_exact else "seqscan"
+            connection.execute(f"SET enable_{scan} = off")
+            query, values = (
+                (_nearest_query(located, sql.SQL("true")), [asked, 3])
+                if is_exact
+                else (_graph_query(located), [asked, 200, 3])
             )
-            assert ("Index Scan" in str(plan)) == (index == "hnsw")
+            return str(
+                connection.execute(sql.SQL("EXPLAIN ") + query, values).fetchall()
+            )
+
+    def test_a_graph_gets_as_many_candidates_as_it_needs(
+        self, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each photo's nearest other by brute force, and what the graph gives of it."""
+        ladder = (8, 16, 32, 64, 128, 256)
+        monkeypatch.setattr(gallery_module, "CANDIDATES", ladder)
+        count, size = 400, 16
+
+        def make_poor_graph(server: Server, table: str, *_: Any) -> None:
+            query = (
+                "CREATE INDEX ON {entries} USING hnsw (embedding vector_ip_ops) "
+                "WITH (m = 5, ef_construction = 10)"
+            )
+            server.do(literal({"entries": table}, query))
+
+        monkeypatch.setattr(graphs, "make_index", make_poor_graph)
+        units = draw(count, size)
+        place = postgres_place()
+        with create_gallery(place, size, index="hnsw") as gallery:
+            gallery.add([f"P{i}" for i in range(count)], units, ["1"] * count)
+            gallery.rebuild()
+            chosen = gallery.audit().candidates
+        cosines = units @ units.T
+        np.fill_diagonal(cosines, -1)
+        nearest = cosines.argmax(axis=1) + 1  # Numbers are counted from 1.
+
+        def recall(candidates: int) -> float:
+            with psycopg.connect(parse_address(place).server) as connection:
+                connection.execute("SET enable_seqscan = off")
+                connection.execute(f"SET hnsw.ef_search = {candidates}")
+                found = [
+                    connection.execute(
+                        f"SELECT number FROM {table_of(place)} ORDER BY embedding <#> "
+                        f"'{as_query(unit)}' LIMIT {candidates}"
+                    ).fetchall()
+                    for unit in units
+                ]
+            hits = [(best,) in rows for best, rows in zip(nearest, found, strict=True)]
+            return sum(hits) / count
+
+        enough = [candidates for candidates in ladder if recall(candidates) >= 0.999]
+        assert chosen == enough[0]
+        assert ladder[0] < chosen < ladder[-1]
+
+    def test_where_the_fewest_candidates_do_there_are_no_more(
+        self, filled: AnyGallery
+    ) -> None:
+        filled.rebuild("halfvec")
+        assert filled.audit().candidates == 200
+        filled.rebuild("exact")
+        assert filled.audit().candidates is None
+
+    @pytest.mark.parametrize("index", ["exact", "hnsw"])
+    def test_building_says_how_far_it_is(
+        self, postgres_place: Place, monkeypatch: pytest.MonkeyPatch, index: str
+    ) -> None:
+        monkeypatch.setattr(graphs, "_WATCHED_EVERY_SECONDS", 0.01)
+        done: list[int] = []
+        with create_gallery(postgres_place(), 64) as gallery:
+            gallery.add(["Ann"] * 4000, draw(4000, 64), [f"{i}" for i in range(4000)])
+            gallery.rebuild(index, lambda count=1, note="": done.append(count))
+        assert sum(done) == 4000
+        assert min(done) >= 0
+        assert (len([count for count in done if count]) > 2) == (index == "hnsw")
+
+    def test_an_index_is_built_where_nobody_can_watch(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise FileError("too many connections")
+
+        monkeypatch.setattr(graphs, "Server", full)
+        done: list[int] = []
+        filled.rebuild("hnsw", lambda count=1, note="": done.append(count))
+        assert filled.info().index_in_use == "hnsw"
+        assert sum(done) == 40
 
     def test_an_audit_sees_what_an_index_misses(
         self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
@@ -613,11 +713,68 @@ class TestDamage:
         run(
             str(filled.place),
             "UPDATE facever.galleries SET format = 9, "
-            "meta = replace(meta, '\"format\": 1', '\"format\": 9') "
+            "meta = replace(meta, '\"format\": 2', '\"format\": 9') "
             f"WHERE name = '{parse_address(str(filled.place)).gallery}'",
         )
         with pytest.raises(GalleryError, match="has format 9, this facever reads"):
             open_gallery(filled.place)
+
+    def test_an_older_facever_made_it(self, postgres_place: Place) -> None:
+        """Its row of metadata is one that version 1 of the format wrote."""
+        place = postgres_place()
+        with create_gallery(place, 8, index="hnsw") as gallery:
+            names = [f"P{row % 10}" for row in range(40)]
+            gallery.add(names, draw(40), [f"{row}.jpg" for row in range(40)])
+            gallery.rebuild()
+        name = parse_address(place).gallery
+        meta = (
+            '{"format": 1, "gallery_id": "dc9e9828f3964630a1afcbf48ed837a0", '
+            '"embedding_size": 8, "model_fingerprint": null, "model_details": {}, '
+            '"created": "2026-11-30T13:44:11+00:00", "index": "hnsw", '
+            '"threshold": null}'
+        )
+        run(
+            place,
+            f"UPDATE facever.galleries SET format = 1, meta = '{meta}', "
+            f"checksum = 1223833997 WHERE name = '{name}'",
+        )
+        where = f"WHERE name = '{name}'"
+        row = f"SELECT format, meta, checksum FROM facever.galleries {where}"
+        before = run(place, row)
+        with open_gallery(place) as gallery:
+            entries, found = gallery.entries(), gallery.search(draw(3, seed=1), 5)
+            assert gallery.audit().candidates == 200
+            assert gallery.verify() == 40
+            assert run(place, row) == before  # Reading changes nothing.
+            threshold = Threshold(0.5, "far", 0.1, 40)
+            gallery.set_threshold(threshold)
+            assert run(place, row)[0][0] == 2
+        with open_gallery(place) as gallery:
+            assert gallery.info().threshold == threshold
+            assert gallery.info().created == "2026-11-30T13:44:11+00:00"
+            assert gallery.entries() == entries
+            assert gallery.search(draw(3, seed=1), 5) == found
+            assert gallery.verify() == 40
+
+    @pytest.mark.parametrize("lacks", ["candidates", "index"])
+    def test_metadata_without_something_is_damaged(
+        self, filled: AnyGallery, lacks: str
+    ) -> None:
+        name = parse_address(str(filled.place)).gallery
+        where = f"WHERE name = '{name}'"
+        [(text,)] = run(
+            str(filled.place), f"SELECT meta FROM facever.galleries {where}"
+        )
+        meta = json.loads(text)
+        del meta[lacks]
+        text = json.dumps(meta)
+        run(
+            str(filled.place),
+            f"UPDATE facever.galleries SET meta = '{text}', "
+            f"checksum = {meta_checksum({'meta': text})} {where}",
+        )
+        with pytest.raises(FileError, match="its metadata is unreadable"):
+            filled.info()
 
     @pytest.mark.parametrize(
         "change",
