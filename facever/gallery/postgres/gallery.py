@@ -22,26 +22,20 @@ from facever.gallery.postgres.graphs import (
     indexes_of,
     replace_index,
 )
-from facever.gallery.postgres.nearest import (
-    NearestPhotos,
-    by_nearness,
-    cosines_with,
-)
+from facever.gallery.postgres.index_audit import audit_index, enough_candidates
 from facever.gallery.postgres.rows import (
     COPIED,
     EMBEDDING,
     ENTRY,
-    NUMBERED,
     as_condition,
     as_copy,
     as_entry,
     as_origin,
-    as_query,
     as_units,
     as_update,
-    read_copied,
 )
-from facever.gallery.postgres.server import Query, Rows, Server, literal, parse_address
+from facever.gallery.postgres.searching import nearest_photos
+from facever.gallery.postgres.server import Rows, Server, literal, parse_address
 from facever.gallery.postgres.tables import (
     FORMAT,
     Located,
@@ -53,36 +47,12 @@ from facever.gallery.postgres.tables import (
     make_entries,
     next_table,
     one_state,
+    select_entries,
     write_meta,
 )
 from facever.progress import Advance, ignore_progress
 
 _ROWS_A_READ = 1024
-
-# Of as many queries exact search reads all embeddings once and compares them here: by
-# then that is quicker than the server, even over a network of 1 Gbit/s.
-_COMPARED_HERE_FROM = 16
-_QUERIES_A_SEARCH = 1024
-# Of the embeddings that one question of a search brings, and of a block of all.
-_BYTES_A_SEARCH = 2**27
-_BYTES_A_BLOCK = 2**23
-_ROWS_A_BLOCK = 4096
-
-# The server's own cosines differ by rounding from those that photos are put in order
-# by: it is asked for a few photos more.
-_ROUNDED_OTHERWISE = 16
-# A graph has to give several candidates for each photo that is wanted.
-_CANDIDATES_A_PHOTO = 4
-
-# How many candidates a graph needs is measured on photos of the gallery: as many as can
-# tell that share.
-_NUM_LOOKED_UP = 1_000
-_WANTED_RECALL = 0.999
-
-_SEED = 0
-# Scores that differ by rounding alone are taken as equal.
-_ROUNDING = 1e-5
-
 
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
@@ -335,7 +305,8 @@ class PostgresGallery(AnyGallery):
             replace_index(self._server, located.table, meta.index, size, advance)
         if meta.index != EXACT:
             advance(0, "choosing how many candidates to compare")
-            candidates = self._enough_candidates()
+            with self._state() as located:
+                candidates = enough_candidates(self._server, located)
             with self._changing(), self._state() as located:
                 write_meta(self._server, located.meta, candidates)
         return meta.index
@@ -349,66 +320,7 @@ class PostgresGallery(AnyGallery):
             k: Number of matches of each photo to compare.
         """
         with self._state() as located:
-            ids, units = self._draw_photos(located, num_queries)
-            k = min(k, self._count(Filter()) - 1)
-            if k < 1:
-                return Audit(0, 0, 1.0, 1.0)
-            exact, found = (
-                self._scores_of_others(located, ids, units, k, is_exact)
-                for is_exact in (True, False)
-            )
-        hits_in_all = found >= exact[:, -1:] - _ROUNDING
-        return Audit(
-            len(ids),
-            k,
-            _recall_at_1(found, exact),
-            float(hits_in_all.mean()),
-            None if located.meta.index == EXACT else located.candidates,
-        )
-
-    def _enough_candidates(self) -> int:
-        """The fewest candidates with which a graph misses next to nothing."""
-        with self._state() as located:
-            ids, units = self._draw_photos(located, _NUM_LOOKED_UP)
-            if len(ids) < 2:
-                return CANDIDATES[0]
-            exact = self._scores_of_others(located, ids, units, 1, is_exact=True)
-            for candidates in CANDIDATES:
-                searched = located._replace(candidates=candidates)
-                found = self._scores_of_others(searched, ids, units, 1, is_exact=False)
-                if _recall_at_1(found, exact) >= _WANTED_RECALL:
-                    break
-        return candidates
-
-    def _draw_photos(
-        self, located: Located, count: int
-    ) -> tuple[list[str], Float32[np.ndarray, "photos dim"]]:
-        """Ids and embeddings of enrolled photos, at most so many."""
-        names = {"entries": located.table}
-        query = "SELECT number FROM {entries} ORDER BY number"
-        numbers = [number for (number,) in self._server.ask(literal(names, query))]
-        rng = np.random.default_rng(_SEED)
-        drawn = rng.choice(numbers, min(count, len(numbers)), replace=False)
-        query = f"SELECT id, {EMBEDDING} FROM {{entries}} WHERE number = ANY(%s)"
-        rows = self._server.ask(literal(names, query), [drawn.tolist()])
-        units = as_units(rows, located.meta.embedding_size, self._server)
-        return [row[0] for row in rows], units
-
-    def _scores_of_others(
-        self,
-        located: Located,
-        ids: Sequence[str],
-        units: Float32[np.ndarray, "photos dim"],
-        k: int,
-        is_exact: bool,
-    ) -> Float32[np.ndarray, "photos k"]:
-        """The highest cosines of each photo with photos other than itself."""
-        found = self._search(located, units, k + 1, Filter(), is_exact)
-        scores = np.full((len(found), k), -np.inf, np.float32)
-        for row, (matches, entry_id) in enumerate(zip(found, ids, strict=True)):
-            others = [match.cosine for match in matches if match.id != entry_id][:k]
-            scores[row, : len(others)] = others
-        return scores
+            return audit_index(self._server, located, num_queries, k)
 
     def replace_model(
         self,
@@ -481,7 +393,9 @@ class PostgresGallery(AnyGallery):
     def _count(self, where: Filter) -> int:
         condition, values = as_condition(where)
         with self._state() as located:
-            query = _where(located, "SELECT count(*) FROM {entries}", condition, "")
+            query = select_entries(
+                located, "SELECT count(*) FROM {entries}", condition, ""
+            )
             return int(self._server.ask(query, values)[0][0])
 
     @contextmanager
@@ -580,132 +494,7 @@ class PostgresGallery(AnyGallery):
         self, units: Float32[np.ndarray, "queries dim"], k: int, where: Filter
     ) -> list[list[Match]]:
         with self._state() as located:
-            return self._search(located, units, k, where)
-
-    def _search(
-        self,
-        located: Located,
-        units: Float32[np.ndarray, "queries dim"],
-        k: int,
-        where: Filter,
-        is_exact: bool = False,
-    ) -> list[list[Match]]:
-        """The nearest photos, within ``reading``."""
-        kind = located.meta.index
-        is_exact = is_exact or kind == EXACT or not where.is_everything
-        num_asked = k + _ROUNDED_OTHERWISE
-        candidates = max(located.candidates, _CANDIDATES_A_PHOTO * k)
-        is_exact = is_exact or candidates > CANDIDATES[-1]
-        # The planner would guess which of the two is meant. A graph keeps photos that
-        # were removed until the server cleans it up: it is searched on past these.
-        self._server.ask(
-            sql.SQL(
-                "SELECT set_config('enable_indexscan', %s, true), "
-                "set_config('enable_seqscan', %s, true), "
-                "set_config('jit', 'off', true), "
-                "set_config('hnsw.ef_search', %s, true), "
-                "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
-            ),
-            (
-                "off" if is_exact else "on",
-                "on" if is_exact else "off",
-                str(min(candidates, CANDIDATES[-1])),
-            ),
-        )
-        found: list[list[Match]] = []
-        photos_at_once = _BYTES_A_SEARCH // (4 * located.meta.embedding_size)
-        at_once = min(_QUERIES_A_SEARCH, max(1, photos_at_once // num_asked))
-        for start in range(0, len(units), at_once):
-            some = units[start : start + at_once]
-            if is_exact and len(some) >= _COMPARED_HERE_FROM:
-                numbers = self._compare_here(located, some, k, where)
-            else:
-                condition, values = as_condition(where)
-                asked = [as_query(unit) for unit in some]
-                if is_exact:
-                    query = _nearest_query(located, condition)
-                    rows = self._server.ask(query, [asked, *values, num_asked])
-                else:
-                    query = _graph_query(located)
-                    rows = self._server.ask(query, [asked, candidates, num_asked])
-                numbers = [[] for _ in some]
-                for place, number in rows:
-                    numbers[place - 1].append(number)
-            found += self._as_matches(located, some, numbers, k)
-        short = [row for row, matches in enumerate(found) if len(matches) < k]
-        if short and not is_exact:
-            # So many were removed that the graph led to too few.
-            exact = self._search(located, units[short], k, where, True)
-            for row, matches in zip(short, exact, strict=True):
-                found[row] = matches
-        return found
-
-    def _compare_here(
-        self,
-        located: Located,
-        units: Float32[np.ndarray, "queries dim"],
-        k: int,
-        where: Filter,
-    ) -> list[list[int]]:
-        """The numbers of each query's nearest photos, all of which are read once.
-
-        The server would visit them again for each query, which takes it longer than
-        the comparison.
-        """
-        condition, values = as_condition(where)
-        query = sql.SQL("COPY ({select}) TO STDOUT WITH (FORMAT binary)").format(
-            select=_where(located, f"SELECT {NUMBERED} FROM {{entries}}", condition, "")
-        )
-        size = located.meta.embedding_size
-        rows_a_block = max(1, min(_ROWS_A_BLOCK, _BYTES_A_BLOCK // (4 * size)))
-        nearest = NearestPhotos(units, k)
-        with closing(self._server.copy_out(query, values)) as content:
-            for block in read_copied(content, size, rows_a_block, self._server):
-                nearest.compare(*block)
-        return nearest.numbers()
-
-    def _as_matches(
-        self,
-        located: Located,
-        units: Float32[np.ndarray, "queries dim"],
-        numbers: Sequence[Sequence[int]],
-        k: int,
-    ) -> list[list[Match]]:
-        """Each query's nearest photos among some, by embeddings in float32."""
-        query = f"SELECT number, {ENTRY}, {EMBEDDING} FROM {{entries}}"
-        wanted = {number for each in numbers for number in each}
-        condition = sql.SQL("number = ANY(%s)")
-        rows = self._server.ask(_where(located, query, condition, ""), [sorted(wanted)])
-        place_of = {row[0]: place for place, row in enumerate(rows)}
-        embeddings = as_units(
-            [(row[1], *row[8:]) for row in rows],
-            located.meta.embedding_size,
-            self._server,
-        )
-        entries: dict[int, Entry] = {}
-        found = []
-        for unit, theirs in zip(units, numbers, strict=True):
-            cosines = cosines_with(
-                unit, embeddings[[place_of[each] for each in theirs]]
-            )
-            matches = []
-            for best in by_nearness(cosines, np.array(theirs, np.int64))[:k].tolist():
-                number = theirs[best]
-                if number not in entries:
-                    row = rows[place_of[number]]
-                    entries[number] = as_entry(row[1:8], self._server)
-                entry = entries[number]
-                matches.append(
-                    Match(
-                        entry.name,
-                        float(cosines[best]),
-                        entry.source,
-                        entry.id,
-                        entry.fields,
-                    )
-                )
-            found.append(matches)
-        return found
+            return nearest_photos(self._server, located, units, k, where)
 
     def _as_block(
         self, rows: Rows, meta: GalleryMeta
@@ -720,7 +509,7 @@ class PostgresGallery(AnyGallery):
     ) -> Rows:
         """The rows that meet a condition, in the order of adding."""
         with self._state() as located:
-            return self._server.ask(_where(located, select, condition), values)
+            return self._server.ask(select_entries(located, select, condition), values)
 
     def _stream(
         self,
@@ -733,58 +522,6 @@ class PostgresGallery(AnyGallery):
         So the gallery can be asked and changed while they are read.
         """
         with closing(Server(self._server.address)) as server, one_state(server) as at:
-            query = _where(at, select, condition)
+            query = select_entries(at, select, condition)
             for rows in server.stream(query, values, _ROWS_A_READ):
                 yield at, rows
-
-
-def _where(
-    located: Located,
-    select: str,
-    condition: sql.Composable,
-    order: str = "ORDER BY number",
-) -> Query:
-    table = sql.Identifier("facever", located.table)
-    return sql.SQL(f"{select} WHERE {{condition}} {order}").format(
-        entries=table, condition=condition
-    )
-
-
-def _nearest_query(located: Located, condition: sql.Composable) -> Query:
-    """Place of a query, from 1, and numbers of the photos nearest to it, for many."""
-    # Numbers alone, or it would copy every photo's row to put it in order.
-    return _where(
-        located,
-        f"{_asked(located)} LATERAL (SELECT number FROM {{entries}}",
-        condition,
-        "ORDER BY embedding <#> asked.query, number LIMIT %s) AS near",
-    )
-
-
-def _graph_query(located: Located) -> Query:
-    """As ``_nearest_query``, among the candidates that a graph gives."""
-    size = located.meta.embedding_size
-    cast = f"::halfvec({size})" if located.meta.index == "halfvec" else ""
-    return literal(
-        {"entries": located.table},
-        f"{_asked(located)} LATERAL (SELECT number FROM (SELECT number, embedding "
-        f"FROM {{entries}} ORDER BY embedding{cast} <#> asked.query{cast} LIMIT %s) "
-        "AS candidates ORDER BY embedding <#> asked.query, number LIMIT %s) AS near",
-    )
-
-
-def _asked(located: Located) -> str:
-    # Materialized, or the server would read a query's text anew for every photo.
-    return (
-        "WITH asked AS MATERIALIZED (SELECT place, "
-        f"query::vector({located.meta.embedding_size}) AS query "
-        "FROM unnest(%s::text[]) WITH ORDINALITY AS texts (query, place)) "
-        "SELECT asked.place, near.number FROM asked,"
-    )
-
-
-def _recall_at_1(
-    found: Float32[np.ndarray, "photos k"], exact: Float32[np.ndarray, "photos k"]
-) -> float:
-    """The share of photos whose nearest other photo was found, or one as near."""
-    return float((found[:, 0] >= exact[:, 0] - _ROUNDING).mean())

@@ -16,7 +16,7 @@ from facever.errors import FileError, GalleryError
 from facever.gallery.checksums import meta_checksum
 from facever.gallery.meta import GalleryMeta, meta_from_json
 from facever.gallery.postgres.graphs import CANDIDATES, check_index, make_index
-from facever.gallery.postgres.server import Server, literal
+from facever.gallery.postgres.server import Query, Server, literal
 
 FORMAT = 2
 """Version of what the database holds of a gallery.
@@ -175,6 +175,19 @@ def give_as(server: Server, table: str, old: str) -> None:
     [(owner,)] = server.ask(sql.SQL(owner_of + "AND tablename = %s"), (old,))
     change = sql.SQL("ALTER TABLE {table} OWNER TO {owner}")
     server.do(change.format(table=name, owner=sql.Identifier(owner)))
+
+
+def select_entries(
+    located: Located,
+    select: str,
+    condition: sql.Composable,
+    order: str = "ORDER BY number",
+) -> Query:
+    """A question to a gallery's entries that meet a condition, in an order."""
+    table = sql.Identifier("facever", located.table)
+    return sql.SQL(f"{select} WHERE {{condition}} {order}").format(
+        entries=table, condition=condition
+    )
 
 
 @contextmanager

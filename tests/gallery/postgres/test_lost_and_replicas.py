@@ -14,7 +14,7 @@ from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery, open_gallery
-from facever.gallery.postgres import gallery as gallery_module
+from facever.gallery.postgres import searching
 from facever.gallery.postgres.nearest import NearestPhotos
 from facever.gallery.postgres.server import Server, parse_address
 
@@ -96,7 +96,7 @@ def test_a_question_is_asked_again_wherever_it_was_lost(
 def test_a_search_that_is_lost_every_time_is_one_line(
     filled: AnyGallery, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    as_units = gallery_module.as_query if count == 1 else NearestPhotos.compare
+    as_units = searching.as_query if count == 1 else NearestPhotos.compare
     times = 0
 
     def lose(*given: Any) -> Any:
@@ -106,7 +106,7 @@ def test_a_search_that_is_lost_every_time_is_one_line(
         return as_units(*given)
 
     if count == 1:
-        monkeypatch.setattr(gallery_module, "as_query", lose)
+        monkeypatch.setattr(searching, "as_query", lose)
     else:
         monkeypatch.setattr(NearestPhotos, "compare", lose)
     with pytest.raises(FileError, match="does not answer, or not any more") as caught:
@@ -121,7 +121,7 @@ def test_a_connection_lost_while_all_is_read_does_no_harm(
     postgres_place: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More embeddings than the network keeps on their way."""
-    monkeypatch.setattr(gallery_module, "_ROWS_A_BLOCK", 100)
+    monkeypatch.setattr(searching, "_ROWS_A_BLOCK", 100)
     compare, is_lost = NearestPhotos.compare, False
 
     def lose_once(self: NearestPhotos, *block: np.ndarray) -> None:

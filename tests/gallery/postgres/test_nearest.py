@@ -13,7 +13,7 @@ from facever.errors import FileError
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter, Match
 from facever.gallery.opening import create_gallery, open_gallery
-from facever.gallery.postgres import gallery as gallery_module
+from facever.gallery.postgres import searching
 from facever.gallery.postgres.nearest import NearestPhotos
 from facever.gallery.postgres.rows import read_copied
 from facever.gallery.postgres.server import Server, parse_address
@@ -112,11 +112,11 @@ def test_many_at_once_find_what_each_alone_finds(
 ) -> None:
     units = np.concatenate([draw(12, 0), draw(6, 1)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery_module, "_ROWS_A_BLOCK", rows)
-        patch.setattr(gallery_module, "_QUERIES_A_SEARCH", queries)
+        patch.setattr(searching, "_ROWS_A_BLOCK", rows)
+        patch.setattr(searching, "_QUERIES_A_SEARCH", queries)
         found = []
         for least in (10**9, 1):
-            patch.setattr(gallery_module, "_COMPARED_HERE_FROM", least)
+            patch.setattr(searching, "_COMPARED_HERE_FROM", least)
             found.append(crowd.search(units, k, by, where))
     assert found[0] == found[1]
 

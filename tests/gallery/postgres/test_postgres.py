@@ -32,14 +32,10 @@ from facever.gallery.entries import Filter, Origin
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.gallery.postgres import gallery as gallery_module
-from facever.gallery.postgres import graphs, tables
+from facever.gallery.postgres import graphs, index_audit, tables
 from facever.gallery.postgres import server as server_module
-from facever.gallery.postgres.gallery import (
-    PostgresGallery,
-    _graph_query,
-    _nearest_query,
-)
 from facever.gallery.postgres.rows import as_query
+from facever.gallery.postgres.searching import graph_query, nearest_query
 from facever.gallery.postgres.server import Server, literal, parse_address
 from facever.gallery.postgres.tables import Located
 
@@ -507,9 +503,9 @@ class TestIndexes:
             scan = "indexscan" if is_exact else "seqscan"
             connection.execute(f"SET enable_{scan} = off")
             query, values = (
-                (_nearest_query(located, sql.SQL("true")), [asked, 3])
+                (nearest_query(located, sql.SQL("true")), [asked, 3])
                 if is_exact
-                else (_graph_query(located), [asked, 200, 3])
+                else (graph_query(located), [asked, 200, 3])
             )
             return str(
                 connection.execute(sql.SQL("EXPLAIN ") + query, values).fetchall()
@@ -520,7 +516,7 @@ class TestIndexes:
     ) -> None:
         """Each photo's nearest other by brute force, and what the graph gives of it."""
         ladder = (8, 16, 32, 64, 128, 256)
-        monkeypatch.setattr(gallery_module, "CANDIDATES", ladder)
+        monkeypatch.setattr(index_audit, "CANDIDATES", ladder)
         count, size = 400, 16
 
         def make_poor_graph(server: Server, table: str, *_: Any) -> None:
@@ -597,13 +593,13 @@ class TestIndexes:
     ) -> None:
         filled.rebuild("hnsw")
         assert filled.audit(40, 3).recall_at_k == 1.0
-        search = PostgresGallery._search
+        search = index_audit.nearest_photos
 
-        def miss(self: Any, *given: Any) -> Any:
-            found = search(self, *given)
+        def miss(*given: Any) -> Any:
+            found = search(*given)
             return found if given[-1] is True else [each[:1] for each in found]
 
-        monkeypatch.setattr(PostgresGallery, "_search", miss)
+        monkeypatch.setattr(index_audit, "nearest_photos", miss)
         assert filled.audit(40, 3).recall_at_k == 0.0
 
     def test_unknown_or_too_large_is_refused(self, postgres_place: Place) -> None:
