@@ -34,6 +34,7 @@ from facever.gallery.opening import create_gallery, gallery_exists, open_gallery
 from facever.gallery.postgres import gallery as gallery_module
 from facever.gallery.postgres import graphs, index_audit, tables
 from facever.gallery.postgres import server as server_module
+from facever.gallery.postgres.gallery import PostgresGallery
 from facever.gallery.postgres.rows import as_query
 from facever.gallery.postgres.searching import graph_query, nearest_query
 from facever.gallery.postgres.server import Server, literal, parse_address
