@@ -1,6 +1,7 @@
 """The stages of ``facever gallery`` that list, change or check a gallery."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from facever.gallery.entries import Entry, Filter
 from facever.gallery.indexes.index import EXACT, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
 from facever.gallery.opening import open_gallery
-from facever.progress import progress_bar, waiting
+from facever.progress import ignore_progress, progress_bar, waiting
 from facever.results import Result, plain, table_lines
 from facever.stages.gallery.fields import parse_fields
 
@@ -317,11 +318,17 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
         FileError: If there is no gallery, or it is damaged.
     """
     with open_gallery(gallery) as people:
-        with progress_bar("building the index", len(people), "faces") as advance:
+        asked = index or people.info().index
+        # Exact search has nothing to build that takes long.
+        bar = (
+            nullcontext(ignore_progress)
+            if asked == EXACT
+            else progress_bar("building the index", len(people), "faces")
+        )
+        with bar as advance:
             built = people.rebuild(index, advance)
         audit = None
         if built != EXACT:
             with waiting("comparing the index with exact search"):
                 audit = people.audit()
-        asked = people.info().index
         return GalleryIndex(str(gallery), asked, built, len(people), audit)
