@@ -29,7 +29,7 @@ INDEXES: dict[PostgresIndexKind, int] = {
 """The kinds of index, and how many numbers an embedding may have with each."""
 
 CANDIDATES = (200, 400, 700, 1_000)
-"""Numbers of candidates to choose from; more pgvector's graphs do not give at once.
+"""Numbers of candidates to choose from; pgvector's graphs give no more than the last.
 
 A graph has the first until it is built over enrolled photos and measured.
 """
