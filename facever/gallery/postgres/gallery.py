@@ -303,12 +303,13 @@ class PostgresGallery(AnyGallery):
             write_meta(self._server, meta, CANDIDATES[0])
             size = meta.embedding_size
             replace_index(self._server, located.table, meta.index, size, advance)
-        if meta.index != EXACT:
-            advance(0, "choosing how many candidates to compare")
-            with self._state() as located:
-                candidates = enough_candidates(self._server, located)
-            with self._changing(), self._state() as located:
-                write_meta(self._server, located.meta, candidates)
+        # Only now, since a search would take either of two graphs, and to take one away
+        # keeps others from searching.
+        advance(0, "choosing how many candidates to compare")
+        with self._state() as located:
+            candidates = enough_candidates(self._server, located)
+        with self._changing(), self._state() as located:
+            write_meta(self._server, located.meta, candidates)
         return meta.index
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
@@ -368,7 +369,8 @@ class PostgresGallery(AnyGallery):
             make_entries(self._server, table, meta)
             self._copy(table, [entry for entry, _ in kept], units, [o for _, o in kept])
             give_as(self._server, table, located.table)
-            write_meta(self._server, meta, CANDIDATES[0])
+            new = Located(table, meta, CANDIDATES[0])
+            write_meta(self._server, meta, enough_candidates(self._server, new))
             # Last, since it waits for all who are reading.
             self._server.do(literal({"entries": located.table}, "DROP TABLE {entries}"))
         self._model_fingerprint = model_fingerprint

@@ -55,9 +55,11 @@ def enough_candidates(server: Server, located: Located) -> int:
     """The fewest candidates with which a graph misses next to nothing.
 
     Args:
-        server: The server, within ``reading``.
-        located: The gallery, whose index is a graph.
+        server: The server, within ``reading`` or ``writing``.
+        located: The gallery; where it has no graph, the number is the lowest.
     """
+    if located.meta.index == EXACT:
+        return CANDIDATES[0]
     ids, units, num_enrolled = _draw_photos(server, located, _NUM_LOOKED_UP)
     if num_enrolled < 2:
         return CANDIDATES[0]

@@ -36,7 +36,11 @@ from facever.gallery.postgres import graphs, index_audit, tables
 from facever.gallery.postgres import server as server_module
 from facever.gallery.postgres.gallery import PostgresGallery
 from facever.gallery.postgres.rows import as_query
-from facever.gallery.postgres.searching import graph_query, nearest_query
+from facever.gallery.postgres.searching import (
+    graph_query,
+    nearest_photos,
+    nearest_query,
+)
 from facever.gallery.postgres.server import Server, literal, parse_address
 from facever.gallery.postgres.tables import Located
 
@@ -555,6 +559,26 @@ class TestIndexes:
         enough = [candidates for candidates in ladder if recall(candidates) >= 0.999]
         assert chosen == enough[0]
         assert ladder[0] < chosen < ladder[-1]
+
+    def test_migration_chooses_candidates_anew(
+        self, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        def choose(server: Server, located: Located) -> int:
+            found = nearest_photos(server, located, units[:1], 1, Filter())
+            seen.append((located.meta.embedding_size, found[0][0].cosine))
+            return 700
+
+        units = draw(40, 4)
+        with create_gallery(postgres_place(), 8, index="hnsw") as gallery:
+            gallery.add(["Ann"] * 40, draw(40), [f"{row}.jpg" for row in range(40)])
+            entries = gallery.entries()
+            new = {e.id: unit for e, unit in zip(entries, units, strict=True)}
+            monkeypatch.setattr(gallery_module, "enough_candidates", choose)
+            gallery.replace_model(new, [], "m" * 64, {})
+            assert gallery.audit().candidates == 700
+        assert seen == [(4, pytest.approx(1))]
 
     def test_where_the_fewest_candidates_do_there_are_no_more(
         self, filled: AnyGallery
