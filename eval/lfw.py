@@ -46,8 +46,9 @@ def main() -> None:
         [row for row, name in enumerate(store.sources) if photo_key(name) in wanted]
     )
     images = [store.sources[row] for row in rows]
-    crops = store.crops[rows]
     model = load_model(options.model)
+    trained = Embedder(model, precision="fp32")
+    crops = np.asarray(store.crops_for(trained.template)[rows.tolist()])
 
     torch.manual_seed(0)
     header = model.header
@@ -58,8 +59,10 @@ def main() -> None:
     features = {
         # Every second pixel: half the size each way, for a quarter of the memory.
         "raw crops": crops[:, ::2, ::2].reshape(len(crops), -1).astype(np.float32),
-        "untrained network": _embed("untrained", Embedder(untrained), crops),
-        "trained": _embed("trained", Embedder(model), crops),
+        "untrained network": _embed(
+            "untrained", Embedder(untrained, precision="fp32"), crops
+        ),
+        "trained": _embed("trained", trained, crops),
     }
     table = {}
     for name, embeddings in features.items():
