@@ -19,8 +19,8 @@ Three sets, one after the other:
   and near nobody. They have no neighbours, which is the worst that a graph can meet.
 
 With n drawn embeddings of d numbers it holds 4 n d bytes, the folder's index 5 n d and
-the server, while it builds a graph, some n (4 d + 1,200): 8 GB for a million of 512, and
-15 GB on the disk.
+the server, while it builds a graph, some n (4 d + 1,200): 8 GB for a million of 512,
+and 15 GB on the disk.
 """
 
 import argparse
