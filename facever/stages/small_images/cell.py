@@ -51,6 +51,7 @@ from facever.training.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from facever.training.freed_memory import keep_freed_memory
 from facever.training.log_lines import LogLine
 
 CURVE_FILE = "curve.jsonl"
@@ -237,6 +238,8 @@ class _Run:
 def _prepare_run(
     cell: SmallImageCell, images: SmallImageSet, seed: int, device: torch.device
 ) -> _Run:
+    if device.type == "cpu":
+        keep_freed_memory()
     preparation = Preparation(cell.data.preparation, images.train.images)
     train, test = (
         prepare_images(part, preparation, device)
