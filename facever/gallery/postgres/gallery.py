@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from psycopg import sql
 
-from facever.errors import GalleryError
+from facever.errors import FileError, GalleryError
 from facever.gallery.base import Ability, AnyGallery, NamedPhoto, Place
 from facever.gallery.checking import nobody_to_migrate, unit_embeddings
 from facever.gallery.entries import Entry, Filter, Match, Origin
@@ -294,6 +294,8 @@ class PostgresGallery(AnyGallery):
 
         Raises:
             ParameterError: If ``index`` is unknown, or the embeddings are too large.
+            FileError: If the server is lost; the message says whether the index was
+                built.
         """
         with self._changing(), self._state() as located:
             meta = located.meta
@@ -306,11 +308,23 @@ class PostgresGallery(AnyGallery):
         # Only now, since a search would take either of two graphs, and to take one away
         # keeps others from searching.
         advance(0, "choosing how many candidates to compare")
-        with self._state() as located:
-            candidates = enough_candidates(self._server, located)
-        with self._changing(), self._state() as located:
-            write_meta(self._server, located.meta, candidates)
+        try:
+            candidates = self._enough_candidates()
+            with self._changing(), self._state() as located:
+                write_meta(self._server, located.meta, candidates)
+        except FileError as error:
+            reason = " ".join(str(error.__cause__ or error).split())
+            raise FileError(
+                f"{self.place}: the index is built, but the number of candidates that "
+                f"it compares was not chosen and stays {CANDIDATES[0]}; rebuild it "
+                f"again ({reason})"
+            ) from error
         return meta.index
+
+    @_once_more_if_lost
+    def _enough_candidates(self) -> int:
+        with self._state() as located:
+            return enough_candidates(self._server, located)
 
     def audit(self, num_queries: int = 200, k: int = 10) -> Audit:
         """Search for some of the enrolled photos, and compare with exact search.

@@ -249,22 +249,21 @@ def find(server: Server, *, for_change: bool = False) -> Located | None:
     if row is None:
         return None
     number, version, text, checksum = row
-    candidates = CANDIDATES[0]
 
     def values() -> dict[str, Any]:
-        nonlocal candidates
         if version <= FORMAT and checksum != meta_checksum({"meta": text}):
             raise ValueError
         found: dict[str, Any] = json.loads(text)
         if found["format"] != version:
             raise ValueError
-        if version == FORMAT:
-            candidates = int(found.pop(_CANDIDATES))
-        elif version == 1:
+        if version == 1:
             found["format"] = FORMAT
+        found.pop(_CANDIDATES, None)
         return found
 
     meta = meta_from_json(values, FORMAT, server.address.place, server.damaged)
+    # The checksum is of these, too.
+    candidates = json.loads(text).get(_CANDIDATES, CANDIDATES[0])
     return Located(f"entries_{number}", meta, candidates)
 
 

@@ -14,6 +14,7 @@ from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Filter
 from facever.gallery.meta import Threshold
 from facever.gallery.opening import create_gallery, open_gallery
+from facever.gallery.postgres import gallery as gallery_module
 from facever.gallery.postgres import searching
 from facever.gallery.postgres.nearest import NearestPhotos
 from facever.gallery.postgres.server import Server, parse_address
@@ -115,6 +116,34 @@ def test_a_search_that_is_lost_every_time_is_one_line(
     assert times == 2
     monkeypatch.undo()
     assert len(filled.search(draw(count))) == count
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_rebuild_that_is_lost_after_building_says_so(
+    filled: AnyGallery, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """It asks again once; lost every time, the graph is there and is searched."""
+    choose, num_lost = gallery_module.enough_candidates, 0
+
+    def lose(*given: Any) -> int:
+        nonlocal num_lost
+        if num_lost < times:
+            num_lost += 1
+            end_connections(filled.place)
+        choose(*given)
+        return 700
+
+    monkeypatch.setattr(gallery_module, "enough_candidates", lose)
+    if times == 1:
+        filled.rebuild("hnsw")
+    else:
+        with pytest.raises(FileError, match=r"is built, .* stays 200; rebuild it") as e:
+            filled.rebuild("hnsw")
+        assert "nothing was changed" not in str(e.value)
+        assert "\n" not in str(e.value)
+    assert num_lost == times
+    assert filled.info().index_in_use == "hnsw"
+    assert filled.audit().candidates == (700 if times == 1 else 200)
 
 
 def test_a_connection_lost_while_all_is_read_does_no_harm(
