@@ -77,9 +77,6 @@ FolderIndexKind = Literal["auto", "exact", "sq8", "ivf-flat", "ivf-pq", "hnsw"]
 PostgresIndexKind = Literal["exact", "hnsw", "halfvec"]
 """What a gallery in PostgreSQL is searched with."""
 
-IndexKind = Literal[FolderIndexKind, PostgresIndexKind]
-"""What a gallery is searched with."""
-
 ClusterMethod = Literal["agglomerative", "hdbscan"]
 """How faces without names are sorted by person."""
 

@@ -1,7 +1,7 @@
 """``facever gallery``: enroll people, and ask who is on a photo."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -11,8 +11,9 @@ from facever.choices import (
     DEFAULT_MODEL,
     By,
     FaceRule,
-    IndexKind,
+    FolderIndexKind,
     OneFace,
+    PostgresIndexKind,
 )
 from facever.cli.options import (
     Array,
@@ -60,6 +61,12 @@ _WithFields = Annotated[
     ),
 ]
 
+# Which kinds there are is the back end's to say, whose message names no others.
+_INDEXES = (
+    f"In a folder: {', '.join(get_args(FolderIndexKind))}; auto chooses by the size. "
+    f"In PostgreSQL: {', '.join(get_args(PostgresIndexKind))}."
+)
+
 
 @gallery_app.command("create")
 @shows_result
@@ -74,11 +81,7 @@ def gallery_create(
         typer.Option(help="Number of values in an embedding, without a model file."),
     ] = None,
     index: Annotated[
-        IndexKind,
-        typer.Option(
-            help="Index to search with. In a folder: all but halfvec; auto chooses by "
-            "the size. In PostgreSQL: exact, hnsw or halfvec."
-        ),
+        str, typer.Option(help=f"Index to search with. {_INDEXES}")
     ] = "exact",
 ) -> Result:
     """Make an empty gallery."""
@@ -441,8 +444,8 @@ def gallery_migrate(
 def gallery_rebuild(
     gallery: _Gallery,
     index: Annotated[
-        IndexKind | None,
-        typer.Option(help="Kind of index to search with from now on."),
+        str | None,
+        typer.Option(help=f"Index to search with from now on. {_INDEXES}"),
     ] = None,
 ) -> Result:
     """Build the index again from the stored embeddings."""

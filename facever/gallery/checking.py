@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32
 
 from facever.errors import GalleryError, MismatchError, NotEnrolledError, ParameterError
 from facever.gallery.entries import Origin, fields_as_json
+from facever.inference.embeddings_file import SAYS_ITS_MODEL
 from facever.inference.vectors import unit_vectors
 
 
@@ -100,12 +101,25 @@ def check_model(
     Raises:
         MismatchError: If they differ; the message names the two models.
     """
-    if made_for != opened_with:
+    if made_for == opened_with:
+        return
+    if opened_with is None:
         raise MismatchError(
-            f"{place}: this gallery was made {_for_model(made_for)} and was opened "
-            f"{_for_model(opened_with)}; open it with the model it was made for "
-            "(--model), or re-embed it with gallery migrate"
+            f"{place}: this gallery takes embeddings of model {str(made_for)[:12]}, "
+            f"and nothing says whose these are; {SAYS_ITS_MODEL}; in Python, open the "
+            "gallery with model_fingerprint"
         )
+    if made_for is None:
+        raise MismatchError(
+            f"{place}: this gallery holds embeddings of an unknown model, so it can "
+            "only be searched, or added to, with an .npz of the same, which names no "
+            f"model either; these are of model {opened_with[:12]}"
+        )
+    raise MismatchError(
+        f"{place}: this gallery was made for model {made_for[:12]} and was opened for "
+        f"model {opened_with[:12]}; open it with the model it was made for (--model), "
+        "or re-embed it with gallery migrate"
+    )
 
 
 def unknown_id(place: Path | str, entry_id: str) -> NotEnrolledError:
@@ -155,12 +169,6 @@ def no_threshold(place: Path | str) -> GalleryError:
         f"{place}: no threshold is set, so nobody can be told from somebody; set one "
         "with gallery threshold"
     )
-
-
-def _for_model(fingerprint: str | None) -> str:
-    if fingerprint is None:
-        return "for no model in particular"
-    return f"for model {fingerprint[:12]}"
 
 
 def _is_unicode(text: str) -> bool:

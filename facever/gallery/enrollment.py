@@ -164,7 +164,7 @@ class EmbeddingFaces:
         self.names, self.sources = list(names), list(sources)
         self.origins: Sequence[Origin | None] = [None] * len(self.names)
         self.several: dict[str, int] = {}
-        self._embeddings = embeddings
+        self.embeddings = embeddings
 
     def digest(self, row: int) -> str | None:
         """None: a photo is not known by what others embedded."""
@@ -172,7 +172,7 @@ class EmbeddingFaces:
 
     def embed(self, rows: Sequence[int]) -> dict[int, Float[np.ndarray, " dim"] | str]:
         """The embedding of each of these rows."""
-        return {row: self._embeddings[row] for row in rows}
+        return {row: self.embeddings[row] for row in rows}
 
 
 @dataclass(frozen=True)
@@ -227,8 +227,11 @@ def enroll(
             name, source and fields stay.
 
     Raises:
-        MismatchError: If the gallery is of another model.
+        MismatchError: If the gallery is of another model, or of another size.
     """
+    if isinstance(faces, EmbeddingFaces):
+        # Of another size or model, they are refused even if all of them are known.
+        gallery.add([], faces.embeddings[:0], [])
     left_out: dict[str, str] = {}
     places: list[_Place] = []
     photos = list(zip(faces.names, faces.sources, strict=True))

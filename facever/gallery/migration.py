@@ -18,6 +18,9 @@ from facever.gallery.entries import Entry, Origin
 from facever.inference.embedder import Embedder
 from facever.progress import Advance, ignore_progress
 
+NO_PHOTO = "it was enrolled as an embedding"
+"""Why an entry can never be embedded again."""
+
 
 @dataclass(frozen=True)
 class Reembedding:
@@ -51,7 +54,7 @@ def reembed(
     for entry in entries:
         origin = origins.get(entry.id)
         if origin is None:
-            found.missing[entry.id] = entry, "it was enrolled as an embedding"
+            found.missing[entry.id] = entry, NO_PHOTO
             advance()
         else:
             container = None if origin.member is None else origin.path

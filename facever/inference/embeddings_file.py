@@ -10,6 +10,11 @@ from jaxtyping import Float, UInt32
 
 from facever.errors import DataError, FileError, ParameterError
 
+SAYS_ITS_MODEL = (
+    "facever embed writes an .npz that says it, as the text model_fingerprint"
+)
+"""What to do about embeddings of which nobody knows the model."""
+
 # So many names of a file's arrays are shown; some files have an array for each photo.
 _MOST_NAMES = 8
 

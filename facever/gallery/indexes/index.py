@@ -117,7 +117,10 @@ def check_kind(kind: str) -> None:
     """
     kinds = get_args(FolderIndexKind)
     if kind not in kinds:
-        raise ParameterError(f"index must be one of {', '.join(kinds)}, got {kind!r}")
+        raise ParameterError(
+            f"index must be one of {', '.join(kinds)} for a gallery in a folder "
+            f"(--index), got {kind!r}"
+        )
 
 
 def choose_kind(kind: str, num_embeddings: int) -> str:

@@ -47,7 +47,8 @@ def check_index(index: str, embedding_size: int) -> None:
     if most is None:
         kinds = ", ".join(INDEXES)
         raise ParameterError(
-            f"index must be one of {kinds} for a gallery in PostgreSQL, got {index!r}"
+            f"index must be one of {kinds} for a gallery in PostgreSQL (--index), got "
+            f"{index!r}"
         )
     if embedding_size > most:
         raise ParameterError(

@@ -19,9 +19,10 @@ from facever.data.sources.identities import (
 )
 from facever.data.store.crop_store import CropStore
 from facever.data.store.folder import FAILURES_FILE, STORE_FILE
-from facever.errors import MismatchError, ParameterError
+from facever.errors import DataError, FileError, MismatchError, ParameterError
 from facever.faces.detectors import DEFAULT_DETECTOR
 from facever.faces.photo_source import PHOTO_SUFFIXES
+from facever.files import address_hint
 from facever.gallery.base import Place
 from facever.gallery.enrollment import (
     EmbeddingFaces,
@@ -31,7 +32,12 @@ from facever.gallery.enrollment import (
 )
 from facever.gallery.opening import gallery_exists, open_gallery
 from facever.inference.embedder import Embedder, load
-from facever.inference.embeddings_file import EmbeddingsFile, read_embeddings
+from facever.inference.embeddings_file import (
+    SAYS_ITS_MODEL,
+    EmbeddingsFile,
+    read_embeddings,
+)
+from facever.inference.vectors import check_directions
 
 _log = logging.getLogger(__name__)
 
@@ -66,8 +72,8 @@ def find_faces(
 
     Raises:
         ParameterError: If ``name`` is blank, or ``identity`` is no rule.
-        DataError: If ``identity`` finds nobody in a path, or ``train/`` and ``test/``
-            would be people.
+        DataError: If ``identity`` finds nobody in a path, ``train/`` and ``test/``
+            would be people, or an embedding is zero or not finite.
         FileError: If a path is missing or is not what it should be.
         MismatchError: If an ``.npz`` is of another model.
     """
@@ -121,9 +127,15 @@ def choose_embedder(
 
     Raises:
         ModelFileError: If the model cannot be used.
+        FileError: If there is nothing at the photos' path.
     """
     if model is None and photos.suffix == ".npz":
         return None
+    # A model takes seconds to load: what is not there is said before.
+    if not photos.exists():
+        raise FileError(
+            f"no photos at {photos}: no such file or folder{address_hint(photos)}"
+        )
     return load(
         model or DEFAULT_MODEL,
         detector=detector,
@@ -152,12 +164,21 @@ def is_photo(path: Path) -> bool:
 def _embedded(
     file: EmbeddingsFile, path: Path, embedder: Embedder | None
 ) -> EmbeddingFaces:
-    if embedder is not None and file.model_fingerprint != embedder.model_fingerprint:
+    model = file.model_fingerprint
+    if embedder is not None and model is None:
         raise MismatchError(
-            f"{path}: these embeddings are of model "
-            f"{(file.model_fingerprint or 'unknown')[:12]}, not of "
+            f"{path}: the file does not say whose embeddings these are, and those of "
+            f"model {embedder.model_fingerprint[:12]} are asked for; {SAYS_ITS_MODEL}"
+        )
+    if embedder is not None and model != embedder.model_fingerprint:
+        raise MismatchError(
+            f"{path}: these embeddings are of model {str(model)[:12]}, not of "
             f"{embedder.model_fingerprint[:12]}; leave --model out to go by the file"
         )
+    try:
+        check_directions(file.embeddings, file.images)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     names = [
         image.split("/")[0] if "/" in image else Path(image).stem
         for image in file.images

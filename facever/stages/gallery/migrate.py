@@ -1,5 +1,6 @@
 """The stage ``facever gallery migrate``: change a gallery over to another model."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from facever.choices import DEFAULT_MAX_PIXELS, Backend
 from facever.errors import GalleryError
 from facever.gallery.base import Place
 from facever.gallery.meta import Threshold
-from facever.gallery.migration import reembed
+from facever.gallery.migration import NO_PHOTO, reembed
 from facever.gallery.opening import check_gallery_place, open_gallery
 from facever.inference.embedder import load
 from facever.progress import progress_bar
@@ -45,7 +46,7 @@ class GalleryMigration(Result):
                 [
                     f"the threshold {old.cosine:.4f} was the old model's and is "
                     "removed: choose one with facever gallery threshold "
-                    f"{self.gallery} --{old.rule} {old.rate:g}"
+                    f"{shlex.quote(self.gallery)} --{old.rule} {old.rate:g}"
                 ]
                 if old
                 else []
@@ -102,8 +103,8 @@ def migrate(
         if not found.embeddings or (missing and not drop_missing):
             raise GalleryError(
                 f"{gallery}: {len(missing)} of {len(people)} faces cannot be embedded "
-                f"again ({some_reasons(missing)}); nothing was changed; bring the "
-                "photos back, or leave these faces behind with --drop-missing"
+                f"again ({some_reasons(missing)}); nothing was changed; "
+                f"{_advice(missing, bool(found.embeddings))}"
             )
         people.replace_model(
             found.embeddings,
@@ -112,3 +113,20 @@ def migrate(
             model_details(embedder),
         )
     return GalleryMigration(str(gallery), len(found.embeddings), missing, old_threshold)
+
+
+def _advice(missing: dict[str, str], others_are_embedded: bool) -> str:
+    """What to do about faces that cannot be embedded again."""
+    num_never = sum(reason == NO_PHOTO for reason in missing.values())
+    never = (
+        f"{num_never} of them were enrolled as embeddings and never can be; "
+        if num_never
+        else ""
+    )
+    back = "bring the photos back, or " if num_never < len(missing) else ""
+    leave = (
+        "leave these faces behind with --drop-missing"
+        if others_are_embedded
+        else "enroll photos into a new gallery"
+    )
+    return never + back + leave

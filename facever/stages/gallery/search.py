@@ -46,11 +46,14 @@ class GallerySearch(Result):
         failed: The source of each photo that could not be looked up, and the reason.
         threshold: The cosine above which a match is the same person, as
             ``threshold_in_use`` gives it.
+        not_for_means: The threshold for single photos, where people are ranked by the
+            mean of theirs, which it does not judge; None otherwise.
     """
 
     found: dict[str, list[Match]]
     failed: dict[str, str]
     threshold: dict[str, Any]
+    not_for_means: float | None
 
     def lines(self) -> list[str]:
         """A table of each face's best match; nobody is named without a threshold."""
@@ -69,7 +72,7 @@ class GallerySearch(Result):
         return [
             *table_lines(columns, rows),
             *(f"  no answer for {photo}: {why}" for photo, why in self.failed.items()),
-            _describe_threshold(self.threshold),
+            self._describe_threshold(),
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,6 +80,26 @@ class GallerySearch(Result):
         cosine = self.threshold["threshold"]
         answers = [{"photo": s} | answer(m, cosine) for s, m in self.found.items()]
         return {**self.threshold, "photos": answers, "failed": self.failed}
+
+    def _describe_threshold(self) -> str:
+        if self.not_for_means is not None:
+            return (
+                f"The threshold {self.not_for_means:.4f} is for single photos, not for "
+                "means: these are the nearest, whoever it is; --by best judges."
+            )
+        if self.threshold["threshold"] is None:
+            return "No threshold is set: these are the nearest, whoever it is."
+        rates = {
+            "threshold_far": "a false accept rate",
+            "threshold_fpir": "a share of unknown people taken for somebody",
+        }
+        chosen = [
+            f", chosen for {rate} of {self.threshold[key]:g}"
+            for key, rate in rates.items()
+            if self.threshold.get(key) is not None
+        ]
+        cosine = self.threshold["threshold"]
+        return f"Same person: cosine above {cosine:.4f}{''.join(chosen)}."
 
 
 @dataclass(frozen=True)
@@ -125,7 +148,7 @@ class PhotoSearch(GallerySearch):
             f"{self.photo}: {faces}",
             *table_lines(columns, rows),
             *verdict,
-            _describe_threshold(self.threshold),
+            self._describe_threshold(),
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -203,12 +226,15 @@ def search(
                 "gallery list --photos shows names and fields"
             )
         header = None if embedder is None else embedder.header
-        threshold = threshold_in_use(people.info().threshold, header, by)
+        own = people.info().threshold
+        threshold = threshold_in_use(own, header, by)
+        of_photos = threshold_in_use(own, header, "photo")["threshold"]
+        unused = of_photos if by == "mean" else None
         if is_photo(photo) and embedder is not None and face != "all":
             embedding, num_faces = _embed_photo(photo, embedder, face)
             [matches] = people.search(embedding, k, by, where)
             found = {photo.name: matches}
-            return PhotoSearch(found, {}, threshold, photo, num_faces, face)
+            return PhotoSearch(found, {}, threshold, unused, photo, num_faces, face)
         one = DEFAULT_FACE if face == "all" else face
         faces = find_faces(photo, embedder, face=one, array=array, frames=frames)
         found = {}
@@ -224,7 +250,7 @@ def search(
                     answers = people.search(np.stack([*well.values()]), k, by, where)
                     found |= dict(zip(well, answers, strict=True))
                 advance(len(batch))
-    return GallerySearch(found, failed, threshold)
+    return GallerySearch(found, failed, threshold, unused)
 
 
 def _embed(
@@ -257,18 +283,3 @@ def _embed_photo(
     [aligned] = embedder.align([photo], face)
     aligned.check()
     return embedder.embed_crops(aligned.crops), aligned.num_found
-
-
-def _describe_threshold(threshold: dict[str, Any]) -> str:
-    if threshold["threshold"] is None:
-        return "No threshold is set: these are the nearest, whoever it is."
-    rates = {
-        "threshold_far": "a false accept rate",
-        "threshold_fpir": "a share of unknown people taken for somebody",
-    }
-    chosen = [
-        f", chosen for {rate} of {threshold[key]:g}"
-        for key, rate in rates.items()
-        if threshold.get(key) is not None
-    ]
-    return f"Same person: cosine above {threshold['threshold']:.4f}{''.join(chosen)}."

@@ -156,6 +156,8 @@ def choose_threshold(
         raise ParameterError(f"far must be in (0, 1), got {far}")
     check_gallery_place(gallery)
     with open_gallery(gallery) as people:
+        # Changes nothing, and is refused to those who may not: not only after minutes.
+        people.update([])
         entries, units = _read_all(people)
         if len({entry.name for entry in entries}) < 2:
             raise DataError(

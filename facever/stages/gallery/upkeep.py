@@ -7,6 +7,7 @@ from typing import Any
 
 from facever.errors import ParameterError
 from facever.gallery.base import Place
+from facever.gallery.checking import unknown_person
 from facever.gallery.entries import Entry, Filter
 from facever.gallery.indexes.index import EXACT, kind_in_words
 from facever.gallery.meta import Audit, GalleryInfo
@@ -81,6 +82,8 @@ class GalleryFacts(Result):
             facts["model_fingerprint"] = "none: takes any embeddings"
         facts["index"] = kind_in_words(self.info.index, self.info.index_in_use)
         del facts["index_in_use"]
+        if facts.get("candidates") is None:
+            facts.pop("candidates", None)
         facts |= {f"model's {key}": value for key, value in details.items()}
         facts |= {
             f"threshold's {key}": value for key, value in (threshold or {}).items()
@@ -210,10 +213,16 @@ def list_entries(
 
     Raises:
         FileError: If there is no gallery, or it is damaged.
+        GalleryError: If nobody has one of the names.
         ParameterError: If a field is not ``key=value``.
     """
+    where = Filter(names, parse_fields(fields))
     with open_gallery(gallery) as people:
-        return EntryList(people.entries(Filter(names, parse_fields(fields))))
+        entries = people.entries(where)
+        for name in {*names} - {entry.name for entry in entries}:
+            if not people.entries(Filter([name])):
+                raise unknown_person(gallery, name)
+        return EntryList(entries)
 
 
 def info(gallery: Place, *, audit: bool = False) -> GalleryFacts:

@@ -139,15 +139,15 @@ def test_refuses_another_model_and_an_untold_one(tmp_path: Path) -> None:
         Gallery(tmp_path / "bound", OTHER_MODEL)
     with Gallery(tmp_path / "bound") as gallery:
         assert gallery.info().model_fingerprint == MODEL
-        with pytest.raises(MismatchError, match="for no model in particular"):
+        with pytest.raises(MismatchError, match="nothing says whose these are"):
             gallery.add(["Ann"], rows([1, 0]), ["1"])
-        with pytest.raises(MismatchError, match="for no model in particular"):
+        with pytest.raises(MismatchError, match="nothing says whose these are"):
             gallery.search(rows([1, 0]))
 
 
 def test_refuses_to_guess_the_model_of_an_unbound_gallery(tmp_path: Path) -> None:
     Gallery.create(tmp_path / "unbound", 2).close()
-    with pytest.raises(MismatchError, match="for no model in particular and was opene"):
+    with pytest.raises(MismatchError, match="of an unknown model, so it can only"):
         Gallery(tmp_path / "unbound", MODEL)
 
 

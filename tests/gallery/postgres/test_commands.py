@@ -65,6 +65,28 @@ def test_every_command_takes_either_place(
     assert say(place, "list") == say(str(tmp_path / "people"), "list")
 
 
+def test_an_index_that_a_place_does_not_have_is_told_those_that_it_has(
+    command: Callable[..., Any], tmp_path: Path, postgres_place: Callable[[], str]
+) -> None:
+    has = "index must be one of {} for a gallery in {} (--index), got {!r}"
+    for place, kinds, title, wrong in (
+        (postgres_place(), "exact, hnsw, halfvec", "PostgreSQL", ("sq8", "ivfflat")),
+        (
+            str(tmp_path / "people"),
+            "auto, exact, sq8, ivf-flat, ivf-pq, hnsw",
+            "a folder",
+            ("halfvec", "ivfflat"),
+        ),
+    ):
+        made = command("gallery", "create", place, "--embedding-size", 16)
+        assert made.code in (None, 0)
+        create = "gallery", "create", f"{place}new", "--embedding-size", 16
+        for index in wrong:
+            message = has.format(kinds, title, index)
+            assert message in command("gallery", "rebuild", place, "--index", index).err
+            assert message in command(*create, "--index", index).err
+
+
 def without_what_differs(said: Any) -> Any:
     """What is drawn or measured anew in every gallery."""
     if isinstance(said, dict):

@@ -43,6 +43,7 @@ from facever.gallery.postgres.searching import (
 )
 from facever.gallery.postgres.server import Server, literal, parse_address
 from facever.gallery.postgres.tables import Located
+from facever.stages.gallery.threshold import choose_threshold
 
 Place = Callable[[], str]
 
@@ -1057,7 +1058,9 @@ class TestWhatIsInterrupted:
 
 
 class TestRights:
-    def test_a_user_who_may_only_read_searches(self, filled: AnyGallery) -> None:
+    def test_a_user_who_may_only_read_searches(
+        self, filled: AnyGallery, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         place = str(filled.place)
         table = table_of(place)
         reader = f"reader{os.getpid()}"
@@ -1076,6 +1079,11 @@ class TestRights:
                 assert gallery.verify() == 40
                 with pytest.raises(FileError, match="lacks a right"):
                     gallery.remove_person("P1")
+            with monkeypatch.context() as patch:
+                # Before everybody is looked up, which takes minutes.
+                patch.delattr("facever.stages.gallery.threshold._read_all")
+                with pytest.raises(FileError, match="lacks a right"):
+                    choose_threshold(theirs, fpir=0.2)
             new = theirs.replace("gallery=", "gallery=new")
             with pytest.raises(FileError, match="lacks a right"):
                 create_gallery(new, 4)

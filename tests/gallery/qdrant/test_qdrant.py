@@ -346,7 +346,7 @@ def test_refuses_other_models_and_sizes() -> None:
         QdrantGallery(collection, OTHER)
     untold = QdrantGallery(collection)
     assert untold.names() == {"Ann": 2, "Bob": 1}
-    with pytest.raises(MismatchError, match="for no model in particular"):
+    with pytest.raises(MismatchError, match="nothing says whose these are"):
         untold.search(np.ones((1, 2)))
     gallery = QdrantGallery(collection, MODEL)
     with pytest.raises(MismatchError, match="have 2 numbers, got 3"):

@@ -17,8 +17,8 @@ from facever.errors import (
     FileError,
     GalleryError,
     MismatchError,
+    NotEnrolledError,
     ParameterError,
-    PhotoError,
 )
 from facever.faces.aligner import PhotoAligner
 from facever.faces.detection import Face
@@ -433,6 +433,29 @@ def test_says_that_there_is_no_threshold(
     assert "same person" not in str(found)
 
 
+def test_a_threshold_is_not_for_means(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    with Gallery(people) as gallery:
+        gallery.set_threshold(Threshold(0.6522, "fpir", 0.01, 4))
+    for asked in (photos / "Cy.png", photos):
+        found = gallery_search.search(people, model, asked, by="mean")
+        assert found.to_dict()["threshold"] is None
+        assert found.lines()[-1] == (
+            "The threshold 0.6522 is for single photos, not for means: these are the "
+            "nearest, whoever it is; --by best judges."
+        )
+        assert "same person" not in str(found)
+        by_best = gallery_search.search(people, model, asked, by="best")
+        assert "Same person: cosine above 0.6522" in str(by_best)
+    with Gallery(people) as gallery:
+        gallery.set_threshold(None)
+    found = gallery_search.search(people, model, photos / "Cy.png", by="mean")
+    assert "No threshold is set" in str(found)
+
+
 def test_list_and_info(tmp_path: Path, model: Path, photos: Path) -> None:
     people = tmp_path / "people"
     stage.add(people, model, photos)
@@ -445,6 +468,13 @@ def test_list_and_info(tmp_path: Path, model: Path, photos: Path) -> None:
     assert found["model_details"]["mirror"] == "sum"
     assert found["model_fingerprint"] == load_model(model).fingerprint
     assert found["model_fingerprint"][:20] in str(facts)
+    audited = gallery_upkeep.info(people, audit=True)
+    assert "num_queries" in str(audited)
+    assert "candidates" not in str(audited)
+    listed = gallery_upkeep.list_entries(people, names=["Ann"], fields=["x=1"])
+    assert listed.photos == []
+    with pytest.raises(NotEnrolledError, match="nobody is enrolled as 'Nobody'"):
+        gallery_upkeep.list_entries(people, names=["Ann", "Nobody"])
 
 
 def test_a_gallery_of_another_model_is_refused(
@@ -481,7 +511,7 @@ def test_wrong_paths_and_photos(tmp_path: Path, model: Path, photos: Path) -> No
     with pytest.raises(GalleryError, match="nobody is enrolled yet"):
         gallery_search.search(people, model, photos / "Cy.png")
     stage.add(people, model, photos)
-    with pytest.raises(PhotoError, match=r"no\.jpg: cannot be opened"):
+    with pytest.raises(FileError, match=r"no photos at .*no\.jpg: no such file"):
         gallery_search.search(people, model, tmp_path / "no.jpg")
     with pytest.raises(DataError, match=r"no face found in .*dark\.png"):
         gallery_search.search(people, model, photos / "Ann" / "dark.png")
@@ -612,11 +642,62 @@ def test_embeddings_of_a_file_need_no_model(tmp_path: Path) -> None:
     assert [m[0].name for m in found.found.values()] == ["Ann", "Bob", "Cy"]
     assert "nearest, whoever it is" in str(found)
     np.savez(file, embeddings=vectors, images=["a", "b", "c"], model_fingerprint="f")
-    with pytest.raises(MismatchError, match="no model in particular and was opened"):
+    only = "of an unknown model, so it can only be searched, or added to, with an .npz"
+    with pytest.raises(MismatchError, match=only):
         stage.add(people, None, file)
     # Without a name it is the ready model, of which this gallery is not.
-    with pytest.raises(MismatchError, match="no model in particular and was opened"):
-        gallery_search.search(people, None, tmp_path / "x.png")
+    with pytest.raises(MismatchError, match=only):
+        gallery_search.search(people, None, write_photo(tmp_path / "x.png", picture(1)))
+
+
+def test_what_is_not_there_is_said_before_a_model_is_loaded(
+    tmp_path: Path, model: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = tmp_path / "people"
+    stage.add(people, model, photos)
+    monkeypatch.delattr("facever.stages.gallery.faces.load")
+    for look in (
+        partial(gallery_search.search, people, model),
+        partial(stage.add, people, model, name="Ann"),
+    ):
+        with pytest.raises(FileError, match="no such file or folder"):
+            look(tmp_path / "nope.jpg")
+
+
+def test_embeddings_that_do_not_say_their_model_are_told_how(
+    tmp_path: Path, model: Path, photos: Path
+) -> None:
+    people, file = tmp_path / "people", tmp_path / "e.npz"
+    stage.add(people, model, photos)
+    np.savez(file, embeddings=np.eye(16, dtype=np.float32)[:1], images=["Ann/1.png"])
+    fingerprint = load_model(model).fingerprint[:12]
+    for named in (None, model):
+        for look in (stage.add, gallery_search.search):
+            with pytest.raises(MismatchError, match=r"whose (embeddings )?these") as e:
+                look(people, named, file)
+            assert f"of model {fingerprint}" in str(e.value)
+            assert "facever embed writes an .npz that says it" in str(e.value)
+            assert "--model" not in str(e.value)
+            assert "migrate" not in str(e.value)
+
+
+def test_embeddings_are_checked_before_their_names(tmp_path: Path) -> None:
+    people, file = tmp_path / "people", tmp_path / "e.npz"
+    images = ["Ann/1.jpg", "Bob/1.jpg", "Cy.jpg"]
+    vectors = np.eye(3, dtype=np.float32)
+    np.savez(file, embeddings=vectors, images=images)
+    stage.add(people, None, file)
+    np.savez(file, embeddings=np.ones((3, 2)), images=images)
+    with pytest.raises(MismatchError, match="have 3 numbers, got 2"):
+        stage.add(people, None, file)
+    vectors[1] = 0
+    np.savez(file, embeddings=vectors, images=images)
+    for look in (stage.add, gallery_search.search):
+        with pytest.raises(DataError) as caught:
+            look(people, None, file)
+        assert str(caught.value).startswith(
+            f"{file}: embedding 1 of 3 (Bob/1.jpg) is all zero or not finite"
+        )
 
 
 def test_a_search_among_nobody_says_so(
@@ -692,7 +773,7 @@ def test_export_and_import_keep_everything(
     with pytest.raises(GalleryError, match="is enrolled already; import into a new"):
         gallery_exchange.import_entries(out, again)
     stage.create(tmp_path / "unbound", embedding_size=16)
-    with pytest.raises(MismatchError, match="for no model in particular"):
+    with pytest.raises(MismatchError, match="embeddings of an unknown model"):
         gallery_exchange.import_entries(out, tmp_path / "unbound")
 
 
@@ -729,7 +810,7 @@ def write_store(folder: Path) -> Path:
 def test_migrate_is_as_enrolling_anew(
     tmp_path: Path, model: Path, photos: Path
 ) -> None:
-    people, store = tmp_path / "people", write_store(tmp_path / "crops")
+    people, store = tmp_path / "our people", write_store(tmp_path / "crops")
     stage.add(people, model, photos, fields=["team=red"])
     stage.add(people, model, store)
     other = write_model(tmp_path / "other.safetensors", seed=1, mirror="concat")
@@ -742,7 +823,7 @@ def test_migrate_is_as_enrolling_anew(
         assert done.old_threshold == Threshold(0.5, "far", 1e-3, 6)
         assert done.lines()[-1] == (
             "the threshold 0.5000 was the old model's and is removed: choose one with "
-            f"facever gallery threshold {people} --far 0.001"
+            f"facever gallery threshold '{people}' --far 0.001"
         )
 
         with pytest.raises(MismatchError, match="gallery migrate"):
@@ -785,6 +866,10 @@ def test_migrate_changes_nothing_unless_all_faces_are_there(
     assert "Eve, eve.jpg: it was enrolled as an embedding" in message
     assert "Cy, Cy.png: cannot be opened" in message
     assert message.count("its file or store is gone") == 2
+    assert message.endswith(
+        "; 1 of them were enrolled as embeddings and never can be; bring the photos "
+        "back, or leave these faces behind with --drop-missing"
+    )
     with Gallery(people) as gallery:
         [*after] = gallery.read()
     assert [entries for entries, _ in after] == [entries for entries, _ in before]
@@ -795,6 +880,21 @@ def test_migrate_changes_nothing_unless_all_faces_are_there(
     assert found.dropped["Eve, eve.jpg"] == "it was enrolled as an embedding"
     assert found.lines()[-1] == f"{people}: 3 faces embedded again, 4 dropped"
     assert gallery_upkeep.list_people(people).names == {"Ann": 2, "Bob": 1}
+
+
+def test_migrate_of_embeddings_alone_asks_for_no_photos(
+    tmp_path: Path, model: Path
+) -> None:
+    people = tmp_path / "people"
+    np.savez(tmp_path / "e.npz", embeddings=np.eye(2, 16), images=["Ann.jpg", "B.jpg"])
+    stage.add(people, None, tmp_path / "e.npz")
+    for drop_missing in (False, True):
+        with pytest.raises(GalleryError) as caught:
+            gallery_migrate.migrate(people, model, drop_missing=drop_missing)
+        assert str(caught.value).endswith(
+            "nothing was changed; 2 of them were enrolled as embeddings and never can "
+            "be; enroll photos into a new gallery"
+        )
 
 
 def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
