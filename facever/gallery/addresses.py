@@ -5,7 +5,8 @@ import re
 _SCHEME = r"\A(?:[^:/@]*:?/+)?"
 # A user's name, in which %3A would be the colon before a password.
 _NAME = r"(?:[^:/?#@\[%]|%(?!3a))*"
-_PLAIN = re.compile(_SCHEME + _NAME, re.IGNORECASE)
+# An empty password is none.
+_PLAIN = re.compile(_SCHEME + _NAME + "(?::|%3a)?", re.IGNORECASE)
 _USER = re.compile(rf"({_SCHEME}(?:{_NAME}(?::|%3a))?)", re.IGNORECASE)
 # Where no @ follows, what stands behind a colon may be a port.
 _NO_PORT = re.compile(
@@ -29,6 +30,8 @@ def hide_password(url: str) -> str:
     'postgres://***@db.example/faces'
     >>> hide_password("postgresql://ann@db.example:5433/faces")
     'postgresql://ann@db.example:5433/faces'
+    >>> hide_password("postgresql://ann:@db.example/faces")
+    'postgresql://ann:@db.example/faces'
     """
     before, _, after = url.rpartition("@")
     if not before:

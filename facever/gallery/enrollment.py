@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from facever.choices import DEFAULT_FACE, FaceRule, OneFace
 from facever.data.sources.videos import name_in_file
 from facever.data.store.crop_store import CropStore
+from facever.errors import FileError, GalleryError
 from facever.faces.photo_source import PhotoSource
 from facever.gallery.base import AnyGallery, NamedPhoto
 from facever.gallery.entries import Origin
@@ -228,6 +229,9 @@ def enroll(
 
     Raises:
         MismatchError: If the gallery is of another model, or of another size.
+        FileError: If the gallery cannot be read or changed any more; the message says
+            how many were enrolled by then.
+        GalleryError: If others keep on changing it; the message says so, too.
     """
     if isinstance(faces, EmbeddingFaces):
         # Of another size or model, they are refused even if all of them are known.
@@ -245,29 +249,42 @@ def enroll(
     changed = [row for row, place in enumerate(places) if place.is_changed]
     new = [row for row, place in enumerate(places) if place.known is None]
     to_do = sorted([*new, *changed]) if replaces else new
-    for start in range(0, len(to_do), faces.batch):
-        rows = to_do[start : start + faces.batch]
-        embedded = faces.embed(rows)
-        reasons = {row: e for row, e in embedded.items() if isinstance(e, str)}
-        left_out |= {faces.sources[row]: reason for row, reason in reasons.items()}
-        well = {row: e for row, e in embedded.items() if not isinstance(e, str)}
-        added = {row: e for row, e in well.items() if places[row].known is None}
-        if added:
-            gallery.add(
-                [faces.names[row] for row in added],
-                np.stack(list(added.values())),
-                [places[row].source for row in added],
-                [fields or {}] * len(added),
-                [places[row].origin for row in added],
-            )
-        other = {places[row].known: row for row in well if row not in added}
-        if other:
-            gallery.replace(
-                [entry_id for entry_id in other if entry_id is not None],
-                np.stack([well[row] for row in other.values()]),
-                [places[row].origin for row in other.values()],
-            )
-        advance(len(rows))
+    num_enrolled = 0
+    try:
+        for start in range(0, len(to_do), faces.batch):
+            rows = to_do[start : start + faces.batch]
+            embedded = faces.embed(rows)
+            reasons = {row: e for row, e in embedded.items() if isinstance(e, str)}
+            left_out |= {faces.sources[row]: reason for row, reason in reasons.items()}
+            well = {row: e for row, e in embedded.items() if not isinstance(e, str)}
+            added = {row: e for row, e in well.items() if places[row].known is None}
+            if added:
+                gallery.add(
+                    [faces.names[row] for row in added],
+                    np.stack(list(added.values())),
+                    [places[row].source for row in added],
+                    [fields or {}] * len(added),
+                    [places[row].origin for row in added],
+                )
+                num_enrolled += len(added)
+            other = {places[row].known: row for row in well if row not in added}
+            if other:
+                gallery.replace(
+                    [entry_id for entry_id in other if entry_id is not None],
+                    np.stack([well[row] for row in other.values()]),
+                    [places[row].origin for row in other.values()],
+                )
+                num_enrolled += len(other)
+            advance(len(rows))
+        alike = _find_alike(gallery, places)
+    except (FileError, GalleryError) as error:
+        # The gallery speaks of the change that failed, and knows of none before.
+        if num_enrolled == 0:
+            raise
+        raise type(error)(
+            f"{error}; {num_enrolled:,} of {len(to_do):,} were enrolled before and "
+            "stay; the same command goes on"
+        ) from error
     num_failed_new = sum(faces.sources[row] in left_out for row in new)
     num_failed = len(left_out) - num_failed_new
     return Enrollment(
@@ -277,7 +294,7 @@ def enroll(
         changed=[faces.sources[row] for row in changed],
         num_replaced=len(changed) - num_failed if replaces else 0,
         several=dict(faces.several),
-        alike=_find_alike(gallery, places),
+        alike=alike,
         renamed={
             faces.sources[row]: places[row].source
             for row in new

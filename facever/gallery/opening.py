@@ -145,9 +145,10 @@ def _scheme(place: Place) -> str:
 def _backend(place: Place) -> type[AnyGallery]:
     scheme = _scheme(place)
     if scheme not in GALLERIES:
+        other = "; write postgresql:// in place of postgres://"
         raise ParameterError(
             "a gallery's URL must be postgresql://USER@HOST/DATABASE?gallery=NAME or "
             "qdrant+http://HOST:PORT/COLLECTION (experimental), got "
-            f"{hide_password(str(place))!a}"
+            f"{hide_password(str(place))!a}" + (other if scheme == "postgres" else "")
         )
     return GALLERIES[scheme]()

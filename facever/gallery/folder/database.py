@@ -116,8 +116,8 @@ class Database:
         # SQLite may quote a whole table, with its line breaks.
         reason = textwrap.shorten(reason, _LONGEST_REASON, placeholder="...")
         return FileError(
-            f"{self.folder}: {DATABASE_NAME} is damaged ({reason}); nothing was "
-            f"changed; {remedy}{', ' if remedy else ''}restore the gallery from a copy "
+            f"{self.folder}: {DATABASE_NAME} is damaged ({reason}); this changed "
+            f"nothing; {remedy}{', ' if remedy else ''}restore the gallery from a copy "
             "or enroll the photos into a new one"
         )
 

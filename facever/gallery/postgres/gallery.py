@@ -35,7 +35,13 @@ from facever.gallery.postgres.rows import (
     as_update,
 )
 from facever.gallery.postgres.searching import nearest_photos
-from facever.gallery.postgres.server import Rows, Server, literal, parse_address
+from facever.gallery.postgres.server import (
+    TAKE_OUT,
+    Rows,
+    Server,
+    literal,
+    parse_address,
+)
 from facever.gallery.postgres.tables import (
     FORMAT,
     Located,
@@ -271,7 +277,8 @@ class PostgresGallery(AnyGallery):
                 known = None if origin is None else origin.digest
                 if known != digest or not is_as_filtered:
                     raise self._server.damaged(
-                        f"what {row[0]!a} is found by is not what was enrolled"
+                        f"what {row[0]!a} is found by is not what was enrolled",
+                        TAKE_OUT,
                     )
         return count
 

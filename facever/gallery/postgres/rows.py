@@ -21,7 +21,7 @@ from facever.gallery.entries import (
     fields_from_json,
     origin_from_json,
 )
-from facever.gallery.postgres.server import Server
+from facever.gallery.postgres.server import TAKE_OUT, Server
 
 ENTRY = "id, name, source, added, fields, origin, entry_checksum"
 """What is read of an entry, always together: the checksum is of all of it."""
@@ -167,7 +167,8 @@ def as_units(
     units = np.empty((len(rows), size), np.float32)
     for unit, (entry_id, content, checksum) in zip(units, rows, strict=True):
         if len(content) != 4 + 4 * size:
-            raise server.damaged(f"an embedding is not {size} numbers long")
+            reason = f"the embedding of {entry_id!a} is not {size} numbers long"
+            raise server.damaged(reason, TAKE_OUT)
         unit[:] = np.frombuffer(content, ">f4", offset=4)
         if _checksum_of(entry_id, unit) != checksum:
             raise _changed(server, "embedding", entry_id)
@@ -241,5 +242,6 @@ def _checksum_of(entry_id: str, unit: Float32[np.ndarray, " dim"]) -> int:
 
 def _changed(server: Server, what: str, entry_id: object) -> FileError:
     return server.damaged(
-        f"the {what} of {entry_id!a} is not what was enrolled, by its checksum"
+        f"the {what} of {entry_id!a} is not what was enrolled, by its checksum",
+        TAKE_OUT,
     )

@@ -1,5 +1,6 @@
 """A connection to a PostgreSQL server, whose refusals come as facever's errors."""
 
+import difflib
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.abc import Buffer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 
 from facever.errors import FaceverError, FileError, GalleryError, ParameterError
 from facever.gallery.addresses import hide_password
@@ -33,6 +34,9 @@ _IDLE_MINUTES = 10
 _OF_ONE_HOST = {"host", "hostaddr", "port", "target_session_attrs"}
 
 FORM = "postgresql://USER@HOST/DATABASE?gallery=NAME"
+
+TAKE_OUT = "take it out with gallery remove and this id"
+"""The remedy for an entry that is damaged, and whose id is told."""
 
 Rows = list[tuple[Any, ...]]
 Query = sql.Composed | sql.SQL
@@ -68,7 +72,8 @@ def parse_address(url: str) -> Address:
             ``.pgpass``.
 
     Raises:
-        ParameterError: If the URL is of another form, or holds a password.
+        ParameterError: If the URL is of another form, holds a password, or has an
+            option that there is not.
     """
     wrong = f"a gallery's URL must be {FORM}, got {hide_password(url)!a}"
     try:
@@ -90,6 +95,7 @@ def parse_address(url: str) -> Address:
     if "\0" in unquote(url):
         raise ParameterError(wrong)
     readers = options.pop("readers", None)
+    _check_options(options)
     database = quote(unquote(parts.path.strip("/")), safe="")
 
     def address(hosts: str, options: Mapping[str, list[str]]) -> str:
@@ -120,6 +126,20 @@ def parse_address(url: str) -> Address:
     return Address(url, server, names[0], address(hosts, theirs))
 
 
+def _check_options(options: Mapping[str, list[str]]) -> None:
+    """Refuse an option that neither facever nor the server's own library has."""
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    for name in sorted(options.keys() - known):
+        # No URL is shown: a misspelt option may hold a secret. And no password is
+        # advised, which would be refused.
+        offered = {each for each in known if "password" not in each}
+        [*close] = difflib.get_close_matches(name, {*offered, "gallery", "readers"}, 1)
+        raise ParameterError(
+            f"a gallery's URL has no option {name!a}"
+            + (f"; did you mean {close[0]}?" if close else "; leave it out")
+        )
+
+
 # Hosts and ports, several with commas between them.
 _HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
 
@@ -131,7 +151,7 @@ def _may_hold_password(parts: SplitResult, options: Mapping[str, list[str]]) -> 
         ":" in unquote(user).rstrip(":")
         or not _HOSTS.fullmatch(hosts)
         or "@" in parts.path + parts.fragment
-        or any("password" in option.lower() for option in options)
+        or any("password" in option.lower() or "@" in option for option in options)
     )
 
 
@@ -287,11 +307,17 @@ class Server:
         except psycopg.Error as error:
             raise self._explained(error) from error
 
-    def damaged(self, reason: str) -> FileError:
-        """The error to raise for content that no gallery would have written."""
+    def damaged(self, reason: str, remedy: str = "") -> FileError:
+        """The error to raise for content that no gallery would have written.
+
+        Args:
+            reason: What is wrong.
+            remedy: What helps, beside a backup or a new gallery.
+        """
         return FileError(
-            f"{self.address.place}: the gallery is damaged ({reason}); nothing was "
-            "changed; restore it from a backup or enroll the photos into a new gallery"
+            f"{self.address.place}: the gallery is damaged ({reason}); this changed "
+            f"nothing; {remedy}{', ' if remedy else ''}restore it from a backup or "
+            "enroll the photos into a new gallery"
         )
 
     def _connect(self) -> "psycopg.Connection[Any]":
@@ -364,6 +390,16 @@ class Server:
         for kind, make, reason in _REASONS:
             if isinstance(error, kind):
                 return make(f"{place}: {reason} ({said})")
+        if error.sqlstate is None and _WRONG_VALUE.search(said):
+            return ParameterError(
+                f"{place}: an option of the address, or of a variable such as "
+                f"PGSSLMODE, has a value that it cannot have ({said})"
+            )
+        if error.sqlstate is None and "failed to resolve host" in said:
+            return FileError(
+                f"{place}: the server's host was not found ({said}); check its name in "
+                "the address, and this machine's network"
+            )
         if _is_lost(error):
             # An error of connecting has no code to go by.
             if "FATAL" in said or "password" in said:
@@ -374,13 +410,16 @@ class Server:
                 )
             return FileError(
                 f"{place}: the server does not answer, or not any more ({said}); "
-                "nothing was changed; start it, or check the address"
+                "this changed nothing; start it, or check the address"
             )
         return FileError(f"{place}: the server refuses this ({said})")
 
 
-# Of connections, and of servers that are shut down or crashed.
-_LOST = ("08", "57P")
+# What the driver says of an option before it has connected.
+_WRONG_VALUE = re.compile(r"invalid .*\b(?:value|port number)\b|bad value for")
+# Of connections, of servers that are shut down or crashed, and of one whose parallel
+# workers have ended, as they do when the server is killed.
+_LOST = ("08", "57P", "55000")
 # Of two that wait for each other, and of a replica that has to catch up.
 _IN_FAVOUR_OF_OTHERS = (errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -411,29 +450,29 @@ _REASONS: _Reasons = (
         FileError,
         "the server takes no changes, as a replica does; name the server that does",
     ),
-    (errors.DiskFull, FileError, "the server's disk is full; nothing was changed"),
+    (errors.DiskFull, FileError, "the server's disk is full; this changed nothing"),
     (errors.OutOfMemory, FileError, "the server has no memory left"),
     (
         errors.LockNotAvailable,
         GalleryError,
-        "others keep on writing, or on reading what this would replace; nothing was "
-        "changed; try again",
+        "others keep on writing, or on reading what this would replace; this changed "
+        "nothing; try again",
     ),
     (
         _IN_FAVOUR_OF_OTHERS,
         GalleryError,
-        "the server ended this in favour of others; nothing was changed; try again",
+        "the server ended this in favour of others; this changed nothing; try again",
     ),
     (
         errors.QueryCanceled,
         FileError,
         "the server ended this by a limit of its own, such as statement_timeout; "
-        "nothing was changed",
+        "this changed nothing",
     ),
     (
         errors.IdleInTransactionSessionTimeout,
         FileError,
-        "the server gave up waiting in the midst of this; nothing was changed",
+        "the server gave up waiting in the midst of this; this changed nothing",
     ),
     (
         errors.ProgramLimitExceeded,

@@ -201,8 +201,9 @@ class Collection:
     def damaged(self, reason: str) -> FileError:
         """The error to raise for content that no gallery would have written."""
         return FileError(
-            f"{self.place}: the collection is damaged ({reason}); nothing was changed; "
-            "restore it from a snapshot or enroll the photos into a new gallery"
+            f"{self.place}: the collection is damaged ({reason}); this changed "
+            "nothing; restore it from a snapshot or enroll the photos into a new "
+            "gallery"
         )
 
 
