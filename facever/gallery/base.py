@@ -81,9 +81,9 @@ class AnyGallery(ABC):
 
     A back end defines the abstract methods, and sets ``abilities``. What it can do
     faster, or more safely, than by these, it overrides: ``_count``, ``names``,
-    ``origins``, ``photos_of``, ``verify``, ``title``, ``_people``, ``_new_ids``,
-    ``_ids_there``, ``_index_in_use``, ``_changing`` and ``_one_state``. A row in
-    ``opening.GALLERIES`` makes it known.
+    ``origins``, ``photos_of``, ``verify``, ``title``, ``_checked_blocks``,
+    ``_people``, ``_new_ids``, ``_ids_there``, ``_index_in_use``, ``_changing`` and
+    ``_one_state``. A row in ``opening.GALLERIES`` makes it known.
 
     Attributes:
         abilities: What this kind of gallery can do beyond what all galleries can.
@@ -159,8 +159,12 @@ class AnyGallery(ABC):
         entries: Sequence[Entry],
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
+        advance: Advance = ignore_progress,
     ) -> None:
-        """Add at least one entry; no id, and no photo of a person, is there yet."""
+        """Add at least one entry; no id, and no photo of a person, is there yet.
+
+        Progress is one unit for each entry.
+        """
 
     @abstractmethod
     def _remove(self, ids: Sequence[str]) -> None:
@@ -205,8 +209,11 @@ class AnyGallery(ABC):
         counts = Counter(entry.name for entry in self.entries())
         return dict(sorted(counts.items()))
 
-    def verify(self) -> int:
+    def verify(self, advance: Advance = ignore_progress) -> int:
         """Read everything and check that it is what this gallery would have written.
+
+        Args:
+            advance: Progress, one unit for each embedding.
 
         Returns:
             The number of embeddings, none of which is damaged.
@@ -216,7 +223,7 @@ class AnyGallery(ABC):
         """
         photos: set[NamedPhoto] = set()
         count = 0
-        for entries, _ in self.read():
+        for entries in self._checked_blocks():
             for entry in entries:
                 if (entry.name, entry.source) in photos:
                     raise FileError(
@@ -225,7 +232,13 @@ class AnyGallery(ABC):
                     )
                 photos.add((entry.name, entry.source))
             count += len(entries)
+            advance(len(entries))
         return count
+
+    def _checked_blocks(self) -> Iterator[list[Entry]]:
+        """The entries, block by block, all of whose content ``verify`` has read."""
+        for entries, _ in self.read():
+            yield entries
 
     def _people(
         self,
@@ -360,13 +373,17 @@ class AnyGallery(ABC):
         return [ids[photo] for photo in photos]
 
     def insert(
-        self, entries: Sequence[Entry], embeddings: Float32[np.ndarray, "rows dim"]
+        self,
+        entries: Sequence[Entry],
+        embeddings: Float32[np.ndarray, "rows dim"],
+        advance: Advance = ignore_progress,
     ) -> None:
         """Add entries as ``read`` gave them, with the same ids.
 
         Args:
             entries: Entries whose ids, and photos of a person, are not here yet.
             embeddings: Embeddings of unit length, which are kept bit by bit.
+            advance: Progress, one unit for each entry.
 
         Raises:
             GalleryError: If an entry is here already, or an embedding of another
@@ -387,7 +404,7 @@ class AnyGallery(ABC):
                 ids.add(entry.id)
                 photos.add(photo)
             if entries:
-                self._insert(entries, embeddings, [None] * len(entries))
+                self._insert(entries, embeddings, [None] * len(entries), advance)
 
     def replace(
         self,

@@ -335,7 +335,7 @@ class MemoryGallery(AnyGallery):
     def _set_meta(self, meta: GalleryMeta) -> None:
         self.kept.meta = meta
 
-    def _insert(self, entries: Any, units: Any, origins: Any) -> None:
+    def _insert(self, entries: Any, units: Any, origins: Any, advance: Any = 0) -> None:
         for entry, unit, origin in zip(entries, units, origins, strict=True):
             self.kept.rows[entry.id] = entry, unit, origin
 

@@ -142,8 +142,11 @@ class Gallery(AnyGallery):
         with self._store.reading():
             return self._store.names()
 
-    def verify(self) -> int:
+    def verify(self, advance: Advance = ignore_progress) -> int:
         """Read everything and check that it is what this gallery would have written.
+
+        Args:
+            advance: Progress, one unit for each embedding.
 
         Returns:
             The number of embeddings, none of which is damaged.
@@ -153,7 +156,7 @@ class Gallery(AnyGallery):
         """
         with self._store.reading():
             self._store.check()
-            return super().verify()
+            return super().verify(advance)
 
     def replace_model(
         self,
@@ -260,9 +263,11 @@ class Gallery(AnyGallery):
         entries: Sequence[Entry],
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
+        advance: Advance = ignore_progress,
     ) -> None:
         for entry, unit, origin in zip(entries, units, origins, strict=True):
             self._store.insert(entry, unit, origin)
+            advance(1)
 
     def _ids_there(self, ids: Sequence[str]) -> set[str]:
         # Without a look at the rest of the entry: one that is damaged can be removed.

@@ -254,33 +254,26 @@ class PostgresGallery(AnyGallery):
         with self._state() as located:
             return dict(self._server.ask(literal({"entries": located.table}, query)))
 
-    def verify(self) -> int:
-        """Read everything and check that it is what this gallery would have written.
+    def _checked_blocks(self) -> Iterator[list[Entry]]:
+        """The entries, block by block, all of whose content has been read.
 
         What photos are found by, their digests and fields, is compared with what the
         checksums are of.
-
-        Returns:
-            The number of embeddings, none of which is damaged.
-
-        Raises:
-            FileError: If something is damaged; nothing is changed.
         """
-        count = super().verify()
         select = (
-            f"SELECT {ENTRY}, digest, filterable IS NOT DISTINCT FROM fields::jsonb "
-            "FROM {entries}"
+            f"SELECT {ENTRY}, {EMBEDDING}, digest, "
+            "filterable IS NOT DISTINCT FROM fields::jsonb FROM {entries}"
         )
-        for _, rows in self._stream(select, *as_condition(Filter())):
+        for located, rows in self._stream(select, *as_condition(Filter())):
+            yield self._as_block([row[:-2] for row in rows], located.meta)[0]
             for *row, digest, is_as_filtered in rows:
-                origin = as_origin(row, self._server)
+                origin = as_origin(row[:7], self._server)
                 known = None if origin is None else origin.digest
                 if known != digest or not is_as_filtered:
                     raise self._server.damaged(
                         f"what {row[0]!a} is found by is not what was enrolled",
                         TAKE_OUT,
                     )
-        return count
 
     def rebuild(
         self, index: str | None = None, advance: Advance = ignore_progress
@@ -467,9 +460,10 @@ class PostgresGallery(AnyGallery):
         entries: Sequence[Entry],
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
+        advance: Advance = ignore_progress,
     ) -> None:
         with self._state() as located:
-            self._copy(located.table, entries, units, origins)
+            self._copy(located.table, entries, units, origins, advance)
 
     def _copy(
         self,
@@ -477,10 +471,12 @@ class PostgresGallery(AnyGallery):
         entries: Sequence[Entry],
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
+        advance: Advance = ignore_progress,
     ) -> None:
         query = f"COPY {{entries}} ({COPIED}) FROM STDIN WITH (FORMAT binary)"
         self._server.copy(
-            literal({"entries": table}, query), as_copy(entries, units, origins)
+            literal({"entries": table}, query),
+            as_copy(entries, units, origins, advance),
         )
 
     def _ids_there(self, ids: Sequence[str]) -> set[str]:

@@ -22,6 +22,7 @@ from facever.gallery.entries import (
     origin_from_json,
 )
 from facever.gallery.postgres.server import TAKE_OUT, Server
+from facever.progress import Advance
 
 ENTRY = "id, name, source, added, fields, origin, entry_checksum"
 """What is read of an entry, always together: the checksum is of all of it."""
@@ -46,8 +47,12 @@ def as_copy(
     entries: Sequence[Entry],
     units: Float32[np.ndarray, "rows dim"],
     origins: Sequence[Origin | None],
+    advance: Advance,
 ) -> Iterator[bytes]:
-    """Entries as ``COPY ... WITH (FORMAT binary)`` takes them, block by block."""
+    """Entries as ``COPY ... WITH (FORMAT binary)`` takes them, block by block.
+
+    Progress is one unit for each entry that has been taken.
+    """
     yield _COPY_HEADER
     block: list[bytes] = []
     rows = zip(entries, units, origins, strict=True)
@@ -64,8 +69,10 @@ def as_copy(
         )
         if count % _ROWS_A_BLOCK == 0:
             yield b"".join(block)
+            advance(len(block))
             block.clear()
     yield b"".join(block) + _COPY_END
+    advance(len(block))
 
 
 def read_copied(

@@ -33,6 +33,7 @@ from facever.gallery.qdrant.points import (
     new_id,
     point_id,
 )
+from facever.progress import Advance, ignore_progress
 
 _ROWS_A_READ = 1024
 
@@ -243,6 +244,7 @@ class QdrantGallery(AnyGallery):
         entries: Sequence[Entry],
         units: Float32[np.ndarray, "rows dim"],
         origins: Sequence[Origin | None],
+        advance: Advance = ignore_progress,
     ) -> None:
         for entry in entries:
             if point_id(entry.id) is None:
@@ -257,6 +259,7 @@ class QdrantGallery(AnyGallery):
                 for number, (entry, unit, origin) in enumerate(rows, time.time_ns())
             ]
         )
+        advance(len(entries))
 
     def _remove(self, ids: Sequence[str]) -> None:
         if ids:

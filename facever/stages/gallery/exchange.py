@@ -96,6 +96,9 @@ def import_entries(path: str | Path, gallery: Place) -> GalleryImport:
             found.model_fingerprint,
             found.model_details,
         )
-    with people:
-        people.insert(found.entries, found.embeddings)
+    with (
+        people,
+        progress_bar("import", len(found.entries), "embeddings") as advance,
+    ):
+        people.insert(found.entries, found.embeddings, advance)
     return GalleryImport(str(gallery), path, len(found.entries))

@@ -19,6 +19,8 @@ from facever.stages.gallery.fields import parse_fields
 _LITTLE = 0.99
 """A share of nearest photos that an index should find."""
 
+_COMPARING = "comparing the index with exact search"
+
 
 @dataclass(frozen=True)
 class PeopleList(Result):
@@ -238,7 +240,10 @@ def info(gallery: Place, *, audit: bool = False) -> GalleryFacts:
         FileError: If there is no gallery, or it is damaged.
     """
     with open_gallery(gallery) as people:
-        found = people.audit() if audit else None
+        found = None
+        if audit:
+            with waiting(_COMPARING):
+                found = people.audit()
         return GalleryFacts(str(gallery), people.info(), found)
 
 
@@ -311,8 +316,11 @@ def verify(gallery: Place) -> GalleryCheck:
     Raises:
         FileError: If there is no gallery, or it is damaged; nothing is changed.
     """
-    with open_gallery(gallery) as people:
-        return GalleryCheck(str(gallery), people.verify())
+    with (
+        open_gallery(gallery) as people,
+        progress_bar("verify", len(people), "embeddings") as advance,
+    ):
+        return GalleryCheck(str(gallery), people.verify(advance))
 
 
 def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
@@ -338,6 +346,6 @@ def rebuild(gallery: Place, *, index: str | None = None) -> GalleryIndex:
             built = people.rebuild(index, advance)
         audit = None
         if built != EXACT:
-            with waiting("comparing the index with exact search"):
+            with waiting(_COMPARING):
                 audit = people.audit()
         return GalleryIndex(str(gallery), asked, built, len(people), audit)

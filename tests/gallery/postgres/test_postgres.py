@@ -718,6 +718,26 @@ class TestQuestions:
             assert asked <= 30
 
 
+class TestProgress:
+    def test_of_an_import_and_of_verify(
+        self, filled: AnyGallery, postgres_place: Place
+    ) -> None:
+        counts: list[int] = []
+
+        def advance(count: int = 1, note: str = "") -> None:
+            counts.append(count)
+
+        units = draw(600)
+        names = [f"{row}.jpg" for row in range(600)]
+        with create_gallery(postgres_place(), 8) as gallery:
+            gallery.add(["Ann"] * 600, units, names)
+            filled.insert(gallery.entries(), units, advance)
+        assert counts == [256, 256, 88]
+        counts.clear()
+        assert filled.verify(advance) == 640
+        assert sum(counts) == 640
+
+
 class TestDamage:
     @pytest.mark.parametrize(
         "change",

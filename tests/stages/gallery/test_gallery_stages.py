@@ -1,6 +1,7 @@
 import os
 import tarfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -717,7 +718,9 @@ def test_a_search_among_nobody_says_so(
             search(**limits)
 
 
-def test_changes_by_id_and_by_name(tmp_path: Path, model: Path, photos: Path) -> None:
+def test_changes_by_id_and_by_name(
+    tmp_path: Path, model: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     people = tmp_path / "people"
     stage.create(people, model=model)
     stage.add(people, model, photos)
@@ -737,7 +740,9 @@ def test_changes_by_id_and_by_name(tmp_path: Path, model: Path, photos: Path) ->
     removals = [remove(people, [bob.id]), remove(people, name="Anna")]
     assert [(r.num_removed, r.num_left) for r in removals] == [(1, 3), (2, 1)]
     assert gallery_upkeep.list_people(people).names == {"Cy": 1}
+    capsys.readouterr()
     checked = gallery_upkeep.verify(people)
+    assert "verify: 1 embeddings in" in capsys.readouterr().err
     assert checked.to_dict() == {"gallery": str(people), "num_embeddings": 1}
     assert "1 embeddings, all well" in str(checked)
     for wrong in (
@@ -758,12 +763,17 @@ def test_changes_by_id_and_by_name(tmp_path: Path, model: Path, photos: Path) ->
 
 @pytest.mark.parametrize("name", ["people.parquet", "folder"])
 def test_export_and_import_keep_everything(
-    tmp_path: Path, model: Path, photos: Path, name: str
+    tmp_path: Path,
+    model: Path,
+    photos: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     people, out, again = (tmp_path / part for part in ("people", name, "again"))
     stage.add(people, model, photos, fields=['quote="a, b\\n"', "n=1.5", "who=Zoë"])
     assert gallery_exchange.export(people, out).num_embeddings == 4
     assert gallery_exchange.import_entries(out, again).num_embeddings == 4
+    assert "import: 4 embeddings in" in capsys.readouterr().err
     with Gallery(people) as one, Gallery(again) as other:
         [(entries, embeddings)], [(copied, copies)] = one.read(), other.read()
         assert copied == entries
@@ -897,7 +907,16 @@ def test_migrate_of_embeddings_alone_asks_for_no_photos(
         )
 
 
-def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
+def test_rebuild_and_audit_by_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited_for: list[str] = []
+
+    def waiting(what: str) -> AbstractContextManager[None]:
+        waited_for.append(what)
+        return nullcontext()
+
+    monkeypatch.setattr(gallery_upkeep, "waiting", waiting)
     people = tmp_path / "people"
     stage.create(people, embedding_size=8, index="auto")
     file = tmp_path / "e.npz"
@@ -911,7 +930,9 @@ def test_rebuild_and_audit_by_command(tmp_path: Path) -> None:
         "of 200 enrolled photos, looked up among the others, it finds the nearest of "
         "100.0%",
     ]
+    waited_for.clear()
     facts = gallery_upkeep.info(people, audit=True).to_dict()
+    assert waited_for == ["comparing the index with exact search"]
     assert (facts["index"], facts["num_queries"], facts["k"]) == ("sq8", 200, 10)
     assert facts["recall_at_1"] == 1
 
