@@ -312,7 +312,7 @@ class TestReaders:
                 others = draw(29, 5, seed=5)
                 new = dict(zip(ids[1:], others, strict=True))
                 gallery.replace_model(new, [], "m" * 64, {})
-                with pytest.raises(FaceverError, match="was made for no model"):
+                with pytest.raises(FaceverError, match="of an unknown model"):
                     gallery.search(others[:1])
                 standby.execute("SELECT pg_wal_replay_resume()")
                 catch_up()
