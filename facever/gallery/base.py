@@ -376,14 +376,20 @@ class AnyGallery(ABC):
         self,
         entries: Sequence[Entry],
         embeddings: Float32[np.ndarray, "rows dim"],
+        threshold: Threshold | None = None,
         advance: Advance = ignore_progress,
-    ) -> None:
+    ) -> bool:
         """Add entries as ``read`` gave them, with the same ids.
 
         Args:
             entries: Entries whose ids, and photos of a person, are not here yet.
             embeddings: Embeddings of unit length, which are kept bit by bit.
+            threshold: The threshold that was chosen for these entries. A gallery with
+                a threshold, or people, of its own does not take it.
             advance: Progress, one unit for each entry.
+
+        Returns:
+            Whether the threshold was taken.
 
         Raises:
             GalleryError: If an entry is here already, or an embedding of another
@@ -393,8 +399,10 @@ class AnyGallery(ABC):
         check_texts("name", [entry.name for entry in entries])
         check_texts("source", [entry.source for entry in entries])
         with self._changing():
-            units = unit_embeddings(embeddings, self._checked_meta().embedding_size)
+            meta = self._checked_meta()
+            units = unit_embeddings(embeddings, meta.embedding_size)
             check_unit_length(units, embeddings)
+            takes_threshold = not (threshold is None or meta.threshold or len(self))
             ids = set(self._entries_by_id([entry.id for entry in entries]))
             photos = set(self.ids_of([(e.name, e.source) for e in entries]))
             for entry in entries:
@@ -405,6 +413,9 @@ class AnyGallery(ABC):
                 photos.add(photo)
             if entries:
                 self._insert(entries, embeddings, [None] * len(entries), advance)
+            if takes_threshold:
+                self._set_meta(replace(meta, threshold=threshold))
+        return takes_threshold
 
     def replace(
         self,

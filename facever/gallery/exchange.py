@@ -3,8 +3,9 @@
 ``people.parquet`` is one table with the columns id, name, source, added, fields (JSON)
 and embedding (a list of float32). Any other name is a folder with ``entries.csv``, the
 same columns without the embedding, and ``embeddings.npy``, float32 ``[rows, dim]`` in
-the same order. ``gallery.json`` in the folder, or the table's metadata, says the model.
-Origins, which are paths of this machine, are left out.
+the same order. ``gallery.json`` in the folder, or the table's metadata, says the model,
+the threshold and the kind of index. Origins, which are paths of this machine, are left
+out, for an export may go to others.
 """
 
 import json
@@ -25,7 +26,9 @@ from facever.files import check_folder_place, whole_file
 from facever.foreign_files import parse_json, read_json
 from facever.gallery.base import AnyGallery
 from facever.gallery.entries import Entry
+from facever.gallery.meta import Threshold, threshold_from_json
 from facever.progress import Advance, ignore_progress
+from facever.results import plain
 
 _ENTRIES_FILE = "entries.csv"
 _EMBEDDINGS_FILE = "embeddings.npy"
@@ -43,12 +46,17 @@ class Export:
         embeddings: Embeddings of unit length.
         model_fingerprint: The model that made the embeddings; None if nobody said.
         model_details: What is worth knowing of that model.
+        threshold: The gallery's threshold; None if it had none, and in exports of
+            facever before it wrote them.
+        index: Kind of index that the gallery was to be searched with; None likewise.
     """
 
     entries: list[Entry] = field(repr=False)
     embeddings: Float32[np.ndarray, "rows dim"] = field(repr=False)
     model_fingerprint: str | None
     model_details: dict[str, Any]
+    threshold: Threshold | None
+    index: str | None
 
 
 def export_gallery(
@@ -72,6 +80,8 @@ def export_gallery(
         "model_fingerprint": info.model_fingerprint,
         "model_details": info.model_details,
         "embedding_size": info.embedding_size,
+        "threshold": plain(info.threshold),
+        "index": info.index,
     }
     if out.suffix == ".parquet":
         return _write_parquet(gallery, out, about, advance)
@@ -116,6 +126,10 @@ def read_export(path: Path) -> Export:
             for entry_id, name, source, added, fields in rows
         ]
         fingerprint, details = about["model_fingerprint"], about["model_details"]
+        threshold = threshold_from_json(about.get("threshold"))
+        index = about.get("index")
+        if index is not None and not isinstance(index, str):
+            raise ValueError(f"the kind of index is text, got {index!a}")
     except FileError:
         raise
     except OSError as error:
@@ -143,7 +157,7 @@ def read_export(path: Path) -> Export:
             )
         if not isinstance(entry.fields, dict):
             raise DataError(f"{path}: fields must be a JSON object, got {entry.fields}")
-    return Export(entries, embeddings, fingerprint, details)
+    return Export(entries, embeddings, fingerprint, details, threshold, index)
 
 
 def _as_row(entry: Entry) -> list[str]:

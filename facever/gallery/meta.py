@@ -129,7 +129,22 @@ def meta_from_json(
     )
 
 
+def threshold_from_json(values: Any) -> Threshold | None:
+    """A threshold from what ``dataclasses.asdict`` made of it, or None from None.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    try:
+        return _THRESHOLDS.validate_python(values)
+    except ValueError:
+        raise ValueError(
+            f"a threshold is a cosine with rule and rate, got {values!a}"
+        ) from None
+
+
 _METAS = TypeAdapter(GalleryMeta)
+_THRESHOLDS: TypeAdapter[Threshold | None] = TypeAdapter(Threshold | None)
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from facever.gallery.base import Place
 from facever.gallery.exchange import export_gallery, read_export
+from facever.gallery.meta import Threshold
 from facever.gallery.opening import (
     check_gallery_place,
     create_gallery,
@@ -42,15 +43,43 @@ class GalleryImport(Result):
         gallery: The gallery's folder or URL.
         path: The export's file or folder.
         num_embeddings: Number of embeddings that were imported.
+        threshold: The threshold in the export; None if it has none.
+        takes_threshold: Whether the gallery has it now: one with a threshold, or
+            people, of its own keeps to that.
+        index: Kind of index that the gallery is to be searched with.
+        exported_index: The same of the gallery that was exported; None if the export
+            does not say.
     """
 
     gallery: str
     path: Path
     num_embeddings: int
+    threshold: Threshold | None
+    takes_threshold: bool
+    index: str
+    exported_index: str | None
 
     def lines(self) -> list[str]:
-        """The number, and where from and to."""
-        return [f"{self.gallery}: {self.num_embeddings} embeddings of {self.path}"]
+        """The number, where from and to, and what did not come with them."""
+        lines = [f"{self.gallery}: {self.num_embeddings} embeddings of {self.path}"]
+        if self.threshold is not None:
+            cosine = self.threshold.cosine
+            lines.append(
+                f"  its threshold is {cosine:.4f}, as exported"
+                if self.takes_threshold
+                else f"  the export's threshold {cosine:.4f} is left out: the gallery "
+                "has people, or a threshold, of its own"
+            )
+        if self.exported_index not in (None, self.index):
+            lines.append(
+                f"  the index is {self.index}, and was {self.exported_index} before; "
+                "gallery rebuild --index makes another"
+            )
+        lines.append(
+            "  an export does not say where photos lie: gallery migrate cannot embed "
+            "these faces again, and gallery add takes their photos for unchanged"
+        )
+        return lines
 
 
 def export(gallery: Place, out: str | Path) -> GalleryExport:
@@ -74,6 +103,8 @@ def export(gallery: Place, out: str | Path) -> GalleryExport:
 
 def import_entries(path: str | Path, gallery: Place) -> GalleryImport:
     """Import what ``export`` wrote, with the same ids.
+
+    The threshold comes with it, unless the gallery has a threshold or people already.
 
     Args:
         path: A ``.parquet`` file or a folder that ``export`` wrote.
@@ -100,5 +131,16 @@ def import_entries(path: str | Path, gallery: Place) -> GalleryImport:
         people,
         progress_bar("import", len(found.entries), "embeddings") as advance,
     ):
-        people.insert(found.entries, found.embeddings, advance)
-    return GalleryImport(str(gallery), path, len(found.entries))
+        takes_threshold = people.insert(
+            found.entries, found.embeddings, found.threshold, advance
+        )
+        index = people.info().index
+    return GalleryImport(
+        gallery=str(gallery),
+        path=path,
+        num_embeddings=len(found.entries),
+        threshold=found.threshold,
+        takes_threshold=takes_threshold,
+        index=index,
+        exported_index=found.index,
+    )

@@ -63,6 +63,10 @@ def test_every_command_takes_either_place(
     place = postgres_place()
     assert command("gallery", "import", tmp_path / "exported0", place).code in (None, 0)
     assert say(place, "list") == say(str(tmp_path / "people"), "list")
+    thresholds = [
+        say(p, "info")["threshold"] for p in (place, str(tmp_path / "people"))
+    ]
+    assert thresholds[0] == thresholds[1] is not None
 
 
 def test_an_index_that_a_place_does_not_have_is_told_those_that_it_has(

@@ -731,7 +731,7 @@ class TestProgress:
         names = [f"{row}.jpg" for row in range(600)]
         with create_gallery(postgres_place(), 8) as gallery:
             gallery.add(["Ann"] * 600, units, names)
-            filled.insert(gallery.entries(), units, advance)
+            filled.insert(gallery.entries(), units, advance=advance)
         assert counts == [256, 256, 88]
         counts.clear()
         assert filled.verify(advance) == 640

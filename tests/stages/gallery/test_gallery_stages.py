@@ -1,3 +1,4 @@
+import json
 import os
 import tarfile
 from collections.abc import Callable, Sequence
@@ -780,6 +781,35 @@ def test_export_and_import_keep_everything(
         assert copies.tobytes() == embeddings.tobytes()
         assert one.info().model_details == other.info().model_details
         assert one.info().model_fingerprint == other.info().model_fingerprint
+    with Gallery(people) as gallery:
+        gallery.set_threshold(Threshold(0.6522, "fpir", 0.01, 4))
+        gallery.rebuild("sq8")
+    kept = tmp_path / f"kept-{name}"
+    gallery_exchange.export(people, kept)
+    moved = gallery_exchange.import_entries(kept, tmp_path / "our copy")
+    assert moved.lines()[1:] == [
+        "  its threshold is 0.6522, as exported",
+        "  the index is exact, and was sq8 before; gallery rebuild --index makes "
+        "another",
+        "  an export does not say where photos lie: gallery migrate cannot embed these "
+        "faces again, and gallery add takes their photos for unchanged",
+    ]
+    with Gallery(tmp_path / "our copy") as gallery:
+        assert gallery.threshold() == Threshold(0.6522, "fpir", 0.01, 4)
+        # What has a threshold, or people, of its own keeps to that.
+        gallery.remove([entry.id for entry in gallery.entries()])
+        gallery.set_threshold(Threshold(0.7, "fpir", 0.01, 4))
+    moved = gallery_exchange.import_entries(kept, tmp_path / "our copy")
+    assert "threshold 0.6522 is left out: the gallery has people, or" in str(moved)
+    with Gallery(tmp_path / "our copy", load_model(model).fingerprint) as gallery:
+        assert gallery.info().threshold == Threshold(0.7, "fpir", 0.01, 4)
+        gallery.set_threshold(None)
+        gallery.remove_person("Ann")
+        [(entries, units)] = Gallery(people).read()
+        ann = [entry.name == "Ann" for entry in entries]
+        theirs = [entry for entry in entries if entry.name == "Ann"]
+        assert not gallery.insert(theirs, units[ann], Threshold(0.6, "far", 0.1, 4))
+        assert gallery.threshold() is None
     with pytest.raises(GalleryError, match="is enrolled already; import into a new"):
         gallery_exchange.import_entries(out, again)
     stage.create(tmp_path / "unbound", embedding_size=16)
@@ -804,6 +834,27 @@ def test_refuses_what_is_no_export(tmp_path: Path, photos: Path) -> None:
     ]:
         with pytest.raises(kind, match=message):
             gallery_exchange.import_entries(path, people)
+
+
+def test_exports_of_before_and_with_a_wrong_threshold(tmp_path: Path) -> None:
+    people, out = tmp_path / "people", tmp_path / "out"
+    stage.create(people, embedding_size=2)
+    gallery_exchange.export(people, out)
+    about = json.loads((out / "gallery.json").read_text())
+    for wrong, message in (
+        ({"threshold": {"cosine": 2, "rule": "far", "rate": 0.1}}, "a threshold is a"),
+        ({"threshold": "0.5"}, "a threshold is a cosine"),
+        ({"index": 3}, "the kind of index is text, got 3"),
+    ):
+        (out / "gallery.json").write_text(json.dumps(about | wrong))
+        with pytest.raises(DataError, match=message) as caught:
+            gallery_exchange.import_entries(out, tmp_path / "new")
+        assert "\n" not in str(caught.value)
+    before = {key: about[key] for key in about if key not in ("threshold", "index")}
+    (out / "gallery.json").write_text(json.dumps(before))
+    found = gallery_exchange.import_entries(out, tmp_path / "new")
+    assert (found.threshold, found.exported_index) == (None, None)
+    assert len(found.lines()) == 2
 
 
 def write_store(folder: Path) -> Path:
