@@ -132,7 +132,7 @@ def _check_options(options: Mapping[str, list[str]]) -> None:
     for name in sorted(options.keys() - known):
         # No URL is shown: a misspelt option may hold a secret. And no password is
         # advised, which would be refused.
-        offered = {each for each in known if "password" not in each}
+        offered = {each for each in known if not _SECRET.search(each)}
         [*close] = difflib.get_close_matches(name, {*offered, "gallery", "readers"}, 1)
         raise ParameterError(
             f"a gallery's URL has no option {name!a}"
@@ -140,6 +140,8 @@ def _check_options(options: Mapping[str, list[str]]) -> None:
         )
 
 
+# Names of libpq's options whose values let somebody in.
+_SECRET = re.compile("password|secret|scram_.*_key", re.IGNORECASE)
 # Hosts and ports, several with commas between them.
 _HOSTS = re.compile(r"(?:(?:\[[^\]]*\]|[^:,\[\]]*)(?::\d*)?(?:,|$))*")
 
@@ -151,7 +153,7 @@ def _may_hold_password(parts: SplitResult, options: Mapping[str, list[str]]) -> 
         ":" in unquote(user).rstrip(":")
         or not _HOSTS.fullmatch(hosts)
         or "@" in parts.path + parts.fragment
-        or any("password" in option.lower() or "@" in option for option in options)
+        or any(_SECRET.search(option) or "@" in option for option in options)
     )
 
 

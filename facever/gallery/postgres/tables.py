@@ -257,8 +257,8 @@ def find(server: Server, *, for_change: bool = False) -> Located | None:
         if found["format"] != version:
             raise ValueError
         if version == 1:
-            found["format"] = FORMAT
-        found.pop(_CANDIDATES, None)
+            found |= {"format": FORMAT, _CANDIDATES: CANDIDATES[0]}
+        del found[_CANDIDATES]
         return found
 
     meta = meta_from_json(values, FORMAT, server.address.place, server.damaged)

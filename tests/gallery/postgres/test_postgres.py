@@ -112,6 +112,8 @@ class TestAddresses:
             "postgresql://ann:secret@host/db?gallery=people",
             "postgresql://ann@host/db?gallery=people&password=secret",
             "postgresql://ann@host/db?gallery=people&sslpassword=secret",
+            "postgresql://ann@host/db?gallery=people&oauth_client_secret=secret",
+            "postgresql://ann@host/db?gallery=people&scram_client_key=secret",
             "postgresql://ann@host/db?gallery=people&Password=secret",
             "postgresql://ann:a@secret@host/db?gallery=people",
             "postgresql://ann:a/secret@host/db?gallery=people",
