@@ -27,6 +27,7 @@ from facever.training.checkpoint import TrainingState
 from facever.training.distributed import ALONE, Processes
 from facever.training.fine_tuning import freeze, start_from
 from facever.training.fit import Computation
+from facever.training.mixing import Mixing
 from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Plateau, Schedule
 from facever.training.weight_average import WeightAverage
@@ -173,6 +174,7 @@ def make_computation(
 
     Raises:
         ConfigError: If the parts of a process's batch would differ in size.
+        ParameterError: If the chances of mixup and cutmix are above 1 together.
     """
     size = config.batch_size // processes.count
     if size % config.accumulate:
@@ -186,7 +188,15 @@ def make_computation(
         num_parts=config.accumulate,
         clip=config.optimiser.clip,
         is_compiled=config.compile,
+        mixing=_make_mixing(config),
     )
+
+
+def _make_mixing(config: TrainConfig) -> Mixing | None:
+    options = config.augmentation
+    if not (options.mixup or options.cutmix):
+        return None
+    return Mixing(options.mixup, options.cutmix, config.seed)
 
 
 def make_schedule(config: TrainConfig | SmallImageCell) -> Schedule:
@@ -259,11 +269,15 @@ def make_training_state(
 
 
 def make_augmentation(config: TrainConfig) -> Augmentation | None:
-    """The changes of training crops, without the mirror; None if all are off."""
-    strengths = config.augmentation.model_dump(exclude={"mirror"})
+    """The changes of training crops on the CPU; None if all are off."""
+    strengths = _strengths_on_cpu(config)
     if not any(strengths.values()):
         return None
     return Augmentation(AugmentationStrength(**strengths))
+
+
+def _strengths_on_cpu(config: TrainConfig) -> dict[str, float]:
+    return config.augmentation.model_dump(exclude={"mirror", "mixup", "cutmix"})
 
 
 def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bool:
@@ -281,7 +295,7 @@ def is_resident(config: TrainConfig, num_bytes: int, device: torch.device) -> bo
         ConfigError: If the config wants them there and an augmentation is on, which
             works on the CPU.
     """
-    strengths = config.augmentation.model_dump(exclude={"mirror"})
+    strengths = _strengths_on_cpu(config)
     changes = [name for name, strength in strengths.items() if strength]
     if config.data.resident == "auto":
         return not changes and fits_on(device, num_bytes)

@@ -75,8 +75,9 @@ class DataConfig(StrictModel):
 class AugmentationConfig(StrictModel):
     """Random changes of training crops, in this order; a strength of 0 means off.
 
-    All but the mirror are made on the CPU, in ``data.workers`` processes. What happens
-    to a crop is decided by the seed, the epoch and its row in the store.
+    What happens to a crop is decided by the seed, the epoch and its row in the store,
+    and made on the CPU, in ``data.workers`` processes, but for the mirror. Last,
+    mixup and cutmix mix whole batches on the device, as seed and step decide.
     """
 
     mirror: bool = Field(True, description="Whether half of the crops are flipped.")
@@ -135,6 +136,22 @@ class AugmentationConfig(StrictModel):
         le=1,
         description="The chance that everything turns black but a window of half to "
         "all of each side.",
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The chance that the crops of a batch are added up in pairs, in "
+        "shares from Beta(0.2, 0.2), which the labels have of the loss, too. For heads "
+        "that compare crops with classes alone, such as softmax and arcface.",
+    )
+    cutmix: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="The chance that a window of each crop of a batch is replaced by "
+        "another crop's, with the window's share of the area for the other label. For "
+        "the same heads as mixup; mixup and cutmix are at most 1 together.",
     )
 
 

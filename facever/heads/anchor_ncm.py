@@ -1,6 +1,6 @@
 """Anchor NCM: a nearest class mean classifier whose means are fixed anchors."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,6 +33,8 @@ class AnchorNCM(Head):
     References:
         Hao et al., Anchor-based nearest class mean loss, 2018, eq. 5 to 8.
     """
+
+    allows_mixtures: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -46,11 +46,15 @@ class Head(nn.Module, ABC):
             each a slice; ``ClassifyingHead`` knows how.
         has_teacher: Whether the head learns from a teacher's embeddings of the batch,
             which it is then called with.
+        allows_mixtures: Whether a crop mixed of two people may be given twice, once
+            with each label: the head compares each embedding with classes alone, and
+            neither counts batches nor moves centers.
     """
 
     compares_classmates: ClassVar[bool] = False
     has_teacher: ClassVar[bool] = False
     shares_classes: ClassVar[bool] = False
+    allows_mixtures: ClassVar[bool] = False
 
     def __init__(self, embedding_size: int, num_classes: int) -> None:
         super().__init__()

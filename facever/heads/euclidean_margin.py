@@ -1,6 +1,7 @@
 """EucMargin: a margin on the Euclidean distance to the class weight."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +30,8 @@ class EuclideanMargin(Head):
         Euclidean distance margin for feature learning in convolutional neural networks,
         section 3.
     """
+
+    allows_mixtures: ClassVar[bool] = True
 
     def __init__(
         self, embedding_size: int, num_classes: int, *, margin: float = 1.0

@@ -1,6 +1,7 @@
 """Hinge: the multi-class support vector machine of Crammer and Singer."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -56,6 +57,8 @@ class Hinge(Head):
         Crammer and Singer, 2001; a rival of Hao et al., Anchor-based nearest class mean
         loss, 2018.
     """
+
+    allows_mixtures: ClassVar[bool] = True
 
     def __init__(
         self, embedding_size: int, num_classes: int, *, margin: float = 1.0

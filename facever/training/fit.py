@@ -20,6 +20,7 @@ from facever.training.freed_memory import keep_freed_memory
 from facever.training.gradient_accumulation import add_gradients
 from facever.training.heads_across_processes import HeadAcrossProcesses
 from facever.training.log_lines import LogLine, LogWindow
+from facever.training.mixing import Mixing
 from facever.training.schedule import Schedule
 
 
@@ -36,6 +37,7 @@ class Computation:
         clip: Longest gradient that is allowed (see ``clip_gradients``); None leaves all
             gradients as they are.
         is_compiled: Whether torch.compile makes the network's kernels.
+        mixing: How the crops of a batch are mixed with each other; None never does.
     """
 
     device: torch.device
@@ -43,6 +45,7 @@ class Computation:
     num_parts: int = 1
     clip: float | None = None
     is_compiled: bool = False
+    mixing: Mixing | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,12 @@ def fit(
             if teacher is not None:
                 teacher = teacher.to(device, non_blocking=True)
             images = preprocessing(crops, batch.mirrored.to(device, non_blocking=True))
+            mixture = None
+            if computation.mixing is not None:
+                height, width = images.shape[2:]
+                mixture = computation.mixing.draw(state.step, (height, width))
+            if mixture is not None:
+                images = mixture.images(images)
             optimiser.zero_grad(set_to_none=True)
             try:
                 with (
@@ -172,7 +181,7 @@ def fit(
                 ):
                     output = add_gradients(
                         network,
-                        head,
+                        head if mixture is None else mixture.head(head),
                         images,
                         labels,
                         teacher,

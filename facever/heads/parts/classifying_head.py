@@ -29,6 +29,7 @@ class ClassifyingHead(Head):
     """
 
     shares_classes: ClassVar[bool] = True
+    allows_mixtures: ClassVar[bool] = True
 
     def __init__(
         self,

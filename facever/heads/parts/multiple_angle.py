@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +33,8 @@ class MultipleAngleHead(ClassifyingHead):
     Raises:
         ParameterError: If an option is out of range.
     """
+
+    allows_mixtures: ClassVar[bool] = False  # It counts batches.
 
     def __init__(
         self,

@@ -92,6 +92,7 @@ def prepare_run(config: TrainConfig, processes: Processes = ALONE) -> PreparedRu
     _check_classes(config, split)
     _check_held_out(config, store.labels[split.held_out])
     _check_classmates(config)
+    _check_mixing(config)
     if config.tensorboard:
         check_tensorboard()
     device = pick_device(config.device)
@@ -236,6 +237,21 @@ def _check_classmates(config: TrainConfig) -> None:
                     "data.photos_per_identity must be at most "
                     f"{config.batch_size // 2}, half of batch_size, got {count}"
                 )
+
+
+def _check_mixing(config: TrainConfig) -> None:
+    options = config.augmentation
+    if not (options.mixup or options.cutmix):
+        return
+    for head in config.heads:
+        kind = HEADS.get(head.name)
+        if kind is not None and not kind.allows_mixtures:
+            allowed = [name for name, each in HEADS.items() if each.allows_mixtures]
+            option = "mixup" if options.mixup else "cutmix"
+            raise ConfigError(
+                f"head {head.name} cannot learn from crops of two people: set "
+                f"augmentation.{option}=0, or take heads of {', '.join(allowed)}"
+            )
 
 
 def _mean_image(

@@ -617,6 +617,13 @@ class TestRefusedBeforeTheFirstStep:
                 },
                 r"head triplet compares people .* at most 2, half of .* got 4",
             ),
+            (
+                {
+                    "heads": [{"name": "softmax"}, {"name": "ie"}],
+                    "augmentation": {"cutmix": 0.5},
+                },
+                r"head ie cannot learn .* augmentation\.cutmix=0, or .* softmax",
+            ),
         ],
         ids=str,
     )
