@@ -95,6 +95,7 @@ def make_head(
     seed: int = 0,
     processes: Processes = ALONE,
     teacher_size: int | None = None,
+    stretch: float = 1.0,
 ) -> JointHead:
     """The weighted heads of a config.
 
@@ -106,6 +107,8 @@ def make_head(
         processes: The processes that share the class vectors.
         teacher_size: Number of dimensions of the teacher's embeddings; None where
             there is no teacher.
+        stretch: How many times as long as their options say the heads' own courses
+            are, such as an annealing: the factor of the schedule.
 
     Raises:
         ConfigError: If a head or an option is unknown or of the wrong type, or a head
@@ -133,6 +136,7 @@ def make_head(
                 f"head {config.name}: sample must be 1 where no class vectors are "
                 f"learned by softmax, got {config.sample:g}"
             )
+        head.stretch(stretch)
         heads.append((config.name, head, config.weight))
     return JointHead(heads)
 
@@ -253,6 +257,7 @@ def make_training_state(
         seed=config.seed,
         processes=processes,
         teacher_size=teacher_size,
+        stretch=config.schedule.factor,
     ).to(device)
     plateau = None
     if config.schedule.shape == "plateau":

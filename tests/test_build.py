@@ -125,6 +125,24 @@ def test_annealing_is_a_table_of_the_config() -> None:
     assert made.annealing == Annealing(gamma=3.5)
 
 
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_annealing_keeps_pace_with_a_shorter_or_longer_run(factor: float) -> None:
+    heads = [{"name": "lsoftmax", "annealing": {"gamma": 3.5}}, {"name": "softmax"}]
+    given = config(
+        network={"width": 1 / 16},
+        heads=heads,
+        schedule={"steps": 1000, "drops": [], "factor": factor},
+    )
+    state = build.make_training_state(given, 3, torch.device("cpu"))
+    found = state.head.heads["lsoftmax"].annealing
+    steps = build.make_schedule(given).steps
+    assert steps == 1000 * factor
+    for share in (0.01, 0.5, 1):
+        # 1000 / (1 + 3.5 step) of a run of 1,000 steps, down to 5.
+        expected = max(5, 1000 / (1 + 3.5 * 1000 * share))
+        assert float(found.at(round(share * steps))) == pytest.approx(expected)
+
+
 def test_two_heads_join_with_their_weights() -> None:
     configs = (HeadConfig(name="softmax"), HeadConfig(name="ie", weight=0.05))
     joint = build.make_head(configs, embedding_size=4, num_classes=3)

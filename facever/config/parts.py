@@ -88,5 +88,5 @@ class ScheduleConfig(StrictModel):
         1.0,
         gt=0,
         description="What steps, drops and warmup are multiplied by, for a shorter or "
-        "longer run of the same course.",
+        "longer run of the same course. The heads' annealing keeps pace.",
     )

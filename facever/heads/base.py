@@ -130,6 +130,9 @@ class Head(nn.Module, ABC):
         """
         return range(self.num_classes)
 
+    def stretch(self, factor: float) -> None:
+        """Make a course over the training batches, if any, ``factor`` times as long."""
+
     def moving_rows(self) -> list[Tensor]:
         """Buffers, a row for each class, that the head itself moves with each batch."""
         return []

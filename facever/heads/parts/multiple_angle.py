@@ -52,6 +52,10 @@ class MultipleAngleHead(ClassifyingHead):
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
+    def stretch(self, factor: float) -> None:
+        """Let lambda fall over ``factor`` times as many batches."""
+        self.annealing = self.annealing.scaled(factor)
+
     @abstractmethod
     def logits(
         self, rows: ClassRows, embeddings: Float[Tensor, "batch dim"]
