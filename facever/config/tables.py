@@ -1,6 +1,7 @@
 """Recipes of tables: cells that share a base, and sweeps over keys of a cell."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +21,7 @@ PrintedPercent = Percent | tuple[Percent | None, ...] | None
 SweepValue = bool | int | float | str | None
 
 
-class SweptCell(StrictModel):
+class SweptCell(StrictModel, ABC):
     """What every cell of a table may say, whatever it trains."""
 
     sweep: dict[str, tuple[SweepValue, ...]] = Field(
@@ -31,12 +32,12 @@ class SweptCell(StrictModel):
     )
 
     @property
+    @abstractmethod
     def printed_numbers(self) -> dict[str, PrintedPercent]:
         """What the paper prints for the cell, by name; what it does not print is None.
 
         A list belongs to the values of the sweep.
         """
-        raise NotImplementedError
 
     @model_validator(mode="after")
     def _check_sweep(self) -> "SweptCell":

@@ -178,6 +178,16 @@ def test_log_lines_are_means_over_their_steps(
         assert means[1][key] == pytest.approx(single[3][key], abs=2e-6)
 
 
+def test_on_a_cpu_memory_is_kept_from_step_to_step(
+    tiny: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    place = "facever.training.fit.keep_freed_memory"
+    monkeypatch.setattr(place, lambda: asked.append(True))
+    run(tiny, tmp_path, tiny.make_state())
+    assert asked == [True]
+
+
 def test_the_average_follows_the_weights_of_every_step(
     tiny: SimpleNamespace, tmp_path: Path
 ) -> None:

@@ -300,6 +300,19 @@ def test_the_same_seed_gives_the_same_run(tmp_path: Path, recipe: Path) -> None:
         train_cell(cell, images, 1, tmp_path / "a", title="some")
 
 
+def test_on_a_cpu_memory_is_kept_from_step_to_step(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    place = "facever.stages.small_images.cell.keep_freed_memory"
+    monkeypatch.setattr(place, lambda: asked.append(True))
+    images = read_small_images("mnist", tmp_path / "data" / "mnist", verify=False)
+    overrides = ["train.schedule.factor=0.05", "train.schedule.drops=[]"]
+    cell = load_config(SmallImageTable, recipe, overrides).cells["softmax"]
+    train_cell(cell, images, 0, tmp_path / "out", title="some", device="cpu")
+    assert asked == [True]
+
+
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
     tmp_path: Path, recipe: Path
 ) -> None:
