@@ -95,7 +95,6 @@ def make_head(
     seed: int = 0,
     processes: Processes = ALONE,
     teacher_size: int | None = None,
-    stretch: float = 1.0,
 ) -> JointHead:
     """The weighted heads of a config.
 
@@ -107,8 +106,6 @@ def make_head(
         processes: The processes that share the class vectors.
         teacher_size: Number of dimensions of the teacher's embeddings; None where
             there is no teacher.
-        stretch: How many times as long as their options say the heads' own courses
-            are, such as an annealing: the factor of the schedule.
 
     Raises:
         ConfigError: If a head or an option is unknown or of the wrong type, or a head
@@ -136,7 +133,6 @@ def make_head(
                 f"head {config.name}: sample must be 1 where no class vectors are "
                 f"learned by softmax, got {config.sample:g}"
             )
-        head.stretch(stretch)
         heads.append((config.name, head, config.weight))
     return JointHead(heads)
 
@@ -177,7 +173,8 @@ def make_computation(
     """How a run computes its gradients on a device.
 
     Raises:
-        ConfigError: If the parts of a process's batch would differ in size.
+        ConfigError: If the parts of a process's batch would differ in size, or crops
+            are to be mixed and their number is odd.
         ParameterError: If the chances of mixup and cutmix are above 1 together.
     """
     size = config.batch_size // processes.count
@@ -192,14 +189,19 @@ def make_computation(
         num_parts=config.accumulate,
         clip=config.optimiser.clip,
         is_compiled=config.compile,
-        mixing=_make_mixing(config),
+        mixing=_make_mixing(config, size),
     )
 
 
-def _make_mixing(config: TrainConfig) -> Mixing | None:
+def _make_mixing(config: TrainConfig, size: int) -> Mixing | None:
     options = config.augmentation
     if not (options.mixup or options.cutmix):
         return None
+    if size % 2:
+        raise ConfigError(
+            "augmentation.mixup and cutmix pair crops: batch_size must give each "
+            f"process an even number of them, got {size}"
+        )
     return Mixing(options.mixup, options.cutmix, config.seed)
 
 
@@ -257,7 +259,6 @@ def make_training_state(
         seed=config.seed,
         processes=processes,
         teacher_size=teacher_size,
-        stretch=config.schedule.factor,
     ).to(device)
     plateau = None
     if config.schedule.shape == "plateau":

@@ -14,6 +14,7 @@ from facever.heads.parts.annealing import Annealing
 from facever.heads.parts.sharded_rows import ClassShards
 from facever.models.resnet27 import ResNet27
 from facever.training.distributed import ALONE, Processes
+from facever.training.mixing import Mixing
 from facever.training.optimiser import AdamW
 
 CPU = torch.device("cpu")
@@ -125,22 +126,16 @@ def test_annealing_is_a_table_of_the_config() -> None:
     assert made.annealing == Annealing(gamma=3.5)
 
 
-@pytest.mark.parametrize("factor", [0.1, 3.0])
-def test_annealing_keeps_pace_with_a_shorter_or_longer_run(factor: float) -> None:
-    heads = [{"name": "lsoftmax", "annealing": {"gamma": 3.5}}, {"name": "softmax"}]
-    given = config(
-        network={"width": 1 / 16},
-        heads=heads,
-        schedule={"steps": 1000, "drops": [], "factor": factor},
-    )
-    state = build.make_training_state(given, 3, torch.device("cpu"))
-    found = state.head.heads["lsoftmax"].annealing
-    steps = build.make_schedule(given).steps
-    assert steps == 1000 * factor
-    for share in (0.01, 0.5, 1):
-        # 1000 / (1 + 3.5 step) of a run of 1,000 steps, down to 5.
-        expected = max(5, 1000 / (1 + 3.5 * 1000 * share))
-        assert float(found.at(round(share * steps))) == pytest.approx(expected)
+def test_mixing_is_what_the_config_says() -> None:
+    cpu = torch.device("cpu")
+    plain = config(network={"width": 1 / 16})
+    assert build.make_computation(plain, cpu).mixing is None
+    augmentation = {"mixup": 0.2, "cutmix": 0.3}
+    given = config(seed=7, batch_size=6, augmentation=augmentation)
+    assert build.make_computation(given, cpu).mixing == Mixing(0.2, 0.3, seed=7)
+    assert build.make_augmentation(given) is None
+    with pytest.raises(ConfigError, match=r"batch_size must .* even number .* got 3"):
+        build.make_computation(given, cpu, Processes(0, 2))
 
 
 def test_two_heads_join_with_their_weights() -> None:

@@ -88,5 +88,6 @@ class ScheduleConfig(StrictModel):
         1.0,
         gt=0,
         description="What steps, drops and warmup are multiplied by, for a shorter or "
-        "longer run of the same course. The heads' annealing keeps pace.",
+        "longer run of the same course. The annealing of heads counts steps and stays "
+        "as it is: set its gamma for the run.",
     )

@@ -62,7 +62,8 @@ class DataConfig(StrictModel):
         "auto",
         description="Whether all training crops lie in the memory of the device, 32 kB "
         "each. auto does so on a GPU where they take at most half of the free memory "
-        "and no augmentation but the mirror is on. Experimental: not run on a GPU yet.",
+        "and no augmentation is on but mirror, mixup and cutmix. Experimental: not run "
+        "on a GPU yet.",
     )
     name: str = Field(
         "unnamed", description="The name of the data, for the model file and its card."
@@ -142,8 +143,9 @@ class AugmentationConfig(StrictModel):
         ge=0,
         le=1,
         description="The chance that the crops of a batch are added up in pairs, in "
-        "shares from Beta(0.2, 0.2), which the labels have of the loss, too. For heads "
-        "that compare crops with classes alone, such as softmax and arcface.",
+        "shares from Beta(0.2, 0.2), which the labels have of the loss, too. The heads "
+        "anchor_ncm, angular, arcface, cosface, euclidean_margin, hinge and softmax "
+        "allow it, and compute such a step twice.",
     )
     cutmix: float = Field(
         0.0,

@@ -46,9 +46,9 @@ class Head(nn.Module, ABC):
             each a slice; ``ClassifyingHead`` knows how.
         has_teacher: Whether the head learns from a teacher's embeddings of the batch,
             which it is then called with.
-        allows_mixtures: Whether a crop mixed of two people may be given twice, once
-            with each label: the head compares each embedding with classes alone, and
-            neither counts batches nor moves centers.
+        allows_mixtures: Whether a crop mixed of two people may be given twice in a
+            step, once with each label: the head compares each embedding with classes
+            alone, moves no centers, and has no constant that falls with the batches.
     """
 
     compares_classmates: ClassVar[bool] = False
@@ -129,9 +129,6 @@ class Head(nn.Module, ABC):
             rank: The process's number; None means this process.
         """
         return range(self.num_classes)
-
-    def stretch(self, factor: float) -> None:
-        """Make a course over the training batches, if any, ``factor`` times as long."""
 
     def moving_rows(self) -> list[Tensor]:
         """Buffers, a row for each class, that the head itself moves with each batch."""

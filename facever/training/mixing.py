@@ -19,8 +19,8 @@ MIXUP_ALPHA = 0.2
 class Mixture:
     """How the crops of one batch are mixed, each with its partner.
 
-    The partner of a crop stands as far from the end of the batch as the crop from the
-    start: crops are in random order anyway.
+    The first crop and the second are partners, the third and the fourth, and so on:
+    the same ones however many processes share the batch, if each has an even number.
 
     Attributes:
         share: The share of the loss on a crop's own label, in [0, 1]; the partner's
@@ -36,7 +36,7 @@ class Mixture:
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
         """The mixed images; what is given stays as it is."""
-        partners = images.flip(0)
+        partners = images[_partners(images)]
         if self.window is None:
             return torch.lerp(partners, images, self.share)
         rows, columns = self.window
@@ -61,9 +61,10 @@ class _MixedHead(nn.Module):
         labels: Int[Tensor, " batch"],
         teacher: None = None,
     ) -> HeadOutput:
-        """The logits and hits are those of the own labels."""
+        """A hit is the label with the larger share."""
+        partner_labels = labels[_partners(labels)]
         own: HeadOutput = self.head(embeddings, labels)
-        partner: HeadOutput = self.head(embeddings, labels.flip(0))
+        partner: HeadOutput = self.head(embeddings, partner_labels)
 
         def mixed(first: Tensor, second: Tensor) -> Tensor:
             return self.share * first + (1 - self.share) * second
@@ -71,7 +72,15 @@ class _MixedHead(nn.Module):
         parts = {
             name: mixed(value, partner.parts[name]) for name, value in own.parts.items()
         }
-        return HeadOutput(mixed(own.loss, partner.loss), own.logits, parts, own.hits)
+        hits = own.hits if self.share >= 0.5 else partner.hits
+        if own.logits is not None:
+            main = labels if self.share >= 0.5 else partner_labels
+            hits = own.logits.argmax(dim=1) == main
+        return HeadOutput(mixed(own.loss, partner.loss), None, parts, hits)
+
+
+def _partners(batch: Tensor) -> Int[Tensor, " batch"]:
+    return torch.arange(len(batch), device=batch.device) ^ 1
 
 
 @dataclass(frozen=True)
@@ -86,14 +95,14 @@ class Mixing:
             outside of the crop is cut off.
         seed: The seed of the run. Seed and step alone decide what is drawn, so a run
             that was stopped goes on with the same draws, and several processes mix
-            alike, each within its own part of a batch.
+            alike.
 
     Raises:
         ParameterError: If a chance is out of range.
 
     References:
-        Zhang et al., mixup: beyond empirical risk minimization, 2018, eq. 1 (alpha for
-        large numbers of classes: section 3.1); Yun et al., CutMix, 2019, eq. 1 and 2.
+        Zhang et al., mixup: beyond empirical risk minimization, 2018, section 2 (alpha
+        for many classes: section 3.1); Yun et al., CutMix, 2019, eq. 1 and 2.
 
     Example:
         >>> from facever.training.mixing import Mixing

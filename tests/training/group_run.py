@@ -29,6 +29,7 @@ from facever.training.distributed import Processes, process_group
 from facever.training.fit import Callbacks, Computation, Intervals, fit
 from facever.training.heads_across_processes import HeadAcrossProcesses
 from facever.training.log_lines import log_to
+from facever.training.mixing import Mixing
 from facever.training.optimiser import PLAIN, AdamW, parameter_groups
 from facever.training.schedule import Schedule
 
@@ -65,6 +66,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "whole": {},
     "sampled": {"sample": 0.4},
     "clipped": {"clip": 0.02},
+    "mixed": {"mixing": Mixing(mixup=0.5, cutmix=0.5, seed=0)},
     "adamw in parts": {"adamw": True, "num_parts": 2, "clip": 5.0},
 }
 

@@ -37,7 +37,7 @@ def draws(mixup: float = 0.0, cutmix: float = 0.0) -> list[Mixture | None]:
     return [mixing.draw(step, SIZE) for step in range(DRAWS)]
 
 
-def numbered(batch: int = 5) -> Tensor:
+def numbered(batch: int = 4) -> Tensor:
     """Images whose every value is the number of the image."""
     return torch.arange(batch).float()[:, None, None, None].expand(batch, 3, *SIZE)
 
@@ -117,14 +117,14 @@ class TestDraw:
 class TestMixture:
     def test_mixup_of_numbered_images(self) -> None:
         mixed = Mixture(0.75).images(numbered())
-        expected = [0.75 * i + 0.25 * (4 - i) for i in range(5)]
+        expected = [0.25, 0.75, 2.25, 2.75]
         assert mixed[:, 2, 7, 9].tolist() == pytest.approx(expected)
 
     def test_cutmix_of_numbered_images(self) -> None:
         images = numbered().clone()
         mixed = Mixture(0.5, (slice(10, 20), slice(0, 96))).images(images)
-        assert mixed[:, 0, 15, 50].tolist() == [4, 3, 2, 1, 0]
-        assert mixed[:, 0, 20, 50].tolist() == [0, 1, 2, 3, 4]
+        assert mixed[:, 0, 15, 50].tolist() == [1, 0, 3, 2]
+        assert mixed[:, 0, 20, 50].tolist() == [0, 1, 2, 3]
         assert torch.equal(images, numbered())
 
     def test_the_loss_is_that_of_soft_labels(self) -> None:
@@ -132,10 +132,11 @@ class TestMixture:
         torch.manual_seed(0)
         head = Softmax(6, 4)
         assert head.bias is not None
-        embeddings = torch.randn(5, 6, requires_grad=True)
-        labels = torch.tensor([0, 3, 1, 2, 2])
+        embeddings = torch.randn(6, 6, requires_grad=True)
+        labels = torch.tensor([0, 3, 1, 2, 2, 0])
+        others = torch.tensor([3, 0, 2, 1, 0, 2])
         output = Mixture(0.7).head(head)(embeddings, labels)
-        soft = 0.7 * one_hot(labels, 4) + 0.3 * one_hot(labels.flip(0), 4)
+        soft = 0.7 * one_hot(labels, 4) + 0.3 * one_hot(others, 4)
         expected = cross_entropy(embeddings @ head.weight.T + head.bias, soft)
         assert output.loss.item() == pytest.approx(expected.item(), abs=1e-6)
         (gradient,) = torch.autograd.grad(output.loss, embeddings, retain_graph=True)
@@ -148,12 +149,27 @@ class TestMixture:
         )
         embeddings, labels = torch.randn(4, 6), torch.tensor([0, 3, 1, 2])
         mixed = Mixture(0.4).head(head)(embeddings, labels)
-        own, partner = head(embeddings, labels), head(embeddings, labels.flip(0))
+        own = head(embeddings, labels)
+        partner = head(embeddings, torch.tensor([3, 0, 2, 1]))
         for name in WEIGHTS:
             expected = 0.4 * own.parts[name] + 0.6 * partner.parts[name]
             torch.testing.assert_close(mixed.parts[name], expected)
         total = mixed.parts["arcface"] + 2 * mixed.parts["hinge"]
         torch.testing.assert_close(mixed.loss, total)
+
+    @pytest.mark.parametrize(
+        ("share", "hits"), [(0.7, [1, 1, 0, 0]), (0.3, [0, 0, 1, 1])]
+    )
+    def test_a_hit_is_the_label_with_the_larger_share(
+        self, share: float, hits: list[int]
+    ) -> None:
+        head = HEADS["anchor_ncm"](4, 4, anchors="basis")
+        # Crops 0 and 1 look like their own labels, 2 and 3 like their partners'.
+        embeddings = torch.eye(4)[[0, 1, 3, 2]]
+        output = Mixture(share).head(head)(embeddings, torch.arange(4))
+        assert output.logits is None
+        assert output.hits is not None
+        assert output.hits.int().tolist() == hits
 
 
 @pytest.mark.parametrize("name", sorted(ALLOWED))
@@ -189,12 +205,14 @@ class Recorder(nn.Module):
         return self.inner(images)
 
 
-def train_one_step(tiny: SimpleNamespace, mixing: Mixing | None) -> tuple[Any, ...]:
-    """The images and labels of the first step, and the loss that the log tells."""
+def train_steps(
+    tiny: SimpleNamespace, mixing: Mixing | None
+) -> tuple[list[Tensor], list[float]]:
+    """The images and the loss of each of three steps in which nothing is learned."""
     state = tiny.make_state()
     recorder = Recorder(state.network)
     torch.manual_seed(0)
-    head = JointHead([("softmax", HEADS["softmax"](8, 4), 1.0)])
+    head = JointHead([("softmax", Softmax(8, 4), 1.0)])
     state = dataclasses.replace(
         state,
         network=recorder,
@@ -207,38 +225,43 @@ def train_one_step(tiny: SimpleNamespace, mixing: Mixing | None) -> tuple[Any, .
         state,
         tiny.make_loader(),
         Preprocessing(),
-        Schedule(1, 0.0),
+        Schedule(3, 0.0),
         Computation(torch.device("cpu"), mixing=mixing),
         Intervals(log=1, checkpoint=100),
         Callbacks(save=lambda: None, log=lines.append),
     )
-    return recorder.seen[0], tiny.make_loader().batch(0).labels, lines[0]["loss"]
+    return recorder.seen, [line["loss"] for line in lines]
 
 
-def test_the_loop_trains_on_mixtures(tiny: SimpleNamespace) -> None:
-    plain, labels, plain_loss = train_one_step(tiny, None)
-    mixing = Mixing(mixup=1.0, cutmix=0.0, seed=1)
-    mixed, _, mixed_loss = train_one_step(tiny, mixing)
-    mixture = mixing.draw(0, SIZE)
-    assert mixture is not None
-    assert 0.3 < mixture.share < 0.7
-    expected = mixture.share * plain + (1 - mixture.share) * plain.flip(0)
-    torch.testing.assert_close(mixed, expected)
-
-    state = tiny.make_state()
-    state.network.train()
-    torch.manual_seed(0)
-    head = Softmax(8, 4)
-    assert head.bias is not None
-    logits = state.network(mixed) @ head.weight.T + head.bias
-    own, other = (cross_entropy(logits, each) for each in (labels, labels.flip(0)))
-    soft = mixture.share * own + (1 - mixture.share) * other
-    assert mixed_loss == pytest.approx(soft.item(), abs=1e-4)
-    assert mixed_loss != pytest.approx(plain_loss, abs=1e-3)
+@pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0), (0.4, 0.4)])
+def test_the_loop_trains_on_mixtures(
+    tiny: SimpleNamespace, mixup: float, cutmix: float
+) -> None:
+    plain, plain_losses = train_steps(tiny, None)
+    mixing = Mixing(mixup, cutmix, seed=1)
+    mixed, losses = train_steps(tiny, mixing)
+    for step in range(3):
+        mixture = mixing.draw(step, SIZE)
+        if mixture is None:
+            assert torch.equal(mixed[step], plain[step])
+            continue
+        assert not torch.equal(mixed[step], plain[step])
+        torch.testing.assert_close(mixed[step], mixture.images(plain[step]))
+        network = tiny.make_state().network.train()
+        torch.manual_seed(0)
+        head = Softmax(8, 4)
+        assert head.bias is not None
+        logits = network(mixed[step]) @ head.weight.T + head.bias
+        labels = tiny.make_loader().batch(step).labels
+        own = cross_entropy(logits, labels)
+        other = cross_entropy(logits, labels[[1, 0, 3, 2]])
+        soft = mixture.share * own + (1 - mixture.share) * other
+        assert losses[step] == pytest.approx(soft.item(), abs=1e-4)
+    assert losses != plain_losses
 
 
 def test_no_chance_is_no_change(tiny: SimpleNamespace) -> None:
-    plain, _, plain_loss = train_one_step(tiny, None)
-    images, _, loss = train_one_step(tiny, Mixing(mixup=0.0, cutmix=0.0, seed=5))
-    assert torch.equal(images, plain)
-    assert loss == plain_loss
+    plain, losses = train_steps(tiny, None)
+    images, same_losses = train_steps(tiny, Mixing(mixup=0.0, cutmix=0.0, seed=5))
+    assert all(map(torch.equal, images, plain))
+    assert losses == same_losses

@@ -1,7 +1,7 @@
 """A constant that falls while a head trains, such as lambda of L-Softmax."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -15,7 +15,7 @@ class Annealing:
     """``max(floor, start * (1 + gamma * step) ** -power)``.
 
     The default reaches its floor after 1,658 of the 28,000 steps of a full run; raise
-    ``gamma`` as a run gets shorter. ``schedule.factor`` does so by itself.
+    ``gamma`` as a run gets shorter.
 
     Attributes:
         start: The value at step 0, at least ``floor``.
@@ -44,10 +44,6 @@ class Annealing:
             raise ParameterError(
                 f"start must be >= floor, {self.floor}, got {self.start}"
             )
-
-    def scaled(self, factor: float) -> "Annealing":
-        """The same course, ``factor`` times as long; ``factor`` is positive."""
-        return replace(self, gamma=self.gamma / factor)
 
     def at(self, step: int | Int[Tensor, ""]) -> Float[Tensor, ""]:
         """The constant after ``step`` batches, counted from 0."""

@@ -34,7 +34,7 @@ class MultipleAngleHead(ClassifyingHead):
         ParameterError: If an option is out of range.
     """
 
-    allows_mixtures: ClassVar[bool] = False  # It counts batches.
+    allows_mixtures: ClassVar[bool] = False  # lambda falls with the batches.
 
     def __init__(
         self,
@@ -51,10 +51,6 @@ class MultipleAngleHead(ClassifyingHead):
         self.annealing = annealing
         self.step: Tensor
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
-
-    def stretch(self, factor: float) -> None:
-        """Let lambda fall over ``factor`` times as many batches."""
-        self.annealing = self.annealing.scaled(factor)
 
     @abstractmethod
     def logits(

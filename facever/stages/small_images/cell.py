@@ -249,11 +249,7 @@ def _prepare_run(
     network = build.make_small_image_network(cell.network)
     network.to(device).to(memory_format=torch.channels_last)
     head = build.make_head(
-        cell.heads,
-        network.embedding_size,
-        images.num_classes,
-        seed=seed,
-        stretch=cell.schedule.factor,
+        cell.heads, network.embedding_size, images.num_classes, seed=seed
     )
     head.to(device)
     state = TrainingState(network, head, build.make_optimiser(cell, network, head))

@@ -166,4 +166,8 @@ def _deciding_options(config: TrainConfig) -> dict[str, Any]:
     content = config.model_dump(mode="json", exclude=_FREE_OPTIONS)
     if config.schedule.shape != "plateau":
         del content["validate_every"], content["schedule"]["plateau"]
+    # Where they do nothing, runs from before they were known go on.
+    for option in ("mixup", "cutmix"):
+        if not content["augmentation"][option]:
+            del content["augmentation"][option]
     return content

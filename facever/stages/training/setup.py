@@ -243,14 +243,20 @@ def _check_mixing(config: TrainConfig) -> None:
     options = config.augmentation
     if not (options.mixup or options.cutmix):
         return
+    if config.data.photos_per_identity is not None:
+        raise ConfigError(
+            "augmentation.mixup and cutmix mix neighbours in a batch, whom "
+            "data.photos_per_identity makes one person: leave it out, or set mixup and "
+            "cutmix to 0"
+        )
     for head in config.heads:
         kind = HEADS.get(head.name)
         if kind is not None and not kind.allows_mixtures:
             allowed = [name for name, each in HEADS.items() if each.allows_mixtures]
-            option = "mixup" if options.mixup else "cutmix"
             raise ConfigError(
-                f"head {head.name} cannot learn from crops of two people: set "
-                f"augmentation.{option}=0, or take heads of {', '.join(allowed)}"
+                f"head {head.name} cannot take a crop with each of two labels: set "
+                "augmentation.mixup and augmentation.cutmix to 0, or take heads of "
+                f"{', '.join(allowed)}"
             )
 
 

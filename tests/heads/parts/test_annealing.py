@@ -66,15 +66,6 @@ def test_it_never_rises_nor_leaves_its_range(
     assert annealing.floor <= late <= annealing.start
 
 
-@given(annealings, st.integers(1, 1000), st.integers(0, 1000))
-def test_a_scaled_one_is_as_far_at_the_same_share(
-    annealing: Annealing, factor: int, step: int
-) -> None:
-    scaled = annealing.scaled(float(factor))
-    expected = float(annealing.at(step))
-    assert float(scaled.at(step * factor)) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(
     ("options", "fragments"),
     [

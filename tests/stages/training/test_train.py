@@ -622,7 +622,15 @@ class TestRefusedBeforeTheFirstStep:
                     "heads": [{"name": "softmax"}, {"name": "ie"}],
                     "augmentation": {"cutmix": 0.5},
                 },
-                r"head ie cannot learn .* augmentation\.cutmix=0, or .* softmax",
+                r"head ie cannot take .*\.mixup and augmentation\.cutmix .* softmax",
+            ),
+            (
+                {"heads": [{"name": "lsoftmax"}], "augmentation": {"mixup": 0.5}},
+                "head lsoftmax cannot take",
+            ),
+            (
+                {"data": {"photos_per_identity": 2}, "augmentation": {"mixup": 0.5}},
+                r"mix neighbours .* data\.photos_per_identity .* leave it out",
             ),
         ],
         ids=str,
