@@ -9,7 +9,8 @@ DataLoader collates the same images from a Dataset of tensors, in this process a
 two workers, and sends them to the device. Each turn runs one after the other for the
 same number of steps, so that a busy machine slows all of them; ratios are medians over
 the turns. Loading alone, without a network, is timed too: it is the part that differs.
-On a GPU the step is timed once more through torch.compile, which replays CUDA graphs.
+Where the device has units for bfloat16, the step is timed with them, too, and on a GPU
+once more through torch.compile, which replays CUDA graphs.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from facever import build
 from facever.config.reading import load_config
 from facever.config.small_images import SmallImageCell, SmallImageTable
 from facever.environment import describe_machine, describe_versions
-from facever.hardware import pick_device
+from facever.hardware import has_bf16_units, pick_device
 from facever.small_images.batches import (
     Preparation,
     PreparedImages,
@@ -72,11 +73,14 @@ def main() -> None:
             at_home, cell, device, options.workers
         ),
     }
-    step = _step(cell, images.num_classes, device, compiled=False)
+    step = _step(cell, images.num_classes, device)
     cases: dict[str, tuple[Iterator[Batch], Callable[[Batch], None]]] = {
         **{f"loading: {name}": (feed, _nothing) for name, feed in feeds.items()},
         **{f"training: {name}": (feed, step) for name, feed in feeds.items()},
     }
+    if has_bf16_units(str(device)):
+        in_bf16 = _step(cell, images.num_classes, device, bf16=True)
+        cases["training: gathered, bfloat16"] = feeds["gathered"], in_bf16
     if device.type == "cuda":
         compiled = _step(cell, images.num_classes, device, compiled=True)
         cases["training: gathered, compiled"] = feeds["gathered"], compiled
@@ -147,7 +151,12 @@ def _nothing(batch: Batch) -> None:
 
 
 def _step(
-    cell: SmallImageCell, num_classes: int, device: torch.device, compiled: bool
+    cell: SmallImageCell,
+    num_classes: int,
+    device: torch.device,
+    *,
+    bf16: bool = False,
+    compiled: bool = False,
 ) -> Callable[[Batch], None]:
     torch.manual_seed(0)
     network = build.make_small_image_network(cell.network)
@@ -156,7 +165,9 @@ def _step(
     optimiser = build.make_optimiser(cell, network, head)
 
     def forward(images: Tensor, labels: Tensor) -> Any:
-        return head(network(images), labels)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            features = network(images)
+        return head(features, labels)
 
     call = torch.compile(forward, mode="reduce-overhead") if compiled else forward
 

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from pydantic import Field, model_validator
 
-from facever.choices import ImagePreparation, ScheduleShape, SmallImageSetName
+from facever.choices import (
+    ImagePreparation,
+    Precision,
+    ScheduleShape,
+    SmallImageSetName,
+)
 from facever.config.parts import (
     HeadConfig,
     NetworkConfig,
@@ -92,6 +97,12 @@ class SmallImageCell(SweptCell):
         description="How long to train and how the learning rate runs."
     )
     batch_size: int = Field(ge=2, description="The number of images in a batch.")
+    precision: Precision = Field(
+        "auto",
+        description="The numbers that the network is trained with: fp32, bf16, or "
+        "auto, which takes bf16 where the device has units for it. What is measured is "
+        "computed with fp32.",
+    )
     start: str | None = Field(
         None,
         description="The name of a cell above this one in the table, from whose "

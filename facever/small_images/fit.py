@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from facever.errors import DivergedError
@@ -23,8 +24,6 @@ from facever.training.schedule import Schedule
 RATE_FACTOR = "rate_factor"
 """Key of a parameter group: a factor on the schedule's rate, 1 where it is missing."""
 
-Forward = Callable[[Tensor, Tensor], HeadOutput]
-
 
 def fit_small_images(
     state: TrainingState,
@@ -33,7 +32,8 @@ def fit_small_images(
     *,
     every: int,
     measure: Callable[[LogLine], None],
-    forward: Forward | None = None,
+    bf16: bool = False,
+    is_compiled: bool = False,
     advance: Advance = ignore_progress,
 ) -> None:
     """Train from ``state.step`` to the end of the schedule.
@@ -46,8 +46,10 @@ def fit_small_images(
         every: Steps between two calls of ``measure``, which the last step calls too.
         measure: Gets step, learning rate, mean loss and training error (a share) since
             the last call, and steps a second; may use and save the state.
-        forward: The output for images and labels; a compiled form of network and head,
-            which is what None calls.
+        bf16: Whether the network computes in bfloat16; the head never does, nor does
+            what ``measure`` measures.
+        is_compiled: Whether torch.compile joins network and head and, on a GPU, replays
+            CUDA graphs. Experimental: not run on a GPU yet.
         advance: Progress, one unit a step.
 
     Raises:
@@ -55,11 +57,13 @@ def fit_small_images(
     """
     network, head, optimiser = state.network, state.head, state.optimiser
 
-    def call(images: Tensor, labels: Tensor) -> HeadOutput:
-        output: HeadOutput = head(network(images), labels)
+    def forward(images: Tensor, labels: Tensor) -> HeadOutput:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            features = network(images)
+        output: HeadOutput = head(features, labels)
         return output
 
-    forward = forward or call
+    call = torch.compile(forward, mode="reduce-overhead") if is_compiled else forward
     window = _Window()
     network.train()
     head.train()
@@ -69,7 +73,7 @@ def fit_small_images(
             group["lr"] = rate * group.get(RATE_FACTOR, 1.0)
         images, labels = batches.batch(state.step)
         try:
-            output = forward(images, labels)
+            output = call(images, labels)
         except DivergedError as error:
             raise DivergedError(
                 f"{error}, at step {state.step + 1}; {_remedy(rate)}"

@@ -41,6 +41,8 @@ class CellRun(Result):
         recipe: The cell's config.
         fingerprint: Hash of everything that decides the run.
         curve: What was measured on the way, one entry for each measurement.
+        precision: The numbers that the network was trained with, when the run was last
+            started: fp32, as all earlier runs, or bf16.
     """
 
     seed: int
@@ -59,6 +61,7 @@ class CellRun(Result):
     recipe: dict[str, Any]
     fingerprint: str
     curve: list[dict[str, Any]]
+    precision: str = "fp32"
 
     def lines(self) -> list[str]:
         """The seed and the error."""

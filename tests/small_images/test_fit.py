@@ -98,3 +98,37 @@ def test_divergence_is_named_before_it_is_measured(value: float) -> None:
     # Its gradient has spoilt the network by then.
     with pytest.raises(DivergedError, match="row 0, at step 2; the learning rate is"):
         go_on()
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_network_alone_computes_in_bfloat16(bf16: bool) -> None:
+    state, batches = make()
+    seen: list[torch.dtype] = []
+    state.network.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+    losses: list[torch.dtype] = []
+    head = state.head.heads["softmax"]
+    head.register_forward_hook(lambda *given: losses.append(given[2].loss.dtype))
+
+    def measure(line: LogLine) -> None:
+        state.network(torch.zeros(2, 1, 3, 3))
+
+    fit_small_images(
+        state, batches, Schedule(1, 0.3), every=1, measure=measure, bf16=bf16
+    )
+    assert seen == [torch.bfloat16 if bf16 else torch.float32, torch.float32]
+    assert losses == [torch.float32]
+    assert state.network[1].weight.dtype == torch.float32
+
+
+def test_bfloat16_learns_what_float32_does() -> None:
+    ends = []
+    for bf16 in (False, True):
+        state, batches = make()
+        lines: list[LogLine] = []
+        schedule = Schedule(40, 0.1)
+        fit_small_images(
+            state, batches, schedule, every=40, measure=lines.append, bf16=bf16
+        )
+        ends.append(lines[-1]["loss"])
+    assert ends[0] != ends[1]
+    assert ends[0] == pytest.approx(ends[1], rel=0.02)

@@ -16,7 +16,7 @@ from facever.config.small_images import SmallImageCell
 from facever.config.tables import folder_name
 from facever.errors import DivergedError, FileError
 from facever.files import whole_file
-from facever.hardware import pick_device
+from facever.hardware import pick_device, uses_bf16
 from facever.heads import JointHead
 from facever.progress import progress_bar
 from facever.small_images.batches import (
@@ -162,8 +162,8 @@ def train_cell(
         title: Title of the progress bar.
         start: Checkpoint of the cell whose network this one starts from.
         device: Name of the device, see ``pick_device``.
-        compiled: Whether torch.compile joins network and head and, on a GPU, replays
-            CUDA graphs. Experimental: not run on a GPU yet.
+        compiled: Whether torch.compile joins network and head; see
+            ``fit_small_images``.
 
     Returns:
         The numbers of the last step, as ``result.json`` holds them.
@@ -177,6 +177,8 @@ def train_cell(
     if done is not None:
         return done
     run = _prepare_run(cell, images, seed, pick_device(device))
+    bf16 = uses_bf16(cell.precision, str(run.train.images.device))
+    title = f"{title}, {'bfloat16' if bf16 else 'float32'}"
     state, checkpoint = run.state, out / CHECKPOINT_FILE
     if checkpoint.exists():
         load_checkpoint(checkpoint, state, fingerprint)
@@ -191,12 +193,6 @@ def train_cell(
 
     schedule = build.make_schedule(cell)
     every = cell.measure_every or run.batches.sampler.batches_an_epoch
-    forward = None
-    if compiled:
-        forward = torch.compile(
-            lambda images, labels: run.head(state.network(images), labels),
-            mode="reduce-overhead",
-        )
     first, began = state.step, time.perf_counter()
     with progress_bar(title, schedule.steps, "steps", first) as advance:
         fit_small_images(
@@ -205,7 +201,8 @@ def train_cell(
             schedule,
             every=every,
             measure=measure,
-            forward=forward,
+            bf16=bf16,
+            is_compiled=compiled,
             advance=advance,
         )
     result = CellRun(
@@ -220,6 +217,7 @@ def train_cell(
         recipe=cell.model_dump(mode="json", exclude={"sweep"}),
         fingerprint=fingerprint,
         curve=curve.lines,
+        precision="bf16" if bf16 else "fp32",
     )
     write_json(out / RESULT_FILE, result.to_dict())
     return result
@@ -362,5 +360,7 @@ def _read_result(path: Path, fingerprint: str) -> CellRun | None:
 def _fingerprint(cell: SmallImageCell, images: SmallImageSet, seed: int) -> str:
     """A hash of everything that must be the same for a run to go on."""
     options = cell.model_dump(mode="json", exclude={"printed", "sweep"})
+    if cell.precision == "auto":  # The machine decides; earlier runs do not name it.
+        del options["precision"]
     content = [options, images.fingerprint, seed]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

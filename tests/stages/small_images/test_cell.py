@@ -1,5 +1,7 @@
 """From recipe and set to result: on small sets in the published forms."""
 
+import dataclasses
+import hashlib
 import json
 import os
 import runpy
@@ -19,7 +21,7 @@ import yaml
 from facever import build
 from facever.config.reading import load_config
 from facever.config.small_images import SmallImageTable
-from facever.errors import ConfigError, FaceverError, FileError
+from facever.errors import ConfigError, FaceverError, FileError, ParameterError
 from facever.small_images.sets import read_small_images
 from facever.stages.small_images.cell import RESULT_FILE, train_cell
 from facever.training.checkpoint import CHECKPOINT_FILE
@@ -311,6 +313,73 @@ def test_on_a_cpu_memory_is_kept_from_step_to_step(
     cell = load_config(SmallImageTable, recipe, overrides).cells["softmax"]
     train_cell(cell, images, 0, tmp_path / "out", title="some", device="cpu")
     assert asked == [True]
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_units", "expected"),
+    [
+        ("auto", True, "bf16"),
+        ("auto", False, "fp32"),
+        ("bf16", True, "bf16"),
+        ("fp32", True, "fp32"),
+    ],
+)
+def test_the_precision_is_told(
+    tmp_path: Path,
+    recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: str,
+    has_units: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: has_units)
+    make, seen = build.make_small_image_network, []
+
+    def watched(config: Any) -> torch.nn.Module:
+        network = make(config)
+        network.register_forward_hook(lambda *given: seen.append(given[2].dtype))
+        return network
+
+    monkeypatch.setattr(build, "make_small_image_network", watched)
+    images = read_small_images("mnist", tmp_path / "data" / "mnist", verify=False)
+    overrides = [f"train.precision={asked}", "train.schedule.factor=0.05"]
+    overrides.append("train.schedule.drops=[]")
+    cell = load_config(SmallImageTable, recipe, overrides).cells["softmax"]
+    result = train_cell(cell, images, 0, tmp_path / "out", title="some", device="cpu")
+    assert result.precision == expected
+    name = {"bf16": "bfloat16", "fp32": "float32"}[expected]
+    assert seen[0] == getattr(torch, name)
+    assert f"some, {name}: " in capsys.readouterr().err
+
+
+def test_bfloat16_without_units_is_refused(
+    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: False)
+    images = read_small_images("mnist", tmp_path / "data" / "mnist", verify=False)
+    cell = load_config(SmallImageTable, recipe, ["train.precision=bf16"]).cells
+    with pytest.raises(ParameterError, match="precision must be auto or fp32"):
+        train_cell(cell["softmax"], images, 0, tmp_path / "out", title="some")
+
+
+def test_a_run_from_before_precision_was_a_choice_is_known(
+    tmp_path: Path, recipe: Path
+) -> None:
+    images = read_small_images("mnist", tmp_path / "data" / "mnist", verify=False)
+    overrides = ["train.schedule.factor=0.05", "train.schedule.drops=[]"]
+    cell = load_config(SmallImageTable, recipe, overrides).cells["softmax"]
+    out = tmp_path / "out"
+    result = train_cell(cell, images, 0, out, title="some")
+    # The hash over the options, the images and the seed, as it was written then.
+    options = cell.model_dump(mode="json", exclude={"printed", "sweep", "precision"})
+    text = json.dumps([options, images.fingerprint, 0], sort_keys=True)
+    assert result.fingerprint == hashlib.sha256(text.encode()).hexdigest()
+    content = json.loads((out / RESULT_FILE).read_text())
+    del content["precision"]
+    (out / RESULT_FILE).write_text(json.dumps(content))
+    again = train_cell(cell, images, 0, out, title="some")
+    assert again == dataclasses.replace(result, precision="fp32")
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
