@@ -178,7 +178,8 @@ def train_cell(
         return done
     run = _prepare_run(cell, images, seed, pick_device(device))
     bf16 = uses_bf16(cell.precision, str(run.train.images.device))
-    title = f"{title}, {'bfloat16' if bf16 else 'float32'}"
+    precision = "bf16" if bf16 else "fp32"
+    title = f"{title}, {precision}"
     state, checkpoint = run.state, out / CHECKPOINT_FILE
     if checkpoint.exists():
         load_checkpoint(checkpoint, state, fingerprint)
@@ -217,7 +218,7 @@ def train_cell(
         recipe=cell.model_dump(mode="json", exclude={"sweep"}),
         fingerprint=fingerprint,
         curve=curve.lines,
-        precision="bf16" if bf16 else "fp32",
+        precision=precision,
     )
     write_json(out / RESULT_FILE, result.to_dict())
     return result

@@ -68,6 +68,7 @@ source are told apart is for `facever evaluate` to say.
 ## Settings
 
 {run.schedule.steps:,} steps of {config.batch_size} crops{_classmates(config)}.
+The network computed with {run.computation.precision}.
 
 ```yaml
 {yaml.safe_dump(ordered, sort_keys=False).rstrip()}

@@ -51,13 +51,14 @@ def write_config(config: TrainConfig) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def record_start(folder: Path, step: int, num_processes: int) -> None:
-    """Add a line on what a run starts with: versions, commit and machine.
+def record_start(folder: Path, step: int, num_processes: int, precision: str) -> None:
+    """Add a line on what a run starts with: versions, commit, machine and precision.
 
     Args:
         folder: The run's folder.
         step: The step from which the run goes on; 0 at the first start.
         num_processes: Number of processes of the job.
+        precision: The numbers that the network computes with, bf16 or fp32.
     """
     line = {
         "step": step,
@@ -66,6 +67,7 @@ def record_start(folder: Path, step: int, num_processes: int) -> None:
         "commit": describe_commit(),
         "machine": describe_machine(),
         "processes": num_processes,
+        "precision": precision,
     }
     append_line(folder / STARTS_FILE, json.dumps(line))
 

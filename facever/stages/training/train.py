@@ -109,8 +109,8 @@ def train(config: TrainConfig) -> TrainResult:
     Returns:
         The model file and what held-out people say of it. Beside the model file in
         ``config.out`` lie ``config.yaml``, ``log.jsonl``, ``starts.jsonl`` (versions,
-        commit and machine of each start), the checkpoints that ``config`` keeps and, as
-        ``README.md``, the model card.
+        commit, machine and precision of each start), the checkpoints that ``config``
+        keeps and, as ``README.md``, the model card.
 
     Raises:
         FaceverError: If the crops, the config or an earlier checkpoint do not fit, or
@@ -162,7 +162,7 @@ def _train(
     if processes.is_first:
         write_config(config)
         cut_log(config.out / LOG_FILE, first)
-        record_start(config.out, first, processes.count)
+        record_start(config.out, first, processes.count, run.computation.precision)
     processes.say(_describe(config, run, processes))
     if config.compile:
         processes.say("the first step compiles the network, which takes minutes")
@@ -209,7 +209,8 @@ def _describe(config: TrainConfig, run: PreparedRun, processes: Processes) -> st
         f"{len(run.split.rows):,} crops of {run.split.num_classes:,} identities, "
         f"{len(run.split.held_out):,} crops held out; {config.network.name} with "
         f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
-        f"{run.schedule.steps:,} steps of {config.batch_size} on {run.device}"
+        f"{run.schedule.steps:,} steps of {config.batch_size} on {run.device} with "
+        f"{run.computation.precision}"
         + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
 

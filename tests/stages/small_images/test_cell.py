@@ -348,9 +348,8 @@ def test_the_precision_is_told(
     cell = load_config(SmallImageTable, recipe, overrides).cells["softmax"]
     result = train_cell(cell, images, 0, tmp_path / "out", title="some", device="cpu")
     assert result.precision == expected
-    name = {"bf16": "bfloat16", "fp32": "float32"}[expected]
-    assert seen[0] == getattr(torch, name)
-    assert f"some, {name}: " in capsys.readouterr().err
+    assert seen[0] == {"bf16": torch.bfloat16, "fp32": torch.float32}[expected]
+    assert f"some, {expected}: " in capsys.readouterr().err
 
 
 def test_bfloat16_without_units_is_refused(

@@ -137,7 +137,7 @@ class TestWhatARunLeaves:
             "12 crops of 3 people",
             "Licence of the data: CC0.",
             "Nobody was held out",
-            "10 steps of 6 crops.",
+            "10 steps of 6 crops.\nThe network computed with fp32.",
             f"facever {facever.__version__}",
         ):
             assert said in card
@@ -150,6 +150,7 @@ class TestWhatARunLeaves:
     def test_what_it_was_started_with(self, trained: Path) -> None:
         (line,) = map(json.loads, (trained / "starts.jsonl").open())
         assert (line["step"], line["processes"]) == (0, 1)
+        assert line["precision"] == "fp32"
         assert torch.__version__.startswith(line["versions"]["torch"])
         assert line["commit"] is None or len(line["commit"].split("+")[0]) == 40
         assert line["machine"]["num_cpus"] >= 1
@@ -383,6 +384,24 @@ replace_or_die.saved = 0
 os.replace = replace_or_die
 train(load_config(TrainConfig, Path(sys.argv[1])))
 """
+
+
+@pytest.mark.parametrize(("has_units", "taken"), [(True, "bf16"), (False, "fp32")])
+def test_the_precision_that_auto_took_is_told(
+    tmp_path: Path,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    has_units: bool,
+    taken: str,
+) -> None:
+    monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: has_units)
+    out = tmp_path / "run"
+    schedule = {"steps": 1, "drops": [], "warmup": 0}
+    train(make_config(store, out, precision="auto", schedule=schedule))
+    assert f"1 steps of 6 on cpu with {taken}\n" in capsys.readouterr().err
+    assert json.loads((out / "starts.jsonl").read_text())["precision"] == taken
+    assert f"computed with {taken}." in (out / "README.md").read_text()
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_model(
