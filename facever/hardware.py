@@ -7,7 +7,7 @@ torch do without.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from facever.choices import Precision
 from facever.environment import cpu_units
@@ -73,6 +73,11 @@ def has_bf16_units(device: str) -> bool:
     if device == "cpu":
         return bool({"avx512_bf16", "amx_bf16"} & set(cpu_units()))
     return False
+
+
+def precision_name(bf16: bool) -> Literal["bf16", "fp32"]:
+    """The name of the numbers that a network computes with, as ``precision`` has it."""
+    return "bf16" if bf16 else "fp32"
 
 
 def uses_bf16(precision: Precision, device: str) -> bool:

@@ -30,7 +30,7 @@ from facever import build
 from facever.config.reading import load_config
 from facever.config.small_images import SmallImageCell, SmallImageTable
 from facever.environment import describe_machine, describe_versions
-from facever.hardware import has_bf16_units, pick_device
+from facever.hardware import has_bf16_units, pick_device, precision_name
 from facever.small_images.batches import (
     Preparation,
     PreparedImages,
@@ -78,12 +78,16 @@ def main() -> None:
         **{f"loading: {name}": (feed, _nothing) for name, feed in feeds.items()},
         **{f"training: {name}": (feed, step) for name, feed in feeds.items()},
     }
-    if has_bf16_units(str(device)):
+    bf16 = has_bf16_units(str(device))
+    if bf16:
         in_bf16 = _step(cell, images.num_classes, device, bf16=True)
         cases["training: gathered, bfloat16"] = feeds["gathered"], in_bf16
     if device.type == "cuda":
-        compiled = _step(cell, images.num_classes, device, compiled=True)
-        cases["training: gathered, compiled"] = feeds["gathered"], compiled
+        compiled = _step(cell, images.num_classes, device, bf16=bf16, compiled=True)
+        cases[f"training: gathered, compiled, {precision_name(bf16)}"] = (
+            feeds["gathered"],
+            compiled,
+        )
 
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(options.turns + 1):

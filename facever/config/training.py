@@ -76,9 +76,9 @@ class DataConfig(StrictModel):
 class AugmentationConfig(StrictModel):
     """Random changes of training crops, in this order; a strength of 0 means off.
 
-    What happens to a crop is decided by the seed, the epoch and its row in the store,
-    and made on the CPU, in ``data.workers`` processes, but for the mirror. Last,
-    mixup and cutmix mix whole batches on the device, as seed and step decide.
+    The seed, the epoch and its row in the store decide what happens to a crop. That is
+    done on the CPU, in ``data.workers`` processes, but for the mirror. Last, mixup and
+    cutmix mix whole batches on the device, as seed and step decide.
     """
 
     mirror: bool = Field(True, description="Whether half of the crops are flipped.")
@@ -142,18 +142,18 @@ class AugmentationConfig(StrictModel):
         0.0,
         ge=0,
         le=1,
-        description="The chance that the crops of a batch are added up in pairs, in "
-        "shares from Beta(0.2, 0.2), which the labels have of the loss, too. The heads "
-        "anchor_ncm, angular, arcface, cosface, euclidean_margin, hinge and softmax "
-        "allow it, and compute such a step twice.",
+        description="The chance that the crops of a batch are added up in pairs, with "
+        "a share drawn from Beta(0.2, 0.2). The two labels have the same shares of the "
+        "loss. The heads anchor_ncm, angular, arcface, cosface, euclidean_margin, "
+        "hinge and softmax allow it; each computes its loss twice then.",
     )
     cutmix: float = Field(
         0.0,
         ge=0,
         le=1,
         description="The chance that a window of each crop of a batch is replaced by "
-        "another crop's, with the window's share of the area for the other label. For "
-        "the same heads as mixup; mixup and cutmix are at most 1 together.",
+        "another crop's. The other label's share of the loss is the window's share of "
+        "the area. For the same heads as mixup; together both are at most 1.",
     )
 
 

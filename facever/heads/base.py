@@ -20,8 +20,8 @@ class HeadOutput:
         logits: ``[batch, classes]`` where the head classifies, without the margin,
             larger is likelier; None for heads that only measure distances.
         parts: Detached scalars to log, by name.
-        hits: Whether each own class's logit is the largest, where ``logits`` is None
-            because no process holds the logits of all classes.
+        hits: Whether each prediction is right, where ``logits`` is None: because no
+            process holds the logits of all classes, or each crop has two labels.
     """
 
     loss: Float[Tensor, ""]
@@ -49,6 +49,7 @@ class Head(nn.Module, ABC):
         allows_mixtures: Whether a crop mixed of two people may be given twice in a
             step, once with each label: the head compares each embedding with classes
             alone, moves no centers, and has no constant that falls with the batches.
+            Classes that are sampled are drawn for each of the two.
     """
 
     compares_classmates: ClassVar[bool] = False

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from facever.small_images.runs import MEASURES, CellRun
-from facever.tables.rows import CellResults, text_table
+from facever.tables.rows import CellResults, text_table, trained_with
 from facever.verification.reporting.markup import table, whole_page
 
 
@@ -39,7 +39,7 @@ def render_small_image_page(
         f"<header><h1>{escape(title)}</h1></header>",
         f'<p class="soft">{escape(paper)}. Errors in percent on the test set, of the '
         "last step of each run; ± is the standard deviation over seeds, the angles are "
-        "radians.</p>",
+        f"radians. {trained_with(cells)}</p>",
         table(shown.columns, rows),
     ]
     parts += [_figure(figure) for figure in figures]

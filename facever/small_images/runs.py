@@ -41,8 +41,8 @@ class CellRun(Result):
         recipe: The cell's config.
         fingerprint: Hash of everything that decides the run.
         curve: What was measured on the way, one entry for each measurement.
-        precision: The numbers that the network was trained with, when the run was last
-            started: fp32, as all earlier runs, or bf16.
+        precision: The numbers that the network was trained with: fp32, as all earlier
+            runs, bf16, or one after the other, with a comma between.
     """
 
     seed: int

@@ -47,6 +47,13 @@ class CellResults(Generic[Run]):
         return "; ".join(each)
 
 
+def trained_with(cells: Sequence[CellResults[Run]]) -> str:
+    """A sentence on the numbers that networks were trained with, where runs say."""
+    found = {run.precision for cell in cells for run in cell.runs}  # type: ignore[attr-defined]
+    taken = sorted({name for each in found for name in each.split(", ") if name})
+    return f"Trained with {' and '.join(taken)}." if taken else ""
+
+
 def spread(values: Sequence[float], digits: int) -> str:
     """Mean and standard deviation, ``0.81 ± 0.04``; empty without values."""
     if not values:

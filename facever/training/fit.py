@@ -47,11 +47,6 @@ class Computation:
     is_compiled: bool = False
     mixing: Mixing | None = None
 
-    @property
-    def precision(self) -> str:
-        """The numbers that the network computes with, bf16 or fp32."""
-        return "bf16" if self.bf16 else "fp32"
-
 
 @dataclass(frozen=True)
 class Intervals:

@@ -35,7 +35,7 @@ class Mixture:
     def images(
         self, images: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
-        """The mixed images; what is given stays as it is."""
+        """The mixed images, an even number; what is given stays as it is."""
         partners = images[_partners(images)]
         if self.window is None:
             return torch.lerp(partners, images, self.share)
@@ -80,6 +80,7 @@ class _MixedHead(nn.Module):
 
 
 def _partners(batch: Tensor) -> Int[Tensor, " batch"]:
+    assert len(batch) % 2 == 0
     return torch.arange(len(batch), device=batch.device) ^ 1
 
 

@@ -148,6 +148,10 @@ def test_the_table(done: Path) -> None:
     mean, deviation = np.mean(lfw), np.std(lfw, ddof=1)
     shown = f"| IE | 2 | 99.10 | {mean:.2f} ± {deviation:.2f} | {mean - 99.1:+.2f} |"
     assert shown in text
+    (precision,) = {run["precision"] for cell in cells.values() for run in cell["runs"]}
+    start = json.loads((done / "IE" / "seed0" / "starts.jsonl").read_text())
+    assert precision == start["precision"]
+    assert f"Trained with {precision}." in text
     assert "36 pairs of LFW in 2 folds" in text
     assert "12 pairs of YouTube Faces in 2 folds" in text
     head = next(line for line in text.splitlines() if line.startswith("| cell"))
@@ -425,6 +429,18 @@ def test_what_is_refused_before_anything_runs(
     more = ["--set", change, "--set", "cells.IE.printed={}", "--cells", "IE"]
     assert words in stopped(capsys, arguments(world, tmp_path / "out", *more))
     assert not list(tmp_path.glob("out/*/*/*/*/checkpoint.pt"))
+
+
+def test_bfloat16_without_units_is_refused_before_anything_runs(
+    tmp_path: Path,
+    world: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: False)
+    given = arguments(world, tmp_path / "out", "--set", "train.precision=bf16")
+    assert "precision must be auto or fp32, got 'bf16'" in stopped(capsys, given)
+    assert not list(tmp_path.glob("out/*/*/*/*"))
 
 
 def test_a_run_of_another_recipe(

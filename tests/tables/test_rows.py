@@ -3,7 +3,14 @@ from dataclasses import dataclass
 import pytest
 
 from facever.results import Result
-from facever.tables.rows import CellResults, Measure, markdown, spread, text_table
+from facever.tables.rows import (
+    CellResults,
+    Measure,
+    markdown,
+    spread,
+    text_table,
+    trained_with,
+)
 
 
 @dataclass(frozen=True)
@@ -11,6 +18,7 @@ class Some(Result):
     error: float | None
     angle: float | None = None
     other: float | None = None
+    precision: str = ""
 
     def lines(self) -> list[str]:
         return []
@@ -21,6 +29,24 @@ MEASURES = (
     Measure("angle", "angle", 3),
     Measure("other", "other", 1),
 )
+
+
+@pytest.mark.parametrize(
+    ("precisions", "said"),
+    [
+        (["bf16", "bf16"], "Trained with bf16."),
+        (["", "bf16"], "Trained with bf16."),
+        (["fp32", "bf16"], "Trained with bf16 and fp32."),
+        (["fp32, bf16"], "Trained with bf16 and fp32."),
+        (["", ""], ""),
+        ([], ""),
+    ],
+)
+def test_what_runs_were_trained_with(precisions: list[str], said: str) -> None:
+    runs = [Some(0.5, precision=each) for each in precisions]
+    assert (
+        trained_with([CellResults("a", runs[:1]), CellResults("b", runs[1:])]) == said
+    )
 
 
 def test_rows_by_hand() -> None:

@@ -142,7 +142,7 @@ def test_class_vectors_are_shared_and_the_memory_with_them(
     assert max(sizes) - min(sizes) <= expected / group.CLASSES
 
 
-@pytest.mark.parametrize("title", ["whole", "clipped", "adamw in parts"])
+@pytest.mark.parametrize("title", ["whole", "clipped", "mixed", "adamw in parts"])
 def test_a_job_trains_the_network_of_one_process(
     title: str, job: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:

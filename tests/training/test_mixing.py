@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from facever.config.training import AugmentationConfig
 from facever.errors import ParameterError
 from facever.heads import HEADS, JointHead, Softmax
 from facever.inference.preprocessing import Preprocessing
@@ -190,6 +192,9 @@ def test_a_head_that_allows_mixtures_keeps_no_state(name: str) -> None:
 
 def test_heads_that_allow_mixtures_are_known() -> None:
     assert {name for name, head in HEADS.items() if head.allows_mixtures} == ALLOWED
+    said = AugmentationConfig.model_fields["mixup"].description
+    assert said is not None
+    assert {name for name in HEADS if re.search(rf"\b{name}\b", said)} == ALLOWED
 
 
 class Recorder(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from facever.choices import Backend, Precision
-from facever.hardware import pick_device, uses_bf16
+from facever.hardware import pick_device, precision_name, uses_bf16
 from facever.inference.header import ModelHeader
 from facever.inference.network import Network, StartedNetwork
 from facever.inference.preprocessing import Preprocessing
@@ -68,7 +68,7 @@ class TorchNetwork(Network):
             features = forward(self.preprocessing(views).to(numbers)).float()
             return features.reshape(1 + with_mirrored, len(crops), -1).cpu().numpy()
 
-        return StartedNetwork(compute, "torch", str(place), "bf16" if bf16 else "fp32")
+        return StartedNetwork(compute, "torch", str(place), precision_name(bf16))
 
 
 class _Tracer(fx.Tracer):

@@ -12,6 +12,7 @@ from facever.config.faces import FaceCell
 from facever.config.training import TrainConfig
 from facever.data.store.crop_store import CropStore
 from facever.errors import ConfigError, FileError
+from facever.hardware import pick_device, uses_bf16
 from facever.inference.embedder import Embedder
 from facever.inference.model import LoadedModel
 from facever.inference.model_file import load_model
@@ -29,6 +30,7 @@ from facever.stages.training.run_folder import (
     MODEL_FILE,
     check_same_run,
     run_fingerprint,
+    trained_with,
 )
 from facever.stages.training.setup import THRESHOLD_FAR, split_crops
 from facever.stages.training.train import train
@@ -77,6 +79,9 @@ class FaceRun(Result):
         pca_components: Number of dimensions that the PCA keeps.
         recipe: The training's config.
         fingerprint: Hash of everything that decides the training.
+        precision: The numbers that the network was trained with: bf16, fp32, or one
+            after the other, with a comma between; empty where an earlier run does not
+            say.
         judged: What each test consisted of, by the name of the test: the hash of its
             pairs and crops, and the recipe's ``pca_components``.
         lfw: Accuracy on LFW by cosine after the PCA, as the IE paper compares, a share;
@@ -103,6 +108,7 @@ class FaceRun(Result):
     pca_components: int
     recipe: dict[str, Any]
     fingerprint: str
+    precision: str = ""
     judged: dict[str, list[str | int | None]] = field(default_factory=dict)
     lfw: float | None = None
     lfw_euclidean: float | None = None
@@ -141,8 +147,9 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
     _teachers: dict[str, LoadedModel] = field(default_factory=dict)
 
     def check(self, cell: FaceCell) -> None:
-        """Refuse names that do not exist."""
+        """Refuse names that do not exist, and bf16 where there are no units for it."""
         build.check_names(cell.network, cell.heads)
+        uses_bf16(cell.precision, str(pick_device(cell.device)))
 
     def fingerprint(self, cell: FaceCell, seed: int) -> str:
         """A hash of the training and of its crops."""
@@ -208,6 +215,7 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
             pca_components=self._num_components(model),
             recipe=config.model_dump(mode="json"),
             fingerprint=fingerprint,
+            precision=", ".join(trained_with(out)),
         )
 
     def _judge(

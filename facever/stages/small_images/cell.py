@@ -16,7 +16,7 @@ from facever.config.small_images import SmallImageCell
 from facever.config.tables import folder_name
 from facever.errors import DivergedError, FileError
 from facever.files import whole_file
-from facever.hardware import pick_device, uses_bf16
+from facever.hardware import pick_device, precision_name, uses_bf16
 from facever.heads import JointHead
 from facever.progress import progress_bar
 from facever.small_images.batches import (
@@ -89,8 +89,9 @@ class SmallImageTrainer(CellTrainer[SmallImageCell, CellRun]):
     _sets: dict[str, SmallImageSet] = field(default_factory=dict)
 
     def check(self, cell: SmallImageCell) -> None:
-        """Refuse names that do not exist."""
+        """Refuse names that do not exist, and bf16 where there are no units for it."""
         build.check_names(cell.network, cell.heads, SMALL_IMAGE_NETWORKS)
+        uses_bf16(cell.precision, str(pick_device(self.device)))
 
     def fingerprint(self, cell: SmallImageCell, seed: int) -> str:
         """A hash of the cell, the set and the seed."""
@@ -178,7 +179,7 @@ def train_cell(
         return done
     run = _prepare_run(cell, images, seed, pick_device(device))
     bf16 = uses_bf16(cell.precision, str(run.train.images.device))
-    precision = "bf16" if bf16 else "fp32"
+    precision = precision_name(bf16)
     title = f"{title}, {precision}"
     state, checkpoint = run.state, out / CHECKPOINT_FILE
     if checkpoint.exists():
@@ -189,7 +190,7 @@ def train_cell(
     curve = _Curve(out / CURVE_FILE, state.step)
 
     def measure(line: LogLine) -> None:
-        curve.add({**line, **_watch(run)})
+        curve.add({**line, "precision": precision, **_watch(run)})
         save_checkpoint(checkpoint, state, fingerprint)
 
     schedule = build.make_schedule(cell)
@@ -218,7 +219,7 @@ def train_cell(
         recipe=cell.model_dump(mode="json", exclude={"sweep"}),
         fingerprint=fingerprint,
         curve=curve.lines,
-        precision=precision,
+        precision=curve.precision,
     )
     write_json(out / RESULT_FILE, result.to_dict())
     return result
@@ -337,6 +338,13 @@ class _Curve:
         text = path.read_text(encoding="utf-8") if step and path.exists() else ""
         lines = [json.loads(line) for line in text.splitlines()]
         self.lines = [line for line in lines if line["step"] <= step]
+
+    @property
+    def precision(self) -> str:
+        """The numbers of all lines; those that do not say were of fp32."""
+        return ", ".join(
+            dict.fromkeys(line.get("precision", "fp32") for line in self.lines)
+        )
 
     def add(self, line: dict[str, Any]) -> None:
         self.lines.append(line)

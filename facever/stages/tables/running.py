@@ -30,10 +30,11 @@ class CellTrainer(ABC, Generic[Cell, Run]):
 
     @abstractmethod
     def check(self, cell: Cell) -> None:
-        """Refuse names of networks, heads and options that do not exist.
+        """Refuse what no run could have, whatever its values.
 
         Raises:
-            ConfigError: If there is no such name.
+            ConfigError: If there is no network, head or option of a name.
+            ParameterError: If the device has no units for bf16, which is asked for.
         """
 
     @abstractmethod
@@ -108,6 +109,7 @@ class TableRuns(Generic[Cell, Run]):
             ParameterError: If there is no such cell, ``num_seeds`` is below 1, or no
                 run of those wanted came to an end.
             ConfigError: If a cell names what does not exist; nothing is run then.
+            ParameterError: If a cell asks for bf16 without units; nothing is run then.
             FileError: If a wanted run was made with another recipe.
         """
         if num_seeds < 1:

@@ -13,7 +13,14 @@ from facever.files import whole_file
 from facever.results import Result, plain
 from facever.stages.tables.running import write_json
 from facever.tables.figure_files import save_figure
-from facever.tables.rows import CellResults, Measure, Run, markdown, text_table
+from facever.tables.rows import (
+    CellResults,
+    Measure,
+    Run,
+    markdown,
+    text_table,
+    trained_with,
+)
 from facever.tables.sweeps import draw_sweep, sweep_lines
 
 TABLE_FILE = "table.md"
@@ -48,6 +55,7 @@ def write_table(
     if changes:
         changed = ", ".join(f"`{change}`" for change in changes)
         said += f" Changed in the recipe: {changed}."
+    said = f"{said} {trained_with(cells)}".rstrip()
     shown = markdown(text_table(cells, measures))
     text = f"# {table.title}\n\n{said}\n\n{shown}\n{chosen}"
     with whole_file(out / TABLE_FILE) as temporary:

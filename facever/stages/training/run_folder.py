@@ -72,6 +72,16 @@ def record_start(folder: Path, step: int, num_processes: int, precision: str) ->
     append_line(folder / STARTS_FILE, json.dumps(line))
 
 
+def trained_with(folder: Path) -> list[str]:
+    """The numbers of all starts of a run: bf16, fp32, or both.
+
+    Empty for a run of an earlier version, whose starts do not say.
+    """
+    lines = (folder / STARTS_FILE).read_text(encoding="utf-8").splitlines()
+    found = (json.loads(line).get("precision") for line in lines)
+    return [name for name in dict.fromkeys(found) if name]
+
+
 def cut_log(path: Path, step: int) -> None:
     """Drop the lines of steps that a killed run logged after its last checkpoint."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -150,6 +160,10 @@ def run_fingerprint(
         teacher: The fingerprint of the teacher, where there is one.
     """
     content = _deciding_options(config)
+    # Runs from before these were known have the same hash where they do nothing.
+    for option in ("mixup", "cutmix"):
+        if not content["augmentation"][option]:
+            del content["augmentation"][option]
     # What the files hold decides, not where they lie.
     content["crops"] = [store.fingerprint, len(store)]
     if config.init is not None:
@@ -168,8 +182,4 @@ def _deciding_options(config: TrainConfig) -> dict[str, Any]:
     content = config.model_dump(mode="json", exclude=_FREE_OPTIONS)
     if config.schedule.shape != "plateau":
         del content["validate_every"], content["schedule"]["plateau"]
-    # Where they do nothing, runs from before they were known go on.
-    for option in ("mixup", "cutmix"):
-        if not content["augmentation"][option]:
-            del content["augmentation"][option]
     return content

@@ -11,6 +11,7 @@ from torch import Tensor
 from facever.config.training import TrainConfig
 from facever.errors import FileError
 from facever.files import hold_folder
+from facever.hardware import precision_name
 from facever.inference.formats.safetensors_file import save_model
 from facever.inference.header import MeasuredOn
 from facever.progress import progress_bar
@@ -162,7 +163,7 @@ def _train(
     if processes.is_first:
         write_config(config)
         cut_log(config.out / LOG_FILE, first)
-        record_start(config.out, first, processes.count, run.computation.precision)
+        record_start(config.out, first, processes.count, _precision(run))
     processes.say(_describe(config, run, processes))
     if config.compile:
         processes.say("the first step compiles the network, which takes minutes")
@@ -203,6 +204,10 @@ def _train(
     )
 
 
+def _precision(run: PreparedRun) -> str:
+    return precision_name(run.computation.bf16)
+
+
 def _describe(config: TrainConfig, run: PreparedRun, processes: Processes) -> str:
     num_weights = sum(weight.numel() for weight in run.network.parameters())
     return (
@@ -210,7 +215,7 @@ def _describe(config: TrainConfig, run: PreparedRun, processes: Processes) -> st
         f"{len(run.split.held_out):,} crops held out; {config.network.name} with "
         f"{num_weights:,} weights; {' + '.join(head.name for head in config.heads)}; "
         f"{run.schedule.steps:,} steps of {config.batch_size} on {run.device} with "
-        f"{run.computation.precision}"
+        f"{_precision(run)}"
         + (f" in {processes.count} processes" if processes.count > 1 else "")
     )
 

@@ -21,10 +21,14 @@ import yaml
 from facever import build
 from facever.config.reading import load_config
 from facever.config.small_images import SmallImageTable
-from facever.errors import ConfigError, FaceverError, FileError, ParameterError
+from facever.errors import ConfigError, FaceverError, FileError
 from facever.small_images.sets import read_small_images
 from facever.stages.small_images.cell import RESULT_FILE, train_cell
-from facever.training.checkpoint import CHECKPOINT_FILE
+from facever.training.checkpoint import (
+    CHECKPOINT_FILE,
+    TrainingState,
+    save_checkpoint,
+)
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "configs" / "small_images").rglob("*.yaml"))
@@ -353,13 +357,46 @@ def test_the_precision_is_told(
 
 
 def test_bfloat16_without_units_is_refused(
-    tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    recipe: Path,
+    pipeline: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: False)
-    images = read_small_images("mnist", tmp_path / "data" / "mnist", verify=False)
-    cell = load_config(SmallImageTable, recipe, ["train.precision=bf16"]).cells
-    with pytest.raises(ParameterError, match="precision must be auto or fp32"):
-        train_cell(cell["softmax"], images, 0, tmp_path / "out", title="some")
+    with pytest.raises(SystemExit):
+        pipeline(recipe, "--set", "train.precision=bf16", "--device", "cpu")
+    assert "precision must be auto or fp32, got 'bf16'" in capsys.readouterr().err
+    # Another machine may have units: no run may have failed for it.
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
+def test_a_run_that_goes_on_with_other_numbers_names_both(
+    tmp_path: Path,
+    recipe: Path,
+    pipeline: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = [recipe, "--seeds", 1, "--unchecked", "--cells", "softmax", "--figures"]
+    given += ["--device", "cpu", "--set", "train.measure_every=20"]
+
+    def save_and_die(path: Path, state: TrainingState, fingerprint: str) -> None:
+        save_checkpoint(path, state, fingerprint)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("facever.hardware.has_bf16_units", lambda device: False)
+        place = "facever.stages.small_images.cell.save_checkpoint"
+        patched.setattr(place, save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline(*given)
+    monkeypatch.setattr("facever.hardware.has_bf16_units", lambda device: True)
+    pipeline(*given)
+    out = tmp_path / "out" / "some" / "small"
+    (run,) = json.loads((out / "results.json").read_text())["cells"]["softmax"]["runs"]
+    assert run["precision"] == "fp32, bf16"
+    assert "Trained with bf16 and fp32." in (out / "table.md").read_text()
+    assert "Trained with bf16 and fp32." in (out / "figures/index.html").read_text()
 
 
 def test_a_run_from_before_precision_was_a_choice_is_known(

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ from facever.inference.model_file import load_model
 from facever.stages.model.info import model_info
 from facever.stages.model.threshold import set_model_threshold
 from facever.stages.store.changes import subset_store
+from facever.stages.training import run_folder
 from facever.stages.training import train as train_stage
+from facever.stages.training.run_folder import run_fingerprint
 from facever.stages.training.train import TrainResult, train
 
 FILES = [
@@ -137,7 +140,7 @@ class TestWhatARunLeaves:
             "12 crops of 3 people",
             "Licence of the data: CC0.",
             "Nobody was held out",
-            "10 steps of 6 crops.\nThe network computed with fp32.",
+            "10 steps of 6 crops.\nIn training the network computed with fp32.",
             f"facever {facever.__version__}",
         ):
             assert said in card
@@ -402,6 +405,51 @@ def test_the_precision_that_auto_took_is_told(
     assert f"1 steps of 6 on cpu with {taken}\n" in capsys.readouterr().err
     assert json.loads((out / "starts.jsonl").read_text())["precision"] == taken
     assert f"computed with {taken}." in (out / "README.md").read_text()
+
+
+def test_the_card_names_the_precisions_of_all_starts(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    for steps, has_units in ((1, False), (2, True), (3, False)):
+        monkeypatch.setattr(
+            "facever.hardware.has_bf16_units", lambda _, it=has_units: it
+        )
+        schedule = {"steps": steps, "shape": "drops", "drops": [], "warmup": 0}
+        train(make_config(store, out, precision="auto", schedule=schedule))
+    said = "In training the network computed with fp32 and bf16.\n"
+    assert f"3 steps of 6 crops.\n{said}" in (out / "README.md").read_text()
+
+
+def test_runs_from_before_mixing_keep_their_fingerprint(
+    tmp_path: Path, store: Path
+) -> None:
+    crops = CropStore.open(store)
+    config = make_config(store, tmp_path / "run")
+    asked = {"mixup": 0.1, "cutmix": 0.2}
+    mixed = make_config(store, tmp_path / "run", augmentation=asked)
+    hashed: list[dict[str, Any]] = []
+
+    def dumped(content: Any, **options: Any) -> str:
+        hashed.append(content)
+        return json.dumps(content, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_folder, "json", SimpleNamespace(dumps=dumped))
+        found = [run_fingerprint(each, crops) for each in (config, mixed)]
+    assert found[0] != found[1]
+    earlier, later = (each["augmentation"] for each in hashed)
+    assert later == {**earlier, **asked}
+    assert not asked.keys() & earlier.keys()
+
+
+def test_a_run_that_is_to_mix_says_what_it_did_before(
+    tmp_path: Path, store: Path
+) -> None:
+    out = tmp_path / "run"
+    train(make_config(store, out))
+    with pytest.raises(ConfigError, match=r"augmentation\.mixup=0\.0 and not 0\.5"):
+        train(make_config(store, out, augmentation={"mixup": 0.5}))
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_model(
