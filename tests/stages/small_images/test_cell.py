@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -127,7 +128,9 @@ def test_a_table_with_pictures(
     page = (figures / "index.html").read_text()
     assert page.count("data:image/png;base64,") == len(names)
     assert "a &lt;small&gt; table" in page
-    assert "http" not in page.replace("http-equiv", "")
+    # Of some million random letters four may be these, now and then.
+    without_pictures = re.sub(r"base64,[\w+/=]+", "", page)
+    assert "http" not in without_pictures.replace("http-equiv", "")
 
 
 def test_pictures_of_two_dimensions(
