@@ -81,7 +81,7 @@ def main() -> None:
     bf16 = has_bf16_units(str(device))
     if bf16:
         in_bf16 = _step(cell, images.num_classes, device, bf16=True)
-        cases["training: gathered, bfloat16"] = feeds["gathered"], in_bf16
+        cases["training: gathered, bf16"] = feeds["gathered"], in_bf16
     if device.type == "cuda":
         compiled = _step(cell, images.num_classes, device, bf16=bf16, compiled=True)
         cases[f"training: gathered, compiled, {precision_name(bf16)}"] = (

@@ -29,8 +29,8 @@ from facever.stages.training.run_folder import (
     LOG_FILE,
     MODEL_FILE,
     check_same_run,
+    precisions_of_starts,
     run_fingerprint,
-    trained_with,
 )
 from facever.stages.training.setup import THRESHOLD_FAR, split_crops
 from facever.stages.training.train import train
@@ -215,7 +215,7 @@ class FaceTrainer(CellTrainer[FaceCell, FaceRun]):
             pca_components=self._num_components(model),
             recipe=config.model_dump(mode="json"),
             fingerprint=fingerprint,
-            precision=", ".join(trained_with(out)),
+            precision=", ".join(precisions_of_starts(out)),
         )
 
     def _judge(

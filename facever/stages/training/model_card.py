@@ -8,7 +8,7 @@ from facever.config.training import TrainConfig
 from facever.environment import describe_commit, describe_versions
 from facever.files import whole_file
 from facever.stages.training.held_out import HeldOut
-from facever.stages.training.run_folder import trained_with
+from facever.stages.training.run_folder import precisions_of_starts
 from facever.stages.training.setup import PreparedRun
 from facever.training.fine_tuning import read_initial
 
@@ -69,7 +69,7 @@ source are told apart is for `facever evaluate` to say.
 ## Settings
 
 {run.schedule.steps:,} steps of {config.batch_size} crops{_classmates(config)}.
-In training the network computed with {" and ".join(trained_with(config.out))}.
+In training the network computed with {" and ".join(precisions_of_starts(config.out))}.
 
 ```yaml
 {yaml.safe_dump(ordered, sort_keys=False).rstrip()}

@@ -72,7 +72,7 @@ def record_start(folder: Path, step: int, num_processes: int, precision: str) ->
     append_line(folder / STARTS_FILE, json.dumps(line))
 
 
-def trained_with(folder: Path) -> list[str]:
+def precisions_of_starts(folder: Path) -> list[str]:
     """The numbers of all starts of a run: bf16, fp32, or both.
 
     Empty for a run of an earlier version, whose starts do not say.
